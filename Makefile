@@ -1,0 +1,19 @@
+# The one door: `make check` (format, lint, types, floors), `make test` (the suite), `make slow` (what takes longer).
+PYTHON ?= python
+
+.PHONY: check test slow notebooks
+
+check:
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command as c; c()"
+
+test:
+	$(PYTHON) -m pytest -m "not slow"
+
+slow:
+	$(PYTHON) -m pytest -m slow
+
+notebooks:
+	$(PYTHON) -m pytest tests/notebooks

@@ -1,0 +1,95 @@
+"""Checks shared by the public functions: each error says what was given, what is legal and the fix."""
+
+import math
+from collections.abc import Collection, Iterable
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_choice", "check_finite", "check_lengths", "check_level", "check_rate", "check_seed", "check_whole"]
+
+
+def check_rate(rate: float, name: str = "rate") -> float:
+    """Return `rate` as a float if it is a dropout rate in [0, 1)."""
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise TypeError(f"{name} must be a number in [0, 1), but {rate!r} ({type(rate).__name__}) was given.")
+    value = float(rate)
+    if not (math.isfinite(value) and 0.0 <= value < 1.0):
+        raise ValueError(
+            f"{name} is the probability of DROPPING a unit and must lie in [0, 1); {value!r} was given. "
+            "A rate of 1 drops everything and 1/(1-rate) is infinite. If you meant a keep probability k, pass 1 - k; "
+            "if you meant a percentage, divide it by 100."
+        )
+    return value
+
+
+def check_level(level: float, name: str = "level") -> float:
+    """Return `level` as a float if it is a probability strictly between 0 and 1."""
+    if isinstance(level, bool) or not isinstance(level, int | float):
+        raise TypeError(f"{name} must be a number in (0, 1), but {level!r} ({type(level).__name__}) was given.")
+    value = float(level)
+    if not (math.isfinite(value) and 0.0 < value < 1.0):
+        raise ValueError(f"{name} must lie strictly between 0 and 1, but {value!r} was given. For 95 % pass 0.95.")
+    return value
+
+
+def check_whole(value: int, name: str, minimum: int = 1) -> int:
+    """Return `value` as an int if it is a whole number of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, but {value!r} ({type(value).__name__}) was given.")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, but {value} was given.")
+    return value
+
+
+def check_seed(seed: int) -> int:
+    """Return `seed` if it is a whole number in [0, 2**63)."""
+    check_whole(seed, "seed", 0)
+    if seed >= 2**63:
+        raise ValueError(f"seed must be below 2**63, but {seed} was given.")
+    return seed
+
+
+def check_choice(value: str, name: str, choices: Collection[str]) -> str:
+    """Return `value` if it is one of `choices`."""
+    if value not in choices:
+        legal = ", ".join(repr(c) for c in choices)
+        raise ValueError(f"{name} must be one of {legal}, but {value!r} was given.")
+    return value
+
+
+def check_finite(tensor: Tensor, name: str) -> Tensor:
+    """Return `tensor` if it holds neither NaN nor infinite values; the error names the rows that do."""
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        bad = ~torch.isfinite(tensor)
+        rows = bad.reshape(bad.shape[0], -1).any(1).nonzero().flatten().tolist() if tensor.dim() else [0]
+        raise ValueError(
+            f"{name} holds {int(bad.sum())} NaN or infinite values (rows {_some(rows)}). "
+            "Every value must be finite: drop or impute the missing ones first."
+        )
+    return tensor
+
+
+def check_lengths(lengths: Tensor | Iterable[int], rows: int, steps: int) -> Tensor:
+    """Return `lengths` as an int64 CPU tensor if each row's length lies in 1..steps."""
+    values = torch.as_tensor(lengths if isinstance(lengths, Tensor) else list(lengths)).cpu()
+    if values.dim() != 1 or values.is_floating_point() or values.dtype == torch.bool:
+        raise ValueError(
+            f"lengths must be one whole number a row, but a {values.dtype} of shape {tuple(values.shape)} was given."
+        )
+    if values.numel() != rows:
+        raise ValueError(f"lengths has {values.numel()} entries for {rows} rows. Give one length per row.")
+    values = values.long()
+    if rows and (int(values.min()) < 1 or int(values.max()) > steps):
+        bad = ((values < 1) | (values > steps)).nonzero().flatten().tolist()
+        raise ValueError(
+            f"lengths must lie between 1 and the {steps} steps of the tensor, but rows {_some(bad)} "
+            f"have {_some(values[bad].tolist())}. Drop empty sequences, and check which dimension holds the steps "
+            "(batch_first)."
+        )
+    return values
+
+
+def _some(values: list[int], most: int = 5) -> str:
+    shown = ", ".join(str(v) for v in values[:most])
+    return f"{shown}, ..." if len(values) > most else shown
