@@ -1,0 +1,16 @@
+"""The commands, gathered."""
+
+import typer
+
+app = typer.Typer(
+    name="bayesrnn",
+    help="Recurrent networks that know what they do not know.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def bayesrnn() -> None:
+    """Monte Carlo dropout for recurrent networks: predict with intervals, calibrate, compare."""

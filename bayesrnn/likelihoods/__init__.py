@@ -1,0 +1,36 @@
+"""Likelihoods: the law of the target given one draw, made from a model's raw output."""
+
+from .heads import (
+    HomoscedasticGaussian,
+    Likelihood,
+    bernoulli,
+    categorical,
+    gaussian,
+    homoscedastic_gaussian,
+    negative_binomial,
+    ordinal,
+    poisson,
+    student_t,
+)
+from .laws import cdf_of, check_parameters, family, icdf_of, map_parameters, mean_of, peel, variance_of
+
+__all__ = [
+    "HomoscedasticGaussian",
+    "Likelihood",
+    "bernoulli",
+    "categorical",
+    "cdf_of",
+    "check_parameters",
+    "family",
+    "gaussian",
+    "homoscedastic_gaussian",
+    "icdf_of",
+    "map_parameters",
+    "mean_of",
+    "negative_binomial",
+    "ordinal",
+    "peel",
+    "poisson",
+    "student_t",
+    "variance_of",
+]

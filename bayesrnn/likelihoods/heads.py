@@ -1,0 +1,182 @@
+"""Likelihoods as functions: raw output of a model in, torch Distribution of the target out."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Distribution,
+    NegativeBinomial,
+    Normal,
+    Poisson,
+    StudentT,
+)
+from torch.nn import functional as F
+
+
+class Likelihood(Protocol):
+    """Anything that turns a model's raw output into the law of the target given one draw."""
+
+    def __call__(self, output: Tensor, /) -> Distribution:
+        """Return the law; its batch shape is the output's without the parameter dimension."""
+        ...
+
+
+def gaussian(output: Tensor) -> Normal:
+    r"""Gaussian with a variance of its own for every target.
+
+    $y \sim N(\mu, e^{s})$ with $(\mu, s)$ the two entries of the last dimension: mean (target units) and log variance.
+
+    Raises:
+        ValueError: If the last dimension is not 2.
+
+    Source: Kendall & Gal 2017 (arXiv:1703.04977), section 3.1: the network predicts the log variance.
+
+    Example:
+        >>> gaussian(torch.zeros(5, 2)).batch_shape
+        torch.Size([5])
+    """
+    _check_last(output, 2, "gaussian", "mean and log variance")
+    mean, log_variance = output.unbind(-1)
+    return Normal(mean, torch.exp(0.5 * log_variance))
+
+
+@dataclass(frozen=True)
+class HomoscedasticGaussian:
+    r"""Gaussian whose precision $\tau$ is one known number: $y \sim N(\mu, \tau^{-1})$.
+
+    Source: Gal & Ghahramani 2016 (arXiv:1506.02142), section 4: the predictive variance adds $\tau^{-1}$.
+    """
+
+    precision: float
+
+    def __post_init__(self) -> None:
+        precision = self.precision
+        if isinstance(precision, bool) or not isinstance(precision, int | float):
+            raise TypeError(f"precision must be a positive number, but {precision!r} was given.")
+        if not (math.isfinite(precision) and precision > 0):
+            raise ValueError(
+                f"precision is 1 / noise variance and must be positive and finite, but {precision!r} was given. "
+                "For a noise standard deviation s pass 1 / s**2."
+            )
+
+    def __call__(self, output: Tensor) -> Normal:
+        """Return the law of the target; the last dimension of `output` holds the mean alone."""
+        _check_last(output, 1, "homoscedastic_gaussian", "the mean")
+        mean = output[..., 0]
+        return Normal(mean, torch.full_like(mean, self.precision**-0.5))
+
+
+def homoscedastic_gaussian(precision: float) -> HomoscedasticGaussian:
+    r"""Gaussian of known precision $\tau$ (1 / target units squared); the output's last dimension is 1, the mean.
+
+    Raises:
+        ValueError: If the precision is not positive and finite, or (when called) the last dimension is not 1.
+
+    Example:
+        >>> homoscedastic_gaussian(4.0)(torch.zeros(5, 1)).stddev[0].item()
+        0.5
+    """
+    return HomoscedasticGaussian(precision)
+
+
+def student_t(output: Tensor) -> StudentT:
+    r"""Student t: heavier tails than a Gaussian, for series with outliers.
+
+    $y = \mu + e^{s} t_\nu$, $\nu = 2 + \mathrm{softplus}(r)$, with $(\mu, s, r)$ the last dimension. The degrees of
+    freedom stay above 2, so the variance $e^{2s}\nu/(\nu-2)$ is finite.
+
+    Raises:
+        ValueError: If the last dimension is not 3.
+    """
+    _check_last(output, 3, "student_t", "location, log scale and raw degrees of freedom")
+    location, log_scale, raw = output.unbind(-1)
+    smallest = 4 * torch.finfo(output.dtype).eps  # softplus underflows to 0, and 2 + 0 has no variance
+    return StudentT(2 + F.softplus(raw) + smallest, location, torch.exp(log_scale))
+
+
+def poisson(output: Tensor) -> Poisson:
+    r"""Poisson counts with rate $e^{o}$; the last dimension is 1, the log rate.
+
+    Raises:
+        ValueError: If the last dimension is not 1.
+    """
+    _check_last(output, 1, "poisson", "the log rate")
+    return Poisson(torch.exp(output[..., 0]))
+
+
+def negative_binomial(output: Tensor) -> NegativeBinomial:
+    r"""Overdispersed counts: mean $\mu$, variance $\mu + \alpha\mu^2$, with $(\log\mu, \log\alpha)$ the last dimension.
+
+    Raises:
+        ValueError: If the last dimension is not 2.
+
+    Source: Salinas et al. 2020, DeepAR (arXiv:1704.04110), section 3.1.
+    """
+    _check_last(output, 2, "negative_binomial", "log mean and log dispersion")
+    log_mean, log_dispersion = output.unbind(-1)
+    return NegativeBinomial(torch.exp(-log_dispersion), logits=log_mean + log_dispersion)
+
+
+def bernoulli(output: Tensor) -> Bernoulli:
+    """Two classes; the last dimension is 1, the logit of class 1.
+
+    Raises:
+        ValueError: If the last dimension is not 1.
+    """
+    _check_last(output, 1, "bernoulli", "the logit of class 1")
+    return Bernoulli(logits=output[..., 0])
+
+
+def categorical(output: Tensor) -> Categorical:
+    """K classes; the last dimension holds their K logits.
+
+    Raises:
+        ValueError: If the last dimension is below 2.
+    """
+    if output.dim() < 1 or output.shape[-1] < 2:
+        raise ValueError(
+            f"categorical needs at least 2 logits in the last dimension, but an output of shape {tuple(output.shape)} "
+            "was given. For one logit use likelihoods.bernoulli."
+        )
+    return Categorical(logits=output)
+
+
+def ordinal(output: Tensor) -> Categorical:
+    r"""Ordered classes by a cumulative link: $P(y \le k) = \sigma(\theta_k)$ with increasing thresholds.
+
+    $\theta_0 = o_0$, $\theta_k = \theta_{k-1} + \mathrm{softplus}(o_k)$. The last dimension is K - 1 for K classes.
+
+    Raises:
+        ValueError: If the last dimension is missing or empty.
+
+    Source: McCullagh 1980, Regression models for ordinal data, section 2.
+    """
+    if output.dim() < 1 or output.shape[-1] < 1:
+        raise ValueError(
+            f"ordinal needs K - 1 numbers in the last dimension for K ordered classes, but an output of shape "
+            f"{tuple(output.shape)} was given."
+        )
+    gaps = F.softplus(output[..., 1:])
+    thresholds = torch.cumsum(torch.cat([output[..., :1], gaps], -1), -1)
+    # log(sigmoid(b) - sigmoid(a)) = logsigmoid(b) + logsigmoid(-a) + log(1 - exp(a - b)): no difference of near-equals
+    smallest = torch.finfo(output.dtype).tiny
+    inner = F.logsigmoid(thresholds[..., 1:]) + F.logsigmoid(-thresholds[..., :-1])
+    inner = inner + torch.log(-torch.expm1(-gaps.clamp(min=smallest)))
+    first, last = F.logsigmoid(thresholds[..., :1]), F.logsigmoid(-thresholds[..., -1:])
+    return Categorical(logits=torch.cat([first, inner, last], -1))
+
+
+def _check_last(output: Tensor, size: int, name: str, meaning: str) -> None:
+    if not isinstance(output, Tensor):
+        raise TypeError(f"{name} maps a model's output tensor to a law, but a {type(output).__name__} was given.")
+    if output.dim() < 1 or output.shape[-1] != size:
+        raise ValueError(
+            f"{name} needs {size} in the last dimension ({meaning}), but an output of shape {tuple(output.shape)} was "
+            f"given. Let the model's last layer have {size} outputs a target, e.g. Linear(hidden, {size}), and reshape "
+            f"several targets to (..., targets, {size})."
+        )

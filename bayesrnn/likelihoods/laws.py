@@ -1,0 +1,214 @@
+"""What the predictive asks of a torch Distribution: family, moments, cdf, inverse, rows."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch import distributions as D  # noqa: N812
+from torch.distributions import Distribution
+
+Family = Literal["continuous", "count", "class"]
+_CLASSES = (D.Categorical, D.Bernoulli, D.OneHotCategorical)
+_COUNTS = (D.Poisson, D.NegativeBinomial, D.Binomial, D.Geometric)
+
+
+def peel(distribution: Distribution) -> Distribution:
+    """Return the law of the single targets: `Independent` wrappers removed."""
+    while isinstance(distribution, D.Independent):
+        distribution = distribution.base_dist
+    return distribution
+
+
+def family(distribution: Distribution) -> Family:
+    """Return what kind of target the law is about: "continuous", "count" or "class".
+
+    Raises:
+        TypeError: If it is no torch Distribution.
+        ValueError: If the law is joint over several targets (its event shape is not empty).
+    """
+    if not isinstance(distribution, Distribution):
+        raise TypeError(
+            f"a torch Distribution is needed, but a {type(distribution).__name__} was given. "
+            "Give a likelihood (see bayesrnn.likelihoods), or let the model return a Distribution."
+        )
+    law = peel(distribution)
+    if isinstance(law, _CLASSES):
+        return "class"
+    if law.event_shape:
+        raise ValueError(
+            f"{type(law).__name__} is a joint law of {tuple(law.event_shape)} targets; the predictive describes each "
+            "target's own law. Return the marginals, e.g. Normal(mean, std) with the targets in the batch shape."
+        )
+    return "count" if isinstance(law, _COUNTS) else "continuous"
+
+
+def map_parameters(distribution: Distribution, function: Callable[[Tensor], Tensor]) -> Any:
+    """Rebuild a law with `function` applied to each of its parameter tensors (to select rows, cast, move)."""
+    law = peel(distribution)
+    if isinstance(law, D.MixtureSameFamily):
+        return D.MixtureSameFamily(
+            map_parameters(law.mixture_distribution, function),
+            map_parameters(law.component_distribution, function),
+            validate_args=False,
+        )
+    if isinstance(law, D.TransformedDistribution) and type(law) is D.TransformedDistribution:
+        transforms = [_map_transform(t, law.batch_shape, function) for t in law.transforms]
+        return D.TransformedDistribution(map_parameters(law.base_dist, function), transforms, validate_args=False)
+    parameters = {name: function(value) for name, value in _parameters(law).items()}
+    if isinstance(law, D.Binomial):
+        return D.Binomial(validate_args=False, **parameters)
+    return type(law)(**parameters, validate_args=False)
+
+
+def check_parameters(distribution: Distribution) -> None:
+    """Refuse a law with a NaN parameter; the error names the rows (dimension 1 of the batch shape (S, B, ...)).
+
+    Raises:
+        ValueError: If a parameter is NaN.
+    """
+
+    def check(value: Tensor) -> Tensor:
+        bad = torch.isnan(value)
+        if bool(bad.any()):
+            rows = bad.transpose(0, 1).reshape(bad.shape[1], -1).any(1).nonzero().flatten().tolist()
+            shown = ", ".join(str(r) for r in rows[:5]) + (", ..." if len(rows) > 5 else "")
+            raise ValueError(
+                f"the law of the target holds {int(bad.sum())} NaN parameters (rows {shown}). "
+                "Look for NaN in the inputs or the weights: a diverged training, or a missing value that was not filled."
+            )
+        return value
+
+    map_parameters(distribution, check)
+
+
+def mean_of(distribution: Distribution) -> Tensor:
+    """Return the mean of each target's law, shape the batch shape.
+
+    Raises:
+        ValueError: If a law has no mean (Cauchy, Student t with at most 1 degree of freedom) or torch knows none.
+    """
+    law = peel(distribution)
+    mean = _moment(law, "mean")
+    if bool(torch.isnan(mean).any()):
+        raise ValueError(
+            f"{type(law).__name__} has no mean for some rows (a Cauchy, or a Student t with at most 1 degree of "
+            "freedom). Use quantile(0.5) and interval(level), or keep the degrees of freedom above 2."
+        )
+    return mean
+
+
+def variance_of(distribution: Distribution) -> Tensor:
+    """Return the variance of each target's law (infinite where it is: a Student t with at most 2 degrees of freedom)."""
+    law = peel(distribution)
+    variance = _moment(law, "variance")
+    return torch.where(torch.isnan(variance), torch.inf, variance)
+
+
+def cdf_of(distribution: Distribution, value: Tensor) -> Tensor:
+    """Return P(Y <= value), shape broadcast over the batch shape.
+
+    Raises:
+        ValueError: If neither torch nor this module knows the law's cdf.
+    """
+    law = peel(distribution)
+    if isinstance(law, D.Normal):
+        return torch.special.ndtr((value - law.loc) / law.scale)
+    if isinstance(law, D.StudentT):
+        from scipy.special import stdtr
+
+        return _through_numpy(stdtr, law.df, (value - law.loc) / law.scale)
+    if isinstance(law, D.Beta):
+        from scipy.special import betainc
+
+        return _through_numpy(betainc, law.concentration1, law.concentration0, value.clamp(0, 1))
+    if isinstance(law, _COUNTS):
+        return _count_cdf(law, torch.floor(value))
+    try:
+        return torch.nan_to_num(law.cdf(value), nan=0.0)
+    except NotImplementedError:
+        raise ValueError(
+            f"the cdf of {type(law).__name__} is not known, so neither quantiles nor coverage can be computed. "
+            "Use a law with a cdf (see bayesrnn.likelihoods), or judge samples: Predictive.from_samples."
+        ) from None
+
+
+def icdf_of(distribution: Distribution, level: Tensor) -> Tensor | None:
+    """Return the quantile of each law where a closed form is known, else None."""
+    law = peel(distribution)
+    if isinstance(law, D.Normal):
+        return law.loc + law.scale * torch.special.ndtri(level)
+    if isinstance(law, D.StudentT):
+        from scipy.special import stdtrit
+
+        return law.loc + law.scale * _through_numpy(stdtrit, law.df, level)
+    if isinstance(law, D.Gamma):
+        from scipy.special import gammaincinv
+
+        return _through_numpy(gammaincinv, law.concentration, level) / law.rate
+    if isinstance(law, D.MixtureSameFamily | D.Beta):
+        return None
+    try:
+        return law.icdf(level)
+    except NotImplementedError:
+        return None
+
+
+def _count_cdf(law: Distribution, count: Tensor) -> Tensor:
+    whole = count.clamp(min=0)
+    if isinstance(law, D.Poisson):
+        below = torch.special.gammaincc(whole + 1, law.rate)
+    elif isinstance(law, D.NegativeBinomial):
+        from scipy.special import betainc
+
+        below = _through_numpy(betainc, law.total_count, whole + 1, torch.sigmoid(-law.logits))
+    elif isinstance(law, D.Binomial):
+        from scipy.special import bdtr
+
+        below = _through_numpy(bdtr, torch.minimum(whole, law.total_count), law.total_count.round(), law.probs)
+    else:
+        below = -torch.expm1((whole + 1) * torch.log1p(-law.probs))  # type: ignore[attr-defined]
+    return torch.where(count < 0, torch.zeros_like(below), below)
+
+
+def _moment(law: Distribution, name: Literal["mean", "variance"]) -> Tensor:
+    try:
+        return getattr(law, name)
+    except NotImplementedError:
+        pass
+    if isinstance(law, D.TransformedDistribution) and all(isinstance(t, D.AffineTransform) for t in law.transforms):
+        moment = _moment(peel(law.base_dist), name)
+        for transform in law.transforms:
+            scale = transform.scale
+            moment = transform.loc + scale * moment if name == "mean" else scale**2 * moment
+        return moment
+    raise ValueError(
+        f"torch knows no {name} of {type(law).__name__}. Use a law with a known {name} (see bayesrnn.likelihoods), "
+        "or judge samples: Predictive.from_samples."
+    )
+
+
+def _parameters(law: Distribution) -> dict[str, Tensor]:
+    names = list(law.arg_constraints)
+    if "logits" in names and "probs" in names:
+        names.remove("logits" if "probs" in law.__dict__ and "logits" not in law.__dict__ else "probs")
+    parameters = {name: getattr(law, name) for name in names}
+    tensors = {name: value for name, value in parameters.items() if isinstance(value, Tensor)}
+    if len(tensors) != len(parameters):
+        raise ValueError(f"{type(law).__name__} holds parameters that are no tensors: {sorted(parameters)}.")
+    return tensors
+
+
+def _map_transform(transform: Any, shape: torch.Size, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(transform, D.AffineTransform):
+        location, scale = (torch.as_tensor(v) for v in (transform.loc, transform.scale))
+        if location.dim() or scale.dim():
+            return D.AffineTransform(function(location.expand(shape)), function(scale.expand(shape)))
+    return transform
+
+
+def _through_numpy(function: Callable[..., Any], *arguments: Tensor) -> Tensor:
+    first = arguments[0]
+    arrays = [a.detach().cpu().double().numpy() for a in arguments]
+    return torch.as_tensor(np.asarray(function(*arrays)), dtype=arguments[-1].dtype, device=first.device)

@@ -1,0 +1,101 @@
+"""The recurrences: how many gates, which state, and one step in plain torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bayesrnn.schemes import Site
+
+__all__ = ["CELLS", "Cell", "SiteMasks", "State"]
+
+State = tuple[Tensor, ...]
+"""(h,) or (h, c), each (rows, H)."""
+
+
+@dataclass(frozen=True)
+class SiteMasks:
+    """The masks of one layer and direction; None where a site has none.
+
+    Shapes: (rows, features), with gates in front where they are untied and steps in front of all for the sites named
+    in `per_step`; `weight` is (gates * H, H). `keep_cell` and `keep_hidden` are 1 where the old value is kept, or the
+    expectation of that. Rows may be 1 where all rows share a mask.
+    """
+
+    input: Tensor | None = None
+    hidden: Tensor | None = None
+    cell: Tensor | None = None
+    candidate: Tensor | None = None
+    weight: Tensor | None = None
+    keep_cell: Tensor | None = None
+    keep_hidden: Tensor | None = None
+    per_step: frozenset[str] = frozenset()
+
+    def at(self, t: int) -> "SiteMasks":
+        """Return the masks of step t."""
+        if not self.per_step:
+            return self
+        return replace(self, per_step=frozenset(), **{site: getattr(self, site)[t] for site in self.per_step})
+
+
+def _lstm(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
+    """i f g o, then c' = f c + i g and h' = o tanh(c'); x and h are the projections, each (rows, 4H)."""
+    i, f, g, o = (x + h).chunk(4, -1)
+    g = g.tanh() if masks.candidate is None else g.tanh() * masks.candidate
+    c = f.sigmoid() * state[1] + i.sigmoid() * g
+    if masks.cell is not None:
+        c = c * masks.cell
+    hidden = o.sigmoid() * c.tanh()
+    return _kept(hidden, state[0], masks.keep_hidden), _kept(c, state[1], masks.keep_cell)
+
+
+def _gru(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
+    """r z n, with torch's r (W_hn h + b_hn); h' = (1 - z) n + z h, the carry z h unmasked."""
+    xr, xz, xn = x.chunk(3, -1)
+    hr, hz, hn = h.chunk(3, -1)
+    z = (xz + hz).sigmoid()
+    n = (xn + (xr + hr).sigmoid() * hn).tanh()
+    if masks.candidate is not None:
+        n = n * masks.candidate
+    return (_kept((1.0 - z) * n + z * state[0], state[0], masks.keep_hidden),)
+
+
+def _rnn_tanh(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
+    return (_kept((x + h).tanh(), state[0], masks.keep_hidden),)
+
+
+def _rnn_relu(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
+    return (_kept((x + h).relu(), state[0], masks.keep_hidden),)
+
+
+def _kept(new: Tensor, old: Tensor, keep: Tensor | None) -> Tensor:
+    return new if keep is None else torch.lerp(new, old, keep)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recurrence as data.
+
+    Args:
+        name: `lstm`, `gru`, `rnn_tanh` or `rnn_relu`.
+        gates: Gates in torch's order (i f g o; r z n; one).
+        states: Names of the carried values.
+        sites: The sites at which masks can act inside this recurrence.
+        step: One step from the two projections, the state and the masks to the new state.
+    """
+
+    name: str
+    gates: int
+    states: tuple[str, ...]
+    sites: frozenset[Site]
+    step: Callable[[Tensor, Tensor, State, SiteMasks], State]
+
+
+_COMMON: frozenset[Site] = frozenset({"input", "hidden", "weight", "keep_hidden"})
+CELLS = {
+    "lstm": Cell("lstm", 4, ("h", "c"), _COMMON | {"cell", "candidate", "keep_cell"}, _lstm),
+    "gru": Cell("gru", 3, ("h",), _COMMON | {"candidate"}, _gru),
+    "rnn_tanh": Cell("rnn_tanh", 1, ("h",), _COMMON, _rnn_tanh),
+    "rnn_relu": Cell("rnn_relu", 1, ("h",), _COMMON, _rnn_relu),
+}

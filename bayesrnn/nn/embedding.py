@@ -1,0 +1,131 @@
+"""An embedding that drops whole word types, for every occurrence in a sequence."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesrnn.masks import fresh
+from bayesrnn.nn.masked import MaskedModule
+from bayesrnn.schemes import Placement, Scheme, as_scheme
+
+__all__ = ["Embedding"]
+
+
+class Embedding(MaskedModule, nn.Embedding):
+    r"""`torch.nn.Embedding` with one mask per word type and sequence.
+
+    The vector of a word type v in row b is $z_{b,v} e_v$ with $z \in \{0, 1/(1-p)\}$: a dropped word is dropped at every
+    place where the sequence holds it. The padding word is never dropped. The mask multiplies what is looked up, so a
+    decoder that shares the weight is not masked.
+
+    Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.2; `dropout` is a rate or a scheme with a site `word`.
+
+    Args:
+        num_embeddings: Size of the vocabulary V.
+        embedding_dim: Length of a vector.
+        padding_idx: The padding word.
+        dropout: Rate of dropping a word type, or a scheme.
+        batch_first: Whether tokens are (rows, steps); it says which dimension is a sequence.
+        **options: Further arguments of `torch.nn.Embedding`.
+
+    Example:
+        >>> Embedding(10, 4, dropout=0.3).eval()(torch.zeros(2, 5, dtype=torch.long)).shape
+        torch.Size([2, 5, 4])
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        dropout: float | Scheme = 0.0,
+        batch_first: bool = True,
+        **options: Any,
+    ) -> None:
+        nn.Embedding.__init__(self, num_embeddings, embedding_dim, padding_idx, **options)
+        self.binding = None
+        self.scheme = as_scheme(dropout)
+        self.batch_first = batch_first
+
+    def placements(self) -> dict[str, Placement]:
+        """Return the site `word`, if its rate is above 0."""
+        placement = self.scheme.placement("word")
+        return {"word": placement} if placement else {}
+
+    def forward(self, tokens: Tensor, *, masks: Tensor | None = None) -> Tensor:
+        """Look up tokens (rows, steps), or (steps, rows) without `batch_first`, or (steps,) for one sequence.
+
+        Args:
+            tokens: Whole numbers in [0, V).
+            masks: One value per row and word type, (rows, V); else bound, fresh in train mode, or none.
+
+        Raises:
+            ValueError: If tokens are not whole numbers in [0, V), of rank 1 or 2, or masks do not fit.
+        """
+        self._check(tokens)
+        vectors = super().forward(tokens)
+        rows_first = self._rows_first(tokens)
+        mask = self._mask(rows_first, masks)
+        if mask is None:
+            return vectors
+        if self.padding_idx is not None:
+            mask = mask.masked_fill(rows_first == self.padding_idx, 1.0)
+        shaped = mask if self.batch_first or tokens.dim() == 1 else mask.transpose(0, 1)
+        return vectors * shaped.reshape(tokens.shape).unsqueeze(-1)
+
+    def _rows_first(self, tokens: Tensor) -> Tensor:
+        if tokens.dim() == 1:
+            return tokens.unsqueeze(0)
+        return tokens if self.batch_first else tokens.transpose(0, 1)
+
+    def _mask(self, tokens: Tensor, masks: Tensor | None) -> Tensor | None:
+        placement = self.scheme.placement("word")
+        if masks is not None:
+            if masks.shape not in ((tokens.shape[0], self.num_embeddings), (1, self.num_embeddings)):
+                raise ValueError(
+                    f"word masks must have shape {(tokens.shape[0], self.num_embeddings)} (rows, word types), but "
+                    f"{tuple(masks.shape)} was given."
+                )
+            return masks.expand(tokens.shape[0], -1).gather(1, tokens)
+        if placement is None:
+            return None
+        if self.binding is not None:
+            if self.binding.rows != tokens.shape[0]:
+                raise ValueError(
+                    f"the embedding was bound to {self.binding.rows} rows (draws x sequences) but was given "
+                    f"{tokens.shape[0]}. Check batch_dim and the embedding's batch_first."
+                )
+            return self.binding.words("word", placement, tokens.contiguous(), self.weight.dtype)
+        if not self.training:
+            return None
+        values = fresh(
+            placement,
+            tokens.shape[0],
+            self.num_embeddings,
+            gates=1,
+            steps=1,
+            dtype=self.weight.dtype,
+            device=tokens.device,
+        )
+        return values.gather(1, tokens)
+
+    def _check(self, tokens: Tensor) -> None:
+        if tokens.is_floating_point() or tokens.dtype == torch.bool or tokens.dim() not in (1, 2):
+            raise ValueError(
+                f"tokens must be whole numbers of shape (rows, steps), but {tokens.dtype} of shape "
+                f"{tuple(tokens.shape)} was given."
+            )
+        if tokens.numel() and not torch.compiler.is_compiling():
+            low, high = int(tokens.min()), int(tokens.max())
+            if low < 0 or high >= self.num_embeddings:
+                raise ValueError(
+                    f"tokens must lie in 0..{self.num_embeddings - 1}, but they reach from {low} to {high}. "
+                    "Map unknown words to the vocabulary's <unk>, and check that the vocabulary is the model's."
+                )
+
+    def extra_repr(self) -> str:
+        """Describe the layer as torch does, with the rate of its words."""
+        rate = self.scheme.rate("word")
+        return super().extra_repr() + (f", dropout={rate:g}" if rate else "")
