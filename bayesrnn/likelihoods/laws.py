@@ -126,7 +126,7 @@ def cdf_of(distribution: Distribution, value: Tensor) -> Tensor:
     if isinstance(law, _COUNTS):
         return _count_cdf(law, torch.floor(value))
     try:
-        return torch.nan_to_num(law.cdf(value), nan=0.0)
+        return torch.nan_to_num(law.cdf(value), nan=0.0).clamp(0, 1)
     except NotImplementedError:
         raise ValueError(
             f"the cdf of {type(law).__name__} is not known, so neither quantiles nor coverage can be computed. "

@@ -1,0 +1,210 @@
+"""The predictive of a continuous or count target."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from bayesrnn._checks import check_level, check_seed, check_whole
+
+from .base import Predictive, row_key
+from .law import AbstractLaw
+from .moments import MomentsLaw
+from .origin import Origin, block_standard_error
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ContinuousPredictive(Predictive):
+    r"""Law of a continuous (or count) target averaged over draws; shapes (B,) or (B, T, ...), draws on axis 0.
+
+    $p(y) = \frac1S \sum_s p(y \mid \omega_s)$. Variance splits by the law of total variance:
+    aleatoric $\frac1S\sum_s \mathrm{Var}_s$ and epistemic $\mathrm{Var}_s(\mu_s)$ (unbiased over draws).
+    Statistics are computed in float64 and returned in the dtype of the model's output.
+    """
+
+    law: AbstractLaw
+    origin: Origin
+    given_standard_error: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.origin.check_rows(len(self))
+        given = self.given_standard_error
+        if given is not None and given.shape != self.law.shape:
+            raise ValueError(
+                f"standard_error must have the shape of the mean, {tuple(self.law.shape)}, not {tuple(given.shape)}."
+            )
+
+    @classmethod
+    def from_moments(
+        cls,
+        mean: Tensor,
+        aleatoric: Tensor,
+        epistemic: Tensor,
+        draws_used: int,
+        standard_error: Tensor | None = None,
+        degrees_of_freedom: float | None = None,
+        *,
+        seed: int | None = None,
+        sampling: str = "independent",
+        sequence_ids: Tensor | None = None,
+    ) -> "ContinuousPredictive":
+        """Return a predictive of streamed moments: mean and variances, no quantiles (see `moment_matched`)."""
+        origin = Origin(draws_used, seed, sampling, 1, sequence_ids, degrees_of_freedom)
+        return cls(MomentsLaw(mean, aleatoric, epistemic), origin, standard_error)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Mean of the target, (B, ...), target units."""
+        return self._out(self.law.mean())
+
+    @cached_property
+    def aleatoric(self) -> Tensor:
+        """Variance that stays when the weights are known, (B, ...)."""
+        return self._out(self.law.aleatoric())
+
+    @cached_property
+    def epistemic(self) -> Tensor:
+        """Variance of the mean over draws, (B, ...)."""
+        return self._out(self.law.epistemic())
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """Total variance, (B, ...): aleatoric + epistemic."""
+        return self._out(self.law.variance())
+
+    @cached_property
+    def std(self) -> Tensor:
+        """Square root of the variance, (B, ...), target units."""
+        return self._out(self.law.variance().sqrt())
+
+    @cached_property
+    def draws(self) -> Tensor:
+        """Per-draw means, (S, B, ...)."""
+        return self._out(self.law.draws())
+
+    @cached_property
+    def standard_error(self) -> Tensor:
+        """Monte Carlo standard error of the mean, (B, ...): 0 where nothing was sampled, inf for a single draw."""
+        if self.given_standard_error is not None:
+            return self.given_standard_error
+        if isinstance(self.law, MomentsLaw):
+            return self._out((self.law.epistemic() / self.draws_used).sqrt())
+        return self._out(block_standard_error(self.law.draws(), self.origin))
+
+    def quantile(self, q: float | Sequence[float] | Tensor) -> Tensor:
+        """Return the exact quantile of the mixture: (B, ...) for one level, (Q, B, ...) for a list of Q.
+
+        Raises:
+            ValueError: If a level is not in (0, 1), or the draws do not determine the quantile.
+        """
+        single = isinstance(q, int | float) or (isinstance(q, Tensor) and q.dim() == 0)
+        values = [check_level(float(level), "q") for level in ([q] if single else q)]  # type: ignore[list-item,union-attr]
+        levels = torch.tensor(values, dtype=torch.float64, device=self.device)
+        levels = levels.reshape(-1, *(1 for _ in self.law.shape)).expand(-1, *self.law.shape)
+        found = self._out(self.law.quantile(levels))
+        return found[0] if single else found
+
+    def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return the central interval that holds the target with probability `level`: (low, high), each (B, ...)."""
+        level = check_level(level)
+        low, high = self.quantile([(1 - level) / 2, (1 + level) / 2])
+        return low, high
+
+    def cdf(self, y: Tensor) -> Tensor:
+        """Return P(Y <= y), (B, ...)."""
+        return self._out(self.law.cdf(self._value(y)))
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        """Return the log density of the mixture (log probability for counts) at y, nats, (B, ...)."""
+        return self._out(self.law.log_prob(self._value(y)))
+
+    def sample(self, n: int, seed: int = 0) -> Tensor:
+        """Return n targets sampled from the mixture, (n, B, ...); the global random state is left alone."""
+        check_whole(n, "n")
+        generator = torch.Generator().manual_seed(check_seed(seed))
+        return self._out(self.law.sample(n, generator))
+
+    def moment_matched(self) -> "ContinuousPredictive":
+        """Return the Gaussian predictive with this mean and variance (and an aleatoric part that holds all of it)."""
+        std = self.law.variance().sqrt()
+        matched = Predictive.from_gaussian(self.mean, self._out(std), sequence_ids=self.sequence_ids)
+        return replace(matched, origin=replace(self.origin, block_size=1), given_standard_error=self.standard_error)
+
+    def to_frame(self, level: float = 0.9) -> Any:
+        """Return a DataFrame with a line a target: row, step(s), mean, std, parts, interval, standard error."""
+        from .frames import continuous_frame
+
+        return continuous_frame(self, check_level(level))
+
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "ContinuousPredictive":
+        """Return the predictive on another device or in another floating dtype."""
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+        error = None if self.given_standard_error is None else move(self.given_standard_error)
+        return ContinuousPredictive(self.law.cast(move), self.origin, error)
+
+    def keep_draws(self, draws: Tensor) -> "ContinuousPredictive":
+        """Return the predictive of a subset of the draws (indices): what fewer draws would have said."""
+        origin = replace(self.origin, draws=len(draws), block_size=1, degrees_of_freedom=None)
+        return ContinuousPredictive(self.law.keep_draws(draws), origin)
+
+    def __len__(self) -> int:
+        return self.law.shape[0]
+
+    def __getitem__(self, rows: Any) -> "ContinuousPredictive":
+        key = row_key(rows, len(self))
+        error = None if self.given_standard_error is None else self.given_standard_error[key]
+        return ContinuousPredictive(self.law.select(key), self.origin.map_ids(lambda ids: ids[key]), error)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(shape={tuple(self.law.shape)}, draws={self.draws_used}, "
+            f"sampling={self.sampling!r}, seed={self.seed})"
+        )
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the target, (B, ...)."""
+        return self.law.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the results."""
+        return self.law.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the results live."""
+        return self.law.device
+
+    def _value(self, y: Tensor) -> Tensor:
+        value = torch.as_tensor(y, device=self.device).to(torch.float64)
+        if value.shape != self.law.shape and value.dim() > 0:
+            raise ValueError(
+                f"y of shape {tuple(value.shape)} does not fit the predictive of shape {tuple(self.law.shape)}: "
+                "give one value a target."
+            )
+        if bool(torch.isnan(value).any()):
+            raise ValueError("y holds NaN: drop or impute the missing values first.")
+        return value.expand(self.law.shape)
+
+    def _out(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.dtype)
+
+
+def gaussian_law(law: AbstractLaw) -> Normal | None:
+    """Return the per-draw Normal laws in float64 if the law is a mixture of Gaussians, else None."""
+    from .mixture import MixtureLaw
+
+    if isinstance(law, MixtureLaw) and isinstance(law.component(), Normal):
+        component = law.component()
+        return component if isinstance(component, Normal) else None
+    return None

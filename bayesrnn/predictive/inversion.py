@@ -1,0 +1,73 @@
+"""Exact inversion of a cdf: safeguarded Newton for continuous targets, integer bisection for counts."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Function = Callable[[Tensor], Tensor]
+_STEPS = 200
+_TOLERANCE = 1e-12
+
+
+def invert_continuous(cdf: Function, density: Function | None, q: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return y with cdf(y) = q to 1e-12 of its size, all tensors of one shape.
+
+    Newton steps where they stay inside the bracket [low, high], bisection where they do not; the bracket is widened
+    first until it holds the level.
+    """
+    low, high = _widen(cdf, q, low, high)
+    scale = torch.maximum(torch.maximum(low.abs(), high.abs()), high - low)
+    smallest = torch.finfo(q.dtype).tiny
+    y = 0.5 * (low + high)
+    last = high - low
+    for _ in range(_STEPS):
+        gap = cdf(y) - q
+        low = torch.where(gap < 0, y, low)
+        high = torch.where(gap >= 0, y, high)
+        middle = 0.5 * (low + high)
+        new = middle
+        if density is not None:
+            newton = y - gap / density(y).clamp(min=smallest)
+            # accept Newton only while it halves its step: on a flat stretch of the cdf it would crawl or cycle
+            inside = (newton > low) & (newton < high) & ((newton - y).abs() < 0.5 * last.abs())
+            new = torch.where(inside, newton, middle)
+        new = torch.where(gap == 0, y, new)
+        last = new - y
+        y = new
+        size = torch.maximum(y.abs(), 1e-3 * scale)
+        if bool(((last.abs() <= _TOLERANCE * size) | (high - low <= _TOLERANCE * size)).all()):
+            break
+    return y
+
+
+def invert_count(cdf: Function, q: Tensor, high: Tensor) -> Tensor:
+    """Return the smallest whole number k with cdf(k) >= q; `high` is a first guess of an upper end."""
+    reach = q - 1e-13  # a level that a cdf value meets up to rounding is met
+    low = torch.full_like(q, -1.0)
+    high = torch.ceil(high).clamp(min=1)
+    for _ in range(_STEPS):
+        short = cdf(high) < reach
+        if not bool(short.any()):
+            break
+        low = torch.where(short, high, low)
+        high = torch.where(short, 2 * high + 1, high)
+    while bool((high - low > 1).any()):
+        middle = torch.floor(0.5 * (low + high))
+        met = cdf(middle) >= reach
+        high = torch.where(met, middle, high)
+        low = torch.where(met, low, middle)
+    return high
+
+
+def _widen(cdf: Function, q: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    smallest = torch.finfo(q.dtype).eps * torch.maximum(low.abs(), high.abs()) + torch.finfo(q.dtype).tiny
+    width = torch.maximum(high - low, smallest)
+    for _ in range(_STEPS):
+        above, below = cdf(low) > q, cdf(high) < q
+        if not bool((above | below).any()):
+            break
+        low = torch.where(above, low - width, low)
+        high = torch.where(below, high + width, high)
+        width = 2 * width
+    return low, high

@@ -1,0 +1,76 @@
+"""What every law of a continuous or count target can be asked, whatever it is made of."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class AbstractLaw(ABC):
+    """The law of each target of (rows, ...): moments, cdf, quantiles, density, samples; statistics in float64.
+
+    `shape` is (B, ...): rows first. Values `y` have that shape; levels `q` have shape (Q, B, ...).
+    """
+
+    shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+    is_count: bool
+
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """Mean of the target, shape (B, ...), target units."""
+
+    @abstractmethod
+    def aleatoric(self) -> Tensor:
+        """Variance that remains when the weights are known, shape (B, ...)."""
+
+    @abstractmethod
+    def epistemic(self) -> Tensor:
+        """Variance of the mean over draws, shape (B, ...)."""
+
+    @abstractmethod
+    def cdf(self, y: Tensor) -> Tensor:
+        """P(Y <= y), shape (B, ...)."""
+
+    @abstractmethod
+    def log_prob(self, y: Tensor) -> Tensor:
+        """Log density (or log probability of a count) at y, nats, shape (B, ...)."""
+
+    @abstractmethod
+    def quantile(self, q: Tensor) -> Tensor:
+        """Smallest y with P(Y <= y) >= q, shape of q: (Q, B, ...)."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """`n` independent targets a row, shape (n, B, ...); `generator` lives on the CPU."""
+
+    @abstractmethod
+    def draws(self) -> Tensor:
+        """Per-draw means, shape (S, B, ...)."""
+
+    @abstractmethod
+    def select(self, key: Any) -> "AbstractLaw":
+        """The law of some targets: `key` indexes (B, ...) and keeps its dimensions up to the last one indexed."""
+
+    @abstractmethod
+    def cast(self, function: Callable[[Tensor], Tensor]) -> "AbstractLaw":
+        """The same law with `function` (a move or a cast) applied to its tensors."""
+
+    def variance(self) -> Tensor:
+        """Total variance, shape (B, ...): aleatoric + epistemic."""
+        return self.aleatoric() + self.epistemic()
+
+    def below(self, y: Tensor) -> Tensor:
+        """P(Y < y), shape (B, ...)."""
+        return self.cdf(torch.ceil(y) - 1) if self.is_count else self.cdf(y)
+
+    def pit(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Ends of the interval over which the probability integral transform of y is uniform."""
+        return self.below(y), self.cdf(y)
+
+    def keep_draws(self, draws: Tensor) -> "AbstractLaw":
+        """The law of a subset of the draws (indices along axis 0), to ask what other draws would have said."""
+        raise ValueError(f"{type(self).__name__} does not keep its draws, so a subset of them cannot be taken.")

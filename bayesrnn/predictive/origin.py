@@ -1,0 +1,70 @@
+"""Where a predictive came from: how many draws, how they were sampled, which sequences."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bayesrnn._checks import check_whole
+
+DETERMINISTIC = "deterministic"
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Facts about the draws behind a predictive.
+
+    Attributes:
+        draws: How many draws were averaged.
+        seed: Seed of the mask stream, if one was used.
+        sampling: "independent", "stratified", ... or "deterministic" where nothing was sampled.
+        block_size: Consecutive draws that depend on one another; blocks are independent replicates.
+        sequence_ids: One id a row, if known.
+        degrees_of_freedom: Of the standard error, if it came from replicated blocks.
+    """
+
+    draws: int
+    seed: int | None = None
+    sampling: str = "independent"
+    block_size: int = 1
+    sequence_ids: Tensor | None = None
+    degrees_of_freedom: float | None = None
+
+    def __post_init__(self) -> None:
+        check_whole(self.draws, "draws")
+        check_whole(self.block_size, "block_size")
+        if self.sequence_ids is not None and not isinstance(self.sequence_ids, Tensor):
+            object.__setattr__(self, "sequence_ids", torch.as_tensor(self.sequence_ids))
+
+    def check_rows(self, rows: int) -> None:
+        """Refuse sequence ids that are not one a row."""
+        ids = self.sequence_ids
+        if ids is not None and (ids.dim() != 1 or len(ids) != rows):
+            raise ValueError(f"sequence_ids must be one id a row ({rows} rows), but its shape is {tuple(ids.shape)}.")
+
+    def blocks(self, most: int | None = None) -> list[slice]:
+        """Return the replicate blocks of draws, merged evenly into at most `most` groups."""
+        whole = max(self.draws // self.block_size, 1)
+        groups = whole if most is None else min(whole, most)
+        edges = [round(g * whole / groups) * self.block_size for g in range(groups)] + [self.draws]
+        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:])]
+
+    def map_ids(self, function: Callable[[Tensor], Tensor]) -> "Origin":
+        """Return the origin with `function` applied to the sequence ids."""
+        return self if self.sequence_ids is None else replace(self, sequence_ids=function(self.sequence_ids))
+
+
+def block_standard_error(draws: Tensor, origin: Origin) -> Tensor:
+    r"""Return the Monte Carlo standard error of the mean over axis 0.
+
+    $\sqrt{\frac{1}{R}\widehat{\mathrm{Var}}_r \bar{x}_r}$ over the R replicate blocks (single draws when independent).
+    Zero where nothing was sampled; infinite where one block alone tells nothing about the error.
+    """
+    if origin.sampling == DETERMINISTIC:
+        return torch.zeros_like(draws[0])
+    blocks = origin.blocks()
+    if len(blocks) < 2:
+        return torch.full_like(draws[0], torch.inf)
+    means = draws if origin.block_size == 1 else torch.stack([draws[b].mean(0) for b in blocks])
+    return means.std(0, correction=1) / len(blocks) ** 0.5

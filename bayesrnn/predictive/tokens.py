@@ -1,0 +1,209 @@
+"""The predictive of a token stream: statistics of the observed tokens, never a (draws, tokens, vocabulary) tensor."""
+
+import math
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesrnn._checks import check_lengths
+
+from .base import Predictive, row_key
+from .origin import DETERMINISTIC, Origin
+
+_PER_TOKEN = (
+    "log_prob", "mask", "deterministic_log_prob", "entropy", "aleatoric", "epistemic", "target", "confidence", "correct",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TokenPredictive(Predictive):
+    r"""Log probability of each observed token, probabilities averaged over draws, and what goes with it.
+
+    $\log \bar p(y_t) = \log \frac1S \sum_s p(y_t \mid \omega_s)$; perplexity $= \exp(-\text{mean} \log \bar p)$ over the
+    scored tokens. Averaging the logs instead gives the perplexity of a typical draw, which is larger.
+
+    Attributes:
+        log_prob: (B, T) nats.
+        origin: Where the draws came from.
+        mask: (B, T) bool, True where a token is scored (padding is False); all by default.
+        deterministic_log_prob: (B, T) of the pass without masks.
+        block_log_prob: (R, B, T) log mean probability over each of R equal, independent blocks of draws: they give
+            the Monte Carlo error and the correction for finitely many draws.
+        entropy: (B, T) of the mean probabilities, nats.
+        aleatoric: (B, T) expected entropy, nats.
+        epistemic: (B, T) mutual information, nats.
+        target: (B, T) the tokens.
+        confidence: (B, T) largest mean probability.
+        correct: (B, T) bool, whether the most probable token is the target.
+    """
+
+    log_prob: Tensor
+    origin: Origin
+    mask: Tensor = None  # type: ignore[assignment]  # all tokens; set in __post_init__
+    deterministic_log_prob: Tensor | None = None
+    block_log_prob: Tensor | None = None
+    entropy: Tensor | None = None
+    aleatoric: Tensor | None = None
+    epistemic: Tensor | None = None
+    target: Tensor | None = None
+    confidence: Tensor | None = None
+    correct: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.log_prob.shape
+        if len(shape) != 2:
+            raise ValueError(f"log_prob must have shape (rows, steps), but {tuple(shape)} was given.")
+        if self.mask is None:
+            object.__setattr__(self, "mask", torch.ones(shape, dtype=torch.bool, device=self.log_prob.device))
+        for name in _PER_TOKEN:
+            value = getattr(self, name)
+            if value is not None and value.shape != shape:
+                raise ValueError(f"{name} must have the shape of log_prob, {tuple(shape)}, not {tuple(value.shape)}.")
+        if self.block_log_prob is not None and self.block_log_prob.shape[1:] != shape:
+            raise ValueError(
+                f"block_log_prob must have shape (blocks, {shape[0]}, {shape[1]}), "
+                f"not {tuple(self.block_log_prob.shape)}."
+            )
+        if not bool(self.mask.any()):
+            raise ValueError("no token is scored: the mask leaves none over.")
+        scored = self.log_prob[self.mask]
+        if bool((~(scored <= 1e-3)).any()):
+            rows = ((~(self.log_prob <= 1e-3)) & self.mask).any(1).nonzero().flatten()[:5].tolist()
+            raise ValueError(
+                f"log_prob holds NaN or positive values (rows {rows}). It takes log probabilities in nats, which are "
+                "zero or below: pass log_softmax outputs gathered at the tokens."
+            )
+        self.origin.check_rows(len(self))
+
+    @classmethod
+    def from_blocks(
+        cls, block_log_prob: Tensor, *, origin: Origin, lengths: Tensor | None = None, **statistics: Any
+    ) -> "TokenPredictive":
+        """Return the predictive of R equal blocks of draws, each given as its log mean probability (R, B, T).
+
+        A block may be a single draw. `statistics` are the other per-token attributes.
+        """
+        wide = block_log_prob.double()
+        log_prob = (torch.logsumexp(wide, 0) - math.log(len(wide))).to(block_log_prob.dtype)
+        if lengths is not None:
+            rows, steps = log_prob.shape
+            counts = check_lengths(lengths, rows, steps).to(log_prob.device)
+            statistics["mask"] = torch.arange(steps, device=log_prob.device) < counts[:, None]
+        return cls(log_prob, origin, block_log_prob=block_log_prob, **statistics)
+
+    @cached_property
+    def nll(self) -> float:
+        """Mean negative log probability of the scored tokens, nats a token."""
+        return self._mean(self.log_prob)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nll)."""
+        return _exp(self.nll)
+
+    @cached_property
+    def deterministic_nll(self) -> float:
+        """The same for the pass without masks (the standard dropout approximation)."""
+        if self.deterministic_log_prob is None:
+            raise ValueError("the deterministic pass was not made: ask for it when computing the perplexity.")
+        return self._mean(self.deterministic_log_prob)
+
+    @property
+    def deterministic_perplexity(self) -> float:
+        """exp(deterministic_nll)."""
+        return _exp(self.deterministic_nll)
+
+    @cached_property
+    def nll_corrected(self) -> float:
+        r"""Jackknife estimate of the nll of infinitely many draws, nats.
+
+        $R\theta - (R-1)\bar\theta_{(-r)}$ over the R blocks: removes the order 1/S bias of the log of an average.
+        """
+        left_out = self._leave_one_out()
+        if left_out is None:
+            raise ValueError("the correction needs at least 2 blocks of draws (block_log_prob), which were not kept.")
+        return len(left_out) * self.nll - (len(left_out) - 1) * float(left_out.mean())
+
+    @property
+    def perplexity_corrected(self) -> float:
+        """exp(nll_corrected)."""
+        return _exp(self.nll_corrected)
+
+    @cached_property
+    def standard_error(self) -> float:
+        """Monte Carlo standard error of the nll (jackknife over blocks), nats: inf where one block tells nothing."""
+        if self.sampling == DETERMINISTIC:
+            return 0.0
+        left_out = self._leave_one_out()
+        if left_out is None:
+            return math.inf
+        blocks = len(left_out)
+        return float(((blocks - 1) / blocks * ((left_out - left_out.mean()) ** 2).sum()).sqrt())
+
+    def to_frame(self) -> Any:
+        """Return a DataFrame with a line a scored token."""
+        from .frames import token_frame
+
+        return token_frame(self)
+
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "TokenPredictive":
+        """Return the predictive on another device or in another floating dtype."""
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+        moved = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                moved[field.name] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+        return replace(self, **moved)
+
+    def __len__(self) -> int:
+        return self.log_prob.shape[0]
+
+    def __getitem__(self, rows: Any) -> "TokenPredictive":
+        key = row_key(rows, len(self))
+        chosen = {name: getattr(self, name)[key] for name in _PER_TOKEN if getattr(self, name) is not None}
+        if self.block_log_prob is not None:
+            chosen["block_log_prob"] = self.block_log_prob[:, key]
+        return replace(self, origin=self.origin.map_ids(lambda ids: ids[key]), **chosen)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(shape={tuple(self.shape)}, tokens={int(self.mask.sum())}, "
+            f"perplexity={self.perplexity:.4g}, draws={self.draws_used})"
+        )
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the stream, (B, T)."""
+        return self.log_prob.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the results."""
+        return self.log_prob.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the results live."""
+        return self.log_prob.device
+
+    def _mean(self, log_prob: Tensor) -> float:
+        return -float(log_prob[self.mask].double().mean())
+
+    def _leave_one_out(self) -> Tensor | None:
+        blocks = self.block_log_prob
+        if blocks is None or len(blocks) < 2:
+            return None
+        values = []
+        for r in range(len(blocks)):
+            rest = torch.cat([blocks[:r], blocks[r + 1 :]])[:, self.mask].double()
+            values.append(-(torch.logsumexp(rest, 0) - math.log(len(rest))).mean())
+        return torch.stack(values)
+
+
+def _exp(nll: float) -> float:
+    return math.exp(nll) if nll < 700 else math.inf
