@@ -1,0 +1,150 @@
+"""Rows in batches: from tensors, a TensorDataset, a Dataset or a DataLoader, in an order that a seed and an epoch fix."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from bayesrnn._checks import check_finite
+
+__all__ = ["Batches", "Data", "as_batches", "epoch_seed"]
+
+Data = Sequence[Tensor] | Mapping[str, Tensor] | Dataset[Any] | DataLoader[Any]
+"""(input, ..., target); or a mapping of the model's keyword arguments and `target`; or a Dataset or DataLoader of such."""
+
+
+def epoch_seed(seed: int, epoch: int, purpose: str = "training") -> int:
+    """Return the seed of one epoch: a function of its arguments alone, so a resumed epoch repeats the lost one."""
+    digest = hashlib.blake2b(f"{purpose}/{seed}/{epoch}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+class Batches:
+    """An iterable of batches whose order is a function of the seed and the epoch that `at` was told.
+
+    Iterating reseeds torch's global state, from which training masks are drawn; `fit` restores that state at its end.
+    """
+
+    def __init__(self, source: "TensorBatches | DataLoader[Any]", seed: int, shuffle: bool) -> None:
+        self.source, self.seed, self.shuffle, self.epoch = source, seed, shuffle, 0
+
+    def at(self, epoch: int) -> None:
+        """Say which epoch comes next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shuffle:
+            yield from self.source
+            return
+        torch.manual_seed(epoch_seed(self.seed, self.epoch))
+        if isinstance(self.source, TensorBatches):
+            yield from self.source.shuffled(epoch_seed(self.seed, self.epoch, "order"))
+        else:
+            yield from self.source
+
+    def fingerprint(self) -> str:
+        """Return a hash of the rows where they are tensors, else their number of batches."""
+        return self.source.fingerprint() if isinstance(self.source, TensorBatches) else f"{len(self)} batches"
+
+
+class TensorBatches:
+    """Rows of tensors of equal length, by index: no worker, no collating."""
+
+    def __init__(self, tensors: Mapping[str, Tensor] | Sequence[Tensor], size: int) -> None:
+        self.names = tuple(tensors) if isinstance(tensors, Mapping) else None
+        self.tensors = tuple(tensors.values()) if isinstance(tensors, Mapping) else tuple(tensors)
+        self.size = size
+        self.rows = _common_rows(self.tensors)
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.size)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._batches(torch.arange(self.rows))
+
+    def shuffled(self, seed: int) -> Iterator[Any]:
+        """Iterate in the order of that seed."""
+        return self._batches(torch.randperm(self.rows, generator=torch.Generator().manual_seed(seed)))
+
+    def _batches(self, order: Tensor) -> Iterator[Any]:
+        for index in order.split(self.size):
+            parts = tuple(tensor[index.to(tensor.device)] for tensor in self.tensors)
+            yield parts if self.names is None else dict(zip(self.names, parts, strict=True))
+
+    def fingerprint(self) -> str:
+        """Return a hash of all values."""
+        digest = hashlib.blake2b(digest_size=16)
+        for tensor in self.tensors:
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+def as_batches(data: Data, batch_size: int, seed: int, *, shuffle: bool, name: str) -> Batches:
+    """Return the rows of `data` in batches; a DataLoader keeps its own batches and order.
+
+    Raises:
+        TypeError: If it is none of the kinds that `Data` names.
+        ValueError: If there are no rows, their numbers differ, a mapping has no target, or a value is not finite.
+    """
+    if isinstance(data, DataLoader):
+        if len(data) == 0:
+            raise ValueError(f"{name} is a DataLoader without batches: check its dataset, and drop_last.")
+        return Batches(data, seed, shuffle)
+    if isinstance(data, TensorDataset):
+        data = data.tensors
+    if isinstance(data, Dataset):
+        generator = torch.Generator().manual_seed(epoch_seed(seed, 0, "order"))
+        return Batches(DataLoader(data, batch_size, shuffle=shuffle, generator=generator), seed, shuffle)
+    if isinstance(data, Tensor) or not isinstance(data, Mapping | Sequence):
+        raise TypeError(
+            f"{name} must be (inputs, ..., target) tensors, a mapping with a 'target', a Dataset or a DataLoader, but "
+            f"a {type(data).__name__} was given. For a tensor of inputs x and targets y pass (x, y)."
+        )
+    parts = data if isinstance(data, Mapping) else {str(i): value for i, value in enumerate(data)}
+    _check(parts, isinstance(data, Mapping), name)
+    return Batches(TensorBatches(data, batch_size), seed, shuffle)
+
+
+def split(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], Tensor]:
+    """Return a batch's positional inputs, keyword inputs and target."""
+    if isinstance(batch, Mapping):
+        keywords = dict(batch)
+        if "target" not in keywords:
+            raise ValueError(f"a batch with the keys {sorted(keywords)} has no 'target'. Name it so.")
+        return (), keywords, keywords.pop("target")
+    if not isinstance(batch, list | tuple) or len(batch) < 2:
+        raise TypeError(
+            f"a batch must be (inputs, ..., target) or a mapping with a 'target', but a {type(batch).__name__} was "
+            "given. Let the dataset return the input and the target of a row."
+        )
+    return tuple(batch[:-1]), {}, batch[-1]
+
+
+def _check(parts: Mapping[str, Any], named: bool, name: str) -> None:
+    foreign = {key: type(value).__name__ for key, value in parts.items() if not isinstance(value, Tensor)}
+    if foreign:
+        raise TypeError(f"{name} must hold tensors, but it holds {foreign}. Use torch.as_tensor(values).")
+    if named and "target" not in parts:
+        raise ValueError(f"{name} has the keys {sorted(parts)} but no 'target'. Name the targets so.")
+    if len(parts) < 2:
+        raise ValueError(f"{name} must hold inputs and a target, but it holds {len(parts)} tensors.")
+    for key, value in parts.items():
+        check_finite(value, f"{name}[{key}]")
+
+
+def _common_rows(tensors: Iterable[Tensor]) -> int:
+    counts = [tensor.shape[0] if tensor.dim() else 0 for tensor in tensors]
+    if len(set(counts)) != 1:
+        raise ValueError(
+            f"the inputs and the target hold different numbers of rows: {counts}. Rows are dimension 0 of each."
+        )
+    if counts[0] == 0:
+        raise ValueError("there are no rows to train on: the tensors are empty. Check the split of the data.")
+    return counts[0]

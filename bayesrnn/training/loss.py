@@ -1,0 +1,102 @@
+"""The default loss, and how padding is kept out of any loss."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+__all__ = ["Loss", "masked_mean", "negative_log_likelihood"]
+
+Loss = Callable[[Any, Tensor], Tensor]
+"""(output of the model, target) -> a scalar, or one number a target."""
+
+
+def negative_log_likelihood(law: Distribution, target: Tensor) -> Tensor:
+    r"""Return $-\log p(y)$ of each target in nats, shaped as the law's batch.
+
+    Raises:
+        TypeError: If the model's output is no torch Distribution.
+        ValueError: If the target's shape is not the law's, or a target lies outside the law's support.
+
+    Example:
+        >>> negative_log_likelihood(torch.distributions.Bernoulli(torch.tensor([0.5])), torch.ones(1))
+        tensor([0.6931])
+    """
+    if not isinstance(law, Distribution):
+        raise TypeError(
+            f"the model returned a {type(law).__name__}, but the default loss needs a torch Distribution. Return one "
+            "from forward (see bayesrnn.likelihoods), or pass loss=, for example torch.nn.functional.mse_loss."
+        )
+    legal = law.batch_shape + law.event_shape
+    if target.shape != legal:
+        raise ValueError(
+            f"the target has shape {tuple(target.shape)}, but the model's law is about {tuple(legal)}. One target a "
+            "row is (rows,), one a step is (rows, steps), several are (rows, targets)."
+        )
+    _check_support(law, target)
+    return -law.log_prob(target)
+
+
+def masked_mean(values: Tensor, lengths: Tensor | None, steps: int | None, rows: int = 1) -> tuple[Tensor, int]:
+    """Return the mean over the targets that are no padding, and their number.
+
+    Args:
+        values: A scalar, or (rows, ...), or (rows, steps, ...) in which steps beyond `lengths` are padding.
+        lengths: Steps of each row, or None.
+        steps: Steps of the padded tensors where `values` has one number a step, else None.
+        rows: What a scalar loss counts for.
+    """
+    if lengths is None or steps is None or values.dim() < 2:
+        return values.mean(), values.numel() if values.dim() else rows
+    inside = torch.arange(steps, device=values.device) < torch.as_tensor(lengths, device=values.device)[:, None]
+    inside = inside.reshape(inside.shape + (1,) * (values.dim() - 2)).expand_as(values)
+    count = int(inside.sum())
+    return values.masked_fill(~inside, 0.0).sum() / max(count, 1), count
+
+
+def padding(
+    model: nn.Module, inputs: Sequence[Any], keywords: Mapping[str, Any], values: Tensor
+) -> tuple[Tensor | None, int | None]:
+    """Return the lengths that the model was given and the padded steps, or None where `values` is not per step.
+
+    Lengths are the argument of `forward` of that name. A loss has one number a step if its second dimension is as long
+    as that of the inputs, unless the model says ``every_step = False``.
+    """
+    lengths = keywords.get("lengths")
+    if lengths is None and len(inputs) > 1:
+        lengths = inspect.signature(model.forward).bind_partial(*inputs).arguments.get("lengths")
+    if lengths is None or values.dim() < 2 or getattr(model, "every_step", None) is False:
+        return None, None
+    tensors = [value for value in (*inputs, *keywords.values()) if isinstance(value, Tensor) and value.dim() > 1]
+    steps = values.shape[1]
+    return (lengths, steps) if any(tensor.shape[1] == steps for tensor in tensors) else (None, None)
+
+
+def _check_support(law: Distribution, target: Tensor) -> None:
+    classes = getattr(law, "_num_events", None) if isinstance(law, torch.distributions.Categorical) else None
+    if classes is not None:
+        if target.is_floating_point() or target.dtype == torch.bool:
+            raise ValueError(
+                f"class targets must be whole numbers in 0..{classes - 1}, but their type is {target.dtype}. "
+                "Use target.long()."
+            )
+        low, high = int(target.min()), int(target.max())
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"class targets must lie in 0..{classes - 1}, but they reach from {low} to {high}. Count classes from "
+                "0, and check the model's number of classes."
+            )
+        return
+    try:
+        support = law.support
+    except NotImplementedError:
+        return
+    inside = support.check(target) if support is not None else None
+    if inside is not None and not bool(inside.all()):
+        raise ValueError(
+            f"{int((~inside).sum())} targets lie outside the support of {type(law).__name__}, {support}. Counts are "
+            "whole numbers from 0; for other values choose another likelihood."
+        )
