@@ -2,5 +2,7 @@
 
 from bayesrnn import nn as nn
 from bayesrnn import schemes as schemes
+from bayesrnn.inference import audit as audit
+from bayesrnn.inference import predict as predict
 
 __version__ = "0.1.0"

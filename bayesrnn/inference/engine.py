@@ -1,0 +1,86 @@
+"""One chunk of a prediction: some draws of some rows through the model in a single pass."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesrnn.inference.laws import Law, as_laws, bad_rows, laws_of
+from bayesrnn.inference.structure import replicate, take_rows
+from bayesrnn.masks import Binding, MaskStream
+from bayesrnn.nn.masked import bound
+
+__all__ = ["Job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that stays the same over the chunks of a prediction.
+
+    Attributes:
+        model: The module.
+        inputs: Its positional inputs, rows in `batch_dim`.
+        options: Its keyword inputs with rows in dimension 0, such as lengths.
+        stream: Where masks come from.
+        ids: Sequence ids, (rows,), on the model's device.
+        likelihood: From output to law, or None.
+        shared: Whether all rows of a draw share a mask.
+        batch_dim: Dimension of the rows.
+    """
+
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    options: dict[str, Any]
+    stream: MaskStream
+    ids: Tensor
+    likelihood: Callable[[Any], Any] | None
+    shared: bool
+    batch_dim: int
+
+    @property
+    def rows(self) -> int:
+        """How many sequences."""
+        return self.ids.numel()
+
+    def run(self, draws: Tensor, rows: Tensor | slice) -> tuple[Any, list[Law]]:
+        """Return the output's structure and its laws, each with batch shape (S, B, ...).
+
+        Raises:
+            ValueError: If an output is NaN or infinite, naming the sequences; or has another number of rows.
+        """
+        ids = self.ids[rows]
+        binding = Binding(self.stream, draws, ids, self.shared)
+        inputs = replicate(take_rows(self.inputs, rows, self.batch_dim), draws.numel(), self.batch_dim)
+        (options,) = replicate(take_rows((self.options,), rows, 0), draws.numel(), 0)
+        with bound(self.model, binding):
+            output = self.model(*inputs, **options)
+        structure = as_laws(output, self.likelihood)
+        laws = laws_of(structure, draws.numel(), ids.numel(), self.batch_dim)
+        for law in laws:
+            bad = bad_rows(law)
+            if bool(bad.any()):
+                raise ValueError(_not_finite(ids[bad].tolist()))
+        return structure, laws
+
+
+def _not_finite(ids: list[int]) -> str:
+    shown = ", ".join(str(i) for i in ids[:5]) + (", ..." if len(ids) > 5 else "")
+    return (
+        f"the model's output holds NaN or infinite values for the sequences {shown}. Look for NaN in their inputs "
+        "(drop or impute missing values) or for weights that diverged in training."
+    )
+
+
+def chunk_rows(total: int, most: int) -> list[slice]:
+    """Split `total` rows evenly into slices of at most `most`."""
+    count = math.ceil(total / max(most, 1))
+    edges = [round(k * total / count) for k in range(count + 1)]
+    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:])]
+
+
+def numbers(start: int, stop: int, device: torch.device) -> Tensor:
+    """The draws start..stop-1."""
+    return torch.arange(start, stop, device=device)
