@@ -70,7 +70,7 @@ class MaskStream(ABC):
             site: Name of the place, such as ``encoder.hidden_l0``.
             draws: Draw numbers, int64 of shape (S,).
             sequences: Sequence ids, int64 of shape (B,).
-            units: How many units, or their numbers: int64 of shape (U,) or (B, U).
+            units: How many units, or their numbers: int64 of shape (U,), (B, U) or (S, B, U).
             rate: Probability of dropping.
         """
 
@@ -105,7 +105,9 @@ class StratifiedStream(MaskStream):
         """Return which units fall; see `MaskStream.dropped`."""
         if isinstance(units, int):
             units = torch.arange(units, device=draws.device)
-        blocks, index = torch.unique(draws // BLOCK, return_inverse=True)
+        blocks, index = draws // BLOCK, None
+        if units.dim() < 3:  # all draws of a block ask for the same units: one hash serves them
+            blocks, index = torch.unique(blocks, return_inverse=True)
         halves = self._hashes(self._key(site, "stratified"), blocks, sequences, units).view(torch.int32)
         order, jitter = halves[..., 0::2], halves[..., 1::2]
         lower, fraction = divmod(rate * BLOCK, 1.0)
@@ -114,7 +116,7 @@ class StratifiedStream(MaskStream):
         place = (order & 0x7FFFFFFF).remainder_(maps).add_((jitter < _threshold(fraction)) * maps)
         patterns = table.reshape(-1).index_select(0, place.reshape(-1)).view(place.shape)
         bit = (1 << (draws % BLOCK)).to(torch.int32)[:, None, None]
-        chosen = patterns[index] if blocks.numel() > 1 else patterns
+        chosen = patterns if index is None or blocks.numel() == 1 else patterns[index]
         return (chosen & bit) != 0
 
 
@@ -230,12 +232,11 @@ class Binding:
             sequences = self.draws.new_tensor([_SHARED_ROW]).expand(rows)
         else:
             sequences = self.sequences
-        per_draw = tokens.view(self.draws.numel(), rows, -1)
-        parts = [
-            self.stream.dropped(self._site(key), self.draws[s : s + 1], sequences, per_draw[s], placement.rate)
-            for s in range(self.draws.numel())
-        ]
-        return _scaled(torch.cat(parts).view(tokens.shape), placement.rate, dtype)
+        units = tokens.view(self.draws.numel(), rows, -1)
+        if bool((units == units[:1]).all()):  # the draws read the same words, as they do when they ride in the batch
+            units = units[0]
+        dropped = self.stream.dropped(self._site(key), self.draws, sequences, units, placement.rate)
+        return _scaled(dropped.reshape(tokens.shape), placement.rate, dtype)
 
     def _spread(self, flat: Tensor) -> Tensor:
         """Turn (S, B or 1, U) into (S * B, U), or (1, U) for a single shared draw."""

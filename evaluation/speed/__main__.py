@@ -1,0 +1,20 @@
+"""`python -m evaluation.speed train|predict [--quick]`: how long things take, against what people use today."""
+
+import argparse
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the benchmark named on the command line, print its table and save it as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m evaluation.speed", description=__doc__)
+    parser.add_argument("what", choices=("train", "predict"), help="a training step, or a prediction with many draws")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
+    given = parser.parse_args(arguments)
+    if given.what == "train":
+        from evaluation.speed import train as benchmark
+    else:
+        from evaluation.speed import predict as benchmark
+    benchmark.run(quick=given.quick)
+
+
+if __name__ == "__main__":
+    main()
