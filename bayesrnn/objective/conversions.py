@@ -1,0 +1,172 @@
+r"""Weight decay, observation precision and prior length scale are one relation, read in three directions.
+
+The prior of every effective weight is $N(0, l^{-2})$ and the loss is a mean over N things. Dropout at rate p (keep
+$k = 1 - p$) then costs the KL term $c\lVert W\rVert^2$ with
+
+=====================  =======================  ======================================
+masks in training      effective weight         c (per squared stored weight)
+=====================  =======================  ======================================
+0 or 1                 $W$                      $k\,l^2 / 2$
+0 or 1/k ("inverted")  $W / k$                  $l^2 / (2k)$
+=====================  =======================  ======================================
+
+and the loss that is minimized is $s$ times the negative log-likelihood, plus a constant:
+
+=======================  =======================================  ========================
+`loss`                   what is averaged over the N things       s
+=======================  =======================================  ========================
+`nll`                    negative log-likelihood (nats)           1
+`half_squared_error`     $\frac12 (y - \hat y)^2$                 $1/\tau$
+`squared_error`          $(y - \hat y)^2$ (torch's `MSELoss`)     $2/\tau$
+=======================  =======================================  ========================
+
+So the penalty that makes the training loss the negative ELBO (times s / N) is $\lambda\lVert W\rVert^2$ with
+$\lambda = s\,c/N$. An optimizer's `weight_decay` adds the gradient $wW$, the penalty $\frac12 w\lVert W\rVert^2$, so
+$w = 2\lambda$. Three mistakes are common: taking the formula of `half_squared_error` for a loss of squared errors
+(a factor 2); taking the formula of 0/1 masks for inverted ones (a factor $k^2$); and an N that counts other things
+than the loss averages over (rows for a mean over rows, tokens for a mean over tokens).
+
+Source: Gal & Ghahramani (2016), arXiv:1506.02142, equation 7 for 0/1 masks and half squared errors; the other rows
+follow by substitution.
+"""
+
+import math
+from typing import Literal, get_args
+
+from bayesrnn._checks import check_choice, check_rate
+
+__all__ = ["Loss", "check_positive", "kl_coefficient", "precision", "prior_length_scale", "weight_decay"]
+
+Loss = Literal["nll", "squared_error", "half_squared_error"]
+"""What the training loss averages; torch's `MSELoss` averages the squared error."""
+
+_NATS_PER_SQUARE = {"squared_error": 0.5, "half_squared_error": 1.0}  # nll = tau * this * loss + constant
+
+
+def weight_decay(
+    prior_length_scale: float,
+    rate: float,
+    size: float,
+    precision: float = 1.0,
+    *,
+    loss: Loss = "squared_error",
+    inverted: bool = True,
+    penalty: bool = False,
+) -> float:
+    r"""Return the weight decay under which training with dropout minimizes the negative ELBO.
+
+    $w = 2 s c / N$ (see the module), e.g. $2 l^2 / (N \tau k)$ for squared errors and inverted masks. It is meant for
+    coupled decay, a term of the gradient (`torch.optim.SGD`, `torch.optim.Adam`), not for `AdamW`.
+
+    Args:
+        prior_length_scale: $l$; the prior standard deviation of a weight is $1/l$.
+        rate: Probability of dropping what the weight multiplies; 0 for biases and for weights without a mask.
+        size: N, the number of things that the loss is a mean over.
+        precision: $\tau$, 1 / noise variance in units of the training target. Not used by `loss="nll"`.
+        loss: What the loss averages.
+        inverted: Whether masks are 0 or 1/(1-p), as in this library, or 0 or 1.
+        penalty: Return $\lambda = w/2$, the factor of $\lVert W \rVert^2$, instead.
+
+    Raises:
+        ValueError: If l, N or the precision is not positive, the rate outside [0, 1), or the loss unknown.
+
+    Example:
+        >>> weight_decay(0.5, 0.5, 1000, precision=4.0)
+        0.00025
+    """
+    scale = _loss_per_nat(loss, precision)
+    coefficient = kl_coefficient(check_positive(prior_length_scale, "prior_length_scale"), rate, inverted)
+    return (1.0 if penalty else 2.0) * scale * coefficient / _size(size)
+
+
+def precision(
+    prior_length_scale: float,
+    rate: float,
+    size: float,
+    weight_decay: float,
+    *,
+    loss: Loss = "squared_error",
+    inverted: bool = True,
+    penalty: bool = False,
+) -> float:
+    r"""Return the observation precision $\tau$ that a weight decay implies: `weight_decay` solved for it.
+
+    For 0/1 masks, half squared errors and a penalty $\lambda\lVert W\rVert^2$ it is the papers'
+    $\tau = k l^2 / (2 N \lambda)$. In units of the training target: for targets standardized by a standard deviation
+    sd, the precision in the original units is $\tau/\mathrm{sd}^2$.
+
+    Raises:
+        ValueError: If l, N or the decay is not positive, or the loss is `nll`, whose decay is free of the precision.
+
+    Example:
+        >>> precision(0.5, 0.5, 1000, 0.00025)
+        4.0
+    """
+    check_choice(loss, "loss", get_args(Loss))
+    if loss == "nll":
+        raise ValueError(
+            "loss='nll' fixes the noise inside the likelihood, so its weight decay does not depend on a precision. "
+            "Read the precision off the likelihood, or name the loss you average: 'squared_error' (MSELoss)."
+        )
+    given = check_positive(weight_decay, "weight_decay")
+    at_one = _from_unit(prior_length_scale, rate, size, loss, inverted, penalty)
+    return at_one / given
+
+
+def prior_length_scale(
+    weight_decay: float,
+    rate: float,
+    size: float,
+    precision: float = 1.0,
+    *,
+    loss: Loss = "squared_error",
+    inverted: bool = True,
+    penalty: bool = False,
+) -> float:
+    r"""Return the prior length scale $l$ that a weight decay implies: `weight_decay` solved for it.
+
+    Raises:
+        ValueError: If the decay, N or the precision is not positive, or the rate outside [0, 1).
+
+    Example:
+        >>> prior_length_scale(0.00025, 0.5, 1000, precision=4.0)
+        0.5
+    """
+    given = check_positive(weight_decay, "weight_decay")
+    scale = _loss_per_nat(loss, precision)
+    return math.sqrt(given / (scale * _from_unit(1.0, rate, size, "nll", inverted, penalty)))
+
+
+def kl_coefficient(prior_length_scale: float, rate: float, inverted: bool) -> float:
+    """Return c, the KL (nats) per squared stored weight."""
+    keep = 1.0 - check_rate(rate, "rate")
+    return prior_length_scale**2 / 2.0 * (1.0 / keep if inverted else keep)
+
+
+def check_positive(value: float, name: str) -> float:
+    """Return `value` as a float if it is positive and finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a positive number, but {value!r} ({type(value).__name__}) was given.")
+    if not (math.isfinite(value) and value > 0.0):
+        hints = {
+            "size": "It is the number N of things that the training loss is a mean over.",
+            "precision": "It is 1 / noise variance; for a noise standard deviation s pass 1 / s**2.",
+            "prior_length_scale": "The prior standard deviation of a weight is its inverse.",
+            "weight_decay": "Without decay there is no prior, so no precision and no length scale follow.",
+        }
+        raise ValueError(f"{name} must be positive and finite, but {value!r} was given. {hints.get(name, '')}".strip())
+    return float(value)
+
+
+def _from_unit(length: float, rate: float, size: float, loss: Loss, inverted: bool, penalty: bool) -> float:
+    return weight_decay(length, rate, size, 1.0, loss=loss, inverted=inverted, penalty=penalty)
+
+
+def _size(size: float) -> float:
+    return check_positive(size, "size")
+
+
+def _loss_per_nat(loss: Loss, precision: float) -> float:
+    check_choice(loss, "loss", get_args(Loss))
+    tau = check_positive(precision, "precision")
+    return 1.0 if loss == "nll" else 1.0 / (tau * _NATS_PER_SQUARE[loss])
