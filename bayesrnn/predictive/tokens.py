@@ -120,12 +120,15 @@ class TokenPredictive(Predictive):
     def nll_corrected(self) -> float:
         r"""Jackknife estimate of the nll of infinitely many draws, nats.
 
-        $R\theta - (R-1)\bar\theta_{(-r)}$ over the R blocks: removes the order 1/S bias of the log of an average.
+        nll $+ (R-1)(\theta - \bar\theta_{(-r)})$ with $\theta$ of the R blocks: removes the order 1/S bias of the log of
+        an average. Draws that are in no block count in the nll alone.
         """
         left_out = self._leave_one_out()
         if left_out is None:
             raise ValueError("the correction needs at least 2 blocks of draws (block_log_prob), which were not kept.")
-        return len(left_out) * self.nll - (len(left_out) - 1) * float(left_out.mean())
+        blocks = self.block_log_prob[:, self.mask].double()  # type: ignore[index]
+        pooled = math.log(len(blocks)) - float(torch.logsumexp(blocks, 0).mean())
+        return self.nll + (len(left_out) - 1) * (pooled - float(left_out.mean()))
 
     @property
     def perplexity_corrected(self) -> float:
@@ -159,6 +162,14 @@ class TokenPredictive(Predictive):
             if isinstance(value, Tensor):
                 moved[field.name] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
         return replace(self, **moved)
+
+    def keep_draws(self, draws: Tensor) -> "TokenPredictive":
+        """Return the predictive of a subset of the blocks of draws (indices); the other statistics stay as they are."""
+        if self.block_log_prob is None:
+            raise ValueError("this predictive kept the averages only, not its blocks of draws (block_log_prob).")
+        blocks = self.block_log_prob[draws.to(self.device)]
+        wide = torch.logsumexp(blocks.double(), 0) - math.log(len(blocks))
+        return replace(self, log_prob=wide.to(self.dtype), block_log_prob=blocks)
 
     def __len__(self) -> int:
         return self.log_prob.shape[0]
