@@ -1,0 +1,289 @@
+"""Text as streams of tokens: a corpus of UTF-8 files, its vocabulary, and the rows a stream is read in."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bayesrnn._checks import check_choice, check_whole
+
+__all__ = ["EOS", "LEVELS", "UNK", "Corpus", "Vocabulary", "fold_stream", "read_corpus", "read_text", "tokenize"]
+
+EOS, UNK = "<eos>", "<unk>"
+LEVELS = ("word", "character")
+_SPLITS = ("train", "valid", "test")
+
+
+class Vocabulary:
+    """The words (or characters) of a model in their order: number i is token i.
+
+    Args:
+        tokens: Distinct tokens; `<unk>` among them takes every token that is not.
+
+    Raises:
+        ValueError: If there is no token or a token comes twice.
+
+    Example:
+        >>> v = Vocabulary(["the", "cat", "<unk>"])
+        >>> v.encode(["the", "dog"]).tolist()
+        [0, 2]
+    """
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self.tokens = tuple(tokens)
+        self._index = {token: i for i, token in enumerate(self.tokens)}
+        if not self.tokens:
+            raise ValueError("a vocabulary needs at least one token, but none was given.")
+        if len(self._index) != len(self.tokens):
+            twice = next(token for token, count in Counter(self.tokens).items() if count > 1)
+            raise ValueError(f"the vocabulary holds the token {twice!r} twice. Each token has one number.")
+
+    @classmethod
+    def build(cls, tokens: Iterable[str], *, min_count: int = 1, max_size: int | None = None) -> "Vocabulary":
+        """Collect the tokens of a text, the most frequent first (ties in alphabetical order).
+
+        Args:
+            tokens: The text.
+            min_count: Rarer tokens become `<unk>`.
+            max_size: Keep so many of the most frequent, `<unk>` included.
+
+        Raises:
+            ValueError: If the text holds no token.
+        """
+        check_whole(min_count, "min_count")
+        counts = Counter(tokens)
+        ranked = sorted(counts, key=lambda token: (-counts[token], token))
+        kept = [token for token in ranked if counts[token] >= min_count or token in (EOS, UNK)]
+        if max_size is not None and len(kept) > check_whole(max_size, "max_size", 2):
+            kept = [token for token in kept if token != UNK][: max_size - 1] + [UNK]
+        if len(kept) < len(ranked) and UNK not in kept:
+            kept.append(UNK)
+        return cls(kept)
+
+    def encode(self, tokens: Iterable[str]) -> Tensor:
+        """Return the numbers of tokens, int64 (N,).
+
+        Raises:
+            ValueError: If a token is not in a vocabulary that has no `<unk>`.
+        """
+        unknown = self._index.get(UNK)
+        if unknown is not None:
+            return torch.tensor([self._index.get(token, unknown) for token in tokens], dtype=torch.long)
+        numbers = []
+        for place, token in enumerate(tokens):
+            number = self._index.get(token)
+            if number is None:
+                raise ValueError(
+                    f"token {place} of the text, {token!r}, is out of the vocabulary of {len(self)} tokens, which has "
+                    f"no {UNK}. Build the vocabulary with min_count=2 or max_size=, so that rare tokens become {UNK} "
+                    "in training too, or replace the token."
+                )
+            numbers.append(number)
+        return torch.tensor(numbers, dtype=torch.long)
+
+    def decode(self, numbers: Tensor | Iterable[int]) -> list[str]:
+        """Return the tokens of numbers."""
+        return [self.tokens[int(number)] for number in numbers]
+
+    def fingerprint(self) -> str:
+        """Return a short digest that two vocabularies share only if they are equal."""
+        joined = "\0".join(self.tokens)
+        return hashlib.sha256(joined.encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._index
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.tokens == other.tokens
+
+    def __hash__(self) -> int:
+        return hash(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} tokens, {self.fingerprint()})"
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """The parts of a text, each one stream of token numbers (int64), with their vocabulary.
+
+    Attributes:
+        vocabulary: Maps tokens to numbers.
+        level: `word` or `character`.
+        parts: Streams by name: `train`, `valid`, `test` (those that exist).
+    """
+
+    vocabulary: Vocabulary
+    level: str
+    parts: Mapping[str, Tensor]
+
+    def __getitem__(self, part: str) -> Tensor:
+        if part not in self.parts:
+            raise ValueError(
+                f"the corpus has no part {part!r}, only {sorted(self.parts)}. Put a file with {part!r} in its name "
+                "into the folder."
+            )
+        return self.parts[part]
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return the text of a UTF-8 file.
+
+    Raises:
+        ValueError: If it does not exist, is empty, or is not UTF-8 (the message names the byte).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no text file {path}.")
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8: byte {error.start} is 0x{raw[error.start]:02x} ({error.reason}). "
+            "Convert it first, for example with: iconv -f latin1 -t utf-8."
+        ) from None
+    if "\0" in text:
+        raise ValueError(
+            f"{path} holds a zero byte at character {text.index(chr(0))}: it is binary, or UTF-16 without its mark. "
+            "Convert it to UTF-8 first."
+        )
+    if not text.strip():
+        raise ValueError(f"{path} is empty: it holds no token.")
+    return text
+
+
+def tokenize(text: str, level: str = "word") -> list[str]:
+    """Return the tokens of a text: words between blanks or characters, and `<eos>` for each line end.
+
+    Example:
+        >>> tokenize("a cat\\nsat")
+        ['a', 'cat', '<eos>', 'sat', '<eos>']
+    """
+    check_choice(level, "level", LEVELS)
+    tokens: list[str] = []
+    for line in _lines(text):
+        tokens.extend(line.split() if level == "word" else line)
+        tokens.append(EOS)
+    return tokens
+
+
+def read_corpus(
+    path: str | os.PathLike[str],
+    *,
+    level: str = "word",
+    vocabulary: Vocabulary | None = None,
+    min_count: int = 1,
+    max_size: int | None = None,
+    fractions: tuple[float, float] = (0.05, 0.05),
+) -> Corpus:
+    """Read a text file, or a folder with files that have `train`, `valid` and `test` in their names.
+
+    A single file is cut by lines: the last two `fractions` of it are valid and test. The vocabulary is that of the
+    training part, unless one is given.
+
+    Args:
+        path: UTF-8 file or folder.
+        level: `word` or `character`.
+        vocabulary: Use this one, and take unknown tokens as `<unk>`.
+        min_count: Tokens that are rarer in training become `<unk>`.
+        max_size: Largest vocabulary.
+        fractions: Shares of lines for valid and test, for a single file.
+
+    Raises:
+        ValueError: If a file is missing, empty, not UTF-8 or ambiguous; or a token is out of a vocabulary without
+            `<unk>`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        texts = _folder_texts(path)
+    elif path.is_file():
+        texts = _cut(read_text(path), fractions, path)
+    else:
+        raise ValueError(f"there is no text file or folder {path}.")
+    tokens = {part: tokenize(text, level) for part, text in texts.items()}
+    if vocabulary is None:
+        if "train" not in tokens:
+            raise ValueError(
+                f"{path} has no file with 'train' in its name, only {sorted(tokens)}: without a training part there is "
+                "no vocabulary. Add the file, or give vocabulary=."
+            )
+        vocabulary = Vocabulary.build(tokens["train"], min_count=min_count, max_size=max_size)
+    return Corpus(vocabulary, level, {part: _encoded(vocabulary, words, part) for part, words in tokens.items()})
+
+
+def fold_stream(tokens: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut a stream into `rows` parallel ones: row r goes on where row r - 1 ends.
+
+    Returns:
+        Inputs and targets, both (rows, steps), the targets one token later, and which targets exist, (rows, steps):
+        what is missing at the end of the last rows is filled with token 0.
+
+    Raises:
+        ValueError: If the stream is not whole numbers of shape (N,) with at least two tokens a row.
+    """
+    if tokens.dim() != 1 or tokens.is_floating_point() or tokens.dtype == torch.bool:
+        raise ValueError(
+            f"tokens must be one stream of whole numbers, shape (N,), but {tokens.dtype} of shape "
+            f"{tuple(tokens.shape)} was given. To read parallel streams of one text pass the whole text and batch_size=."
+        )
+    count = tokens.numel() - 1
+    if count < check_whole(rows, "batch_size"):
+        raise ValueError(
+            f"a stream of {tokens.numel()} tokens cannot be cut into {rows} rows with a target each. "
+            "Give more text or a smaller batch_size."
+        )
+    steps = -(-count // rows)
+    inputs, targets = tokens.new_zeros(rows * steps), tokens.new_zeros(rows * steps)
+    inputs[:count], targets[:count] = tokens[:-1], tokens[1:]
+    exists = torch.arange(rows * steps, device=tokens.device) < count
+    return inputs.view(rows, steps), targets.view(rows, steps), exists.view(rows, steps)
+
+
+def _encoded(vocabulary: Vocabulary, words: list[str], part: str) -> Tensor:
+    try:
+        return vocabulary.encode(words)
+    except ValueError as error:
+        raise ValueError(f"in the part {part!r}: {error}") from None
+
+
+def _folder_texts(folder: Path) -> dict[str, str]:
+    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    texts = {}
+    for part in _SPLITS:
+        found = [f for f in files if part in f.stem.lower().replace("-", ".").replace("_", ".").split(".")]
+        if len(found) > 1:
+            raise ValueError(f"{folder} has several files for the part {part!r}: {[f.name for f in found]}. Keep one.")
+        if found:
+            texts[part] = read_text(found[0])
+    if not texts:
+        raise ValueError(
+            f"{folder} has no file with 'train', 'valid' or 'test' in its name (such as train.txt); it holds "
+            f"{[f.name for f in files][:5]}."
+        )
+    return texts
+
+
+def _cut(text: str, fractions: tuple[float, float], path: Path) -> dict[str, str]:
+    valid, test = fractions
+    if not (valid >= 0 and test >= 0 and valid + test < 1):
+        raise ValueError(f"fractions must be two shares that leave something for training, but {fractions} was given.")
+    lines = _lines(text)
+    edges = [round(len(lines) * (1 - valid - test)), round(len(lines) * (1 - test))]
+    pieces = {"train": lines[: edges[0]], "valid": lines[edges[0] : edges[1]], "test": lines[edges[1] :]}
+    if not any(line.strip() for line in pieces["train"]):
+        raise ValueError(f"{path} has too few lines ({len(lines)}) to cut off {fractions} for valid and test.")
+    return {part: "\n".join(piece) for part, piece in pieces.items() if any(line.strip() for line in piece)}
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines that line feeds end; other separators of Unicode are characters of the text."""
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")

@@ -1,0 +1,213 @@
+"""Perplexity of a token stream: probabilities averaged over draws before the logarithm."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesrnn._checks import check_choice, check_seed, check_whole
+from bayesrnn.data.text import fold_stream
+from bayesrnn.inference.audit import audit
+from bayesrnn.inference.guard import undisturbed
+from bayesrnn.inference.members import Member, chunked_draws
+from bayesrnn.inference.products import matrix_products
+from bayesrnn.inference.token_masks import StreamBinding
+from bayesrnn.inference.tokens import Decoder, Scores
+from bayesrnn.masks import BLOCK, stream
+from bayesrnn.nn.masked import masked_modules
+from bayesrnn.predictive import Origin, TokenPredictive
+
+__all__ = ["perplexity"]
+
+LIFETIMES = ("stream", "window")
+_MOST_BLOCKS = 16  # replicates that the Monte Carlo error is computed from
+
+
+def perplexity(
+    model: nn.Module | Sequence[nn.Module],
+    tokens: Tensor | Iterable[int],
+    *,
+    draws: int = 100,
+    seed: int = 0,
+    lifetime: str = "stream",
+    batch_size: int = 1,
+    window: int = 35,
+    words: bool = True,
+    sampling: str = "stratified",
+    multiplier: float = 1.0,
+    temperature: float = 1.0,
+    statistics: bool = True,
+    precision: str | None = None,
+    max_memory: int = 2**29,
+    progress: bool = False,
+) -> TokenPredictive:
+    r"""Return the log probability of each token after the first, averaged over draws, and its uncertainty.
+
+    $\mathrm{perplexity} = \exp\bigl(-\frac1N \sum_t \log \frac1S \sum_s p(w_t \mid w_{<t}, \omega_s)\bigr)$: the
+    probabilities are averaged, then the logarithm is taken. The stream is read in windows; every draw carries its own
+    state from window to window. Draws ride in the batch, the product with the vocabulary is made in pieces, and no
+    tensor of (draws, tokens, vocabulary) exists. The deterministic pass is made beside the draws.
+
+    Args:
+        model: A `LanguageModel`, or any module that returns (Categorical or logits, state) from `model(tokens, state)`;
+            or several such models, an ensemble: the draws of all of them are averaged together.
+        tokens: The stream, (N,); its tokens 1 to N - 1 are scored.
+        draws: Draws S of each model; 0 for the deterministic pass alone.
+        seed: Seed of the masks.
+        lifetime: `stream`: a draw keeps one mask for the whole stream (Gal's Monte Carlo test); `window`: new masks for
+            each window, as in training. Masks of the span `step` change each step in both.
+        batch_size: Parallel rows that the stream is cut into, each from a state of zeros. 1 reads it in one piece.
+        window: Steps of a window. Under the lifetime `stream` it changes speed and memory only.
+        words: Whether word types are dropped too (Gal's test had them off).
+        sampling: `stratified` or `independent`.
+        multiplier: Factor on all rates at test time.
+        temperature: Each draw's logits are divided by it.
+        statistics: Whether to compute entropies and confidences per token; without, the pass is faster.
+        precision: "bf16" for bfloat16 products with float32 state.
+        max_memory: Bytes that logits and activations may take, roughly.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A `TokenPredictive` of shape (batch_size, steps); nats. Its `perplexity`, `deterministic_perplexity`,
+        `standard_error`, `perplexity_corrected` are numbers, its `entropy`, `aleatoric`, `epistemic` are per token.
+
+    Raises:
+        ValueError: If nothing is stochastic, the stream is too short, a token is not in the model's vocabulary, a
+            multiplied rate reaches 1, or a log probability is NaN.
+        TypeError: If the model returns something else than a law and a state.
+
+    Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.1, and its authors' code (`run_MC_test`); temperature
+    and multiplier: Melis et al. (2018), arXiv:1805.09208.
+
+    Example:
+        >>> from bayesrnn.models.language_model import LanguageModel
+        >>> result = perplexity(LanguageModel(20, 8, 8, 1, dropout=0.3), torch.arange(20), draws=32)
+        >>> result.shape, result.epistemic.shape
+        (torch.Size([1, 19]), torch.Size([1, 19]))
+    """
+    models = _models(model)
+    check_whole(draws, "draws", 0)
+    check_seed(seed)
+    check_choice(lifetime, "lifetime", LIFETIMES)
+    check_whole(window, "window")
+    check_whole(max_memory, "max_memory")
+    if not temperature > 0.0:
+        raise ValueError(f"temperature divides the logits and must be above 0, but {temperature} was given.")
+    if draws:
+        _check_stochastic(models, multiplier, words)
+    device = next((p.device for m in models for p in m.parameters()), torch.device("cpu"))
+    inputs, targets, exists = (part.to(device) for part in fold_stream(torch.as_tensor(tokens), batch_size))
+    block = BLOCK if sampling == "stratified" else 1
+    source = stream(sampling, seed)
+    rows = torch.arange(batch_size, device=device)
+
+    def member(part: nn.Module) -> Member:
+        at_once = _draws_at_once(part, batch_size * window, max_memory)
+        room = max_memory // (4 * len(models))
+        return Member(
+            part,
+            [
+                StreamBinding.of(source, some, rows, multiplier=multiplier, masked_words=words, room=room)
+                for some in chunked_draws(draws, at_once, BLOCK, device)
+            ]
+            if draws
+            else [],
+            lifetime,
+        )
+
+    plan = _Blocks.of(draws, block)
+    scores = Scores.empty(tuple(targets.shape), plan.count, statistics and draws > 0, device)
+    with undisturbed_all(models), matrix_products(precision):
+        members = [member(part) for part in models]
+        decoder = Decoder(members, temperature, statistics, max_memory)
+        starts = range(0, inputs.shape[1], window)
+        for index, start in enumerate(_shown(starts, progress, batch_size * window)):
+            span = slice(start, start + window)
+            now, then = inputs[:, span], targets[:, span]
+            scores.put_plain(span, decoder.plain([m.read_plainly(now) for m in members], then))
+            if draws:
+                features = [list(m.read(now, start, index)) for m in members]
+                scores.put(span, decoder.averaged(features, then), plan.slices)
+    return scores.predictive(targets, exists, _origin(draws, len(models), seed, sampling, plan))
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The equal blocks of draws from which the Monte Carlo error is computed; what is left over counts in the mean only."""
+
+    slices: list[slice]
+    size: int
+
+    @classmethod
+    def of(cls, draws: int, block: int) -> "_Blocks":
+        whole = draws // block
+        merged = max(whole // _MOST_BLOCKS, 1) * block
+        return cls([slice(k * merged, (k + 1) * merged) for k in range(draws // merged)], merged)
+
+    @property
+    def count(self) -> int:
+        return len(self.slices)
+
+
+def _origin(draws: int, models: int, seed: int, sampling: str, plan: _Blocks) -> Origin:
+    if not draws:
+        return Origin(models, sampling="deterministic")
+    freedom = float(plan.count - 1) if plan.count > 1 else None
+    return Origin(draws * models, seed, sampling, min(plan.size, draws), degrees_of_freedom=freedom)
+
+
+def _models(model: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
+    models = [model] if isinstance(model, nn.Module) else list(model)
+    foreign = [type(m).__name__ for m in models if not isinstance(m, nn.Module)]
+    if foreign or not models:
+        raise TypeError(
+            f"perplexity takes a torch module or a list of them, but {foreign or 'an empty list'} was given."
+        )
+    return models
+
+
+def _check_stochastic(models: list[nn.Module], multiplier: float, words: bool) -> None:
+    if not multiplier > 0.0:
+        raise ValueError(f"multiplier scales the rates and must be above 0, but {multiplier} was given.")
+    for model in models:
+        found = [p for module in masked_modules(model).values() for p in module.placements().values()]
+        if not [p for p in found if words or p.site != "word"]:
+            looks = "; ".join(f"{i.module or 'the model'} ({i.kind}): {i.reason}" for i in audit(model).warnings)
+            raise ValueError(
+                "nothing in this model is stochastic at test time, so all draws would be equal. Pass draws=0 for the "
+                f"deterministic pass, or give the model dropout. {looks or 'It has no dropout of any kind.'}"
+            )
+        highest = max(p.rate for p in found) * multiplier
+        if highest >= 1.0:
+            raise ValueError(
+                f"multiplier {multiplier:g} takes the highest rate to {highest:g}; rates must stay below 1."
+            )
+
+
+def _draws_at_once(model: nn.Module, positions: int, max_memory: int) -> int:
+    """Draws whose activations of one window fit into half of the memory; 1 where a weight mask forbids more."""
+    placements = [p for module in masked_modules(model).values() for p in module.placements().values()]
+    if any(p.site == "weight" for p in placements):
+        return 1
+    widest = max(
+        (p.shape[0] for m in masked_modules(model).values() for p in m.parameters() if p.dim() == 2), default=1
+    )
+    sizes = [m.hidden_size for m in model.modules() if isinstance(getattr(m, "hidden_size", None), int)]
+    width = 16 * max(sizes) if sizes else widest
+    return max(int(max_memory // 2 // (4 * width * positions)), 1)
+
+
+def undisturbed_all(models: list[nn.Module]) -> Any:
+    """Return one context that leaves all models and the random state as they were."""
+    return undisturbed(nn.ModuleList(models)) if len(models) > 1 else undisturbed(models[0])
+
+
+def _shown(starts: range, progress: bool, tokens: int) -> Iterable[int]:
+    if not progress:
+        return starts
+    from rich.progress import track
+
+    track_: Callable[..., Iterable[int]] = track
+    return track_(starts, description=f"tokens, {tokens} a window")
