@@ -1,4 +1,4 @@
-"""Rows in batches: from tensors, a TensorDataset, a Dataset or a DataLoader, in an order that a seed and an epoch fix."""
+"""Rows in batches, from tensors, a Dataset or a DataLoader, in an order that a seed and an epoch fix."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from bayesrnn._checks import check_finite
 __all__ = ["Batches", "Data", "as_batches", "epoch_seed"]
 
 Data = Sequence[Tensor] | Mapping[str, Tensor] | Dataset[Any] | DataLoader[Any]
-"""(input, ..., target); or a mapping of the model's keyword arguments and `target`; or a Dataset or DataLoader of such."""
+"""(input, ..., target), or a mapping of keyword arguments and `target`, or a Dataset or DataLoader of such."""
 
 
 def epoch_seed(seed: int, epoch: int, purpose: str = "training") -> int:

@@ -13,6 +13,7 @@ _LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilitie
 _NEEDLESS = (
     r".*available but not used.*",
     r".*does not have many workers.*",
+    r".*have no `val_dataloader`.*",
     r".*number of training batches.*",
     r".*module\(s\) in eval mode.*",
     r".*IterableDataset.*__len__.*",
