@@ -12,7 +12,17 @@ from .heads import (
     poisson,
     student_t,
 )
-from .laws import cdf_of, check_parameters, family, icdf_of, map_parameters, mean_of, peel, variance_of
+from .laws import (
+    cdf_of,
+    check_parameters,
+    example_parameter,
+    family,
+    icdf_of,
+    map_parameters,
+    mean_of,
+    peel,
+    variance_of,
+)
 
 __all__ = [
     "HomoscedasticGaussian",
@@ -21,6 +31,7 @@ __all__ = [
     "categorical",
     "cdf_of",
     "check_parameters",
+    "example_parameter",
     "family",
     "gaussian",
     "homoscedastic_gaussian",

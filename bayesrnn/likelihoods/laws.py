@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch import distributions as D  # noqa: N812
+from torch import distributions as D
 from torch.distributions import Distribution
 
 Family = Literal["continuous", "count", "class"]
@@ -57,9 +57,20 @@ def map_parameters(distribution: Distribution, function: Callable[[Tensor], Tens
         transforms = [_map_transform(t, law.batch_shape, function) for t in law.transforms]
         return D.TransformedDistribution(map_parameters(law.base_dist, function), transforms, validate_args=False)
     parameters = {name: function(value) for name, value in _parameters(law).items()}
-    if isinstance(law, D.Binomial):
-        return D.Binomial(validate_args=False, **parameters)
-    return type(law)(**parameters, validate_args=False)
+    make: Any = type(law)
+    return make(**parameters, validate_args=False)
+
+
+def example_parameter(distribution: Distribution) -> Tensor:
+    """Return one of the law's parameter tensors: its dtype and device are the law's."""
+    found: list[Tensor] = []
+
+    def note(value: Tensor) -> Tensor:
+        found.append(value)
+        return value
+
+    map_parameters(distribution, note)
+    return found[0]
 
 
 def check_parameters(distribution: Distribution) -> None:
@@ -76,7 +87,7 @@ def check_parameters(distribution: Distribution) -> None:
             shown = ", ".join(str(r) for r in rows[:5]) + (", ..." if len(rows) > 5 else "")
             raise ValueError(
                 f"the law of the target holds {int(bad.sum())} NaN parameters (rows {shown}). "
-                "Look for NaN in the inputs or the weights: a diverged training, or a missing value that was not filled."
+                "Look for NaN in the inputs or the weights: a diverged training or an unfilled missing value."
             )
         return value
 
@@ -100,7 +111,7 @@ def mean_of(distribution: Distribution) -> Tensor:
 
 
 def variance_of(distribution: Distribution) -> Tensor:
-    """Return the variance of each target's law (infinite where it is: a Student t with at most 2 degrees of freedom)."""
+    """Return the variance of each target's law, infinite where it is (Student t, at most 2 degrees of freedom)."""
     law = peel(distribution)
     variance = _moment(law, "variance")
     return torch.where(torch.isnan(variance), torch.inf, variance)
@@ -180,8 +191,8 @@ def _moment(law: Distribution, name: Literal["mean", "variance"]) -> Tensor:
     if isinstance(law, D.TransformedDistribution) and all(isinstance(t, D.AffineTransform) for t in law.transforms):
         moment = _moment(peel(law.base_dist), name)
         for transform in law.transforms:
-            scale = transform.scale
-            moment = transform.loc + scale * moment if name == "mean" else scale**2 * moment
+            location, scale = getattr(transform, "loc"), getattr(transform, "scale")  # noqa: B009
+            moment = location + scale * moment if name == "mean" else scale**2 * moment
         return moment
     raise ValueError(
         f"torch knows no {name} of {type(law).__name__}. Use a law with a known {name} (see bayesrnn.likelihoods), "

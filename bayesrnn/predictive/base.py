@@ -162,6 +162,10 @@ class Predictive(ABC):
         """The predictive of some rows."""
 
     @abstractmethod
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "Predictive":
+        """The predictive on another device or in another floating dtype."""
+
+    @abstractmethod
     def to_frame(self) -> Any:
         """A pandas DataFrame with a line a target."""
 
@@ -195,7 +199,7 @@ class Predictive(ABC):
 
 def row_key(rows: Any, size: int) -> Any:
     """Return an index that keeps the row axis: a lone integer becomes a slice of one row."""
-    if isinstance(rows, bool) or isinstance(rows, tuple):
+    if isinstance(rows, bool | tuple):
         raise TypeError(f"rows are chosen by an int, a slice, a list, or a tensor of indices or bools, not {rows!r}.")
     if isinstance(rows, int):
         if not -size <= rows < size:

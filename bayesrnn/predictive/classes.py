@@ -142,7 +142,7 @@ class ClassPredictive(Predictive):
 
     def log_prob(self, target: Tensor) -> Tensor:
         """Return the log of the mean probability of each target class, (B, ...), nats (-inf where it is 0)."""
-        index = self._index(target)
+        index = self.class_index(target)
         return self._out(self.log_mean.gather(-1, index[..., None])[..., 0])
 
     def to_frame(self) -> Any:
@@ -210,7 +210,8 @@ class ClassPredictive(Predictive):
         """Where the results live."""
         return self.log_mean.device
 
-    def _index(self, target: Tensor) -> Tensor:
+    def class_index(self, target: Tensor) -> Tensor:
+        """Return the target as int64 class indices of the right shape and range, or say what is wrong with it."""
         target = torch.as_tensor(target, device=self.device)
         if target.shape != self.shape:
             raise ValueError(
@@ -220,7 +221,7 @@ class ClassPredictive(Predictive):
         index = target.long()
         if bool((index != target).any()):
             raise ValueError("a class target must be whole numbers (class indices), but fractions were given.")
-        if target.numel() and not (0 <= int(index.min()) and int(index.max()) < self.classes):
+        if bool(((index < 0) | (index >= self.classes)).any()):
             raise ValueError(
                 f"a class target must lie in 0..{self.classes - 1}, but values from {int(index.min())} to "
                 f"{int(index.max())} were given. Padding is left out with mask= or lengths=."

@@ -101,8 +101,11 @@ class ContinuousPredictive(Predictive):
         Raises:
             ValueError: If a level is not in (0, 1), or the draws do not determine the quantile.
         """
-        single = isinstance(q, int | float) or (isinstance(q, Tensor) and q.dim() == 0)
-        values = [check_level(float(level), "q") for level in ([q] if single else q)]  # type: ignore[list-item,union-attr]
+        given = torch.as_tensor(q, dtype=torch.float64)
+        if given.dim() > 1:
+            raise ValueError(f"q must be one level or a list of levels, but a shape {tuple(given.shape)} was given.")
+        single = given.dim() == 0
+        values = [check_level(level, "q") for level in given.reshape(-1).tolist()]
         levels = torch.tensor(values, dtype=torch.float64, device=self.device)
         levels = levels.reshape(-1, *(1 for _ in self.law.shape)).expand(-1, *self.law.shape)
         found = self._out(self.law.quantile(levels))

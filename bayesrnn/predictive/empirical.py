@@ -1,5 +1,7 @@
 """The law known only through samples of the target."""
 
+# ruff: noqa: D102 - each method is documented in AbstractLaw
+
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any

@@ -1,5 +1,6 @@
 """Tables of a predictive, a line a target."""
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,15 +19,11 @@ def continuous_frame(predictive: "ContinuousPredictive", level: float) -> Any:
 
     columns = index_columns(predictive.shape, predictive.sequence_ids)
     columns |= {"mean": flat(predictive.mean), "std": flat(predictive.std)}
-    try:
+    with contextlib.suppress(ValueError):  # samples of the target do not tell the parts: the columns are left out
         columns |= {"aleatoric": flat(predictive.aleatoric), "epistemic": flat(predictive.epistemic)}
-    except ValueError:
-        pass  # samples of the target do not tell the parts: the columns are left out
-    try:
+    with contextlib.suppress(ValueError):  # the draws do not determine the interval: the columns are left out
         low, high = predictive.interval(level)
         columns |= {f"low_{level:g}": flat(low), f"high_{level:g}": flat(high)}
-    except ValueError:
-        pass  # the draws do not determine the interval: the columns are left out
     columns["standard_error"] = flat(predictive.standard_error)
     return pd.DataFrame(columns)
 

@@ -74,3 +74,7 @@ class AbstractLaw(ABC):
     def keep_draws(self, draws: Tensor) -> "AbstractLaw":
         """The law of a subset of the draws (indices along axis 0), to ask what other draws would have said."""
         raise ValueError(f"{type(self).__name__} does not keep its draws, so a subset of them cannot be taken.")
+
+    def crps(self, y: Tensor) -> Tensor | None:
+        """The continuous ranked probability score at y where the law knows a closed form of its own, else None."""
+        return None

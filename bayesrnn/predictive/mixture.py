@@ -1,5 +1,7 @@
 """The mixture over draws: the predictive law when each draw gives a law of the target."""
 
+# ruff: noqa: D102 - each method is documented in AbstractLaw
+
 import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -31,9 +33,8 @@ class MixtureLaw(AbstractLaw):
         likelihoods.check_parameters(self.components)
         self.shape = shape[1:]
         self.is_count = likelihoods.family(self.components) == "count"
-        found: list[Tensor] = []
-        likelihoods.map_parameters(self.components, lambda t: (found.append(t), t)[1])
-        self.dtype, self.device = found[0].dtype, found[0].device
+        example = likelihoods.example_parameter(self.components)
+        self.dtype, self.device = example.dtype, example.device
 
     @property
     def size(self) -> int:

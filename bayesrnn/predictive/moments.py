@@ -1,5 +1,7 @@
 """The law of which only mean and variances were kept: what a streamed prediction leaves."""
 
+# ruff: noqa: D102 - each method is documented in AbstractLaw
+
 from collections.abc import Callable
 from typing import Any
 

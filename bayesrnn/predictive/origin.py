@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class Origin:
         whole = max(self.draws // self.block_size, 1)
         groups = whole if most is None else min(whole, most)
         edges = [round(g * whole / groups) * self.block_size for g in range(groups)] + [self.draws]
-        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:])]
+        return [slice(a, b) for a, b in pairwise(edges)]
 
     def map_ids(self, function: Callable[[Tensor], Tensor]) -> "Origin":
         """Return the origin with `function` applied to the sequence ids."""

@@ -13,17 +13,16 @@ from bayesrnn._checks import check_lengths
 from .base import Predictive, row_key
 from .origin import DETERMINISTIC, Origin
 
-_PER_TOKEN = (
-    "log_prob", "mask", "deterministic_log_prob", "entropy", "aleatoric", "epistemic", "target", "confidence", "correct",
-)  # fmt: skip
+_STATISTICS = ("deterministic_log_prob", "entropy", "aleatoric", "epistemic", "target", "confidence", "correct")
+_PER_TOKEN = ("log_prob", "mask", *_STATISTICS)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TokenPredictive(Predictive):
     r"""Log probability of each observed token, probabilities averaged over draws, and what goes with it.
 
-    $\log \bar p(y_t) = \log \frac1S \sum_s p(y_t \mid \omega_s)$; perplexity $= \exp(-\text{mean} \log \bar p)$ over the
-    scored tokens. Averaging the logs instead gives the perplexity of a typical draw, which is larger.
+    $\log \bar p(y_t) = \log \frac1S \sum_s p(y_t \mid \omega_s)$; perplexity $= \exp(-\text{mean} \log \bar p)$ over
+    the scored tokens. Averaging the logs instead gives the perplexity of a typical draw, which is larger.
 
     Attributes:
         log_prob: (B, T) nats.
@@ -120,8 +119,8 @@ class TokenPredictive(Predictive):
     def nll_corrected(self) -> float:
         r"""Jackknife estimate of the nll of infinitely many draws, nats.
 
-        nll $+ (R-1)(\theta - \bar\theta_{(-r)})$ with $\theta$ of the R blocks: removes the order 1/S bias of the log of
-        an average. Draws that are in no block count in the nll alone.
+        nll $+ (R-1)(\theta - \bar\theta_{(-r)})$ with $\theta$ of the R blocks: removes the order 1/S bias of the log
+        of an average. Draws that are in no block count in the nll alone.
         """
         left_out = self._leave_one_out()
         if left_out is None:
@@ -156,7 +155,7 @@ class TokenPredictive(Predictive):
         """Return the predictive on another device or in another floating dtype."""
         if isinstance(device, torch.dtype):
             device, dtype = None, device
-        moved = {}
+        moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
@@ -176,7 +175,9 @@ class TokenPredictive(Predictive):
 
     def __getitem__(self, rows: Any) -> "TokenPredictive":
         key = row_key(rows, len(self))
-        chosen = {name: getattr(self, name)[key] for name in _PER_TOKEN if getattr(self, name) is not None}
+        chosen: dict[str, Any] = {
+            name: getattr(self, name)[key] for name in _PER_TOKEN if getattr(self, name) is not None
+        }
         if self.block_log_prob is not None:
             chosen["block_log_prob"] = self.block_log_prob[:, key]
         return replace(self, origin=self.origin.map_ids(lambda ids: ids[key]), **chosen)

@@ -1,0 +1,182 @@
+"""One driver for the errors of every metric: bootstrap over sequences, jackknife over blocks of draws."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bayesrnn._checks import check_level, check_seed, check_whole
+from bayesrnn.predictive import DETERMINISTIC, Predictive, TokenPredictive
+
+from .pairs import Pairs, pair
+from .score import Array, Options, Score
+
+Items = Callable[[Any, Any], Tensor]
+Reduce = Callable[[Array], float]
+_MOST_BLOCKS = 20  # jackknife groups: enough for a standard error good to a sixth, cheap for S = 1000
+
+
+def evaluate(
+    name: str,
+    definition: str,
+    predictive: Predictive,
+    target: Any,
+    options: Options,
+    items: Items,
+    *,
+    reduce: Reduce | None = None,
+    transform: Callable[[float], float] | None = None,
+    correct: bool = False,
+    floor: Reduce | None = None,
+    need_target: bool = True,
+) -> Score:
+    """Score a predictive: per-target items, reduced to one number, with the errors that the options ask for.
+
+    Args:
+        name: Name of the metric.
+        definition: Which number it is.
+        predictive: Judged.
+        target: What happened.
+        options: See `Options`.
+        items: (predictive, target) to what each target contributes, (B, ...) or (B, ..., d).
+        reduce: Items (n, ...) to the number; the mean, through `transform`, when not given.
+        transform: Applied to the mean.
+        correct: Whether finite draws bias the number, so that a corrected one is worth giving.
+        floor: Items to what a calibrated model would score.
+        need_target: Whether the metric needs a target at all.
+    """
+    pairs = pair(predictive, target, options, need_target=need_target)
+    final = transform or (lambda mean: mean)
+    number: Reduce = reduce or (lambda values: final(float(values.mean())))
+    values = pairs.take(items(pairs.predictive, pairs.target))
+    value = number(values)
+    if math.isnan(value):
+        raise ValueError(f"{name} is undefined for these {len(values)} targets (it came out as NaN).")
+    level = options.get("interval")
+    interval, replicates = None, None
+    if level is not None:
+        level = check_level(level, "interval")
+        seed, resamples = (
+            check_seed(options.get("seed", 0)),
+            check_whole(options.get("resamples", 1000), "resamples", 10),
+        )
+        replicates = (
+            bootstrap(values, number, pairs.groups, seed=seed, resamples=resamples)
+            if reduce is not None
+            else bootstrap_mean(values, final, pairs.groups, seed=seed, resamples=resamples)
+        )
+        if floor is not None:
+            # resampling repeats targets, which inflates a calibration error by about its floor: center on the value
+            replicates = np.maximum(replicates - (np.nanmean(replicates) - value), 0.0)
+        interval = percentile_interval(replicates, level)
+    error, corrected = None, None
+    if options.get("monte_carlo", False):
+        error, corrected = jackknife(pairs, items, number, value)
+    return Score(
+        name=name,
+        value=value,
+        definition=definition,
+        n=len(values),
+        sequences=int(pairs.groups.max()) + 1,
+        draws=predictive.draws_used,
+        interval=interval,
+        level=level,
+        standard_error=error,
+        corrected=corrected if correct else None,
+        floor=floor(values) if floor is not None and options.get("floor", False) else None,
+        dropped=pairs.dropped,
+        replicates=replicates,
+    )
+
+
+def resample_groups(groups: NDArray[np.int64], *, seed: int, resamples: int) -> NDArray[np.int64]:
+    """Return which sequences each resample takes, (resamples, sequences); equal seeds give paired resamples.
+
+    Raises:
+        ValueError: If there is one sequence only, whose variation cannot be known.
+    """
+    count = int(groups.max()) + 1
+    if count < 2:
+        raise ValueError(
+            "a bootstrap interval resamples whole sequences, and there is only 1. Give the sequence of each target "
+            "with groups=, or leave interval= out."
+        )
+    return np.random.default_rng(seed).integers(count, size=(resamples, count))
+
+
+def bootstrap(values: Array, statistic: Reduce, groups: NDArray[np.int64], *, seed: int, resamples: int) -> Array:
+    """Return `statistic` on resamples of whole sequences, (resamples,); undefined resamples are left out."""
+    order = np.argsort(groups, kind="stable")
+    counts = np.bincount(groups)
+    starts = np.concatenate([[0], counts.cumsum()[:-1]])
+    found = []
+    for chosen in resample_groups(groups, seed=seed, resamples=resamples):
+        sizes = counts[chosen]
+        offsets = np.repeat(starts[chosen] - (sizes.cumsum() - sizes), sizes)
+        try:
+            found.append(statistic(values[order[offsets + np.arange(sizes.sum())]]))
+        except ValueError:  # a resample with one class only, say: the statistic is not defined there
+            found.append(math.nan)
+    result = np.asarray(found)
+    if np.isnan(result).mean() > 0.1:
+        raise ValueError(
+            "the metric is undefined in more than a tenth of the bootstrap resamples: too few sequences (or too few of "
+            "a class) for an interval."
+        )
+    return result
+
+
+def bootstrap_mean(
+    values: Array, transform: Callable[[float], float], groups: NDArray[np.int64], *, seed: int, resamples: int
+) -> Array:
+    """Return the same for a function of the mean, without touching single targets again."""
+    counts, sums = np.bincount(groups), np.bincount(groups, weights=values)
+    chosen = resample_groups(groups, seed=seed, resamples=resamples)
+    means = sums[chosen].sum(1) / counts[chosen].sum(1)
+    return np.asarray([transform(float(m)) for m in means])
+
+
+def percentile_interval(replicates: Array, level: float) -> tuple[float, float]:
+    """Return the central interval of bootstrap replicates."""
+    known = replicates[~np.isnan(replicates)]
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method="closest_observation")
+    return float(low), float(high)
+
+
+def jackknife(pairs: Pairs, items: Items, number: Reduce, value: float) -> tuple[float | None, float | None]:
+    r"""Return the Monte Carlo standard error and the value without the bias of finite draws.
+
+    $\theta_{(-r)}$ leaves block r of R out: $SE^2 = \frac{R-1}{R}\sum_r(\theta_{(-r)} - \bar\theta)^2$, corrected
+    $R\theta - (R-1)\bar\theta$. (0, value) where nothing was sampled, None where the draws were not kept.
+
+    Source: Efron & Stein 1981, The jackknife estimate of variance.
+    """
+    if pairs.predictive.sampling == DETERMINISTIC:
+        return 0.0, value
+    left_out = [number(pairs.take(items(rest, pairs.target))) for rest in _without_each_block(pairs.predictive)]
+    if len(left_out) < 2 or not np.isfinite(left_out).all():
+        return None, None
+    count, found = len(left_out), np.asarray(left_out)
+    error = math.sqrt((count - 1) / count * float(((found - found.mean()) ** 2).sum()))
+    return error, count * value - (count - 1) * float(found.mean())
+
+
+def _without_each_block(predictive: Any) -> Iterator[Any]:
+    if isinstance(predictive, TokenPredictive):
+        size = 0 if predictive.block_log_prob is None else len(predictive.block_log_prob)
+        blocks = [slice(r, r + 1) for r in range(size)]
+    else:
+        size, blocks = predictive.draws_used, predictive.origin.blocks(_MOST_BLOCKS)
+    if len(blocks) < 2:
+        return
+    every = torch.arange(size)
+    for block in blocks:
+        rest = torch.cat([every[: block.start], every[block.stop :]])
+        try:
+            yield predictive.keep_draws(rest)
+        except ValueError:  # the draws were not kept: the error is unknown, which the score says with None
+            return

@@ -1,0 +1,125 @@
+"""Bring a predictive and its target together: shapes, missing values, padding, sequences."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bayesrnn._checks import check_choice, check_lengths
+from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
+
+from .score import Array, Options
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A predictive whose statistics come in float64, its target, which targets count, and their sequences."""
+
+    predictive: Any
+    target: Tensor | None
+    keep: NDArray[np.bool_]
+    groups: NDArray[np.int64]
+    dropped: int
+
+    def take(self, items: Tensor) -> Array:
+        """Return the kept items of a tensor (B, ...) or (B, ..., d) as float64: (n,) or (n, d)."""
+        depth = len(self.predictive.shape)
+        flat = items.detach().cpu().double().reshape(-1, *items.shape[depth:]).numpy()
+        return flat[self.keep]
+
+
+def pair(predictive: Predictive, target: Any, options: Options, *, need_target: bool = True) -> Pairs:
+    """Check a predictive against its target and line them up.
+
+    Raises:
+        TypeError: If the first argument is no predictive, or an option is unknown.
+        ValueError: If shapes differ, targets are NaN, or nothing is left to score.
+    """
+    if not isinstance(predictive, ContinuousPredictive | ClassPredictive | TokenPredictive):
+        raise TypeError(
+            f"a Predictive is needed first, but a {type(predictive).__name__} was given. "
+            "Wrap predictions with Predictive.from_gaussian, from_samples or from_probabilities; the target is second."
+        )
+    unknown = set(options) - set(Options.__annotations__)
+    if unknown:
+        raise TypeError(f"unknown options {sorted(unknown)}; legal are {sorted(Options.__annotations__)}.")
+    shape = predictive.shape
+    mask = _mask(predictive, options)
+    if isinstance(predictive, TokenPredictive) and target is None:
+        target, need_target = predictive.target, False
+    if target is None and need_target:
+        raise ValueError("this metric compares with the target, but None was given.")
+    dropped = 0
+    if target is not None:
+        target = torch.as_tensor(target).detach().to(predictive.device)
+        if target.shape != shape:
+            raise ValueError(
+                f"target of shape {tuple(target.shape)} does not fit the predictive of shape {tuple(shape)}: "
+                "give one target for each prediction (squeeze a trailing dimension of 1, check rows before steps)."
+            )
+        target, mask, dropped = _missing(
+            target, mask, check_choice(options.get("nan", "raise"), "nan", ("raise", "drop"))
+        )
+        if not isinstance(predictive, ContinuousPredictive):
+            target = torch.where(mask, target, torch.zeros_like(target))
+    if not bool(mask.any()):
+        raise ValueError("no target is left to score: every one is masked, beyond its row's length, or NaN.")
+    keep = mask.cpu().reshape(-1).numpy()
+    groups = _groups(predictive, options.get("groups"))[keep]
+    return Pairs(predictive.to(torch.float64), target, keep, np.unique(groups, return_inverse=True)[1], dropped)
+
+
+def _mask(predictive: Any, options: Options) -> Tensor:
+    shape = predictive.shape
+    mask = torch.ones(shape, dtype=torch.bool, device=predictive.device)
+    if isinstance(predictive, TokenPredictive):
+        mask = predictive.mask
+    given = options.get("mask")
+    if given is not None:
+        given = torch.as_tensor(given, device=predictive.device)
+        if given.shape != shape or given.dtype != torch.bool:
+            raise ValueError(
+                f"mask must be bool of the target's shape {tuple(shape)}, True where a target is scored, but a "
+                f"{given.dtype} of shape {tuple(given.shape)} was given."
+            )
+        mask = mask & given
+    lengths = options.get("lengths")
+    if lengths is not None:
+        if len(shape) < 2:
+            raise ValueError(f"lengths need targets of shape (rows, steps), but they have shape {tuple(shape)}.")
+        counts = check_lengths(lengths, shape[0], shape[1]).to(predictive.device)
+        inside = torch.arange(shape[1], device=predictive.device) < counts[:, None]
+        mask = mask & inside.reshape(*inside.shape, *(1 for _ in shape[2:]))
+    return mask
+
+
+def _missing(target: Tensor, mask: Tensor, nan: str) -> tuple[Tensor, Tensor, int]:
+    if not target.is_floating_point():
+        return target, mask, 0
+    bad = ~torch.isfinite(target)
+    missing = bad & mask
+    count = int(missing.sum())
+    if count and nan == "raise":
+        rows = missing.reshape(len(target), -1).any(1).nonzero().flatten()[:5].tolist()
+        raise ValueError(
+            f"target holds {count} NaN or infinite values of {int(mask.sum())} (first rows {rows}). "
+            'Pass nan="drop" to leave them out, or impute them.'
+        )
+    return torch.where(bad, torch.zeros_like(target), target), mask & ~bad, count
+
+
+def _groups(predictive: Any, groups: Any) -> NDArray[Any]:
+    shape = tuple(predictive.shape)
+    if groups is None:
+        groups = predictive.sequence_ids if predictive.sequence_ids is not None else np.arange(shape[0])
+    ids = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
+    if ids.shape == shape:
+        return ids.reshape(-1)
+    if ids.shape == shape[:1]:
+        return np.repeat(ids, int(np.prod(shape[1:], dtype=np.int64)))
+    raise ValueError(
+        f"groups must be the sequence id of each row ({shape[0]},) or of each target {shape}, not of shape {ids.shape}."
+    )

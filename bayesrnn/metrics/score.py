@@ -1,0 +1,95 @@
+"""What every metric returns, and the options that every metric takes."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments that every metric takes.
+
+    Attributes:
+        mask: (B, ...) bool, True where a target is scored.
+        lengths: (B,) steps scored in each row, for targets (B, T).
+        nan: "raise" (default) refuses NaN targets, "drop" leaves them out and counts them.
+        interval: Level of the bootstrap interval over sequences, e.g. 0.95; none by default.
+        groups: Sequence id of each row (B,) or target (B, ...); by default `predictive.sequence_ids`, else the rows.
+        seed: Seed of the bootstrap and of whatever the metric simulates (default 0).
+        resamples: Bootstrap resamples (default 1000).
+        monte_carlo: Also give the standard error from finite draws and, where the metric is biased by finite draws,
+            the corrected value; both by the jackknife over blocks of draws.
+        floor: Also give what a perfectly calibrated model of this sample size would score (calibration errors).
+    """
+
+    mask: Tensor | None
+    lengths: Tensor | None
+    nan: str
+    interval: float | None
+    groups: Any
+    seed: int
+    resamples: int
+    monte_carlo: bool
+    floor: bool
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number and its errors; `float(score)` is the number.
+
+    Attributes:
+        name: Name of the metric.
+        value: The number.
+        definition: Which of the numbers of that name it is, and its unit.
+        n: Scored targets.
+        sequences: Independent sequences they come from.
+        draws: Draws behind the predictive.
+        interval: Bootstrap interval over sequences, if asked for.
+        level: Its level.
+        standard_error: Monte Carlo error of finite draws, if asked for and known.
+        corrected: The value corrected for the bias of finite draws, if asked for and known.
+        floor: What a perfectly calibrated model of this size would score, if asked for and defined.
+        dropped: Targets left out because they were NaN.
+        replicates: The bootstrap values behind the interval; two scores of one seed and one grouping are paired.
+    """
+
+    name: str
+    value: float
+    definition: str
+    n: int
+    sequences: int
+    draws: int
+    interval: tuple[float, float] | None = None
+    level: float | None = None
+    standard_error: float | None = None
+    corrected: float | None = None
+    floor: float | None = None
+    dropped: int = 0
+    replicates: Array | None = field(default=None, repr=False, compare=False)
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __format__(self, specification: str) -> str:
+        return format(self.value, specification)
+
+    def __str__(self) -> str:
+        text = f"{self.name} {self.value:.4g}"
+        if self.interval is not None:
+            text += f" [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values (infinite numbers as text)."""
+        values = {name: value for name, value in self.__dict__.items() if name != "replicates"}
+        values["interval"] = None if self.interval is None else [_plain(v) for v in self.interval]
+        return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,166 @@
+"""Does uncertainty find the errors: risk against coverage, detection of errors and of shifted inputs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayesrnn.predictive import ContinuousPredictive, Predictive, TokenPredictive
+
+from .errors import evaluate
+from .pairs import pair
+from .reliability import check_classes, top_label_items
+from .score import Array, Options, Score
+
+
+@dataclass(frozen=True, eq=False)
+class RiskCoverage:
+    """Mean loss of the targets kept when the most uncertain are rejected first, by share kept."""
+
+    coverage: Array
+    risk: Array
+
+    @property
+    def area(self) -> float:
+        """Mean risk over the shares kept (1/n, 2/n, ..., 1)."""
+        return float(self.risk.mean())
+
+
+def risk_coverage(
+    predictive: Predictive, target: Any = None, *, uncertainty: Tensor | None = None, **options: Unpack[Options]
+) -> RiskCoverage:
+    """Return the risk-coverage curve; equally uncertain targets are averaged over their orders."""
+    pairs = pair(predictive, target, options, need_target=not isinstance(predictive, TokenPredictive))
+    values = pairs.take(_loss_items(uncertainty)(pairs.predictive, pairs.target))
+    return risk_curve(values)
+
+
+def area_under_risk_coverage(
+    predictive: Predictive, target: Any = None, *, uncertainty: Tensor | None = None, **options: Unpack[Options]
+) -> Score:
+    """Area under the risk-coverage curve (AURC): mean risk over the shares kept, ties averaged.
+
+    The loss is 0/1 for classes and tokens and the squared error for continuous targets; targets are rejected by
+    `uncertainty` (B, ...), by default 1 - the largest probability, or the predictive variance.
+
+    Source: Geifman & El-Yaniv 2017 (arXiv:1705.08500), with ties averaged over their orders.
+    """
+    return evaluate(
+        "area_under_risk_coverage",
+        "aurc_mean_ties_avg: 0/1 loss (classes), squared error (continuous)",
+        predictive,
+        target,
+        options,
+        _loss_items(uncertainty),
+        reduce=lambda values: risk_curve(values).area,
+        need_target=not isinstance(predictive, TokenPredictive),
+    )
+
+
+def error_auroc(
+    predictive: Predictive, target: Any = None, *, uncertainty: Tensor | None = None, **options: Unpack[Options]
+) -> Score:
+    """Probability that a wrong prediction is more uncertain than a right one (AUROC of error detection).
+
+    Args:
+        predictive: Of classes or tokens.
+        target: (B, ...) class indices.
+        uncertainty: (B, ...) any measure; 1 - the largest probability by default. Try `predictive.epistemic`.
+        **options: See `Options`.
+
+    Raises:
+        ValueError: If every prediction is right, or every one wrong: then there is nothing to detect.
+    """
+    check_classes(predictive, "error_auroc")
+    return evaluate(
+        "error_auroc",
+        "AUROC of uncertainty for errors",
+        predictive,
+        target,
+        options,
+        _loss_items(uncertainty),
+        reduce=_auroc,
+        need_target=not isinstance(predictive, TokenPredictive),
+    )
+
+
+def shift_auroc(
+    inside: Predictive,
+    outside: Predictive,
+    *,
+    uncertainty: Callable[[Any], Tensor] = lambda p: p.epistemic,
+    **options: Unpack[Options],
+) -> Score:
+    """Probability that a shifted row is more uncertain than one like the training data (AUROC of shift detection).
+
+    Args:
+        inside: Predictive of rows like the training data.
+        outside: Predictive of shifted rows: the positives.
+        uncertainty: What is compared, (B, ...); the epistemic part by default.
+        **options: interval, seed, resamples and monte_carlo of `Options`; each row is its own sequence.
+    """
+    for name in ("mask", "lengths", "groups"):
+        if options.get(name) is not None:
+            raise ValueError(f"shift_auroc compares two sets of rows and takes no {name}: select the rows beforehand.")
+    values = [
+        np.atleast_1d(uncertainty(p.to(torch.float64)).cpu().double().reshape(-1).numpy()) for p in (inside, outside)
+    ]
+    joined = torch.as_tensor(np.concatenate(values))
+    labels = torch.cat([torch.zeros(len(values[0])), torch.ones(len(values[1]))])
+    table = torch.stack([joined, labels.double()], -1)
+    carrier = Predictive.from_gaussian(joined, torch.ones_like(joined))
+    definition = "AUROC of uncertainty, shifted rows are the positives"
+    return evaluate("shift_auroc", definition, carrier, labels, options, lambda p, y: table, reduce=_auroc)
+
+
+def risk_curve(values: Array) -> RiskCoverage:
+    """Return the curve of (uncertainty, loss) pairs (n, 2)."""
+    order = np.argsort(values[:, 0], kind="stable")
+    uncertainty, loss = values[order, 0], values[order, 1]
+    _, which, size = np.unique(uncertainty, return_inverse=True, return_counts=True)
+    expected = (np.bincount(which, weights=loss) / size)[which]  # within a tie, each order is as likely
+    kept = np.arange(1, len(loss) + 1)
+    return RiskCoverage(kept / len(loss), expected.cumsum() / kept)
+
+
+def default_uncertainty(predictive: Any) -> Tensor:
+    """Return what rejects first by default: the variance, or 1 - the largest probability."""
+    if isinstance(predictive, ContinuousPredictive):
+        return predictive.variance
+    if isinstance(predictive, TokenPredictive):
+        return 1 - top_label_items(predictive, None)[..., 0]
+    return 1 - predictive.probabilities.amax(-1)
+
+
+def _loss_items(uncertainty: Tensor | None) -> Callable[[Any, Any], Tensor]:
+    def items(p: Any, y: Any) -> Tensor:
+        measure = default_uncertainty(p) if uncertainty is None else torch.as_tensor(uncertainty).to(p.device)
+        if measure.shape != p.shape:
+            raise ValueError(
+                f"uncertainty must have the target's shape {tuple(p.shape)}, but it has {tuple(measure.shape)}."
+            )
+        if not bool(torch.isfinite(measure).all()):
+            raise ValueError("uncertainty holds NaN or infinite values, which cannot be ranked.")
+        loss = (p.mean - y) ** 2 if isinstance(p, ContinuousPredictive) else 1 - top_label_items(p, y)[..., 1]
+        return torch.stack([measure.double(), loss], -1)
+
+    return items
+
+
+def _auroc(values: Array) -> float:
+    from scipy.stats import rankdata
+
+    positive = values[:, 1] > 0.5
+    if positive.all() or not positive.any():
+        what = "every one" if positive.all() else "none"
+        raise ValueError(
+            f"AUROC compares two kinds of rows, but {what} of the {len(positive)} is a positive (an error, a shifted "
+            "row): there is nothing to tell apart. Use more data, or report the accuracy alone."
+        )
+    # Mann-Whitney: mean rank of the positives, ties averaged
+    count = int(positive.sum())
+    ranks = rankdata(values[:, 0])[positive].sum() - count * (count + 1) / 2
+    return float(ranks / (count * (len(positive) - count)))

@@ -1,0 +1,90 @@
+"""Scores of token streams."""
+
+import math
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor
+
+from bayesrnn.predictive import Predictive, TokenPredictive
+
+from .errors import evaluate
+from .likelihood import log_score
+from .score import Options, Score
+
+
+def perplexity(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
+    r"""Perplexity $\exp(-\mathrm{mean} \log \bar p(y_t))$ over all scored tokens (micro average).
+
+    Probabilities are averaged over draws before the log, logs over tokens before the exponential.
+    """
+    _check(predictive, "perplexity")
+    definition = "ppl_mc_micro: exp of the mean nll, probabilities averaged over draws"
+    return evaluate(
+        "perplexity",
+        definition,
+        predictive,
+        target,
+        options,
+        log_score,
+        transform=_exp,
+        correct=True,
+        need_target=False,
+    )
+
+
+def deterministic_perplexity(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
+    """Perplexity of the pass without masks (the standard dropout approximation), on the same tokens."""
+    _check(predictive, "deterministic_perplexity")
+
+    def items(p: TokenPredictive, _: Any) -> Tensor:
+        if p.deterministic_log_prob is None:
+            raise ValueError("the deterministic pass was not made: ask for it when computing the perplexity.")
+        return -p.deterministic_log_prob
+
+    definition = "ppl_deterministic_micro: exp of the mean nll without masks"
+    return evaluate(
+        "deterministic_perplexity", definition, predictive, target, options, items, transform=_exp, need_target=False
+    )
+
+
+def bits_per_token(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
+    """Mean negative log probability in bits a token: nll / log 2 (bits a character for a character model)."""
+    _check(predictive, "bits_per_token")
+    definition = "nll / log 2, bits a token"
+    return evaluate(
+        "bits_per_token",
+        definition,
+        predictive,
+        target,
+        options,
+        log_score,
+        transform=lambda nats: nats / math.log(2),
+        correct=True,
+        need_target=False,
+    )
+
+
+def entropy_gap(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
+    r"""Mean of entropy minus nll, nats a token: 0 when calibrated, negative when overconfident.
+
+    Source: Braverman et al. 2020 (arXiv:1906.05664), entropy rate calibration.
+    """
+    _check(predictive, "entropy_gap")
+
+    def items(p: TokenPredictive, _: Any) -> Tensor:
+        if p.entropy is None:
+            raise ValueError("this token predictive did not keep its entropy: compute it with the entropies.")
+        return torch.add(p.entropy, p.log_prob)
+
+    definition = "mean entropy minus nll, nats a token"
+    return evaluate("entropy_gap", definition, predictive, target, options, items, need_target=False)
+
+
+def _check(predictive: Any, name: str) -> None:
+    if isinstance(predictive, Predictive) and not isinstance(predictive, TokenPredictive):
+        raise ValueError(f"{name} is about token streams, but a {type(predictive).__name__} was given. Use nll.")
+
+
+def _exp(nll: float) -> float:
+    return math.exp(nll) if nll < 700 else math.inf
