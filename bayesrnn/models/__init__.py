@@ -1,7 +1,8 @@
 """Models that return the law of the target: a sequence in, a torch Distribution out."""
 
+from bayesrnn.models.forecaster import Forecaster as Forecaster
 from bayesrnn.models.language_model import LanguageModel as LanguageModel
 from bayesrnn.models.sequence import SequenceClassifier as SequenceClassifier
 from bayesrnn.models.sequence import SequenceRegressor as SequenceRegressor
 
-__all__ = ["LanguageModel", "SequenceClassifier", "SequenceRegressor"]
+__all__ = ["Forecaster", "LanguageModel", "SequenceClassifier", "SequenceRegressor"]

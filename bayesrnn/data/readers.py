@@ -1,0 +1,71 @@
+"""Readers of time series: one column of a csv file, and the CO2 record that ships with statsmodels."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bayesrnn.data.series import Series
+
+__all__ = ["mauna_loa_co2", "read_series"]
+
+
+def read_series(
+    path: str | os.PathLike[str], *, time: str, target: str, period: int | None = None, units: str = ""
+) -> Series:
+    """Read one column of a csv file as a series; `time` names the column of times, `target` that of the values.
+
+    Raises:
+        ValueError: If the file cannot be read, lacks a column, or does not hold a regular series (see
+            `Series.from_pandas`).
+    """
+    import pandas as pd
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}. Give the path of a csv file with a header line.")
+    try:
+        table = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is not a csv file that can be read: {error}. Save it as comma-separated UTF-8."
+        ) from None
+    for column in (time, target):
+        if column not in table.columns:
+            raise ValueError(f"{path} has no column {column!r}; its columns are {', '.join(map(str, table.columns))}.")
+    numbers = pd.to_numeric(table[target], errors="coerce")
+    words = table[target][numbers.isna() & table[target].notna()]
+    if len(words):
+        raise ValueError(
+            f"the column {target!r} of {path} must hold numbers, but line {words.index[0] + 2} holds "
+            f"{words.iloc[0]!r}. Remove or replace what is no number."
+        )
+    return Series.from_pandas(
+        pd.Series(numbers.to_numpy(), index=_times(table[time], path), name=target), period=period, units=units
+    )
+
+
+def mauna_loa_co2() -> Series:
+    """Return the monthly means of the weekly CO2 record of Mauna Loa, 1958 to 2001, that ships with statsmodels.
+
+    A month without a single week (five of 526, all before 1965) is bridged and marked as not observed.
+
+    Source: Keeling & Whorf, Scripps Institution of Oceanography.
+    """
+    from statsmodels.datasets import co2
+
+    weekly = co2.load_pandas().data["co2"]
+    return Series.from_pandas(weekly.resample("MS").mean(), units="ppm", name="CO2", bridge=True)
+
+
+def _times(column: Any, path: Path) -> Any:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return pd.Index(column.to_numpy())
+    try:
+        return pd.DatetimeIndex(pd.to_datetime(column))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"the times of {path}, column {column.name!r}, are neither dates nor numbers: "
+            f"{str(error).splitlines()[0]}. Write dates as 2024-01-31 or 2024-01-31 13:30."
+        ) from None

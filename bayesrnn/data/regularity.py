@@ -1,0 +1,111 @@
+"""Checks of a time series: equal time steps, no time twice, no missing value; and the season of a time step."""
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["bridge_gaps", "observed_values", "regular_times", "season", "time_text"]
+
+_CALENDAR = {"Y": 1, "Q": 4, "M": 12, "W": 52, "B": 5, "D": 7}
+_DAY = 86_400
+
+
+def regular_times(index: Any) -> Any:
+    """Return the index with its frequency, or refuse it."""
+    import pandas as pd
+
+    if index.hasnans:
+        raise ValueError(f"{int(index.isna().sum())} times are missing. Every row needs its time.")
+    if not index.is_unique:
+        twice = index[index.duplicated()][0]
+        raise ValueError(
+            f"the time {time_text(twice)} comes more than once. One series has one value a time: drop the copies, "
+            "average them, or pick one series out of several."
+        )
+    if isinstance(index, pd.PeriodIndex):
+        index = index.to_timestamp()
+    steps = np.diff(index.to_numpy())
+    if not isinstance(index, pd.DatetimeIndex):
+        if not pd.api.types.is_numeric_dtype(index):
+            raise ValueError(f"times must be dates or numbers, but they are {index.dtype}. Use pandas.to_datetime.")
+        if not np.allclose(steps, steps[0], rtol=1e-6):
+            raise ValueError(_unequal(index, steps))
+        return index
+    equal = bool((steps == steps[0]).all())
+    frequency = index.freq or pd.infer_freq(index) or (pd.Timedelta(steps[0]) if equal else None)
+    if frequency is None:
+        raise ValueError(_unequal(index, steps))
+    return pd.DatetimeIndex(index.to_numpy(), freq=frequency)
+
+
+def _unequal(index: Any, steps: Any) -> str:
+    usual, counts = np.unique(steps, return_counts=True)
+    common = usual[counts.argmax()]
+    place = int(np.argmax(steps != common))
+    return (
+        f"the time steps are unequal: {time_text(index[place + 1])} follows {time_text(index[place])}, a step of "
+        f"{_length(steps[place])} where most are {_length(common)}. A forecaster needs equal steps: resample, e.g. with "
+        "series.resample('D').mean(), or fill in the missing times."
+    )
+
+
+def season(times: Any) -> int:
+    """Return the steps of the season that the time step suggests."""
+    import pandas as pd
+
+    if isinstance(times, pd.DatetimeIndex):
+        frequency = times.freq
+        letter = frequency.name.split("-")[0].rstrip("ES") or "E"
+        if frequency.n == 1 and letter in _CALENDAR:
+            return _CALENDAR[letter]
+        seconds = (times[1] - times[0]).total_seconds()
+        if seconds < _DAY and _DAY % seconds == 0:
+            return int(_DAY // seconds)
+    raise ValueError(
+        "the season does not follow from these time steps. Say how many steps it has with period= (--period), "
+        "1 for none."
+    )
+
+
+def observed_values(values: Any, times: Any, bridge: bool, shortest: int) -> Any:
+    """Return which values are observed, or refuse missing and infinite ones."""
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        raise ValueError(
+            f"{len(infinite)} values are infinite (first at {time_text(times[infinite[0]])}). Correct or remove them."
+        )
+    missing = np.flatnonzero(np.isnan(values))
+    if len(missing) and not bridge:
+        raise ValueError(
+            f"{len(missing)} of {len(values)} values are missing (first at {time_text(times[missing[0]])}). Fill them "
+            "in, start after them, or read with bridge=True, which keeps them out of training and scores."
+        )
+    if len(values) - len(missing) < shortest:
+        raise ValueError(f"only {len(values) - len(missing)} values are observed; at least {shortest} are needed.")
+    return ~np.isnan(values)
+
+
+def bridge_gaps(values: Any, observed: Any, period: int) -> Any:
+    """Fill gaps with a line between neighbors plus the mean seasonal pattern around the line."""
+    steps = np.arange(len(values))
+    phase = steps % period
+    window = np.ones(2 * (period // 2) + 1)
+    known = np.where(observed, values, 0.0)
+    mean = np.convolve(known, window, "same") / np.maximum(np.convolve(observed, window, "same"), 1)
+    away = np.where(observed, values - mean, 0.0)
+    pattern = np.bincount(phase, away, period) / np.maximum(np.bincount(phase, observed, period), 1)
+    level = np.interp(steps, steps[observed], (values - pattern[phase])[observed])
+    return np.where(observed, values, level + pattern[phase])
+
+
+def time_text(time: Any) -> str:
+    """Return a time as text: a date without its clock where that is midnight."""
+    return str(time).removesuffix(" 00:00:00")
+
+
+def _length(step: Any) -> str:
+    import pandas as pd
+
+    return (
+        str(pd.Timedelta(step)).removesuffix(" 00:00:00") if np.issubdtype(type(step), np.timedelta64) else f"{step:g}"
+    )
