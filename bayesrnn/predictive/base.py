@@ -175,6 +175,11 @@ class Predictive(ABC):
         return self.origin.draws
 
     @property
+    def draws_per_row(self) -> Tensor | None:
+        """Draws that each row took, (B,), where `tolerance=` let converged rows stop early; else None."""
+        return self.origin.draws_per_row
+
+    @property
     def seed(self) -> int | None:
         """Seed of the draws, if known."""
         return self.origin.seed

@@ -23,6 +23,7 @@ class Origin:
         block_size: Consecutive draws that depend on one another; blocks are independent replicates.
         sequence_ids: One id a row, if known.
         degrees_of_freedom: Of the standard error, if it came from replicated blocks.
+        draws_per_row: Draws that each row took, (B,), where converged rows stopped early; `draws` is then the most.
     """
 
     draws: int
@@ -31,6 +32,7 @@ class Origin:
     block_size: int = 1
     sequence_ids: Tensor | None = None
     degrees_of_freedom: float | None = None
+    draws_per_row: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_whole(self.draws, "draws")
@@ -52,8 +54,12 @@ class Origin:
         return [slice(a, b) for a, b in pairwise(edges)]
 
     def map_ids(self, function: Callable[[Tensor], Tensor]) -> "Origin":
-        """Return the origin with `function` applied to the sequence ids."""
-        return self if self.sequence_ids is None else replace(self, sequence_ids=function(self.sequence_ids))
+        """Return the origin with `function`, which selects rows, applied to what it holds for each row."""
+        ids, counts = self.sequence_ids, self.draws_per_row
+        if ids is None and counts is None:
+            return self
+        ids = None if ids is None else function(ids)
+        return replace(self, sequence_ids=ids, draws_per_row=None if counts is None else function(counts))
 
 
 def block_standard_error(draws: Tensor, origin: Origin) -> Tensor:
