@@ -1,0 +1,76 @@
+"""What every picture shares: an Axes to draw on, colors that color-blind readers tell apart, the headline."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442",
+)  # fmt: skip
+"""Okabe and Ito's palette (Wong 2011, Nature Methods 8, 441): distinct under every common color blindness."""
+
+CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+MARKERS = ("o", "s", "^", "D", "v", "P")
+NEUTRAL = "0.5"
+"""Mid gray: visible on a light and on a dark background."""
+
+
+def canvas(ax: "Axes | None", size: tuple[float, float] = (6.4, 4.2)) -> "Axes":
+    """Return `ax`, or the Axes of a new Figure that pyplot knows nothing about."""
+    if ax is not None:
+        return ax
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=size, layout="constrained").add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def ink() -> str:
+    """Return the text color of the style in force: near black on light paper, near white on dark."""
+    from matplotlib import rcParams
+
+    return str(rcParams["text.color"])
+
+
+def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper left") -> None:
+    """Write the title, and the numbers that matter in a corner of the picture."""
+    ax.set_title(title, loc="left", fontweight="bold")
+    if not note:
+        return
+    vertical, horizontal = corner.split()
+    ax.text(
+        0.02 if horizontal == "left" else 0.98,
+        0.97 if vertical == "upper" else 0.03,
+        note,
+        transform=ax.transAxes,
+        ha=horizontal,  # type: ignore[arg-type]
+        va="top" if vertical == "upper" else "bottom",
+        fontsize="small",
+        zorder=9,
+        bbox={"facecolor": ax.get_facecolor(), "edgecolor": "none", "alpha": 0.8, "pad": 3},
+    )
+
+
+def legend(ax: "Axes", **options: Any) -> None:
+    """Add a small frameless legend if anything is labelled."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize="small", **options)
+
+
+def with_units(name: str, units: str) -> str:
+    """Return an axis label: "width [MW]", or the name alone where there are no units."""
+    return f"{name} [{units}]" if units else name
+
+
+def squared(units: str) -> str:
+    """Return the units of a variance: "MW²", "(km/h)²", or nothing."""
+    return units if not units else f"{units}²" if units.isalpha() else f"({units})²"
+
+
+def percent_axis(axis: Any) -> None:
+    """Write the ticks of an axis of shares as percent."""
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=0))

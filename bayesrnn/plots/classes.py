@@ -1,0 +1,117 @@
+"""Pictures of whether class probabilities keep their word."""
+
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+from bayesrnn._checks import check_whole
+from bayesrnn.metrics.pairs import Pairs, pair
+from bayesrnn.metrics.reliability import bin_index, check_classes, edge_digits, top_label_items
+from bayesrnn.metrics.score import Array, Options
+from bayesrnn.predictive import Predictive, TokenPredictive
+
+from ._bands import ratio_band, whiskers
+from ._canvas import BLUE, NEUTRAL, SKY, VERMILLION, canvas, headline, legend, percent_axis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def reliability_diagram(
+    predictive: Predictive, target: Any = None, *, bins: int = 15, ax: "Axes | None" = None, **options: Unpack[Options]
+) -> "Axes":
+    r"""Draw the accuracy against the confidence (largest probability) in bins of equal width, with their counts.
+
+    Points carry 95 % bootstrap intervals over sequences. The gray bars show where a calibrated model would lie: its
+    targets drawn from its own confidences (consistency resampling). Bars at the foot: how many targets a bin has.
+
+    Args:
+        predictive: Of classes, or of tokens that kept `confidence` and `correct`.
+        target: Class indices, (rows, ...); a token predictive knows its own.
+        bins: Number of bins, [k/bins, (k+1)/bins), the last closed.
+        ax: Where to draw.
+        **options: mask, lengths, groups and seed of `metrics.Options`.
+
+    Source: Guo et al. 2017 (arXiv:1706.04599); the gray bars: Bröcker & Smith 2007.
+    """
+    check_whole(bins, "bins", 1)
+    ax = canvas(ax, (5.2, 5.0))
+    pairs, confidence, correct = _confidence_and_correct(predictive, target, options)
+    index = bin_index(confidence, bins, digits=edge_digits(predictive))
+    member = np.eye(bins)[index]
+    count = member.sum(0)
+    filled = count > 0
+    center, accuracy = ((member * v[:, None]).sum(0)[filled] / count[filled] for v in (confidence, correct))
+    seed = options.get("seed", 0)
+    low, high = (e[filled] for e in ratio_band(member * correct[:, None], member, pairs.groups, seed=seed))
+    null_low, null_high = (e[filled] for e in _consistency(confidence, index, bins, seed))
+    ax.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle="--")
+    ax.bar(
+        center, null_high - null_low, 0.5 / bins, bottom=null_low, color=NEUTRAL, alpha=0.35, linewidth=0,
+        label="calibrated, this sample size",
+    )  # fmt: skip
+    bars = whiskers(accuracy, low, high)
+    for many, face, label in ((True, BLUE, "observed, 95 % bootstrap"), (False, "none", "fewer than 10 targets")):
+        shown = (count[filled] >= 10) == many
+        if shown.any():
+            ax.errorbar(
+                center[shown], accuracy[shown], yerr=[b[shown] for b in bars], color=BLUE, marker="o", markersize=5,
+                capsize=2, linestyle="-" if many else "none", markerfacecolor=face, label=label,
+            )  # fmt: skip
+    _count_bars(ax, count, bins)
+    for axis in (ax.xaxis, ax.yaxis):
+        percent_axis(axis)
+    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (largest probability)", ylabel="accuracy")
+    ax.set_aspect("equal")
+    gap = float(confidence.mean() - correct.mean())
+    note = f"mean confidence {confidence.mean():.1%}\naccuracy {correct.mean():.1%} (gap {100 * gap:+.1f} points)"
+    headline(ax, "Reliability", note)
+    legend(ax, loc="lower right", bbox_to_anchor=(1.0, 0.18))
+    return ax
+
+
+def confidence_histogram(
+    predictive: Predictive, target: Any = None, *, bins: int = 15, ax: "Axes | None" = None, **options: Unpack[Options]
+) -> "Axes":
+    """Draw how many targets have which confidence, right and wrong stacked. Arguments as in `reliability_diagram`."""
+    check_whole(bins, "bins", 1)
+    ax = canvas(ax)
+    _, confidence, correct = _confidence_and_correct(predictive, target, options)
+    right = correct > 0.5
+    ax.hist(
+        [confidence[right], confidence[~right]], bins=np.linspace(0, 1, bins + 1).tolist(), stacked=True,
+        color=[SKY, VERMILLION], label=["right", "wrong"], edgecolor=ax.get_facecolor(),
+    )  # fmt: skip
+    for value, name, style in ((confidence.mean(), "mean confidence", "-"), (correct.mean(), "accuracy", "--")):
+        ax.axvline(float(value), color=NEUTRAL, linewidth=1.6, linestyle=style, label=f"{name} {value:.1%}")
+    percent_axis(ax.xaxis)
+    ax.set(xlim=(0, 1), xlabel="confidence (largest probability)", ylabel="targets")
+    headline(ax, "Confidence histogram")
+    legend(ax, loc="upper left")
+    return ax
+
+
+def _confidence_and_correct(predictive: Predictive, target: Any, options: Options) -> tuple[Pairs, Array, Array]:
+    check_classes(predictive, "a picture of confidence")
+    pairs = pair(predictive, target, options, need_target=not isinstance(predictive, TokenPredictive))
+    both = pairs.take(top_label_items(pairs.predictive, pairs.target))
+    return pairs, both[:, 0], both[:, 1]
+
+
+def _consistency(confidence: Array, index: Any, bins: int, seed: int) -> tuple[Array, Array]:
+    generator = np.random.default_rng(seed)
+    count = np.maximum(np.bincount(index, minlength=bins), 1)
+    shares = [np.bincount(index, generator.random(len(index)) < confidence, bins) / count for _ in range(300)]
+    low, high = np.quantile(np.stack(shares), [0.025, 0.975], axis=0)
+    return low, high
+
+
+def _count_bars(ax: "Axes", count: Array, bins: int) -> None:
+    foot = ax.inset_axes((0, 0, 1, 0.13))
+    foot.bar((np.arange(bins) + 0.5) / bins, count, 0.9 / bins, color=SKY, alpha=0.7)
+    foot.set_axis_off()
+    foot.set(xlim=(0, 1), ylim=(0, 1.7 * count.max()))
+    foot.patch.set_alpha(0)
+    for k in np.argsort(-count)[:3]:
+        if count[k]:
+            foot.annotate(f"{count[k]:.0f}", ((k + 0.5) / bins, count[k]), ha="center", va="bottom", fontsize="x-small")

@@ -1,0 +1,104 @@
+"""Pictures of numbers that grow: training, and more draws."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._canvas import BLUE, CYCLE, MARKERS, NEUTRAL, VERMILLION, canvas, headline, legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def learning_curves(
+    curves: Mapping[str, Sequence[float]],
+    *,
+    best: str | None = None,
+    ylabel: str = "loss [nats]",
+    xlabel: str = "epoch",
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw numbers an epoch, and mark where one of them was best (smallest).
+
+    Args:
+        curves: Name → one value an epoch; NaN where it was not measured.
+        best: Which curve chose the model, e.g. "validation".
+        ylabel: What the numbers are, with units.
+        xlabel: What is counted.
+        ax: Where to draw.
+
+    Raises:
+        ValueError: If there is no curve, or `best` names none.
+    """
+    if not curves:
+        raise ValueError("curves is empty: give at least one, e.g. {'training': losses}.")
+    if best is not None and best not in curves:
+        raise ValueError(f"best={best!r} names no curve: legal are {', '.join(map(repr, curves))}.")
+    ax = canvas(ax)
+    for k, (name, values) in enumerate(curves.items()):
+        array = np.asarray(values, dtype=float)
+        known = np.isfinite(array)
+        ax.plot(
+            np.arange(1, len(array) + 1)[known], array[known], color=CYCLE[k % len(CYCLE)], linewidth=1.8, label=name,
+            marker=MARKERS[k % len(MARKERS)] if known.sum() <= 30 else None, markersize=4,
+        )  # fmt: skip
+    note = ""
+    if best is not None:
+        array = np.asarray(curves[best], dtype=float)
+        epoch = int(np.nanargmin(array))
+        ax.axvline(epoch + 1, color=NEUTRAL, linewidth=1, linestyle=":")
+        note = f"best {best}: {array[epoch]:.4g} at {xlabel} {epoch + 1}"
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    headline(ax, "Learning curves", note, corner="upper right")
+    legend(ax, loc="center right")
+    return ax
+
+
+def convergence(
+    draws: Sequence[int],
+    values: Sequence[float],
+    standard_errors: Sequence[float] | None = None,
+    *,
+    reference: float | None = None,
+    reference_name: str = "deterministic pass",
+    ylabel: str = "score",
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw a number against how many draws it was computed from, and what the deterministic pass gives.
+
+    Args:
+        draws: Numbers of draws.
+        values: The number at each.
+        standard_errors: Monte Carlo standard error at each; bars are ± 2 of them.
+        reference: A level to compare with.
+        reference_name: What that is.
+        ylabel: Name and units of the number.
+        ax: Where to draw.
+
+    Raises:
+        ValueError: If the lengths differ.
+    """
+    if len(draws) != len(values) or not len(draws):
+        raise ValueError(f"{len(values)} values were given for {len(draws)} numbers of draws: give one each.")
+    if standard_errors is not None and len(standard_errors) != len(draws):
+        raise ValueError(f"{len(standard_errors)} standard errors were given for {len(draws)} values: give one each.")
+    ax = canvas(ax)
+    bars = None if standard_errors is None else 2 * np.nan_to_num(np.asarray(standard_errors, float), posinf=0.0)
+    ax.errorbar(
+        draws, values, yerr=bars, color=BLUE, marker="o", markersize=5, capsize=3,
+        label=f"Monte Carlo: {values[-1]:.4g} at {draws[-1]} draws" + ("" if bars is None else " (± 2 standard errors)"),
+    )  # fmt: skip
+    if reference is not None:
+        ax.axhline(
+            reference, color=VERMILLION, linewidth=1.4, linestyle="--", label=f"{reference_name}: {reference:.4g}"
+        )
+    ax.set_xscale("log")
+    ax.set_xticks(list(draws), [str(d) for d in draws])
+    ax.minorticks_off()
+    ax.set_xlabel("draws")
+    ax.set_ylabel(ylabel)
+    headline(ax, "What more draws buy")
+    legend(ax, loc="best")
+    return ax

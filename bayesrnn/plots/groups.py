@@ -1,0 +1,122 @@
+"""Pictures of where coverage is lost: by horizon and by group."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+import torch
+
+from bayesrnn._checks import check_level
+from bayesrnn.metrics.pairs import pair
+from bayesrnn.metrics.score import Options
+from bayesrnn.predictive import Predictive
+
+from ._bands import binomial_band, effective_size, ratio_band, whiskers
+from ._canvas import BLUE, NEUTRAL, VERMILLION, canvas, headline, legend, percent_axis
+from .intervals import inside_and_width
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def coverage_by_horizon(
+    predictive: Predictive, target: Any, *, level: float = 0.9, ax: "Axes | None" = None, **options: Unpack[Options]
+) -> "Axes":
+    """Draw the share of targets inside the central intervals for each step ahead.
+
+    Args:
+        predictive: Of a continuous target, (rows, steps, ...).
+        target: Same shape.
+        level: Level of the intervals.
+        ax: Where to draw.
+        **options: mask, lengths, nan, groups and seed of `metrics.Options`.
+
+    Raises:
+        ValueError: If the predictive has no steps.
+    """
+    shape = tuple(predictive.shape)  # type: ignore[attr-defined]
+    if len(shape) < 2:
+        raise ValueError(f"coverage by horizon needs a predictive of shape (rows, steps), not {shape}.")
+    level = check_level(level)
+    ax = canvas(ax)
+    pairs = pair(predictive, target, options)
+    held, _ = inside_and_width(pairs, level)
+    step = pairs.take(torch.arange(shape[1]).reshape(1, -1, *(1 for _ in shape[2:])).expand(shape)).astype(int)
+    member = np.eye(shape[1])[step]
+    seen = member.sum(0) > 0
+    low, high = (e[seen] for e in ratio_band(member * held[:, None], member, pairs.groups, seed=options.get("seed", 0)))
+    share = (member * held[:, None]).sum(0)[seen] / member.sum(0)[seen]
+    size = effective_size(held[:, None], pairs.groups) / seen.sum()
+    null = binomial_band(np.array([level]), max(size, float(pairs.groups.max() + 1)))
+    horizon = np.arange(1, shape[1] + 1)[seen]
+    ax.axhspan(null[0][0], null[1][0], color=NEUTRAL, alpha=0.2, linewidth=0, label="calibrated, this sample size")
+    ax.axhline(level, color=NEUTRAL, linewidth=1, linestyle="--")
+    ax.fill_between(horizon, low, high, color=BLUE, alpha=0.25, linewidth=0, label="95 % bootstrap band")
+    ax.plot(horizon, share, color=BLUE, marker="o", markersize=4, label="observed")
+    percent_axis(ax.yaxis)
+    ax.set_ylim(min(float(low.min()), null[0][0], level) - 0.12, min(1.02, max(float(high.max()), null[1][0]) + 0.08))
+    ax.set_xlabel("steps ahead")
+    ax.set_ylabel(f"targets inside the {level * 100:g} % interval")
+    worst = int(np.abs(share - level).argmax())
+    headline(ax, "Coverage by horizon", f"furthest off: {share[worst]:.0%} at step {horizon[worst]}")
+    legend(ax, loc="lower left", ncols=3)
+    return ax
+
+
+def coverage_by_group(
+    predictive: Predictive,
+    target: Any,
+    labels: Sequence[Any],
+    *,
+    level: float = 0.9,
+    ax: "Axes | None" = None,
+    **options: Unpack[Options],
+) -> "Axes":
+    """Draw the share of targets inside the central intervals for each group of rows.
+
+    Args:
+        predictive: Of a continuous target, (rows, ...).
+        target: Same shape.
+        labels: The group of each row (not its sequence: that is `groups` among the options).
+        level: Level of the intervals.
+        ax: Where to draw.
+        **options: See `coverage_by_horizon`.
+
+    Raises:
+        ValueError: If there is not one label a row.
+    """
+    level = check_level(level)
+    rows = row_labels(labels, len(predictive))
+    names = sorted(set(rows))
+    pairs = pair(predictive, target, options)
+    held, _ = inside_and_width(pairs, level)
+    shape = tuple(predictive.shape)  # type: ignore[attr-defined]
+    index = torch.tensor([names.index(r) for r in rows]).reshape(-1, *(1 for _ in shape[1:])).expand(shape)
+    group = pairs.take(index).astype(int)
+    ax = canvas(ax, (6.4, 1.4 + 0.36 * len(names)))
+    for place, name in enumerate(reversed(names)):
+        chosen = group == names.index(name)
+        if not chosen.any():
+            continue
+        inside, share = held[chosen][:, None], held[chosen].mean(keepdims=True)
+        sequences = np.unique(pairs.groups[chosen], return_inverse=True)[1]
+        low, high = ratio_band(inside, np.ones_like(inside), sequences, seed=options.get("seed", 0))
+        off = sequences.max() > 0 and (high[0] < level or low[0] > level)
+        bars = whiskers(share, low, high)
+        ax.errorbar(share, [place], xerr=bars, color=VERMILLION if off else BLUE, marker="s" if off else "o", capsize=3)
+    ax.axvline(level, color=NEUTRAL, linewidth=1, linestyle="--")
+    ax.set_yticks(range(len(names)), [f"{n} ({rows.count(n)} rows)" for n in reversed(names)])
+    ax.set_ylim(-0.7, len(names) - 0.3)
+    percent_axis(ax.xaxis)
+    ax.set_xlabel(f"targets inside the {level * 100:g} % interval")
+    ax.margins(x=0.1)
+    headline(ax, "Coverage by group (95 % bootstrap over sequences)")
+    return ax
+
+
+def row_labels(labels: Sequence[Any], rows: int) -> list[str]:
+    """Return one label a row as text."""
+    plain = labels.tolist() if isinstance(labels, torch.Tensor | np.ndarray) else list(labels)
+    if len(plain) != rows:
+        raise ValueError(f"there are {len(plain)} group labels for {rows} rows: give one a row.")
+    return [str(label) for label in plain]

@@ -1,0 +1,63 @@
+"""The picture of what is gained by refusing the least certain predictions."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+from bayesrnn import metrics
+from bayesrnn.metrics.score import Options
+from bayesrnn.predictive import Predictive
+
+from ._canvas import CYCLE, NEUTRAL, canvas, headline, legend, percent_axis
+from .intervals import by_name, is_continuous
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def risk_coverage(
+    predictives: "Predictive | Mapping[str, Predictive]",
+    target: Any = None,
+    *,
+    units: str = "",
+    ax: "Axes | None" = None,
+    **options: Unpack[Options],
+) -> "Axes":
+    """Draw the error of the targets that are kept when the least certain are refused first.
+
+    Error: share of wrong classes, or root mean squared error. Ties of the uncertainty are kept or refused in
+    proportion, so the order of the rows does not matter. Dashed: refusing at random.
+
+    Args:
+        predictives: One, or several by name, on the same rows; classes and tokens (ranked by confidence) or continuous
+            (ranked by variance).
+        target: Shape of the predictives.
+        units: Units of a continuous target.
+        ax: Where to draw.
+        **options: mask, lengths and nan of `metrics.Options`.
+    """
+    ax = canvas(ax)
+    named = by_name(predictives)
+    squared = is_continuous(next(iter(named.values())))
+    notes = []
+    for k, (name, predictive) in enumerate(named.items()):
+        curve = metrics.risk_coverage(predictive, target, **options)
+        kept, shown = curve.coverage, np.sqrt(curve.risk) if squared else curve.risk
+        color = CYCLE[k % len(CYCLE)]
+        ax.plot(kept, shown, color=color, linewidth=2, label=name or "most certain first")
+        ax.axhline(shown[-1], color=color if name else NEUTRAL, linewidth=1, linestyle="--", alpha=0.7)
+        half = float(np.interp(0.5, kept, shown))
+        number = (f"{shown[-1]:.3g}", f"{half:.3g}") if squared else (f"{shown[-1]:.1%}", f"{half:.1%}")
+        notes.append(f"{name + ': ' if name else ''}all {number[0]}, surest half {number[1]}")
+    percent_axis(ax.xaxis)
+    if not squared:
+        percent_axis(ax.yaxis)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
+    ax.set_xlabel("targets kept (the least certain are refused first)")
+    unit = f" [{units}]" if units else ""
+    ax.set_ylabel(f"root mean squared error of those kept{unit}" if squared else "wrong among those kept")
+    headline(ax, "Risk against coverage", "\n".join(notes))
+    legend(ax, loc="lower right")
+    return ax
