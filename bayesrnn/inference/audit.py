@@ -56,6 +56,9 @@ class Inactive:
     reason: str
     serious: bool = True
 
+    def __str__(self) -> str:
+        return f"{_named(self.module, self.kind)}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -107,7 +110,7 @@ class Audit:
         ]
         if self.inactive:
             lines.append("looks stochastic, but is not sampled:")
-            lines += [f"  {_named(i.module, i.kind)}: {i.reason}" for i in self.inactive]
+            lines += [f"  {item}" for item in self.inactive]
         return "\n".join(lines)
 
 

@@ -1,11 +1,9 @@
 """One chunk of a prediction: some draws of some rows through the model in a single pass."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bayesrnn.inference.laws import Law, as_laws, bad_rows, laws_of
@@ -45,25 +43,28 @@ class Job:
         """How many sequences."""
         return self.ids.numel()
 
-    def run(self, draws: Tensor, rows: Tensor | slice) -> tuple[Any, list[Law]]:
+    def run(self, draws: Tensor, rows: Tensor) -> tuple[Any, list[Law]]:
         """Return the output's structure and its laws, each with batch shape (S, B, ...).
 
         Raises:
             ValueError: If an output is NaN or infinite, naming the sequences; or has another number of rows.
         """
-        ids = self.ids[rows]
+        ids = self.ids[rows.to(self.ids.device)]
         binding = Binding(self.stream, draws, ids, self.shared)
         inputs = replicate(take_rows(self.inputs, rows, self.batch_dim), draws.numel(), self.batch_dim)
         (options,) = replicate(take_rows((self.options,), rows, 0), draws.numel(), 0)
-        with bound(self.model, binding):
-            output = self.model(*inputs, **options)
-        structure = as_laws(output, self.likelihood)
+        structure = self._forward(binding, inputs, options)
         laws = laws_of(structure, draws.numel(), ids.numel(), self.batch_dim)
         for law in laws:
             bad = bad_rows(law)
             if bool(bad.any()):
                 raise ValueError(_not_finite(ids[bad].tolist()))
         return structure, laws
+
+    def _forward(self, binding: Binding, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        with bound(self.model, binding):
+            output = self.model(*inputs, **options)
+        return as_laws(output, self.likelihood)
 
 
 def _not_finite(ids: list[int]) -> str:
@@ -72,15 +73,3 @@ def _not_finite(ids: list[int]) -> str:
         f"the model's output holds NaN or infinite values for the sequences {shown}. Look for NaN in their inputs "
         "(drop or impute missing values) or for weights that diverged in training."
     )
-
-
-def chunk_rows(total: int, most: int) -> list[slice]:
-    """Split `total` rows evenly into slices of at most `most`."""
-    count = math.ceil(total / max(most, 1))
-    edges = [round(k * total / count) for k in range(count + 1)]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:])]
-
-
-def numbers(start: int, stop: int, device: torch.device) -> Tensor:
-    """The draws start..stop-1."""
-    return torch.arange(start, stop, device=device)

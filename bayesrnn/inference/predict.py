@@ -1,24 +1,26 @@
 """`predict`: the posterior predictive of any torch module that contains layers with masks."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from bayesrnn._checks import check_choice, check_seed, check_whole
+from bayesrnn.inference.assemble import assemble
 from bayesrnn.inference.audit import AuditWarning, audit
 from bayesrnn.inference.budget import rows_at_once
-from bayesrnn.inference.engine import Job, chunk_rows, numbers
+from bayesrnn.inference.collect import Part, Plan, collect
+from bayesrnn.inference.engine import Job
 from bayesrnn.inference.guard import undisturbed
-from bayesrnn.inference.laws import Law, Point, join, point
-from bayesrnn.inference.points import PointLaw
-from bayesrnn.inference.structure import check_rows, map_leaves
+from bayesrnn.inference.products import matrix_products
+from bayesrnn.inference.progress import reported
+from bayesrnn.inference.sources import batches
+from bayesrnn.inference.structure import map_leaves
 from bayesrnn.masks import BLOCK, stream
 from bayesrnn.nn.masked import masked_modules
-from bayesrnn.predictive import ContinuousPredictive, Origin, Predictive
 
 __all__ = ["predict"]
 
@@ -43,108 +45,102 @@ def predict(
     r"""Return the predictive that averages over Monte Carlo dropout draws.
 
     $p(y \mid x) = \frac1S \sum_s p(y \mid x, z_s)$ with masks $z_s$ that depend on (seed, draw, sequence, site, unit)
-    only, so that the draws of a sequence are the same whatever the batch, its order, chunks or device.
+    only, so that the draws of a sequence are the same whatever the batch, its order, chunks or device. The model's
+    modes, buffers and torch's random state are left as they were, also when an exception passes through.
 
     Args:
-        model: Any torch module that holds layers of `bayesrnn.nn`.
-        *inputs: What the model takes: tensors, packed sequences, tuples or dicts of them.
+        model: Any torch module that holds layers of `bayesrnn.nn`. It sees draws x rows as one batch.
+        *inputs: What the model takes: tensors, packed sequences, tuples or dicts of them; or one DataLoader of them.
         draws: How many draws S, at least 2.
         seed: Seed of the masks.
-        sampling: "stratified" (blocks of 16 draws cover each unit evenly) or "independent".
+        sampling: "stratified" (each block of 16 draws covers every unit evenly) or "independent".
         sharing: "sequence" for masks of its own for each sequence, or "pass": a draw is one function for all rows.
-        likelihood: From the model's output to a torch Distribution; needless if the model returns one.
-        tolerance: Stop when the Monte Carlo standard error is below it; `draws` is then the ceiling.
+        likelihood: From the model's output to a torch Distribution; needless if the model returns one. A plain tensor
+            without likelihood is a point prediction: its draws show the epistemic variance alone, and the aleatoric
+            is zero.
+        tolerance: Rows stop taking draws once the standard error of their mean (for classes, of every probability) is
+            at most this, in target units; `draws` is then the ceiling and `draws_per_row` says what each row took.
         batch_dim: Dimension of the rows in the inputs: 0, or 1 for time-first tensors.
         precision: "bf16" for bfloat16 products with float32 state.
         sequence_ids: Whole numbers that name the sequences; 0, 1, 2, ... if not given.
         lengths: Steps of each row, handed to the model as `lengths=`.
-        max_memory: Bytes that one pass may use; a share of what is free if not given.
-        keep_draws: Whether to keep every draw's law (quantiles need it) or means and variances only.
+        max_memory: Bytes that one pass may use; a share of what is free if not given. Results do not depend on it.
+        keep_draws: Keep every draw's law, which quantiles and draws need; without, means and variances accumulate and
+            memory does not grow with draws.
         progress: Whether to show a progress bar.
 
     Returns:
-        A `Predictive`, or a structure of them if the model returns a structure.
+        A `Predictive` with rows first, or the model's structure (tuple, dict, ...) of them.
 
     Raises:
-        ValueError: If nothing in the model is stochastic, inputs differ in rows, or an output is NaN.
+        TypeError: If the model is no torch module.
+        ValueError: If nothing in the model is stochastic, draws are below 2, inputs differ in rows, the output has
+            other rows than the input, or it holds NaN.
 
     Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 3.
 
     Example:
+        >>> from bayesrnn.inference import point
         >>> from bayesrnn.nn import LSTM
         >>> layer = LSTM(3, 8, dropout=0.25, batch_first=True)
         >>> predict(layer, torch.zeros(2, 5, 3), draws=16, likelihood=lambda out: point(out[0][:, -1])).mean.shape
         torch.Size([2, 8])
     """
-    check_whole(draws, "draws", 2)
+    _check_arguments(draws, seed, sharing, tolerance, batch_dim)
+    _check_model(model)
+    masks = stream(sampling, seed)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    parts: list[Part] = []
+    ids: list[Tensor] = []
+    structure: Any = None
+    block = BLOCK if sampling == "stratified" else 1
+    with undisturbed(model), matrix_products(precision), reported(progress, draws) as done:
+        for batch in batches(inputs, batch_dim, sequence_ids, lengths):
+            ids_here = batch.ids.to(device)
+            shared = sharing == "pass"
+            job = Job(model, batch.inputs, batch.options, masks, ids_here, likelihood, shared, batch_dim)
+            at_once = rows_at_once(model, batch.inputs, batch_dim, max_memory)
+            plan = Plan(at_once, block, _one_at_a_time(model, job), keep_draws, tolerance)
+            structure, found = collect(job, torch.arange(job.rows), range(draws), plan, done)
+            parts += [part.after(batch.offset) for part in found]
+            ids.append(batch.ids)
+    origin = {"seed": seed, "sampling": sampling, "sequence_ids": torch.cat(ids)}
+    made = iter(assemble(parts, keep_draws, block, origin))
+    return map_leaves(lambda _: next(made), structure)
+
+
+def _one_at_a_time(model: nn.Module, job: Job) -> bool:
+    """Whether draws cannot ride in the batch: their masks are of the weights, or best folded into them."""
+    if job.shared:
+        return True
+    modules = masked_modules(model).values()
+    return any(place.site == "weight" for module in modules for place in module.placements().values())
+
+
+def _check_arguments(draws: int, seed: int, sharing: str, tolerance: float | None, batch_dim: int) -> None:
+    if check_whole(draws, "draws", 1) < 2:
+        raise ValueError(
+            "draws must be at least 2, but 1 was given: one draw has no spread. For the deterministic pass call the "
+            "model itself in eval mode."
+        )
     check_seed(seed)
     check_choice(sharing, "sharing", ("sequence", "pass"))
-    check_choice(str(batch_dim), "batch_dim", ("0", "1"))
-    _check_model(model)
-    rows = check_rows(inputs, batch_dim)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    job = Job(
-        model,
-        inputs,
-        {} if lengths is None else {"lengths": torch.as_tensor(lengths)},
-        stream(sampling, seed),
-        _ids(sequence_ids, rows).to(device),
-        likelihood,
-        sharing == "pass",
-        batch_dim,
-    )
-    at_once = rows_at_once(model, inputs, batch_dim, max_memory)
-    one_by_one = job.shared or any(
-        place.site == "weight" for module in masked_modules(model).values() for place in module.placements().values()
-    )
-    block = BLOCK if sampling == "stratified" else 1
-    parts: list[list[Law]] = []
-    structure: Any = None
-    with undisturbed(model):
-        for part in chunk_rows(rows, at_once):
-            size = part.stop - part.start
-            step = 1 if one_by_one else max(at_once // size, 1)
-            if step > BLOCK:
-                step -= step % BLOCK
-            laws = []
-            for start in range(0, draws, step):
-                structure, found = job.run(numbers(start, min(start + step, draws), device), part)
-                laws.append(found)
-            parts.append([join(column, 0) for column in zip(*laws, strict=True)])
-    whole = iter([join(column, 1) for column in zip(*parts, strict=True)])
-    origin = Origin(draws, seed, sampling, block, job.ids.cpu())
-    return map_leaves(lambda _: _predictive(next(whole), origin), structure)
-
-
-def _predictive(law: Law, origin: Origin) -> Predictive:
-    if isinstance(law, Point):
-        return ContinuousPredictive(PointLaw(law.value), origin)
-    assert isinstance(law, Distribution)
-    return Predictive.from_draws(
-        law, seed=origin.seed, sampling=origin.sampling, block_size=origin.block_size, sequence_ids=origin.sequence_ids
-    )
+    if isinstance(batch_dim, bool) or batch_dim not in (0, 1):
+        raise ValueError(f"batch_dim must be 0, or 1 for time-first tensors, but {batch_dim!r} was given.")
+    if tolerance is not None and not (isinstance(tolerance, int | float) and 0 < tolerance < math.inf):
+        raise ValueError(
+            f"tolerance is a standard error in target units and must be positive, but {tolerance!r} was given."
+        )
 
 
 def _check_model(model: nn.Module) -> None:
     found = audit(model)
     if not found.active:
-        looks = "\n".join(f"  {item.module or 'the model'} ({item.kind}): {item.reason}" for item in found.warnings)
+        looks = "\n".join(f"  {item}" for item in found.warnings)
         raise ValueError(
             "nothing in this model is stochastic at test time, so all draws would be equal and the epistemic variance "
-            "zero. Build it with bayesrnn.nn.LSTM/GRU/RNN/Embedding/Dropout and a rate above 0, or turn its torch layers "
-            f"into ours with bayesrnn.convert(model, dropout=0.25).\n{looks or '  It has no dropout of any kind.'}"
+            "zero. Build it with bayesrnn.nn layers and a rate above 0, or turn its torch layers into ours with "
+            f"bayesrnn.convert(model, dropout=0.25).\n{looks or '  It has no dropout of any kind.'}"
         )
     for item in found.warnings:
-        warnings.warn(f"{item.module or 'the model'} ({item.kind}): {item.reason}", AuditWarning, stacklevel=3)
-
-
-def _ids(sequence_ids: Iterable[int] | Tensor | None, rows: int) -> Tensor:
-    if sequence_ids is None:
-        return torch.arange(rows)
-    ids = torch.as_tensor(sequence_ids if isinstance(sequence_ids, Tensor) else list(sequence_ids))
-    if ids.shape != (rows,) or ids.is_floating_point() or ids.dtype == torch.bool:
-        raise ValueError(
-            f"sequence_ids must hold one whole number for each of the {rows} rows, but {ids.dtype} of shape "
-            f"{tuple(ids.shape)} was given."
-        )
-    return ids.long()
+        warnings.warn(str(item), AuditWarning, stacklevel=3)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -65,20 +66,17 @@ def check_rows(inputs: tuple[Any, ...], batch_dim: int) -> int:
     return rows
 
 
-def take_rows(inputs: tuple[Any, ...], rows: Tensor | slice, batch_dim: int) -> tuple[Any, ...]:
-    """Return the inputs of some rows."""
+def take_rows(inputs: tuple[Any, ...], rows: Tensor, batch_dim: int) -> tuple[Any, ...]:
+    """Return the inputs of some rows; the inputs themselves where these are all rows in order."""
 
     def take(leaf: Any) -> Any:
+        count = row_count(leaf, batch_dim)
+        if count is None or (rows.numel() == count and torch.equal(rows, torch.arange(count))):
+            return leaf
         if isinstance(leaf, PackedSequence):
             padded, lengths = pad_packed_sequence(leaf)
-            index = rows if isinstance(rows, slice) else rows.to(padded.device)
-            return _pack(padded[:, index], lengths[rows if isinstance(rows, slice) else rows.cpu()])
-        if row_count(leaf, batch_dim) is None:
-            return leaf
-        dim = batch_dim if leaf.dim() > batch_dim else 0
-        if isinstance(rows, slice):
-            return leaf[(slice(None),) * dim + (rows,)]
-        return leaf.index_select(dim, rows.to(leaf.device))
+            return _pack(padded.index_select(1, rows.to(padded.device)), lengths[rows])
+        return leaf.index_select(batch_dim if leaf.dim() > batch_dim else 0, rows.to(leaf.device))
 
     return map_leaves(take, inputs)
 

@@ -1,0 +1,97 @@
+"""From collected parts to predictives: rows in their order, equal draws as one law."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesrnn.inference.accumulate import ClassStatistics
+from bayesrnn.inference.collect import Part
+from bayesrnn.inference.grouped import GroupedLaw
+from bayesrnn.inference.laws import Law, Point, join, map_law
+from bayesrnn.inference.points import PointLaw
+from bayesrnn.predictive import (
+    AbstractLaw,
+    ClassPredictive,
+    ContinuousPredictive,
+    MixtureLaw,
+    MomentsLaw,
+    Origin,
+    Predictive,
+)
+from bayesrnn.predictive.classes import class_log_probabilities
+
+__all__ = ["assemble"]
+
+
+def assemble(parts: Sequence[Part], keep: bool, block: int, origin: dict[str, Any]) -> list[Predictive]:
+    """Return one predictive for each output, rows in order.
+
+    Args:
+        parts: Disjoint in rows, together all rows.
+        keep: Whether the laws of the draws are there.
+        block: Draws that depend on one another.
+        origin: Seed, sampling and sequence ids.
+    """
+    outputs = range(len(parts[0].statistics))
+    return [_one([p.statistics[k] for p in parts], parts, k if keep else None, block, origin) for k in outputs]
+
+
+def _one(
+    statistics: list[Any], parts: Sequence[Part], kept: int | None, block: int, origin: dict[str, Any]
+) -> Predictive:
+    order = torch.cat([p.rows for p in parts]).argsort()
+    made = [s.predictive() for s in statistics]
+    error = torch.cat([m.standard_error for m in made])[order]
+    counts = torch.cat([torch.full((p.rows.numel(),), p.draws) for p in parts])[order]
+    freedom = min(s.replicates.degrees_of_freedom for s in statistics)
+    whole = Origin(
+        int(counts.max()),
+        origin["seed"],
+        origin["sampling"],
+        block,
+        origin["sequence_ids"],
+        freedom,
+        counts if int(counts.min()) < int(counts.max()) else None,
+    )
+    even = whole.draws_per_row is None
+    if isinstance(statistics[0], ClassStatistics):
+        logs = None
+        if kept is not None and even:
+            logs = class_log_probabilities(join([p.law[kept] for p in parts], 1))[:, order]
+        dtype = statistics[0].dtype
+        return ClassPredictive(
+            torch.cat([m.log_mean for m in made])[order],
+            torch.cat([m.expected_entropy for m in made])[order],
+            torch.cat([m.votes for m in made])[order],
+            whole,
+            dtype,
+            error,
+            logs,
+        )
+    law = _moments(made, order) if kept is None else _kept([p.law[kept] for p in parts], parts, order, even)
+    return ContinuousPredictive(law, whole, error)
+
+
+def _moments(made: list[ContinuousPredictive], order: Tensor) -> AbstractLaw:
+    columns = [torch.cat([getattr(m, name) for m in made])[order] for name in ("mean", "aleatoric", "epistemic")]
+    return MomentsLaw(*columns)
+
+
+def _kept(laws: list[Law], parts: Sequence[Part], order: Tensor, even: bool) -> AbstractLaw:
+    if even:
+        return _mixture(map_law(join(laws, 1), lambda t: t[:, order]))
+    groups: dict[int, list[int]] = {}
+    for place, part in enumerate(parts):
+        groups.setdefault(part.draws, []).append(place)
+    found = []
+    for places in groups.values():
+        index = torch.cat([parts[place].rows for place in places])
+        law = _mixture(join([laws[place] for place in places], 1))
+        found.append((index.to(law.device), law))
+    return GroupedLaw(found)
+
+
+def _mixture(law: Law) -> AbstractLaw:
+    return PointLaw(law.value) if isinstance(law, Point) else MixtureLaw(law)

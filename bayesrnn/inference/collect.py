@@ -1,0 +1,146 @@
+"""Draws of a job in chunks, accumulated by rows; rows that have converged take no more."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesrnn.inference.accumulate import ClassStatistics, ContinuousStatistics, statistics_of
+from bayesrnn.inference.engine import Job
+from bayesrnn.inference.laws import Law, join, map_law
+
+__all__ = ["Part", "Plan", "collect"]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What some draws of some rows gave, for each output of the model.
+
+    Attributes:
+        rows: Positions of the rows, (B,), on the CPU.
+        start: First draw.
+        draws: How many draws.
+        laws: For each chunk of draws the laws of all outputs, where they are kept.
+        statistics: What accumulates.
+    """
+
+    rows: Tensor
+    start: int
+    draws: int
+    laws: tuple[list[Law], ...]
+    statistics: list[ContinuousStatistics | ClassStatistics]
+
+    def merge(self, other: "Part") -> "Part":
+        """Return both: later draws of the same rows."""
+        merged = [a.merge(b) for a, b in zip(self.statistics, other.statistics, strict=True)]
+        return Part(self.rows, min(self.start, other.start), self.draws + other.draws, self.laws + other.laws, merged)
+
+    @property
+    def law(self) -> list[Law]:
+        """The laws of all draws together, one for each output."""
+        return [join(chunks, 0) for chunks in zip(*self.laws, strict=True)]
+
+    def after(self, offset: int) -> "Part":
+        """Return the part with its rows counted from `offset`."""
+        return replace(self, rows=self.rows + offset)
+
+    def error(self) -> Tensor:
+        """Return the largest standard error of each row over all outputs, (B,)."""
+        return torch.stack([s.row_error() for s in self.statistics]).amax(0)
+
+    def select(self, index: Tensor) -> "Part":
+        """Return what was collected of some of the rows."""
+        laws = tuple([map_law(law, lambda t: t[:, index]) for law in chunk] for chunk in self.laws)
+        statistics = [s.rows(index) for s in self.statistics]
+        return replace(self, rows=self.rows[index.cpu()], laws=laws, statistics=statistics)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the work is cut.
+
+    Attributes:
+        at_once: Draws x rows of one pass.
+        block: Draws that depend on one another; chunks end where blocks do, if they can.
+        single: Whether draws go one at a time.
+        keep: Whether the law of every draw is kept.
+        tolerance: Standard error at which a row is done, or None.
+    """
+
+    at_once: int
+    block: int
+    single: bool
+    keep: bool
+    tolerance: float | None
+
+    def row_chunks(self, rows: Tensor, draws: int) -> list[Tensor]:
+        """Split rows so that one block of draws of a chunk fits into a pass."""
+        together = 1 if self.single else min(self.block, draws)
+        most = max(self.at_once // together, 1)
+        return list(rows.chunk(-(-rows.numel() // most)))
+
+    def draw_chunks(self, start: int, stop: int, rows: int) -> Iterator[tuple[int, int]]:
+        """Split draws start..stop-1 so that each chunk fits, at the ends of blocks where possible."""
+        step = 1 if self.single else max(self.at_once // rows, 1)
+        if step > self.block:
+            step -= step % self.block
+        while start < stop:
+            end = min(start + step - (start % self.block if step >= self.block else 0), stop)
+            yield start, end
+            start = end
+
+    def checkpoints(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The stretches of draws after which rows may stop: one block each, later growing by half."""
+        if self.tolerance is None:
+            yield start, stop
+            return
+        block = max(self.block, 16)
+        while start < stop:
+            end = min(max(start + block, start * 3 // 2 // block * block), stop)
+            yield start, end
+            start = end
+
+
+def collect(job: Job, rows: Tensor, draws: range, plan: Plan, done: Callable[[int], None]) -> tuple[Any, list[Part]]:
+    """Run the draws of the rows and return the structure of the output with the parts, disjoint in rows.
+
+    Args:
+        job: What to run.
+        rows: Positions of the rows in the job, int64 on the CPU.
+        draws: Which draws.
+        plan: How to cut.
+        done: Told how many draws x rows are done.
+    """
+    structure: Any = None
+    parts: list[Part] = []
+    for chunk in plan.row_chunks(rows, len(draws)):
+        active: Part | None = None
+        left = chunk
+        for begin, end in plan.checkpoints(draws.start, draws.stop):
+            for first, last in plan.draw_chunks(begin, end, left.numel()):
+                structure, part = _pass(job, left, first, last, plan)
+                active = part if active is None else active.merge(part)
+                done((last - first) * left.numel())
+            if active is None or plan.tolerance is None or end == draws.stop:
+                continue
+            still = ~(active.error() <= plan.tolerance)
+            if bool(still.all()):
+                continue
+            parts.append(active.select((~still).nonzero().flatten()))
+            done(int((~still).sum()) * (draws.stop - end))
+            active, left = active.select(still.nonzero().flatten()), left[still.cpu()]
+            if not left.numel():
+                active = None
+                break
+        if active is not None:
+            parts.append(active)
+    return structure, parts
+
+
+def _pass(job: Job, rows: Tensor, first: int, last: int, plan: Plan) -> tuple[Any, Part]:
+    numbers = torch.arange(first, last, device=job.ids.device)
+    structure, laws = job.run(numbers, rows)
+    statistics = [statistics_of(law, numbers, plan.block) for law in laws]
+    return structure, Part(rows, first, last - first, (laws,) if plan.keep else (), statistics)
