@@ -60,7 +60,7 @@ class Vocabulary:
         ranked = sorted(counts, key=lambda token: (-counts[token], token))
         kept = [token for token in ranked if counts[token] >= min_count or token in (EOS, UNK)]
         if max_size is not None and len(kept) > check_whole(max_size, "max_size", 2):
-            kept = [token for token in kept if token != UNK][: max_size - 1] + [UNK]
+            kept = [*[token for token in kept if token != UNK][: max_size - 1], UNK]
         if len(kept) < len(ranked) and UNK not in kept:
             kept.append(UNK)
         return cls(kept)
@@ -162,10 +162,10 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def tokenize(text: str, level: str = "word") -> list[str]:
-    """Return the tokens of a text: words between blanks or characters, and `<eos>` for each line end.
+    r"""Return the tokens of a text: words between blanks or characters, and `<eos>` for each line end.
 
     Example:
-        >>> tokenize("a cat\\nsat")
+        >>> tokenize("a cat\nsat")
         ['a', 'cat', '<eos>', 'sat', '<eos>']
     """
     check_choice(level, "level", LEVELS)
@@ -233,7 +233,7 @@ def fold_stream(tokens: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     if tokens.dim() != 1 or tokens.is_floating_point() or tokens.dtype == torch.bool:
         raise ValueError(
             f"tokens must be one stream of whole numbers, shape (N,), but {tokens.dtype} of shape "
-            f"{tuple(tokens.shape)} was given. To read parallel streams of one text pass the whole text and batch_size=."
+            f"{tuple(tokens.shape)} was given. To read parallel streams of one text pass the text and batch_size=."
         )
     count = tokens.numel() - 1
     if count < check_whole(rows, "batch_size"):

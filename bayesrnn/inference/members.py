@@ -17,8 +17,8 @@ __all__ = ["Member"]
 class Member:
     """A model, its draws in chunks, and the state that each chunk carries from window to window.
 
-    A model that has `features(tokens, state)` and `logits(features)` is decoded in pieces that fit the memory; any other
-    must return (Categorical or logits, state) from `model(tokens, state)`.
+    A model that has `features(tokens, state)` and `logits(features)` is decoded in pieces that fit the memory; any
+    other must return (Categorical or logits, state) from `model(tokens, state)`.
     """
 
     def __init__(self, model: nn.Module, chunks: list[StreamBinding], lifetime: str) -> None:

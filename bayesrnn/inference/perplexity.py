@@ -135,7 +135,7 @@ def perplexity(
 
 @dataclass(frozen=True)
 class _Blocks:
-    """The equal blocks of draws from which the Monte Carlo error is computed; what is left over counts in the mean only."""
+    """The equal blocks of draws that give the Monte Carlo error; draws left over count in the mean only."""
 
     slices: list[slice]
     size: int
@@ -194,7 +194,8 @@ def _draws_at_once(model: nn.Module, positions: int, max_memory: int) -> int:
     widest = max(
         (p.shape[0] for m in masked_modules(model).values() for p in m.parameters() if p.dim() == 2), default=1
     )
-    sizes = [m.hidden_size for m in model.modules() if isinstance(getattr(m, "hidden_size", None), int)]
+    found = [getattr(m, "hidden_size", None) for m in model.modules()]
+    sizes = [size for size in found if isinstance(size, int)]
     width = 16 * max(sizes) if sizes else widest
     return max(int(max_memory // 2 // (4 * width * positions)), 1)
 

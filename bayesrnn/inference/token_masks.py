@@ -1,4 +1,4 @@
-"""The masks of a token stream that is read in windows: their lifetime, their rates at test time, and a memory of them."""
+"""The masks of a token stream read in windows: their lifetime, their rates at test time, and a memory of them."""
 
 from dataclasses import dataclass, field, replace
 
@@ -37,7 +37,7 @@ class StreamBinding(Binding):
     def window(self, start: int, index: int, lifetime: str) -> "StreamBinding":
         """Return the binding for the window that begins at step `start`.
 
-        With the lifetime `window` each window of each row is a sequence of its own; with `stream` a row is one sequence.
+        With the lifetime `window` each window of a row is a sequence of its own; with `stream` a row is one sequence.
         """
         if lifetime == "stream":
             return replace(self, first_step=start)

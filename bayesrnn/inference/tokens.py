@@ -17,7 +17,7 @@ _MOST_ROWS = 1024  # rows of one vocabulary product: more are no faster, and lea
 
 @dataclass
 class Averages:
-    """What the draws of all members say of some tokens: `log_probs` (M, S, ...) of the targets, and statistics (...)."""
+    """What the draws of all members say of some tokens: `log_probs` (M, S, ...) of targets, and statistics (...)."""
 
     log_probs: Tensor
     entropy: Tensor | None = None

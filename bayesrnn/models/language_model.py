@@ -79,6 +79,7 @@ class LanguageModel(nn.Module):
         project = shared_embeddings and embedding_size != hidden_size
         self.projection = nn.Linear(hidden_size, embedding_size, bias=False) if project else None
         weight = None if shared_embeddings else nn.Parameter(torch.empty(vocabulary_size, hidden_size))
+        self.decoder_weight: nn.Parameter | None
         self.register_parameter("decoder_weight", weight)
         self.decoder_bias = nn.Parameter(torch.empty(vocabulary_size))
         self.reset_parameters()

@@ -1,0 +1,265 @@
+"""Training of language models: truncated back-propagation over a stream, resumable after a kill at any moment."""
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesrnn._checks import check_seed
+from bayesrnn.data.text import Vocabulary
+from bayesrnn.inference.perplexity import perplexity
+from bayesrnn.inference.products import matrix_products
+from bayesrnn.models.language_model import LanguageModel, State
+from bayesrnn.training.batches import epoch_seed
+from bayesrnn.training.language_bar import bar
+from bayesrnn.training.language_state import Checkpoint
+from bayesrnn.training.optimizers import Average, Stepper
+from bayesrnn.training.recipes import NonMonotoneAverage, Recipe
+
+__all__ = ["train_language_model"]
+
+Epoch = dict[str, Any]
+
+
+def train_language_model(
+    model: LanguageModel,
+    train: Tensor,
+    recipe: Recipe,
+    *,
+    valid: Tensor | None = None,
+    vocabulary: Vocabulary | None = None,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    checkpoint_seconds: float = 60.0,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    progress: bool = False,
+) -> list[Epoch]:
+    r"""Train `model` in place on a stream, and return what each epoch came to.
+
+    The stream is cut into rows that are read side by side in windows; the state goes on from window to window, the
+    gradient does not. The loss of a window is $\frac1B \sum_b \sum_t -\log p(w_{b,t+1} \mid w_{b,\le t}, z)$ under
+    fresh masks. The masks of a step depend on (seed, step) alone, so that a training which is killed and resumed ends, on a
+    CPU, with the same bits as one that was not.
+
+    Args:
+        model: The model; it is left in eval mode with its last weights, their average, or the best (see `Recipe`).
+        train: Token numbers (N,).
+        recipe: How to train.
+        valid: Token numbers of the validation text; its perplexity is that of the deterministic pass.
+        vocabulary: That of the text; a checkpoint for another one is refused.
+        seed: Seed of the masks. The initial weights are the model's own.
+        folder: Where the checkpoint is kept; without it nothing is written.
+        resume: Whether to go on from a checkpoint in `folder`; otherwise it is overwritten.
+        checkpoint_seconds: A checkpoint is written when the last one is so old, and after each epoch.
+        on_epoch: Called with each new epoch.
+        progress: Whether to show a progress bar with words per second and validation perplexity.
+
+    Returns:
+        One dict an epoch: `epoch` (from 1), `rate`, `train_nll`, `train_perplexity`, `valid_nll`, `valid_perplexity`,
+        `words_per_second`, `seconds`. Training perplexities are those under masks, as the weights changed.
+
+    Raises:
+        ValueError: If the text is shorter than a window in each row, a token is not in the model's vocabulary, the
+            checkpoint belongs to another training or vocabulary, or the training diverges.
+
+    Source: Zaremba et al. (2014), arXiv:1409.2329; Gal & Ghahramani (2016), arXiv:1512.05287.
+    """
+    check_seed(seed)
+    if valid is None and (recipe.keep == "best" or isinstance(recipe.averaging, NonMonotoneAverage)):
+        raise ValueError("the best weights and non-monotone averages are judged by validation text: give valid=.")
+    rows = _rows(train, recipe, model.vocabulary_size)
+    settings = _settings(model, recipe, vocabulary, seed, train)
+    run = _Run(model, rows, recipe, Checkpoint(settings), seed, None if folder is None else Path(folder))
+    if run.folder is not None:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        found = Checkpoint.load(run.folder) if resume else None
+        if found is not None:
+            found.check(settings, run.folder)
+            run.restore(found)
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng())
+        stack.enter_context(matrix_products(recipe.precision))
+        shown = stack.enter_context(bar(recipe.epochs, run.windows, progress))
+        while run.epoch < recipe.epochs:
+            run.train_epoch(checkpoint_seconds, shown)
+            done = run.close_epoch(valid)
+            if on_epoch is not None:
+                on_epoch(done)
+    run.finish()
+    return copy.deepcopy(run.point.history)
+
+
+class _Run:
+    """One training on its way."""
+
+    def __init__(
+        self, model: LanguageModel, rows: Tensor, recipe: Recipe, point: Checkpoint, seed: int, folder: Path | None
+    ) -> None:
+        self.model, self.rows, self.recipe, self.point, self.seed, self.folder = (
+            model,
+            rows,
+            recipe,
+            point,
+            seed,
+            folder,
+        )
+        self.windows = (rows.shape[1] - 1) // recipe.window
+        self.stepper = Stepper(list(model.parameters()), recipe.optimizer, recipe.clip)
+        self.average = Average(model, recipe.averaging)
+        self.state: State | None = None
+        self.best: dict[str, Tensor] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are closed."""
+        return len(self.point.history)
+
+    def train_epoch(self, checkpoint_seconds: float, shown: Callable[..., None]) -> None:
+        """Take the steps that are left of this epoch."""
+        self.model.train()
+        point, began, saved = self.point, time.monotonic(), time.monotonic()
+        before = point.seconds
+        for window in range(point.step - self.epoch * self.windows, self.windows):
+            self._step(window)
+            now = time.monotonic()
+            point.seconds = before + now - began
+            shown(point, self.recipe.batch_size)
+            if self.folder is not None and now - saved >= checkpoint_seconds:
+                self.save()
+                saved = now
+
+    def _step(self, window: int) -> None:
+        point, recipe = self.point, self.recipe
+        torch.manual_seed(epoch_seed(self.seed, point.step, "language"))
+        start = window * recipe.window
+        inputs = self.rows[:, start : start + recipe.window]
+        targets = self.rows[:, start + 1 : start + recipe.window + 1]
+        features, state = self.model.features(inputs, self.state)
+        total = torch.nn.functional.cross_entropy(
+            self.model.logits(features).flatten(0, 1).float(), targets.flatten(), reduction="sum"
+        )
+        (total / len(inputs)).backward()
+        progress = point.step / (recipe.epochs * self.windows)
+        self.stepper.step(recipe.optimizer.schedule.at(self.epoch, progress))
+        self.average.update()
+        self.state = _detached(state) if recipe.carry_state else None
+        point.step += 1
+        point.loss += float(total.detach())
+        point.targets += targets.numel()
+
+    def close_epoch(self, valid: Tensor | None) -> Epoch:
+        """Validate, note the epoch, and write the state."""
+        point, recipe = self.point, self.recipe
+        train_nll = point.loss / point.targets
+        done: Epoch = {
+            "epoch": self.epoch + 1,
+            "rate": recipe.optimizer.schedule.at(self.epoch, self.epoch / recipe.epochs),
+            "train_nll": train_nll,
+            "train_perplexity": _exp(train_nll),
+            "words_per_second": point.targets / max(point.seconds, 1e-9),
+            "seconds": point.seconds,
+            "averaged": self.average.count > 0,
+        }
+        if valid is not None:
+            with self.average.in_place():
+                nll = validation_nll(self.model, valid, recipe)
+                done |= {"valid_nll": nll, "valid_perplexity": _exp(nll)}
+                values = [e["valid_nll"] for e in point.history] + [nll]
+                if recipe.keep == "best" and nll <= min(values):
+                    self.best = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+            self.average.judge(values)
+        point.history.append(done)
+        point.loss, point.targets, point.seconds, self.state = 0.0, 0, 0.0, None
+        if self.folder is not None:
+            self.save()
+        return done
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        assert self.folder is not None  # noqa: S101 (callers looked)
+        state = () if self.state is None else self.state if isinstance(self.state, tuple) else (self.state,)
+        self.point.tensors = {
+            "weights": dict(self.model.named_parameters()),
+            "optimizer": self.stepper.tensors(),
+            "average": self.average.tensors,
+            "best": self.best,
+            "state": {str(i): value for i, value in enumerate(state)},
+        }
+        self.point.averaged, self.point.averaging = self.average.count, self.average.running
+        self.point.save(self.folder)
+
+    @torch.no_grad()
+    def restore(self, found: Checkpoint) -> None:
+        """Take up a checkpoint."""
+        device = next(self.model.parameters()).device
+        parts = {part: {k: v.to(device) for k, v in named.items()} for part, named in found.tensors.items()}
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(parts["weights"][name])
+        if parts.get("optimizer"):
+            self.stepper.load(parts["optimizer"])
+        self.average.tensors, self.average.count = parts.get("average", {}), found.averaged
+        self.average.running = found.averaging or self.average.running
+        self.best = parts.get("best", {})
+        carried = tuple(parts.get("state", {})[str(i)] for i in range(len(parts.get("state", {}))))
+        self.state = None if not carried else carried[0] if len(carried) == 1 else (carried[0], carried[1])
+        self.point = found
+
+    def finish(self) -> None:
+        """Leave the weights that the recipe wants in the model."""
+        if self.recipe.keep == "best" and self.best:
+            self.average.tensors = self.best
+        if self.average.tensors:
+            self.average.put()
+        self.model.eval()
+
+
+def validation_nll(model: LanguageModel, tokens: Tensor, recipe: Recipe) -> float:
+    """Return the mean -log p of the deterministic pass, nats a token, the stream cut into the recipe's rows."""
+    rows = min(recipe.batch_size, tokens.numel() - 1)
+    result = perplexity(model, tokens, draws=0, batch_size=rows, window=recipe.window, precision=recipe.precision)
+    return result.nll
+
+
+def _rows(train: Tensor, recipe: Recipe, vocabulary_size: int) -> Tensor:
+    """Return the stream as rows (B, N // B), each of at least one window; what is left over is not trained on."""
+    if train.dim() != 1 or train.is_floating_point():
+        raise ValueError(f"train must be one stream of token numbers (N,), but its shape is {tuple(train.shape)}.")
+    length = train.numel() // recipe.batch_size
+    if length < recipe.window + 1:
+        raise ValueError(
+            f"{train.numel()} tokens make {recipe.batch_size} rows of {length}, too short for a window of "
+            f"{recipe.window} steps and its targets. Give more text, or a smaller batch_size or window."
+        )
+    if int(train.max()) >= vocabulary_size or int(train.min()) < 0:
+        raise ValueError(
+            f"the text holds the token {int(train.max())}, but the model's vocabulary has {vocabulary_size} tokens."
+        )
+    return train[: length * recipe.batch_size].view(recipe.batch_size, length)
+
+
+def _settings(
+    model: LanguageModel, recipe: Recipe, vocabulary: Vocabulary | None, seed: int, train: Tensor
+) -> dict[str, Any]:
+    return {
+        "vocabulary": None if vocabulary is None else vocabulary.fingerprint(),
+        "model": model.config(),
+        "recipe": recipe.to_dict(),
+        "seed": seed,
+        "tokens": train.numel(),
+    }
+
+
+def _detached(state: State) -> State:
+    return state.detach() if isinstance(state, Tensor) else (state[0].detach(), state[1].detach())
+
+
+def _exp(nll: float) -> float:
+    return math.exp(min(nll, 700.0))

@@ -1,0 +1,121 @@
+"""One step of a recipe's optimizer, with the gradient clipped on the way, and the average of weights."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesrnn.training.recipes import SGD, AdamW, ExponentialAverage, NonMonotoneAverage
+
+__all__ = ["Average", "Stepper"]
+
+
+class Stepper:
+    """A torch optimizer that clips by scaling its own rate where it can: one pass over the weights a step."""
+
+    def __init__(self, parameters: list[nn.Parameter], spec: SGD | AdamW, clip: float) -> None:
+        self.parameters, self.spec, self.clip = parameters, spec, clip
+        self.optimizer: torch.optim.Optimizer
+        if isinstance(spec, AdamW):
+            self.optimizer = torch.optim.AdamW(parameters, betas=spec.betas, weight_decay=spec.weight_decay, fused=True)
+        else:
+            self.optimizer = torch.optim.SGD(parameters, lr=1.0, fused=True)
+
+    def step(self, rate: float) -> float:
+        """Take one step with the gradients that the parameters hold, and return their norm.
+
+        Raises:
+            ValueError: If the norm is not finite; the weights are then as they were.
+        """
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+        if not norm < float("inf"):
+            raise ValueError(
+                f"the gradient's norm is {norm}: the training diverged. Take a smaller learning rate or clip; the last "
+                "checkpoint is untouched."
+            )
+        scale = min(1.0, self.clip / (norm + 1e-6))
+        group = self.optimizer.param_groups[0]
+        if isinstance(self.spec, SGD):
+            group["lr"] = rate * scale
+            group["weight_decay"] = self.spec.weight_decay / group["lr"]  # torch multiplies it by the rate again
+        else:
+            group["lr"] = rate
+            if scale < 1.0:
+                torch._foreach_mul_(gradients, scale)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the optimizer's state as named tensors."""
+        state = self.optimizer.state_dict()["state"]
+        return {
+            f"{i}/{key}": value for i, values in state.items() for key, value in values.items() if value is not None
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the state that `tensors` returned."""
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in tensors.items():
+            index, _, key = name.partition("/")
+            state.setdefault(int(index), {})[key] = value
+        whole = self.optimizer.state_dict()
+        whole["state"] = state
+        self.optimizer.load_state_dict(whole)
+
+
+class Average:
+    """The running average of a model's weights, once it has begun."""
+
+    def __init__(self, model: nn.Module, spec: NonMonotoneAverage | ExponentialAverage | None) -> None:
+        self.model, self.spec = model, spec
+        self.count = 0
+        self.tensors: dict[str, Tensor] = {}
+        self.running = isinstance(spec, ExponentialAverage)
+
+    def judge(self, validation: list[float]) -> None:
+        """Begin a non-monotone average if the last validation is worse than the best one `patience` epochs before."""
+        if isinstance(self.spec, NonMonotoneAverage) and not self.running:
+            earlier = validation[: -self.spec.patience]
+            self.running = bool(earlier) and validation[-1] > min(earlier)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights after a step."""
+        if not self.running:
+            return
+        self.count += 1
+        weight = 1.0 / self.count
+        if isinstance(self.spec, ExponentialAverage):  # (1 - b) / (1 - b^n): exact mean of what was seen so far
+            weight = (1.0 - self.spec.decay) / (1.0 - self.spec.decay**self.count)
+        for name, value in self.model.named_parameters():
+            if name in self.tensors:
+                self.tensors[name].lerp_(value, weight)
+            else:
+                self.tensors[name] = value.detach().clone()
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Put the average into the model for the time of the block."""
+        if not self.count:
+            yield
+            return
+        parameters = dict(self.model.named_parameters())
+        own = {name: value.detach().clone() for name, value in parameters.items()}
+        try:
+            self.put()
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in own.items():
+                    parameters[name].copy_(value)
+
+    @torch.no_grad()
+    def put(self) -> None:
+        """Put the average into the model, for good."""
+        parameters = dict(self.model.named_parameters())
+        for name, value in self.tensors.items():
+            parameters[name].copy_(value)

@@ -1,0 +1,178 @@
+"""How a language model is trained, as data: learning rates, optimizers, averages of weights, the papers' recipes."""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from bayesrnn._checks import check_choice, check_whole
+
+__all__ = [
+    "SGD",
+    "AdamW",
+    "Cosine",
+    "ExponentialAverage",
+    "NonMonotoneAverage",
+    "Recipe",
+    "StepDecay",
+    "gal",
+    "zaremba",
+]
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    r"""$\eta_e = \eta / f^{\max(e - n, 0)}$ in epoch e = 1, 2, ...: constant for n epochs, then divided by f.
+
+    Args:
+        rate: First learning rate.
+        constant: Epochs n at the first rate.
+        factor: Divisor f.
+    """
+
+    rate: float = 1.0
+    constant: int = 7
+    factor: float = 1.2
+
+    def at(self, epoch: int, progress: float) -> float:
+        """Return the rate in `epoch`, counted from 0."""
+        return self.rate / self.factor ** max(epoch + 1 - self.constant, 0)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    r"""$\eta\,(1 + \cos \pi p)/2$ at the share p of the training, after a linear rise over the first `warmup` of it."""
+
+    rate: float = 1e-3
+    warmup: float = 0.02
+    final: float = 0.0
+
+    def at(self, epoch: int, progress: float) -> float:
+        """Return the rate when the share `progress` of all steps is done."""
+        if progress < self.warmup:
+            return self.rate * max(progress / self.warmup, 1e-3)
+        share = (progress - self.warmup) / (1.0 - self.warmup)
+        return self.final + (self.rate - self.final) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+@dataclass(frozen=True)
+class SGD:
+    r"""$w \leftarrow (1 - \lambda) w - \eta g$: the weight decay is decoupled and NOT multiplied by the learning rate.
+
+    Source: the authors' code of Gal & Ghahramani (2016); $\lambda = 10^{-7}$ there.
+    """
+
+    schedule: StepDecay | Cosine = StepDecay()
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101): the weight decay is decoupled and multiplied by the rate."""
+
+    schedule: StepDecay | Cosine = Cosine()
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class NonMonotoneAverage:
+    """The mean of the weights of all steps since validation stopped improving on what it was `patience` epochs before.
+
+    Source: NT-ASGD of Merity et al. (2017), arXiv:1708.02182, section 3. Needs validation text.
+    """
+
+    patience: int = 5
+
+
+@dataclass(frozen=True)
+class ExponentialAverage:
+    r"""$\bar w \leftarrow \beta \bar w + (1 - \beta) w$ after each step, from the start, its bias removed."""
+
+    decay: float = 0.999
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything of a training that is not the model, the text or the seed.
+
+    The loss is the mean over rows of the sum over the steps of a window of -log p, nats; the gradient of that is
+    clipped.
+
+    Args:
+        epochs: Passes over the text.
+        optimizer: `SGD` or `AdamW`, with its schedule.
+        batch_size: Parallel rows.
+        window: Steps that are back-propagated through; the state goes on from window to window.
+        clip: Largest norm of the gradient of all parameters.
+        averaging: What is validated and kept instead of the last weights, if anything.
+        keep: `last` weights (the papers) or those of the `best` validation (early stopping).
+        precision: None, or "bf16" for bfloat16 factors in matrix products.
+        carry_state: Whether the state goes on from window to window.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    epochs: int
+    optimizer: SGD | AdamW = SGD()
+    batch_size: int = 20
+    window: int = 35
+    clip: float = 5.0
+    averaging: NonMonotoneAverage | ExponentialAverage | None = None
+    keep: str = "last"
+    precision: str | None = None
+    carry_state: bool = True
+
+    def __post_init__(self) -> None:
+        check_whole(self.epochs, "epochs")
+        check_whole(self.batch_size, "batch_size")
+        check_whole(self.window, "window")
+        check_choice(self.keep, "keep", ("last", "best"))
+        check_choice(str(self.precision), "precision", ("None", "bf16"))
+        if not self.clip > 0:
+            raise ValueError(f"clip is a norm and must be above 0 (infinite for none), but {self.clip} was given.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that two recipes share only if they are equal."""
+        plain = asdict(self)
+        plain["optimizer"]["name"] = type(self.optimizer).__name__
+        plain["optimizer"]["schedule"]["name"] = type(self.optimizer.schedule).__name__
+        if self.averaging is not None:
+            plain["averaging"]["name"] = type(self.averaging).__name__
+        if "betas" in plain["optimizer"]:
+            plain["optimizer"]["betas"] = list(plain["optimizer"]["betas"])
+        return plain
+
+    def shortened(self, epochs: int) -> "Recipe":
+        """Return the recipe squeezed into fewer epochs: the constant part shrinks with them, the end rate stays.
+
+        Example:
+            >>> zaremba("medium").shortened(13).optimizer.schedule.constant
+            2
+        """
+        schedule = self.optimizer.schedule
+        if isinstance(schedule, StepDecay):
+            constant = max(round(schedule.constant * epochs / self.epochs), 1)
+            decays = max(epochs - constant, 1)
+            factor = schedule.factor ** ((self.epochs - schedule.constant) / decays)
+            schedule = replace(schedule, constant=constant, factor=factor)
+        return replace(self, epochs=epochs, optimizer=replace(self.optimizer, schedule=schedule))
+
+
+def zaremba(size: str = "medium") -> Recipe:
+    """Return the recipe of Zaremba et al. (2014), arXiv:1409.2329, for `small`, `medium` or `large` models."""
+    recipes = {
+        "small": Recipe(13, SGD(StepDecay(1.0, 5, 2.0)), window=20, clip=5.0),
+        "medium": Recipe(39, SGD(StepDecay(1.0, 7, 1.2)), clip=5.0),
+        "large": Recipe(55, SGD(StepDecay(1.0, 15, 1.15)), clip=10.0),
+    }
+    return recipes[check_choice(size, "size", recipes)]
+
+
+def gal(size: str = "large") -> Recipe:
+    """Return the recipe of Gal & Ghahramani (2016), arXiv:1512.05287, as their code runs it.
+
+    The large one is their script's; the medium one takes the same, as the script for 1250 units does.
+    """
+    check_choice(size, "size", ("medium", "large"))
+    return Recipe(55, SGD(StepDecay(1.0, 11, 1.15), weight_decay=1e-7), clip=10.0)
