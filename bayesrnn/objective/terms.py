@@ -53,11 +53,10 @@ def weight_terms(model: nn.Module, behind: Mapping[str, str | None] | None = Non
     chosen = _dropout_before(model) | _checked(model, dict(behind or {}))
     found = dict(_masked_parameters(model))
     for name, dropout in chosen.items():
-        if dropout is not None:
-            module = model.get_submodule(dropout)
+        module = None if dropout is None else model.get_submodule(dropout)
+        if dropout is not None and isinstance(module, Dropout):
             width = model.get_parameter(name).shape[-1]
-            placement = module.placements().get("output")
-            found[name] = ("output", dropout, placement, width)
+            found[name] = ("output", dropout, module.placements().get("output"), width)
     terms = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

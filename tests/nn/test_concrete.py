@@ -1,0 +1,195 @@
+"""Learned rates: the relaxed mask's law, gradients, prediction at the learned rates, and rates that fall with data."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import bayesrnn.nn as bnn
+from bayesrnn import objective, schemes
+from bayesrnn.inference import predict
+from bayesrnn.nn.concrete import ConcreteDropout, relaxed_mask
+from bayesrnn.nn.injection import MaskSite
+from bayesrnn.schemes import Placement
+
+
+class Net(nn.Module):
+    def __init__(self, layers: int = 1, scheme: schemes.Scheme | float = 0.2) -> None:
+        super().__init__()
+        scheme = schemes.as_scheme(scheme)
+        self.words = bnn.Embedding(6, 3, dropout=scheme)
+        self.gru = bnn.GRU(3, 5, layers, batch_first=True, dropout=scheme)
+        self.dropout = bnn.Dropout(scheme.rate("output"))
+        self.head = nn.Linear(5, 1)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.dropout(self.gru(self.words(tokens))[0][:, -1]))
+
+
+TOKENS = torch.randint(0, 6, (4, 7), generator=torch.Generator().manual_seed(0))
+KEYS = {"words.word", "gru.input_l0", "gru.hidden_l0", "dropout.output"}
+
+
+def test_a_relaxed_mask_has_the_law_of_the_concrete_distribution():
+    """P(fallen < 1/2) is the keep probability at any temperature; at a low one the mask is a Bernoulli mask."""
+    torch.manual_seed(0)
+    shape = (200, 500)
+    site = MaskSite(Placement("hidden", 0.3), shape, 200, 1, 1, torch.float64, torch.device("cpu"))
+    for temperature in (0.01, 0.1, 0.5):
+        mask = relaxed_mask(torch.tensor(0.3, dtype=torch.float64), site, temperature)
+        assert float((mask > 0.5 / 0.7).double().mean()) == pytest.approx(0.7, abs=4 * (0.21 / 1e5) ** 0.5)
+        assert float(mask.min()) >= 0.0
+        assert float(mask.max()) <= 1 / 0.7 + 1e-12
+    sharp = relaxed_mask(torch.tensor(0.3, dtype=torch.float64), site, 1e-3)
+    assert float(((sharp < 1e-6) | (sharp > 1 / 0.7 - 1e-6)).double().mean()) > 0.99
+
+
+def test_the_gradient_in_the_rate_is_that_of_the_formula():
+    rate = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    site = MaskSite(Placement("hidden", 0.3), (3, 4), 3, 1, 1, torch.float64, torch.device("cpu"))
+
+    def total(p: torch.Tensor) -> torch.Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            return relaxed_mask(p, site, 0.4)
+
+    assert torch.autograd.gradcheck(total, (rate,))
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_every_rate_gets_a_gradient_through_the_layers(layers):
+    torch.manual_seed(0)
+    wrapped = ConcreteDropout(Net(layers)).train()
+    wrapped(TOKENS).square().sum().backward()
+    for name, logit in wrapped.logits.items():
+        assert logit.grad is not None, name
+        assert float(logit.grad.abs()) > 0.0, name
+
+
+def test_the_gradient_of_the_layers_is_that_of_finite_differences():
+    torch.manual_seed(0)
+    wrapped = ConcreteDropout(Net(), temperature=0.5).double().train()
+
+    def loss() -> torch.Tensor:
+        torch.manual_seed(3)
+        return wrapped(TOKENS).square().sum()
+
+    loss().backward()
+    for name in ("gru/hidden_l0", "gru/input_l0", "words/word"):
+        logit, step = wrapped.logits[name], 1e-5
+        with torch.no_grad():
+            logit += step
+            above = loss()
+            logit -= 2 * step
+            below = loss()
+            logit += step
+        assert float(logit.grad) == pytest.approx(float((above - below) / (2 * step)), rel=1e-4, abs=1e-9)
+
+
+def test_eval_without_prediction_is_the_deterministic_pass():
+    net = Net()
+    wrapped = ConcreteDropout(net).eval()
+    expected = net.eval()(TOKENS)
+    torch.testing.assert_close(wrapped(TOKENS), expected)
+
+
+def test_prediction_uses_the_learned_rates():
+    torch.manual_seed(0)
+    learned = {"words.word": 0.4, "gru.input_l0": 0.15, "gru.hidden_l0": 0.35, "dropout.output": 0.25}
+    wrapped = ConcreteDropout(Net(scheme=0.1))
+    with torch.no_grad():
+        for key, rate in learned.items():
+            wrapped.logits[key.replace(".", "/")].copy_(torch.logit(torch.tensor(rate)))
+    direct = Net(scheme=schemes.gal(word=0.4, input=0.15, hidden=0.35, output=0.25))
+    direct.load_state_dict(wrapped.model.state_dict())
+    shell = nn.Module()
+    shell.add_module("model", direct)
+    shell.forward = lambda tokens: shell.model(tokens)
+    options = {"draws": 8, "seed": 3, "likelihood": _unit_gaussian}
+    found, expected = predict(wrapped, TOKENS, **options), predict(shell, TOKENS, **options)
+    torch.testing.assert_close(found.draws, expected.draws, atol=1e-5, rtol=1e-4)
+
+
+def _unit_gaussian(output: torch.Tensor) -> torch.distributions.Normal:
+    return torch.distributions.Normal(output.squeeze(-1), 1.0)
+
+
+def test_rates_of_a_site_are_shared_or_not():
+    assert set(ConcreteDropout(Net()).rates()) == KEYS
+    by_site = ConcreteDropout(Net(2), share="site")
+    assert sorted(by_site.logits) == ["hidden", "input", "output", "word"]
+    assert set(by_site.rates()) == KEYS | {"gru.input_l1", "gru.hidden_l1"}
+    assert len(ConcreteDropout(Net(2)).logits) == 6
+
+
+def test_settling_writes_the_rates_into_an_ordinary_model():
+    wrapped = ConcreteDropout(Net(), share="site")
+    with torch.no_grad():
+        wrapped.logits["hidden"].copy_(torch.logit(torch.tensor(0.45)))
+    net = wrapped.settle()
+    assert isinstance(net, Net)
+    assert net.gru.scheme.rate("hidden") == pytest.approx(0.45)
+    assert net.dropout.p == pytest.approx(0.2)
+
+
+def test_settling_refuses_what_a_scheme_cannot_say():
+    wrapped = ConcreteDropout(Net(2))
+    with torch.no_grad():
+        wrapped.logits["gru/hidden_l1"].add_(1.0)
+    with pytest.raises(ValueError, match=r"a layer's scheme holds one rate a site.*gru\.hidden"):
+        wrapped.settle()
+
+
+def test_a_copy_learns_for_itself():
+    wrapped = ConcreteDropout(Net()).train()
+    twin = copy.deepcopy(wrapped)
+    twin(TOKENS).sum().backward()
+    assert all(logit.grad is None for logit in wrapped.logits.values())
+    assert set(twin.state_dict()) == set(wrapped.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ConcreteDropout(Net(scheme=0.0)), "no mask of this model is active"),
+        (lambda: ConcreteDropout(Net(), temperature=0.0), "temperature must be positive, but 0.0"),
+        (lambda: ConcreteDropout(Net(), share="model"), "share must be one of 'layer', 'site'"),
+        (
+            lambda: ConcreteDropout(bnn.LSTM(2, 2, dropout=schemes.zoneout(0.1, 0.1))),
+            "'keep_cell_l0' cannot be learned",
+        ),
+    ],
+)
+def test_bad_input_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def _learned_rates(size: int) -> list[float]:
+    """Train on `size` sequences of a noisy linear filter; return the rates at the end."""
+    torch.manual_seed(0)
+    x = torch.randn(size, 4, 2)
+    y = x.mean((1, 2)) * 2 + 0.1 * torch.randn(size)
+    net = nn.Module()
+    net.gru = bnn.GRU(2, 12, batch_first=True, dropout=schemes.gal(input=0.2, hidden=0.2, output=0.2, gates="tied"))
+    net.dropout, net.head = bnn.Dropout(0.2), nn.Linear(12, 1)
+    net.forward = lambda inputs: net.head(net.dropout(net.gru(inputs)[0][:, -1])).squeeze(-1)
+    wrapped = ConcreteDropout(net).train()
+    optimizer = torch.optim.Adam(
+        [{"params": net.parameters(), "lr": 1e-2}, {"params": wrapped.logits.parameters(), "lr": 3e-2}]
+    )
+    for _ in range(200):
+        rows = torch.randint(0, size, (64,))
+        nll = -torch.distributions.Normal(wrapped(x[rows]), 0.3).log_prob(y[rows]).mean()
+        loss = objective.negative_elbo(nll, objective.model_kl(net, 1.0, rates=wrapped.rates()), size)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return [rate.item() for rate in wrapped.rates().values()]
+
+
+def test_rates_fall_as_data_grow():
+    few, some, many = (_learned_rates(size) for size in (30, 300, 30_000))
+    assert sum(few) > sum(some) > sum(many)
+    assert all(a > b for a, b in zip(few, many, strict=True))
