@@ -2,9 +2,9 @@
 
 from bayesrnn.nn.dropout import Dropout as Dropout
 from bayesrnn.nn.embedding import Embedding as Embedding
+from bayesrnn.nn.layers import GRU as GRU
+from bayesrnn.nn.layers import LSTM as LSTM
+from bayesrnn.nn.layers import RNN as RNN
 from bayesrnn.nn.masked import MaskedModule as MaskedModule
-from bayesrnn.nn.recurrent import GRU as GRU
-from bayesrnn.nn.recurrent import LSTM as LSTM
-from bayesrnn.nn.recurrent import RNN as RNN
 
 __all__ = ["GRU", "LSTM", "RNN", "Dropout", "Embedding", "MaskedModule"]

@@ -40,7 +40,7 @@ class SiteMasks:
 
 
 def _lstm(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
-    """i f g o, then c' = f c + i g and h' = o tanh(c'); x and h are the projections, each (rows, 4H)."""
+    """I f g o, then c' = f c + i g and h' = o tanh(c'); x and h are the projections, each (rows, 4H)."""
     i, f, g, o = (x + h).chunk(4, -1)
     g = g.tanh() if masks.candidate is None else g.tanh() * masks.candidate
     c = f.sigmoid() * state[1] + i.sigmoid() * g
@@ -51,7 +51,7 @@ def _lstm(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
 
 
 def _gru(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
-    """r z n, with torch's r (W_hn h + b_hn); h' = (1 - z) n + z h, the carry z h unmasked."""
+    """R z n, with torch's r (W_hn h + b_hn); h' = (1 - z) n + z h, the carry z h unmasked."""
     xr, xz, xn = x.chunk(3, -1)
     hr, hz, hn = h.chunk(3, -1)
     z = (xz + hz).sigmoid()

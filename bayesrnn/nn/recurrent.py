@@ -1,29 +1,28 @@
-"""`LSTM`, `GRU` and `RNN`: torch's layers with masks at every site of a scheme."""
+"""What `LSTM`, `GRU` and `RNN` share: parameters, states, masks, layers and directions."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Literal, get_args
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from bayesrnn._checks import check_choice, check_lengths, check_whole
-from bayesrnn.masks import Binding, fresh, stream
-from bayesrnn.nn.cells import CELLS, Cell, SiteMasks, State
+from bayesrnn._checks import check_lengths, check_whole
+from bayesrnn.masks import Binding, stream
+from bayesrnn.nn.cells import Cell
+from bayesrnn.nn.mask_plan import MaskPlan, Masks, check_sites
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.nn.packing import repack, unpack
-from bayesrnn.nn.reference import Weights, reference
-from bayesrnn.schemes import Placement, Scheme, Site, as_scheme
+from bayesrnn.nn.paths import run
+from bayesrnn.nn.reference import Weights
+from bayesrnn.nn.states import UserState, as_state, as_user, check_input, initial
+from bayesrnn.schemes import Placement, Scheme, as_scheme
 
-__all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
-
-Masks = Mapping[str, Tensor]
-_MODEL_SITES = ("word", "output")  # these belong to br.nn.Embedding and br.nn.Dropout
+__all__ = ["Recurrent"]
 
 
 class Recurrent(MaskedModule):
-    """The part that LSTM, GRU and RNN share: parameters, states, masks, layers and directions."""
+    """A stack of recurrent layers with the parameters and the results of torch's, and masks where the scheme says."""
 
     def __init__(
         self,
@@ -44,9 +43,8 @@ class Recurrent(MaskedModule):
         self.hidden_size = check_whole(hidden_size, "hidden_size")
         self.num_layers = check_whole(num_layers, "num_layers")
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
-        self.scheme = as_scheme(dropout)
-        _check_sites(self.scheme, cell)
-        for layer, suffix in self._directions():
+        self.scheme = check_sites(as_scheme(dropout), cell)
+        for layer, suffix in self.plan.directions():
             width = self.input_size if layer == 0 else self.hidden_size * self.num_directions
             rows = cell.gates * self.hidden_size
             shapes = {"weight_ih": (rows, width), "weight_hh": (rows, self.hidden_size)}
@@ -68,14 +66,15 @@ class Recurrent(MaskedModule):
         """1, or 2 for a bidirectional layer."""
         return 2 if self.bidirectional else 1
 
+    @property
+    def plan(self) -> MaskPlan:
+        """Which masks the layer needs."""
+        sizes = (self.input_size, self.hidden_size, self.num_layers, self.bidirectional)
+        return MaskPlan(self.cell, self.scheme, *sizes)
+
     def placements(self) -> dict[str, Placement]:
         """Return the active sites, keyed like the masks: `hidden_l0`, `input_l1_reverse`, `weight_hh_l0`, ..."""
-        found = {}
-        for layer, suffix in self._directions():
-            for placement in self.scheme.placements:
-                if placement.rate > 0.0 and placement.site not in _MODEL_SITES:
-                    found[_key(placement.site, layer, suffix)] = placement
-        return found
+        return self.plan.placements()
 
     def sample_masks(
         self,
@@ -105,12 +104,13 @@ class Recurrent(MaskedModule):
             ValueError: If a scheme needs `steps` and none are given.
 
         Example:
-            >>> LSTM(3, 8, dropout=0.5).sample_masks(2, seed=0)["hidden_l0"].shape
+            >>> import bayesrnn as br
+            >>> br.nn.LSTM(3, 8, dropout=0.5).sample_masks(2, seed=0)["hidden_l0"].shape
             torch.Size([4, 2, 8])
         """
         check_whole(rows, "rows")
         check_whole(draw, "draw", 0)
-        device = next(self.parameters()).device
+        weight = self._weight()
         ids = torch.arange(rows) if sequence_ids is None else torch.as_tensor(sequence_ids)
         if ids.shape != (rows,):
             raise ValueError(
@@ -118,17 +118,18 @@ class Recurrent(MaskedModule):
             )
         if steps is None and any(p.span == "step" for p in self.placements().values()):
             raise ValueError(f"the masks of {self.scheme} change each step: say how many with steps=.")
-        binding = Binding(stream(sampling, seed), torch.tensor([draw], device=device), ids.long().to(device))
-        return self._drawn(binding, steps or 0)
+        draws = torch.tensor([draw], device=weight.device)
+        binding = Binding(stream(sampling, seed), draws, ids.long().to(weight.device))
+        return self.plan.drawn(binding, steps or 0, weight.dtype)
 
     def forward(
         self,
         x: Tensor | PackedSequence,
-        state: Tensor | tuple[Tensor, Tensor] | None = None,
+        state: UserState | None = None,
         *,
         lengths: Tensor | Iterable[int] | None = None,
         masks: Masks | None = None,
-    ) -> tuple[Tensor | PackedSequence, Tensor | tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor | PackedSequence, UserState]:
         """Run the layer over a batch of sequences.
 
         Args:
@@ -139,18 +140,18 @@ class Recurrent(MaskedModule):
                 in train mode; else none, which is the deterministic pass.
 
         Returns:
-            The outputs and the last state, shaped as torch's layer shapes them.
+            The outputs and the last state, shaped as torch's layer shapes them, in the type of the parameters.
 
         Raises:
-            ValueError: On a wrong rank or size, lengths outside 1..steps, or masks that do not fit.
+            ValueError: On a wrong rank, size or type, lengths outside 1..steps, or masks that do not fit.
         """
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError("a PackedSequence knows its lengths: leave out lengths=, or pass the padded tensor.")
             padded, sizes = unpack(x)
-            outputs, last = self._batched(padded, state, sizes, masks)
+            outputs, last = self._batched(self._checked(padded, False), state, sizes, masks)
             return repack(outputs, sizes, x), last
-        self._check_input(x)
+        self._checked(x, self.batch_first)
         if x.dim() == 2:
             return self._single(x, state, lengths, masks)
         time_first = x.transpose(0, 1) if self.batch_first else x
@@ -158,67 +159,37 @@ class Recurrent(MaskedModule):
         outputs, last = self._batched(time_first, state, sizes, masks)
         return (outputs.transpose(0, 1) if self.batch_first else outputs), last
 
-    def _single(
-        self, x: Tensor, state: Tensor | tuple[Tensor, Tensor] | None, lengths: object, masks: Masks | None
-    ) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
+    def _single(self, x: Tensor, state: object, lengths: object, masks: Masks | None) -> tuple[Tensor, UserState]:
         if lengths is not None:
             raise ValueError("one unbatched sequence (steps, features) has no padding: leave out lengths=.")
-        given = None if state is None else tuple(s.unsqueeze(1) for s in _as_tuple(state))
-        outputs, last = self._batched(x.unsqueeze(1), given, None, masks)
-        single = tuple(s.squeeze(1) for s in _as_tuple(last))
-        return outputs.squeeze(1), single[0] if len(single) == 1 else (single[0], single[1])
-
-    def _batched(
-        self, x: Tensor, state: object, sizes: Tensor | None, masks: Masks | None
-    ) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
-        steps, rows = x.shape[:2]
-        states = self._initial(state, x)
-        chosen = self._choose(masks, rows, steps, x)
-        lengths = None if sizes is None else sizes.to(x.device)
-        last: list[State] = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(self.num_directions):
-                index = layer * self.num_directions + direction
-                suffix = "_reverse" if direction else ""
-                out, final = reference(
-                    self.cell,
-                    x,
-                    tuple(s[index] for s in states),
-                    self._weights(layer, suffix),
-                    self._site_masks(chosen, layer, suffix),
-                    lengths=lengths,
-                    reverse=bool(direction),
-                )
-                outputs.append(out)
-                last.append(final)
-            x = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
-        stacked = tuple(torch.stack(values) for values in zip(*last, strict=True))
-        return x, stacked[0] if len(stacked) == 1 else (stacked[0], stacked[1])
-
-    def _initial(self, state: object, x: Tensor) -> State:
-        shape = (self.num_layers * self.num_directions, x.shape[1], self.hidden_size)
-        if state is None:
-            return tuple(x.new_zeros(shape) for _ in self.cell.states)
-        given = _as_tuple(state)
-        names = ", ".join(self.cell.states)
-        if len(given) != len(self.cell.states):
-            raise ValueError(
-                f"the state of this {type(self).__name__} is ({names}), but {len(given)} tensors were given."
-            )
-        for name, value in zip(self.cell.states, given, strict=True):
-            if value.shape != shape:
+        given = None
+        if state is not None:
+            given = as_state(state)
+            if any(s.dim() != 2 for s in given):
                 raise ValueError(
-                    f"the state {name} must have shape {shape} (layers * directions, rows, hidden), but "
-                    f"{tuple(value.shape)} was given. It has no batch_first form: rows are always in the middle."
+                    "the state of one unbatched sequence must be (layers * directions, hidden), but "
+                    f"{[tuple(s.shape) for s in given]} was given."
                 )
-        return given
+            given = tuple(s.unsqueeze(1) for s in given)
+        outputs, last = self._batched(x.unsqueeze(1), given, None, masks)
+        return outputs.squeeze(1), as_user(tuple(s.squeeze(1) for s in as_state(last)))
 
-    def _choose(self, masks: Masks | None, rows: int, steps: int, x: Tensor) -> Masks:
+    def _batched(self, x: Tensor, state: object, sizes: Tensor | None, masks: Masks | None) -> tuple[Tensor, UserState]:
+        steps, rows = x.shape[:2]
+        shape = (self.num_layers * self.num_directions, rows, self.hidden_size)
+        states = initial(state, self.cell, shape, self._weight())
+        if sizes is not None:
+            x, sizes = _without_padding(x, sizes)
+        chosen = self._choose(masks, rows, steps)
+        layers = [(self._weights(*place), self.plan.sites(chosen, *place)) for place in self.plan.directions()]
+        outputs, last = run(self.cell, x, states, layers, lengths=sizes, bidirectional=self.bidirectional)
+        return outputs, as_user(last)
+
+    def _choose(self, masks: Masks | None, rows: int, steps: int) -> Masks:
         """Masks given, else bound, else fresh in train mode, else none."""
         if masks is not None:
-            self._check_masks(masks, rows, steps)
-            return masks
+            return self.plan.check(masks, rows, steps)
+        weight = self._weight()
         if self.binding is not None:
             if self.binding.rows != rows:
                 raise ValueError(
@@ -226,107 +197,43 @@ class Recurrent(MaskedModule):
                     "The rows of the inputs must reach the layer one to one: check batch_dim, and that the module "
                     "neither flattens rows into steps nor repeats them before the layer."
                 )
-            return self._drawn(self.binding, steps, x.dtype)
+            return self.plan.drawn(self.binding, steps, weight.dtype)
         if not self.training:
             return {}
-        return {
-            key: torch.as_tensor(
-                fresh(
-                    placement,
-                    *self._extent(key, placement, rows),
-                    gates=self.cell.gates,
-                    steps=steps,
-                    dtype=x.dtype,
-                    device=x.device,
-                )
-            )
-            for key, placement in self.placements().items()
-        }
+        return self.plan.fresh(rows, steps, weight.dtype, weight.device)
 
-    def _drawn(self, binding: Binding, steps: int, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        dtype = dtype or next(self.parameters()).dtype
-        found = {}
-        for key, placement in self.placements().items():
-            if placement.site == "weight":
-                if binding.draws.numel() > 1:
-                    raise ValueError("a weight mask belongs to one draw: bind one draw at a time.")
-                shared = Binding(binding.stream, binding.draws, binding.sequences, True, binding.name)
-                size = self.cell.gates * self.hidden_size * self.hidden_size
-                mask = shared.mask(key, placement, size, gates=1, steps=1, dtype=dtype)
-                found[key] = mask.view(-1, self.hidden_size)
-            else:
-                width = self._width(key, placement)
-                found[key] = binding.mask(key, placement, width, gates=self.cell.gates, steps=steps, dtype=dtype)
-        return found
+    def _checked(self, x: object, batch_first: bool) -> Tensor:
+        return check_input(x, self.input_size, batch_first, self._weight().dtype)
 
-    def _extent(self, key: str, placement: Placement, rows: int) -> tuple[int, int]:
-        if placement.site == "weight":
-            return self.cell.gates * self.hidden_size, self.hidden_size
-        return rows, self._width(key, placement)
-
-    def _width(self, key: str, placement: Placement) -> int:
-        if placement.site != "input":
-            return self.hidden_size
-        return self.input_size if "_l0" in key else self.hidden_size * self.num_directions
-
-    def _site_masks(self, masks: Masks, layer: int, suffix: str) -> SiteMasks:
-        found: dict[str, Tensor] = {}
-        per_step = set()
-        for placement in self.scheme.placements:
-            mask = masks.get(_key(placement.site, layer, suffix))
-            if mask is not None:
-                found[placement.site] = mask
-                if placement.span == "step":
-                    per_step.add(placement.site)
-            elif placement.site in ("keep_cell", "keep_hidden") and placement.rate > 0.0:
-                found[placement.site] = next(self.parameters()).new_tensor(placement.rate)
-        return SiteMasks(per_step=frozenset(per_step), **found)
-
-    def _check_masks(self, masks: Masks, rows: int, steps: int) -> None:
-        placements = self.placements()
-        missing, foreign = sorted(set(placements) - set(masks)), sorted(set(masks) - set(placements))
-        if missing or foreign:
-            raise ValueError(
-                f"masks for {self.scheme} need the keys {sorted(placements)}; missing: {missing or 'none'}, foreign: "
-                f"{foreign or 'none'}. Masks of words and outputs belong to nn.Embedding and nn.Dropout."
-            )
-        for key, placement in placements.items():
-            extent = self._extent(key, placement, rows)
-            front = (steps,) if placement.span == "step" else ()
-            front += (self.cell.gates,) if placement.gates == "untied" else ()
-            legal = {(*front, *extent), (*front, 1, extent[1])}
-            if tuple(masks[key].shape) not in legal:
-                raise ValueError(
-                    f"the mask {key!r} must have shape {(*front, *extent)} (1 row if all rows share it), but "
-                    f"{tuple(masks[key].shape)} was given."
-                )
-
-    def _check_input(self, x: Tensor) -> None:
-        if not isinstance(x, Tensor) or x.dim() not in (2, 3):
-            what = f"a tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else f"{type(x).__name__}"
-            layout = "(rows, steps, features)" if self.batch_first else "(steps, rows, features)"
-            raise ValueError(f"x must be {layout} or (steps, features) or a PackedSequence, but {what} was given.")
-        if x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"the last dimension of x must be the {self.input_size} input features, but x has shape "
-                f"{tuple(x.shape)}. For one feature use x.unsqueeze(-1)."
-            )
-        if 0 in x.shape[:-1]:
-            raise ValueError(f"x holds no steps or no rows: its shape is {tuple(x.shape)}.")
+    def _weight(self) -> Tensor:
+        return self.weight_hh_l0
 
     def _weights(self, layer: int, suffix: str) -> Weights:
         end = f"_l{layer}{suffix}"
-        if not self.bias:
-            return getattr(self, "weight_ih" + end), getattr(self, "weight_hh" + end), None, None
         first, second = getattr(self, "weight_ih" + end), getattr(self, "weight_hh" + end)
+        if not self.bias:
+            return first, second, None, None
         return first, second, getattr(self, "bias_ih" + end), getattr(self, "bias_hh" + end)
 
-    def _directions(self) -> list[tuple[int, str]]:
-        suffixes = ("", "_reverse") if self.bidirectional else ("",)
-        return [(layer, suffix) for layer in range(self.num_layers) for suffix in suffixes]
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """The parameters of every layer and direction, as torch lists them."""
+        return [[w for w in self._weights(*place) if w is not None] for place in self.plan.directions()]
 
     def flatten_parameters(self) -> None:
-        """Do nothing: kept so that code written for torch's layers runs."""
+        """Put the parameters into one piece of memory where cuDNN runs, as torch's layers do; else do nothing."""
+        flat = [w for weights in self.all_weights for w in weights]
+        distinct = len({w.data_ptr() for w in flat}) == len(flat)
+        if not distinct or not all(w.is_cuda and torch.backends.cudnn.is_acceptable(w.data) for w in flat):
+            return
+        from torch.backends.cudnn import rnn
+
+        mode = rnn.get_cudnn_mode({"lstm": "LSTM", "gru": "GRU"}.get(self.cell.name, self.cell.name.upper()))
+        with torch.cuda.device_of(flat[0]), torch.no_grad():
+            torch._cudnn_rnn_flatten_weight(
+                flat, 4 if self.bias else 2, self.input_size, mode, self.hidden_size, 0, self.num_layers, False,
+                self.bidirectional,
+            )  # fmt: skip
 
     def extra_repr(self) -> str:
         """Describe the layer as torch does, with the scheme in the place of dropout."""
@@ -338,128 +245,10 @@ class Recurrent(MaskedModule):
         return text + (", bidirectional=True" if self.bidirectional else "")
 
 
-class LSTM(Recurrent):
-    r"""Long short-term memory with masks on what enters the gates' products.
-
-    $i, f, o = \sigma(\cdot)$, $g = \tanh(\cdot)$ of $W_k (x_t \circ z_x^k) + b_k + U_k (h_{t-1} \circ z_h^k) + d_k$;
-    $c_t = f \circ c_{t-1} + i \circ g$; $h_t = o \circ \tanh c_t$. Signature, parameter names and state_dict keys are
-    those of `torch.nn.LSTM`, except that `dropout` is a rate p (= ``schemes.gal(p)``) or a scheme.
-
-    Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.
-
-    Raises:
-        ValueError: If a size is below 1, a rate outside [0, 1), or the scheme has a site that this layer lacks.
-
-    Example:
-        >>> layer = LSTM(3, 8, num_layers=2, dropout=0.25)
-        >>> output, (h, c) = layer(torch.zeros(5, 2, 3))
-        >>> output.shape
-        torch.Size([5, 2, 8])
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float | Scheme = 0.0,
-        bidirectional: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(
-            CELLS["lstm"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
-        )
-
-
-class GRU(Recurrent):
-    r"""Gated recurrent unit with masks on what enters the gates' products, never on the carry $z \circ h_{t-1}$.
-
-    $r, z = \sigma(\cdot)$; $n = \tanh(W_n (x_t \circ z_x^n) + b_n + r \circ (U_n (h_{t-1} \circ z_h^n) + d_n))$;
-    $h_t = (1 - z) \circ n + z \circ h_{t-1}$. Otherwise as `LSTM`, with the names of `torch.nn.GRU`.
-
-    Example:
-        >>> output, h = GRU(3, 8, dropout=0.25)(torch.zeros(5, 2, 3))
-        >>> h.shape
-        torch.Size([1, 2, 8])
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float | Scheme = 0.0,
-        bidirectional: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(
-            CELLS["gru"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
-        )
-
-
-class RNN(Recurrent):
-    r"""Elman network, $h_t = \phi(W (x_t \circ z_x) + b + U (h_{t-1} \circ z_h) + d)$, with $\phi$ tanh or relu.
-
-    Otherwise as `LSTM`, with the names of `torch.nn.RNN`.
-
-    Example:
-        >>> output, h = RNN(3, 8, nonlinearity="relu")(torch.zeros(5, 2, 3))
-        >>> output.shape
-        torch.Size([5, 2, 8])
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float | Scheme = 0.0,
-        bidirectional: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        nonlinearity: Literal["tanh", "relu"] = "tanh",
-    ) -> None:
-        check_choice(nonlinearity, "nonlinearity", ("tanh", "relu"))
-        self.__dict__["nonlinearity"] = nonlinearity
-        super().__init__(
-            CELLS[f"rnn_{nonlinearity}"],
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device,
-            dtype,
-        )
-
-
-def _key(site: Site, layer: int, suffix: str) -> str:
-    return f"{'weight_hh' if site == 'weight' else site}_l{layer}{suffix}"
-
-
-def _as_tuple(state: object) -> State:
-    values = state if isinstance(state, tuple | list) else (state,)
-    if not all(isinstance(v, Tensor) for v in values):
-        raise TypeError(f"the state must be a tensor or a tuple of tensors, but {type(state).__name__} was given.")
-    return tuple(values)
-
-
-def _check_sites(scheme: Scheme, cell: Cell) -> None:
-    legal = cell.sites | set(_MODEL_SITES)
-    foreign = [p.site for p in scheme.placements if p.site not in legal and p.rate > 0.0]
-    if foreign:
-        raise ValueError(
-            f"the scheme {scheme} acts on {foreign}, which a {cell.name} does not have; its sites are "
-            f"{sorted(cell.sites & set(get_args(Site)))}. A memory cell to mask or keep is only in an LSTM, a candidate in LSTM and GRU."
-        )
+def _without_padding(x: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return x (steps, rows, features) with zeros beyond each row's length, and the lengths, or None if there is no padding."""
+    steps = x.shape[0]
+    if bool((sizes == steps).all()):
+        return x, None
+    dead = torch.arange(steps, device=x.device).unsqueeze(1) >= sizes.to(x.device)
+    return x.masked_fill(dead.unsqueeze(-1), 0.0), sizes

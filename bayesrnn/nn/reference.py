@@ -32,7 +32,7 @@ def reference(
         state: Initial (h,) or (h, c), each (rows, H).
         weights: In torch's shapes, gates stacked.
         masks: Masks of this layer and direction.
-        lengths: Steps of each row, (rows,), on the device of `x`.
+        lengths: Steps of each row, (rows,).
         reverse: Whether time runs backwards.
 
     Returns:
@@ -50,7 +50,7 @@ def reference(
         if lengths is None:
             state, outputs[t] = new, new[0]
         else:
-            alive = (lengths > t).unsqueeze(-1)
+            alive = (lengths > t).to(x.device).unsqueeze(-1)
             state = tuple(torch.where(alive, a, b) for a, b in zip(new, state, strict=True))
             outputs[t] = torch.where(alive, new[0], torch.zeros_like(new[0]))
     return torch.stack(outputs), state

@@ -1,0 +1,127 @@
+"""`LSTM`, `GRU` and `RNN`: torch's signatures on the common recurrent layer."""
+
+from typing import Any, Literal
+
+import torch
+
+from bayesrnn._checks import check_choice
+from bayesrnn.nn.cells import CELLS
+from bayesrnn.nn.recurrent import Recurrent
+from bayesrnn.schemes import Scheme
+
+__all__ = ["GRU", "LSTM", "RNN"]
+
+
+class LSTM(Recurrent):
+    r"""Long short-term memory with masks on what enters the gates' products.
+
+    $i, f, o = \sigma(\cdot)$, $g = \tanh(\cdot)$ of $W_k (x_t \circ z_x^k) + b_k + U_k (h_{t-1} \circ z_h^k) + d_k$;
+    $c_t = f \circ c_{t-1} + i \circ g$; $h_t = o \circ \tanh c_t$. Signature, parameter names and state_dict keys are
+    those of `torch.nn.LSTM`, except that `dropout` is a rate p (= ``schemes.gal(p)``) or a scheme.
+
+    Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.
+
+    Raises:
+        ValueError: If a size is below 1, a rate outside [0, 1), or the scheme has a site that this layer lacks.
+
+    Example:
+        >>> layer = LSTM(3, 8, num_layers=2, dropout=0.25)
+        >>> output, (h, c) = layer(torch.zeros(5, 2, 3))
+        >>> output.shape
+        torch.Size([5, 2, 8])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float | Scheme = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            CELLS["lstm"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
+        )
+
+
+class GRU(Recurrent):
+    r"""Gated recurrent unit with masks on what enters the gates' products, never on the carry $z \circ h_{t-1}$.
+
+    $r, z = \sigma(\cdot)$; $n = \tanh(W_n (x_t \circ z_x^n) + b_n + r \circ (U_n (h_{t-1} \circ z_h^n) + d_n))$;
+    $h_t = (1 - z) \circ n + z \circ h_{t-1}$. Otherwise as `LSTM`, with the names of `torch.nn.GRU`.
+
+    Example:
+        >>> output, h = GRU(3, 8, dropout=0.25)(torch.zeros(5, 2, 3))
+        >>> h.shape
+        torch.Size([1, 2, 8])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float | Scheme = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            CELLS["gru"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
+        )
+
+
+class RNN(Recurrent):
+    r"""Elman network, $h_t = \phi(W (x_t \circ z_x) + b + U (h_{t-1} \circ z_h) + d)$, with $\phi$ tanh or relu.
+
+    Otherwise as `LSTM`, with the names of `torch.nn.RNN`. After `num_layers` the options may be given by position, in the
+    order of `LSTM` or, where a nonlinearity comes first, in that of torch.
+
+    Args:
+        input_size: Features D of the input.
+        hidden_size: Units H.
+        num_layers: How many layers.
+        *options: ([nonlinearity,] bias, batch_first, dropout, bidirectional, device, dtype) by position.
+        **named: The same by name.
+
+    Raises:
+        TypeError: If an option is unknown, given twice, or too many are given.
+        ValueError: If the nonlinearity is neither `tanh` nor `relu`.
+
+    Example:
+        >>> output, h = RNN(3, 8, nonlinearity="relu")(torch.zeros(5, 2, 3))
+        >>> output.shape
+        torch.Size([5, 2, 8])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *options: Any, **named: Any) -> None:
+        given = _options(options, named)
+        self.nonlinearity: Literal["tanh", "relu"] = given.pop("nonlinearity", "tanh")
+        check_choice(self.nonlinearity, "nonlinearity", ("tanh", "relu"))
+        super().__init__(CELLS[f"rnn_{self.nonlinearity}"], input_size, hidden_size, num_layers, **given)
+
+    def extra_repr(self) -> str:
+        """Describe the layer as torch does."""
+        return super().extra_repr() + (", nonlinearity='relu'" if self.nonlinearity == "relu" else "")
+
+
+_NAMES = ("bias", "batch_first", "dropout", "bidirectional", "device", "dtype")
+
+
+def _options(options: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+    """Give names to the options of an RNN."""
+    names = ("nonlinearity", *_NAMES) if options and isinstance(options[0], str) else _NAMES
+    unknown = sorted(set(named) - {"nonlinearity", *_NAMES})
+    twice = sorted(set(named) & set(names[: len(options)]))
+    if unknown or twice or len(options) > len(names):
+        raise TypeError(
+            f"RNN takes input_size, hidden_size, num_layers, then {', '.join(names)}; unknown: {unknown or 'none'}, given "
+            f"twice: {twice or 'none'}, by position: {len(options)} of at most {len(names)}."
+        )
+    return dict(zip(names, options)) | named

@@ -1,0 +1,87 @@
+"""torch's own kernels (cuDNN on a GPU): for layers without masks, and for masks that all rows share, folded into the weights."""
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from bayesrnn.nn.cells import Cell, SiteMasks, State
+from bayesrnn.nn.reference import Weights
+
+__all__ = ["can_fold", "fold", "stock"]
+
+_KERNELS = {
+    "lstm": torch._VF.lstm,
+    "gru": torch._VF.gru,
+    "rnn_tanh": torch._VF.rnn_tanh,
+    "rnn_relu": torch._VF.rnn_relu,
+}
+
+
+def can_fold(masks: SiteMasks) -> bool:
+    """Whether nothing is left of the masks once they are multiplied into the weights."""
+    inside = (masks.cell, masks.candidate, masks.keep_cell, masks.keep_hidden)
+    if masks.per_step or any(m is not None for m in inside):
+        return False
+    return all(m is None or m.shape[-2] == 1 for m in (masks.input, masks.hidden))
+
+
+def fold(weights: Weights, masks: SiteMasks, gates: int) -> Weights:
+    r"""Multiply the masks into the weights: $W_k (x \circ z^k) = (W_k \operatorname{diag} z^k) x$.
+
+    Args:
+        weights: In torch's shapes.
+        masks: For which `can_fold` holds.
+        gates: How many gates are stacked in the weights.
+    """
+    w_ih, w_hh, b_ih, b_hh = weights
+    if masks.weight is not None:
+        w_hh = w_hh * masks.weight
+    return _folded(w_ih, masks.input, gates), _folded(w_hh, masks.hidden, gates), b_ih, b_hh
+
+
+def _folded(weight: Tensor, mask: Tensor | None, gates: int) -> Tensor:
+    if mask is None:
+        return weight
+    mask = mask.to(weight.dtype)
+    if mask.dim() == 2:
+        return weight * mask
+    return (weight.unflatten(0, (gates, -1)) * mask).flatten(0, 1)
+
+
+def stock(
+    cell: Cell,
+    x: Tensor,
+    states: State,
+    weights: list[Weights],
+    *,
+    lengths: Tensor | None = None,
+    bidirectional: bool = False,
+) -> tuple[Tensor, State]:
+    """Run a stack of layers through torch's kernel.
+
+    Args:
+        cell: The recurrence.
+        x: Inputs (T, rows, D).
+        states: Initial (h,) or (h, c), each (layers * directions, rows, H).
+        weights: Of every layer and direction, in torch's order.
+        lengths: Steps of each row, on the CPU.
+        bidirectional: Whether each layer has two directions.
+
+    Returns:
+        Outputs (T, rows, directions * H), 0 beyond a row's length, and the last states.
+    """
+    flat = [w for layer in weights for w in layer if w is not None]
+    biased = weights[0][2] is not None
+    layers = len(weights) // (2 if bidirectional else 1)
+    # The flag of training only chooses the kernel that remembers what a backward pass needs; there is no dropout in it.
+    options = (biased, layers, 0.0, torch.is_grad_enabled(), bidirectional)
+    kernel = _KERNELS[cell.name]
+    single = len(states) == 1
+    if lengths is None:
+        out, *last = kernel(x, states[0] if single else states, flat, *options, False)
+        return out, tuple(last)
+    packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    ordered = tuple(s.index_select(1, packed.sorted_indices) for s in states)
+    data, *last = kernel(packed.data, packed.batch_sizes, ordered[0] if single else ordered, flat, *options)
+    out, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
+    return out, tuple(value.index_select(1, packed.unsorted_indices) for value in last)
