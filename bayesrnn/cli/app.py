@@ -2,6 +2,8 @@
 
 import typer
 
+from bayesrnn.cli.lm import lm
+
 app = typer.Typer(
     name="bayesrnn",
     help="Recurrent networks that know what they do not know.",
@@ -14,3 +16,6 @@ app = typer.Typer(
 @app.callback()
 def bayesrnn() -> None:
     """Monte Carlo dropout for recurrent networks: predict with intervals, calibrate, compare."""
+
+
+app.add_typer(lm, name="lm")

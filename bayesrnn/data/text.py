@@ -1,6 +1,7 @@
 """Text as streams of tokens: a corpus of UTF-8 files, its vocabulary, and the rows a stream is read in."""
 
 import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,12 +12,14 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_choice, check_whole
+from bayesrnn._files import atomic_write
 
 __all__ = ["EOS", "LEVELS", "UNK", "Corpus", "Vocabulary", "fold_stream", "read_corpus", "read_text", "tokenize"]
 
 EOS, UNK = "<eos>", "<unk>"
 LEVELS = ("word", "character")
 _SPLITS = ("train", "valid", "test")
+_FORMAT = "bayesrnn.vocabulary/1"
 
 
 class Vocabulary:
@@ -94,6 +97,29 @@ class Vocabulary:
         """Return a short digest that two vocabularies share only if they are equal."""
         joined = "\0".join(self.tokens)
         return hashlib.sha256(joined.encode()).hexdigest()[:16]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tokens as JSON, in one step."""
+        data = {"format": _FORMAT, "tokens": list(self.tokens)}
+        atomic_write(path, json.dumps(data, ensure_ascii=False, indent=0) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Vocabulary":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: If there is no such file, or it is no vocabulary.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ValueError(f"there is no vocabulary {path}.")
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["format"] != _FORMAT:
+                raise KeyError(data["format"])
+            return cls(data["tokens"])
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a vocabulary of bayesrnn ({error}).") from None
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -1,6 +1,7 @@
 """Perplexity of a token stream: probabilities averaged over draws before the logarithm."""
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,7 +209,9 @@ def undisturbed_all(models: list[nn.Module]) -> Any:
 def _shown(starts: range, progress: bool, tokens: int) -> Iterable[int]:
     if not progress:
         return starts
+    from rich.console import Console
     from rich.progress import track
 
-    track_: Callable[..., Iterable[int]] = track
-    return track_(starts, description=f"tokens, {tokens} a window")
+    console = Console(file=sys.stderr)
+    text = f"windows of {tokens} tokens"
+    return track(starts, description=text, console=console, disable=not console.is_terminal)
