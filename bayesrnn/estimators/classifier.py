@@ -1,0 +1,143 @@
+"""`MCDropoutClassifier`."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+from bayesrnn.estimators.base import Lengths, MCDropoutEstimator, to_numpy
+from bayesrnn.models import SequenceClassifier
+from bayesrnn.schemes import Scheme
+
+__all__ = ["MCDropoutClassifier"]
+
+
+class MCDropoutClassifier(ClassifierMixin, MCDropoutEstimator):
+    r"""A recurrent network whose class probabilities are averaged over draws, under scikit-learn's contract.
+
+    Trains a `SequenceClassifier` and predicts $\frac1S \sum_s p(y \mid x, z_s)$. `predict_distribution` splits the
+    entropy of that law into its aleatoric and epistemic parts.
+
+    Args:
+        hidden_size: Hidden units.
+        num_layers: Recurrent layers.
+        dropout: A rate above 0 (= ``schemes.gal(p)``) or a scheme.
+        cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
+        epochs: How often to see every row.
+        batch_size: Rows a batch.
+        learning_rate: Step size of AdamW.
+        weight_decay: Decay of AdamW.
+        gradient_clip: Largest norm of the gradient, or None.
+        patience: Stop after so many epochs without a better loss on held-out rows, and keep the best weights; None to
+            train on all rows to the end.
+        validation_fraction: Share of the rows held out if there is patience.
+        draws: Draws a prediction is averaged over.
+        vocabulary: Word types, if X holds tokens.
+        device: Where to train and predict.
+        progress: Whether to show a bar on a terminal.
+        random_state: Seed of the initial weights, the order of the rows and the masks.
+
+    Attributes:
+        classes_: The labels, sorted.
+        model_: The trained `SequenceClassifier`; `bayesrnn.save` keeps it.
+        history_: Its losses.
+
+    Example:
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(40, 6, 2))
+        >>> labels = np.where(X.sum((1, 2)) > 0, "up", "down")
+        >>> MCDropoutClassifier(epochs=2, draws=16).fit(X, labels).predict_proba(X).shape
+        (40, 2)
+    """
+
+    def __init__(
+        self,
+        hidden_size: int = 32,
+        num_layers: int = 1,
+        dropout: float | Scheme = 0.1,
+        cell: str = "lstm",
+        *,
+        epochs: int = 100,
+        batch_size: int = 32,
+        learning_rate: float = 5e-3,
+        weight_decay: float = 1e-4,
+        gradient_clip: float | None = 1.0,
+        patience: int | None = None,
+        validation_fraction: float = 0.1,
+        draws: int = 100,
+        vocabulary: int | None = None,
+        device: str = "cpu",
+        progress: bool = False,
+        random_state: Any = 0,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.cell = cell
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.gradient_clip = gradient_clip
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.draws = draws
+        self.vocabulary = vocabulary
+        self.device = device
+        self.progress = progress
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike, lengths: Lengths = None) -> "MCDropoutClassifier":
+        """Train on sequences X, (rows, steps, features) or (rows, steps), and labels y, (rows,).
+
+        Raises:
+            ValueError: On values that are not finite, unequal numbers of rows, one class only, or parameters out of
+                range.
+        """
+        values, sizes = self._sequences(X, lengths, fitting=True)
+        if y is None:
+            raise ValueError("MCDropoutClassifier requires y to be passed, but the target y is None.")
+        labels = column_or_1d(y, warn=True)
+        check_classification_targets(labels)
+        check_consistent_length(values, labels)
+        self.classes_, index = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y holds only 1 class, {self.classes_.tolist()}; a classifier needs at least two to tell apart."
+            )
+        self._seeded()
+        scheme = self._scheme()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed_)
+            model = SequenceClassifier(
+                None if self.vocabulary is not None else values.shape[-1],
+                self.hidden_size,
+                len(self.classes_),
+                self.num_layers,
+                scheme,
+                self.cell,  # type: ignore[arg-type]
+                vocabulary=self.vocabulary,
+            )
+        model.standardize(values, sizes)
+        self._train(model, values, sizes, torch.as_tensor(index).long())
+        return self
+
+    def predict_proba(self, X: ArrayLike, lengths: Lengths = None) -> NDArray[Any]:
+        """Return the probability of each class, (rows, classes), averaged over draws; columns as in `classes_`."""
+        probabilities = to_numpy(self.predict_distribution(X, lengths).probabilities)
+        return probabilities / probabilities.sum(1, keepdims=True)
+
+    def predict(self, X: ArrayLike, lengths: Lengths = None) -> NDArray[Any]:
+        """Return the most probable label of each row."""
+        best = self.predict_proba(X, lengths).argmax(1)
+        labels: NDArray[Any] = self.classes_[best]
+        return labels
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
