@@ -15,8 +15,10 @@ from bayesrnn.inference.budget import rows_at_once
 from bayesrnn.inference.collect import Part, Plan, collect
 from bayesrnn.inference.engine import Job
 from bayesrnn.inference.guard import undisturbed
+from bayesrnn.inference.parcel import fingerprint, merged, pack, unpack
 from bayesrnn.inference.products import matrix_products
 from bayesrnn.inference.progress import reported
+from bayesrnn.inference.ranks import all_ranks
 from bayesrnn.inference.sources import batches
 from bayesrnn.inference.structure import map_leaves
 from bayesrnn.masks import BLOCK, stream
@@ -94,16 +96,24 @@ def predict(
     ids: list[Tensor] = []
     structure: Any = None
     block = BLOCK if sampling == "stratified" else 1
-    with undisturbed(model), matrix_products(precision), reported(progress, draws) as done:
+    options = (draws, seed, sampling, sharing, tolerance, precision, keep_draws)
+    with all_ranks() as ranks, undisturbed(model), matrix_products(precision), reported(progress, draws) as done:
         for batch in batches(inputs, batch_dim, sequence_ids, lengths):
-            ids_here = batch.ids.to(device)
-            shared = sharing == "pass"
+            ids_here, shared = batch.ids.to(device), sharing == "pass"
             job = Job(model, batch.inputs, batch.options, masks, ids_here, likelihood, shared, batch_dim)
             at_once = rows_at_once(model, batch.inputs, batch_dim, max_memory)
+            rows, numbers = torch.arange(job.rows), range(draws)
+            if ranks is not None:
+                where = f"model, inputs or options from row {batch.offset} on"
+                ranks.agree(where, fingerprint(model, batch.inputs, options, batch.ids.tolist()))
+                at_once = min(int(n) for n in ranks.gather(f"at once {batch.offset}", str(at_once).encode()))
+                rows, numbers = ranks.tile(job.rows, draws, block, split_draws=tolerance is None)
             plan = Plan(at_once, block, _one_at_a_time(model, job), keep_draws, tolerance)
-            structure, found = collect(job, torch.arange(job.rows), range(draws), plan, done)
+            structure, found = collect(job, rows, numbers, plan, done)
             parts += [part.after(batch.offset) for part in found]
             ids.append(batch.ids)
+        if ranks is not None:
+            parts = merged(part for data in ranks.gather_large(pack(parts)) for part in unpack(data, parts[0]))
     origin = {"seed": seed, "sampling": sampling, "sequence_ids": torch.cat(ids)}
     made = iter(assemble(parts, keep_draws, block, origin))
     return map_leaves(lambda _: next(made), structure)
