@@ -86,10 +86,8 @@ def convergence(
         raise ValueError(f"{len(standard_errors)} standard errors were given for {len(draws)} values: give one each.")
     ax = canvas(ax)
     bars = None if standard_errors is None else 2 * np.nan_to_num(np.asarray(standard_errors, float), posinf=0.0)
-    ax.errorbar(
-        draws, values, yerr=bars, color=BLUE, marker="o", markersize=5, capsize=3,
-        label=f"Monte Carlo: {values[-1]:.4g} at {draws[-1]} draws" + ("" if bars is None else " (± 2 standard errors)"),
-    )  # fmt: skip
+    label = f"Monte Carlo: {values[-1]:.4g} at {draws[-1]} draws" + ("" if bars is None else " (± 2 standard errors)")
+    ax.errorbar(draws, values, yerr=bars, color=BLUE, marker="o", markersize=5, capsize=3, label=label)
     if reference is not None:
         ax.axhline(
             reference, color=VERMILLION, linewidth=1.4, linestyle="--", label=f"{reference_name}: {reference:.4g}"

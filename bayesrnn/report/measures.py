@@ -1,0 +1,182 @@
+"""Which metrics a report shows for which kind of target, and when a value of each is better."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesrnn import metrics
+from bayesrnn.metrics import Score
+from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
+
+__all__ = ["Measure", "measures_for"]
+
+Better = Literal["lower", "higher", "near", "neither"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric as a report knows it.
+
+    Attributes:
+        key: Machine-readable name: "coverage_90".
+        label: Name in words: "coverage of 90 % intervals".
+        score: The metric: (predictive, target, **options) to a Score.
+        better: When a value is better: "lower", "higher", "near" the ideal, or "neither" (it only describes).
+        ideal: The value of a perfect model where better is "near".
+        unit: "target", "nats", "share", "target²" or "".
+        proper: Whether models may be ranked by it (a proper score).
+    """
+
+    key: str
+    label: str
+    score: Callable[..., Score]
+    better: Better
+    ideal: float = 0.0
+    unit: str = ""
+    proper: bool = False
+
+    @property
+    def scaled(self) -> bool:
+        """Whether a difference makes sense as a share of the reference's value (it has a natural zero far away)."""
+        return self.unit in ("target", "target²") or self.key in ("brier_sum", "ppl_mc_micro", "aurc_mean_ties_avg")
+
+    def loss(self, values: Any) -> NDArray[np.float64]:
+        """Return values turned so that lower is better (unchanged where a value is neither)."""
+        array = np.asarray(values, dtype=float)
+        if self.better == "higher":
+            return -array
+        return np.abs(array - self.ideal) if self.better == "near" else array
+
+    @property
+    def wish(self) -> str:
+        """When a value is better, in words."""
+        if self.better == "near":
+            return f"near {self.ideal:g}"
+        return {"lower": "lower", "higher": "higher", "neither": "–"}[self.better]
+
+    def units(self, units: str) -> str:
+        """Return the unit of the values where the target is in `units`."""
+        if self.unit == "target":
+            return units
+        if self.unit == "target²":
+            return f"({units})²" if units else ""
+        return "" if self.unit == "share" else self.unit
+
+
+def measures_for(predictive: Predictive, levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95)) -> list[Measure]:
+    """Return what is worth measuring of a predictive, the score that ranks first.
+
+    Args:
+        predictive: Decides the kind of target.
+        levels: Levels of the central intervals whose coverage is measured.
+    """
+    if isinstance(predictive, ContinuousPredictive):
+        return _continuous(levels)
+    if isinstance(predictive, ClassPredictive):
+        return _classes()
+    if isinstance(predictive, TokenPredictive):
+        return _tokens(predictive)
+    raise TypeError(f"a Predictive is needed, but a {type(predictive).__name__} was given.")
+
+
+def _continuous(levels: Sequence[float]) -> list[Measure]:
+    found = [
+        Measure("crps", "CRPS", metrics.crps, "lower", unit="target", proper=True),
+        Measure("nll", "negative log-likelihood", metrics.nll, "lower", unit="nats", proper=True),
+        Measure("rmse", "root mean squared error", metrics.rmse, "lower", unit="target", proper=True),
+        Measure("mae", "mean absolute error", metrics.mae, "lower", unit="target"),
+        Measure("bias", "bias (prediction minus target)", metrics.bias, "near", unit="target"),
+    ]
+    for level in sorted(levels):
+        name = f"{level * 100:g}"
+        found.append(
+            Measure(
+                f"coverage_{name}",
+                f"coverage of {name} % intervals",
+                partial(metrics.coverage, level=level),
+                "near",
+                ideal=level,
+                unit="share",
+            )
+        )
+    return [
+        *found,
+        Measure(
+            "width_90", "mean width of 90 % intervals", partial(metrics.width, level=0.9), "neither", unit="target"
+        ),
+        Measure(
+            "interval_score_90",
+            "interval score (90 %)",
+            partial(metrics.interval_score, level=0.9),
+            "lower",
+            unit="target",
+            proper=True,
+        ),
+        Measure("sharpness", "sharpness (root mean variance)", metrics.sharpness, "neither", unit="target"),
+        Measure("mean_squared_z", "mean squared z", metrics.mean_squared_z, "near", ideal=1.0),
+        Measure("miscalibration_area", "miscalibration area", metrics.miscalibration_area, "lower"),
+        Measure("ence10", "error against spread (ENCE)", metrics.expected_normalized_calibration_error, "lower"),
+        Measure(
+            "aurc_mean_ties_avg",
+            "area under risk-coverage",
+            metrics.area_under_risk_coverage,
+            "lower",
+            unit="target²",
+        ),
+    ]
+
+
+def _classes() -> list[Measure]:
+    return [
+        Measure("nll", "negative log-likelihood", metrics.nll, "lower", unit="nats", proper=True),
+        Measure("brier_sum", "Brier score", metrics.brier_score, "lower", proper=True),
+        Measure("accuracy", "accuracy", metrics.accuracy, "higher", unit="share"),
+        Measure(
+            "confidence_gap", "confidence gap (confidence − accuracy)", metrics.confidence_gap, "near", unit="share"
+        ),
+        *_calibration_errors(),
+        Measure("ece15_equal_mass", "the same, bins of equal mass", metrics.adaptive_calibration_error, "lower"),
+        Measure("ece15_classwise", "classwise calibration error", metrics.classwise_calibration_error, "lower"),
+        *_selection(),
+        Measure("mean_entropy", "mean entropy", metrics.mean_entropy, "neither", unit="nats"),
+        Measure("mutual_information", "mean epistemic part", metrics.mean_mutual_information, "neither", unit="nats"),
+    ]
+
+
+def _tokens(predictive: TokenPredictive) -> list[Measure]:
+    found = [
+        Measure("ppl_mc_micro", "perplexity", metrics.perplexity, "lower", proper=True),
+        Measure("nll", "negative log-likelihood", metrics.nll, "lower", unit="nats", proper=True),
+    ]
+    if predictive.confidence is not None and predictive.correct is not None:
+        found.append(Measure("accuracy", "accuracy", metrics.accuracy, "higher", unit="share"))
+        gap = "confidence gap (confidence − accuracy)"
+        found.append(Measure("confidence_gap", gap, metrics.confidence_gap, "near", unit="share"))
+        found += [*_calibration_errors(), *_selection()]
+    if predictive.entropy is not None:
+        found.append(Measure("entropy_gap", "entropy minus surprise", metrics.entropy_gap, "near", unit="nats"))
+        found.append(Measure("mean_entropy", "mean entropy", metrics.mean_entropy, "neither", unit="nats"))
+    if predictive.epistemic is not None:
+        part = "mean epistemic part"
+        found.append(Measure("mutual_information", part, metrics.mean_mutual_information, "neither", unit="nats"))
+    return found
+
+
+def _calibration_errors() -> list[Measure]:
+    return [
+        Measure("ece15_left", "expected calibration error", metrics.expected_calibration_error, "lower"),
+        Measure("smece", "smooth calibration error", metrics.smooth_calibration_error, "lower"),
+    ]
+
+
+def _selection() -> list[Measure]:
+    return [
+        Measure(
+            "aurc_mean_ties_avg", "area under risk-coverage", metrics.area_under_risk_coverage, "lower", unit="share"
+        ),
+        Measure("error_auroc", "AUROC of finding errors", metrics.error_auroc, "higher"),
+    ]
