@@ -1,0 +1,93 @@
+"""`python -m evaluation.sentiment`: train, score and report the sentiment networks.
+
+python -m evaluation.sentiment --quick                        # minutes: small networks on a part of the data
+python -m evaluation.sentiment --split sound --seeds 0 1 2    # the main rows; resumes where it was stopped
+python -m evaluation.sentiment --split paper --seeds 0 1 2
+python -m evaluation.sentiment --split paper --study grid     # p_E x p_U
+python -m evaluation.sentiment vader                          # aleatoric variance against raters
+python -m evaluation.sentiment report                         # tables and figures from the JSON files
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evaluation.records import RESULTS
+from evaluation.sentiment import report, vader
+from evaluation.sentiment.corpus import Split, load_split, synthetic_split
+from evaluation.sentiment.scoring import score
+from evaluation.sentiment.training import Run, Settings, train
+from evaluation.sentiment.variants import grid_variants, main_variants
+
+CHECKPOINTS = Path("runs/sentiment")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = _parser().parse_args(arguments)
+    results = given.results or (Path("runs/sentiment-quick/results") if given.quick else RESULTS / "sentiment")
+    checkpoints = given.checkpoints or (Path("runs/sentiment-quick/state") if given.quick else CHECKPOINTS)
+    if given.job == "report":
+        report.write(results)
+        return
+    if given.job == "vader":
+        vader.run(results, quick=given.quick)
+        return
+    settings = _settings(given)
+    split = _split(given)
+    chosen = grid_variants(given.rate) if given.study == "grid" else main_variants(given.rate)
+    for name in given.variants or list(chosen):
+        if name not in chosen:
+            raise SystemExit(f"--variants must be of {list(chosen)}, but {name!r} was given.")
+    for seed in given.seeds:
+        for cell in given.cells:
+            for name in given.variants or list(chosen):
+                run = Run(cell, chosen[name], split, seed, settings, results, checkpoints)
+                record = train(run)
+                if "scores" not in record or given.rescore:
+                    score(run)
+    if given.quick:
+        if os.environ.get("BAYESRNN_DATA"):
+            vader.run(results, quick=True)
+        report.write(results)
+
+
+def _settings(given: argparse.Namespace) -> Settings:
+    settings = Settings(penalty=given.penalty, bfloat16=not given.float32)
+    if given.quick:
+        quick = {"epochs": 3, "draws": 4, "draws_every": 2, "draws_final": 16, "measured": 200, "units": 32}
+        settings = replace(settings, **quick)
+    return settings if given.epochs is None else replace(settings, epochs=given.epochs)
+
+
+def _split(given: argparse.Namespace) -> Split:
+    if not given.quick:
+        return load_split(given.split)
+    if os.environ.get("BAYESRNN_DATA") and not given.synthetic:
+        return load_split(given.split, limit=300)
+    return synthetic_split(given.split)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m evaluation.sentiment", description=__doc__.split("\n")[0])
+    parser.add_argument("job", nargs="?", choices=("train", "vader", "report"), default="train")
+    parser.add_argument("--quick", action="store_true", help="small networks, few epochs, a part of the data")
+    parser.add_argument("--synthetic", action="store_true", help="with --quick: invented reviews")
+    parser.add_argument("--split", choices=("paper", "sound"), default="sound")
+    parser.add_argument("--study", choices=("main", "grid"), default="main")
+    parser.add_argument("--cells", nargs="+", choices=("lstm", "gru"), default=["lstm", "gru"])
+    parser.add_argument("--variants", nargs="+", help="names of the study; all if not given")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--epochs", type=int, help="60 if not given")
+    parser.add_argument("--rate", type=float, default=0.5, help="of every site in the main study")
+    parser.add_argument("--penalty", type=float, default=1e-6, help="the published weight decay")
+    parser.add_argument("--float32", action="store_true", help="no bfloat16 products")
+    parser.add_argument("--rescore", action="store_true")
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--checkpoints", type=Path)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

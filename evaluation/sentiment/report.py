@@ -1,0 +1,141 @@
+"""Tables and figures from the JSON files of the runs."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+COLORS = {"none": "tab:red", "naive": "tab:orange", "gal": "tab:blue", "gal_variance": "tab:purple"}
+LABELS = {"none": "no dropout", "naive": "naive dropout", "gal": "variational", "gal_variance": "variational, variance"}
+COLUMNS = ("rmse", "mae", "nll", "crps", "coverage_0.5", "coverage_0.8", "coverage_0.95")
+
+
+def write(results: Path) -> None:
+    """Write `table.md` and every figure for which there are runs into `results`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    records = _records(results)
+    (results / "table.md").write_text(table(records), encoding="utf-8")
+    for split in sorted({r["split"] for r in records}):
+        for cell in sorted({r["cell"] for r in records}):
+            chosen = [r for r in records if (r["split"], r["cell"]) == (split, cell)]
+            main = [r for r in chosen if r["variant"]["name"] in COLORS]
+            if main:
+                curves(main, results / f"curves-{split}-{cell}.png", f"{cell.upper()}, {split} split")
+            grid = [r for r in chosen if r["variant"]["name"].startswith("pE")]
+            if grid:
+                curves(grid, results / f"grid-{split}-{cell}.png", f"{cell.upper()}, p_E × p_U, {split} split")
+            if any("scores" in r and r["variant"]["outputs"] == 2 for r in chosen):
+                abstention(chosen, results / f"abstention-{split}-{cell}.png")
+    if (results / "vader.json").is_file():
+        vader(json.loads((results / "vader.json").read_text(encoding="utf-8"))["vader"], results / "vader.png")
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Return the main table in markdown: mean over seeds, and the standard deviation of the error between them."""
+    rows: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    constants: dict[str, float] = {}
+    for record in records:
+        constants[record["split"]] = record["constant_error"]
+        for which, scores in record.get("scores", {}).items():
+            for judged in ("deterministic", "mc"):
+                if judged in scores:
+                    epochs = len(record["epochs"]) if which == "last" else "best"
+                    key = (record["split"], record["cell"], record["variant"]["name"], str(epochs), judged)
+                    rows[key].append(scores[judged])
+    head = ["split", "cell", "variant", "epoch", "pass", "seeds", "RMSE (sd of seeds)"]
+    head += ["MAE", "NLL", "CRPS", "cov. 50", "cov. 80", "cov. 95"]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for key in sorted(rows):
+        found = rows[key]
+        mean = {name: float(np.mean([s[name] for s in found])) for name in COLUMNS}
+        spread = f" ({np.std([s['rmse'] for s in found], ddof=1):.4f})" if len(found) > 1 else ""
+        cells = [*key, str(len(found)), f"{mean['rmse']:.4f}{spread}"]
+        lines.append(_line([*cells, *(f"{mean[name]:.3f}" for name in COLUMNS[1:])]))
+    notes = "".join(f"A constant scores {error:.4f} on the {name} split. " for name, error in sorted(constants.items()))
+    chosen = "`best` is early stopping: by validation reviews on the sound split, by the TEST segments on the paper's, "
+    chosen += "which has nothing else and flatters it. The noise of networks without a predicted variance is fitted on "
+    chosen += "validation reviews (sound) or training segments (paper: too narrow for a network that overfits)."
+    return "\n".join([*lines, "", notes + chosen, ""])
+
+
+def curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
+    """Draw error against epoch, training left and test right, one color a variant, mean and range over seeds."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
+    names = sorted({r["variant"]["name"] for r in records}, key=lambda n: (n not in COLORS, n))
+    for number, name in enumerate(names):
+        color = COLORS.get(name, f"C{number}")
+        chosen = [r["epochs"] for r in records if r["variant"]["name"] == name]
+        length = min(len(epochs) for epochs in chosen)
+        for axis, key in zip(axes, ("train", "test"), strict=True):
+            values = np.array([[epoch[key] for epoch in epochs[:length]] for epochs in chosen])
+            at = np.arange(1, length + 1)
+            axis.plot(at, values.mean(0), color=color, label=LABELS.get(name, name))
+            axis.fill_between(at, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
+        drawn = [(e["epoch"], e["test_mc"]) for epochs in chosen for e in epochs[:length] if "test_mc" in e]
+        if drawn:
+            axes[1].plot(*zip(*drawn, strict=True), ".", color=color, ms=4)
+    for axis, name in zip(axes, ("training", "test (dots: mean over draws)"), strict=True):
+        axis.axhline(records[0]["constant_error"], color="gray", lw=0.8, ls=":")
+        axis.set(xlabel="epoch", title=f"{title}: {name}")
+    axes[0].set_ylabel("RMSE, ratings in [0, 1]")
+    axes[1].legend(fontsize=8)
+    _save(figure, path)
+
+
+def abstention(records: list[dict[str, Any]], path: Path) -> None:
+    """Draw risk against coverage of the first seed: epistemic and total uncertainty against the deterministic one."""
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6, 4))
+    shown = [r for r in records if "scores" in r and r["variant"]["name"] in ("gal", "gal_variance") and r["seed"] == 0]
+    for record in shown:
+        for judged, scores in record["scores"]["best"].items():
+            for kind in ("epistemic", "variance"):
+                curve = scores["abstention"].get(kind) if judged != "epoch" else None
+                if curve is not None:
+                    name = f"{LABELS[record['variant']['name']]}, {judged}: {kind} (area {curve['area']:.4f})"
+                    axis.plot(curve["coverage"], np.sqrt(curve["risk"]), label=name)
+    axis.set(xlabel="share of segments kept", ylabel="RMSE of those kept", title="Learning to abstain")
+    axis.legend(fontsize=7)
+    _save(figure, path)
+
+
+def vader(studies: dict[str, Any], path: Path) -> None:
+    """Draw the measured variance of the raters against the predicted aleatoric variance, by bin."""
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(5, 4.5))
+    for which, study in studies.items():
+        at = [b["predicted"] for b in study["bins"]], [b["measured"] for b in study["bins"]]
+        words = f"trained on {which} rating{'s' if which == 'all' else ''} a snippet"
+        axis.plot(*at, "o-", label=f"{words} (rank correlation {study['spearman']:.2f})")
+    low, high = axis.get_xlim()
+    axis.plot([low, high], [low, high], color="gray", lw=0.8, ls=":")
+    axis.set(xlabel="predicted aleatoric variance", ylabel="measured variance of the raters")
+    axis.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _records(results: Path) -> list[dict[str, Any]]:
+    files = sorted(results.glob("*-seed*.json"))
+    if not files:
+        raise SystemExit(f"there are no runs in {results}: train first.")
+    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _save(figure: Any, path: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

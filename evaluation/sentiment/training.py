@@ -1,0 +1,212 @@
+"""One training run: an epoch at a time, a checkpoint and a JSON after each, so that a killed run goes on."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import bayesrnn as br
+from evaluation.records import load, save
+from evaluation.sentiment.corpus import VOCABULARY, Segments, Split
+from evaluation.sentiment.variants import UNITS, RatingLaw, SentimentNet, Variant, groups
+
+ROWS = 500  # of one evaluation pass, as published
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and with what a network is trained; defaults are those of the published scripts except `epochs`."""
+
+    epochs: int = 60
+    batch: int = 128
+    learning_rate: float = 1e-3
+    penalty: float = 1e-6
+    draws: int = 10  # of the MC error along the way
+    draws_every: int = 5  # epochs
+    draws_final: int = 50
+    measured: int = 1000  # training segments on which the training error is measured
+    units: int = UNITS
+    bfloat16: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network on one split from one seed; its files are named after it."""
+
+    cell: str
+    variant: Variant
+    split: Split
+    seed: int
+    settings: Settings
+    results: Path
+    checkpoints: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the run's files."""
+        return f"{self.split.name}-{self.cell}-{self.variant.name}-seed{self.seed}"
+
+    @property
+    def law(self) -> RatingLaw:
+        """Law of a rating whose spread does not matter: for errors of the mean."""
+        return RatingLaw(self.split.center, self.split.scale, 1.0)
+
+    def network(self) -> SentimentNet:
+        """The network as it starts."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return SentimentNet(self.cell, self.variant, VOCABULARY, self.settings.units)
+
+
+def train(run: Run, report: Callable[[str], None] = print) -> dict[str, Any]:
+    """Train until `epochs` are done, from the last whole epoch if there is one; return the record.
+
+    The state after epoch k is a function of (seed, k) alone: order and masks of an epoch come from the seed and its
+    number, so that an interrupted run ends where an uninterrupted one does.
+    """
+    net, record = run.network(), _fresh(run)
+    optimizer = torch.optim.Adam(groups(net, run.variant, run.settings.penalty), lr=run.settings.learning_rate)
+    state = run.checkpoints / run.name / "last.safetensors"
+    if state.is_file() and (run.results / f"{run.name}.json").is_file():
+        record = load(run.name, run.results)
+        record["epochs"] = record["epochs"][: _restore(net, optimizer, state)]
+    for epoch in range(len(record["epochs"]) + 1, run.settings.epochs + 1):
+        record["epochs"].append(_epoch(run, net, optimizer, epoch))
+        _keep(run, net, optimizer, record["epochs"])
+        for stale in ("provenance", "scores"):
+            record.pop(stale, None)
+        save(run.name, record, seed=run.seed, folder=run.results)
+        last = record["epochs"][-1]
+        report(f"{run.name} epoch {epoch}: train {last['train']:.4f} test {last['test']:.4f} {last['seconds']:.0f} s")
+    return record
+
+
+def best_epoch(run: Run, epochs: list[dict[str, Any]]) -> int:
+    """The epoch (from 1) at which early stopping keeps the weights: lowest error on what there is to choose with.
+
+    On the paper's split that is the test set itself, which flatters early stopping; the sound split has its own.
+    """
+    key = "test" if run.split.validation is None else "validation"
+    return min(range(len(epochs)), key=lambda k: epochs[k][key]) + 1
+
+
+def weights(run: Run, which: str) -> SentimentNet:
+    """The network with its `last` or `best` weights, in eval mode."""
+    net = run.network()
+    tensors = load_file(run.checkpoints / run.name / f"{which}.safetensors")
+    net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+    return net.eval()
+
+
+def deterministic(net: nn.Module, segments: Segments) -> Tensor:
+    """Outputs of the pass without masks, (N, outputs)."""
+    net.eval()
+    with torch.no_grad():
+        return torch.cat([net(tokens) for tokens in segments.tokens.split(ROWS)])
+
+
+def _epoch(run: Run, net: SentimentNet, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, Any]:
+    start, settings, train_rows = time.perf_counter(), run.settings, run.split.train
+    generator = torch.Generator().manual_seed(1_000_003 * run.seed + epoch)
+    order = torch.randperm(len(train_rows), generator=generator)
+    target = run.split.standardized(train_rows.ratings)
+    total = 0.0
+    net.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1_000_003 * run.seed + epoch)
+        for rows in order.split(settings.batch):
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+                output = net(train_rows.tokens[rows]).float()
+            loss = _loss(output, target[rows])
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(rows)
+    found: dict[str, Any] = {"epoch": epoch, "loss": total / len(train_rows)}
+    found |= {"training_seconds": round(time.perf_counter() - start, 2)}
+    found |= _errors(run, net, epoch)
+    return found | {"seconds": round(time.perf_counter() - start, 2)}
+
+
+def _loss(output: Tensor, target: Tensor) -> Tensor:
+    """Squared error as published, or the negative log-likelihood of a predicted mean and log variance."""
+    error = (output[:, 0] - target).square()
+    if output.shape[1] == 1:
+        return error.mean()
+    return 0.5 * (output[:, 1] + error * torch.exp(-output[:, 1])).mean()
+
+
+def _errors(run: Run, net: SentimentNet, epoch: int) -> dict[str, float]:
+    """RMSE in rating units on a fixed part of the training rows, the validation rows and the test rows."""
+    settings, split = run.settings, run.split
+    parts = {"train": split.train.take(slice(0, settings.measured)), "test": split.test}
+    parts |= {} if split.validation is None else {"validation": split.validation}
+    found = {}
+    for name, part in parts.items():
+        mean = run.law(deterministic(net, part)).mean
+        found[name] = float((mean.double() - part.ratings).square().mean().sqrt())
+    due = epoch % settings.draws_every == 0 or epoch == settings.epochs
+    if run.variant.stochastic and due:
+        precision = "bf16" if settings.bfloat16 else None
+        found["test_mc"] = monte_carlo_error(run, net, split.test, settings.draws, precision)
+    return found
+
+
+def monte_carlo_error(run: Run, net: SentimentNet, part: Segments, draws: int, precision: str | None) -> float:
+    """RMSE of the mean over draws, rating units."""
+    options = {"draws": draws, "seed": run.seed, "likelihood": run.law, "precision": precision, "keep_draws": False}
+    mean = br.predict(net, part.tokens, **options).mean
+    return float((mean.double() - part.ratings).square().mean().sqrt())
+
+
+def _fresh(run: Run) -> dict[str, Any]:
+    return {
+        "run": run.name,
+        "cell": run.cell,
+        "split": run.split.name,
+        "seed": run.seed,
+        "variant": run.variant.to_dict(),
+        "settings": run.settings.to_dict(),
+        "rows": {"train": len(run.split.train), "test": len(run.split.test)},
+        "constant_error": run.split.constant_error(),
+        "epochs": [],
+    }
+
+
+def _keep(run: Run, net: SentimentNet, optimizer: torch.optim.Optimizer, epochs: list[dict[str, Any]]) -> None:
+    """Write the last state (weights, moments, epoch) and, if this epoch is the best, its weights."""
+    folder = run.checkpoints / run.name
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"net.{k}": v.contiguous() for k, v in net.state_dict().items()}
+    if best_epoch(run, epochs) == len(epochs):
+        _write(tensors, folder / "best.safetensors")
+    for number, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{key}": value.contiguous() for key, value in values.items()}
+    _write(tensors | {"epoch": torch.tensor(len(epochs))}, folder / "last.safetensors")
+
+
+def _restore(net: SentimentNet, optimizer: torch.optim.Optimizer, path: Path) -> int:
+    """Load the last state; return how many epochs it has seen."""
+    tensors = load_file(path)
+    net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, number, name = key.split(".")
+            moments.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(tensors["epoch"])
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    temporary = path.with_suffix(".part")
+    save_file(tensors, temporary)
+    temporary.replace(path)
