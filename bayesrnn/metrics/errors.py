@@ -162,7 +162,10 @@ def jackknife(pairs: Pairs, items: Items, number: Reduce, value: float) -> tuple
         return None, None
     count, found = len(left_out), np.asarray(left_out)
     error = math.sqrt((count - 1) / count * float(((found - found.mean()) ** 2).sum()))
-    return error, count * value - (count - 1) * float(found.mean())
+    pooled = value
+    if isinstance(pairs.predictive, TokenPredictive):  # draws in no whole block count in the value alone
+        pooled = number(pairs.take(items(pairs.predictive.keep_draws(torch.arange(count)), pairs.target)))
+    return error, value + (count - 1) * (pooled - float(found.mean()))
 
 
 def _without_each_block(predictive: Any) -> Iterator[Any]:

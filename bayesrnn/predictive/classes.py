@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from bayesrnn import likelihoods
 
 from .base import Predictive, row_key
-from .origin import Origin, block_standard_error
+from .origin import DETERMINISTIC, Origin, block_standard_error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,7 +137,8 @@ class ClassPredictive(Predictive):
         if self.given_standard_error is not None:
             return self.given_standard_error
         if self.draw_log_probabilities is None:
-            return torch.full_like(self.probabilities, torch.inf)
+            unknown = 0.0 if self.sampling == DETERMINISTIC else torch.inf
+            return torch.full_like(self.probabilities, unknown)
         return self._out(block_standard_error(self.draw_log_probabilities.double().exp(), self.origin))
 
     def log_prob(self, target: Tensor) -> Tensor:
@@ -172,6 +173,21 @@ class ClassPredictive(Predictive):
         origin = replace(self.origin, draws=len(draws), block_size=1, degrees_of_freedom=None)
         logs = self.draw_log_probabilities[draws.to(self.device)]
         return ClassPredictive.from_log_probabilities(logs, origin=origin, dtype=self.dtype)
+
+    def recalibrated(self, log_mean: Tensor) -> "ClassPredictive":
+        """Return the predictive with other mean log probabilities; the entropy keeps the shares of its two parts.
+
+        A map of the mean probabilities has no draws and no Monte Carlo error of its own: both are given up.
+        """
+        before, after = _entropy(self.log_mean), _entropy(log_mean)
+        share = torch.where(before > 0, self.expected_entropy / before.clamp(min=1e-300), 1.0).clamp(0, 1)
+        return replace(
+            self,
+            log_mean=log_mean,
+            expected_entropy=share * after,
+            given_standard_error=None,
+            draw_log_probabilities=None,
+        )
 
     def __len__(self) -> int:
         return self.log_mean.shape[0]

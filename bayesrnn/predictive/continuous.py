@@ -154,6 +154,18 @@ class ContinuousPredictive(Predictive):
         error = None if self.given_standard_error is None else move(self.given_standard_error)
         return ContinuousPredictive(self.law.cast(move), self.origin, error)
 
+    def at_step(self, step: int) -> "ContinuousPredictive":
+        """Return the predictive of one step of targets (B, T, ...): shape (B, ...)."""
+        if len(self.shape) < 2 or not -self.shape[1] <= step < self.shape[1]:
+            raise ValueError(f"there is no step {step} in a predictive of shape {tuple(self.shape)} (rows, steps).")
+        key = (slice(None), step)
+        error = None if self.given_standard_error is None else self.given_standard_error[key]
+        return ContinuousPredictive(self.law.select(key), self.origin, error)
+
+    def with_law(self, law: AbstractLaw) -> "ContinuousPredictive":
+        """Return the predictive with a recalibrated law; where it came from and its Monte Carlo error stay."""
+        return ContinuousPredictive(law, self.origin, self.standard_error)
+
     def keep_draws(self, draws: Tensor) -> "ContinuousPredictive":
         """Return the predictive of a subset of the draws (indices): what fewer draws would have said."""
         origin = replace(self.origin, draws=len(draws), block_size=1, degrees_of_freedom=None)

@@ -17,26 +17,27 @@ def invert_continuous(cdf: Function, density: Function | None, q: Tensor, low: T
     first until it holds the level.
     """
     low, high = _widen(cdf, q, low, high)
-    scale = torch.maximum(torch.maximum(low.abs(), high.abs()), high - low)
+    floor = 1e-3 * torch.maximum(torch.maximum(low.abs(), high.abs()), high - low)
     smallest = torch.finfo(q.dtype).tiny
     y = 0.5 * (low + high)
     last = high - low
+    done = torch.zeros_like(q, dtype=torch.bool)
     for _ in range(_STEPS):
         gap = cdf(y) - q
         low = torch.where(gap < 0, y, low)
         high = torch.where(gap >= 0, y, high)
-        middle = 0.5 * (low + high)
-        new = middle
+        tolerance = _TOLERANCE * torch.maximum(y.abs(), floor)
+        new = 0.5 * (low + high)
         if density is not None:
-            newton = y - gap / density(y).clamp(min=smallest)
-            # accept Newton only while it halves its step: on a flat stretch of the cdf it would crawl or cycle
-            inside = (newton > low) & (newton < high) & ((newton - y).abs() < 0.5 * last.abs())
-            new = torch.where(inside, newton, middle)
-        new = torch.where(gap == 0, y, new)
-        last = new - y
-        y = new
-        size = torch.maximum(y.abs(), 1e-3 * scale)
-        if bool(((last.abs() <= _TOLERANCE * size) | (high - low <= _TOLERANCE * size)).all()):
+            step = gap / density(y).clamp(min=smallest)
+            inside = (y - step >= low) & (y - step <= high)
+            # Newton only while its step shrinks by half: on a flat stretch of the cdf it would crawl or cycle
+            new = torch.where(inside & (step.abs() < 0.5 * last.abs()), y - step, new)
+            done |= inside & (step.abs() <= tolerance)
+        done |= (gap == 0) | (high - low <= tolerance)
+        new = torch.where(done, y, new)
+        last, y = new - y, new
+        if bool(done.all()):
             break
     return y
 

@@ -1,0 +1,132 @@
+"""Laws whose intervals come from the errors seen on held-out targets."""
+
+# ruff: noqa: D102 - each method is documented in AbstractLaw
+
+import torch
+from torch import Tensor
+
+from .inversion import invert_continuous
+from .law import AbstractLaw
+from .recalibrated import QuadratureLaw, WrappedLaw, interpolate
+
+_NO_DENSITY = (
+    "a conformal predictive gives intervals and quantiles but no density, so log_prob and nll are undefined. "
+    "Judge it by coverage, interval_score and crps, or recalibrate with VarianceScaling or QuantileRecalibration."
+)
+
+
+class ConformalLaw(WrappedLaw):
+    r"""$Y = \mu \pm \sigma r$ with r one of n held-out $|y - \mu|/\sigma$, each side as likely.
+
+    The central interval of level p is $\mu \pm \sigma r_{(\lceil (n+1) p \rceil)}$, infinite where $p > n/(n+1)$: it
+    holds an exchangeable target with probability at least p. `before` and `after` map the asked level to another (adaptive).
+    """
+
+    def __init__(self, base: AbstractLaw, radii: Tensor, before: Tensor, after: Tensor, scaled: bool) -> None:
+        super().__init__(base)
+        self.radii, self.before, self.after = (t.double().to(base.device) for t in (radii, before, after))
+        self.scaled, self.is_count = scaled, False
+
+    def rewrap(self, base: AbstractLaw) -> "ConformalLaw":
+        return ConformalLaw(base, self.radii, self.before, self.after, self.scaled)
+
+    def mean(self) -> Tensor:
+        return self.base.mean()
+
+    def variance(self) -> Tensor:
+        return self._scale() ** 2 * (self.radii**2).mean()
+
+    def aleatoric(self) -> Tensor:
+        return self._split(self.variance(), self.base.aleatoric)
+
+    def epistemic(self) -> Tensor:
+        return self._split(self.variance(), self.base.epistemic)
+
+    def quantile(self, q: Tensor) -> Tensor:
+        q = q.to(self.device, torch.float64)
+        level = interpolate((2 * q - 1).abs(), self.before, self.after)
+        rank = torch.ceil((len(self.radii) + 1) * level - 1e-9).long()  # 100 * (1 - .42) is 58.00000000000001
+        ends = torch.cat([self.radii.new_zeros(1), self.radii, self.radii.new_full((1,), torch.inf)])
+        radius = ends[rank.clamp(0, len(self.radii) + 1)]
+        side = torch.sign(2 * q - 1)
+        # at the median there is no side: 0 * inf would be NaN
+        return torch.where(side == 0, self.mean(), self.mean() + side * self._scale() * radius)
+
+    def cdf(self, y: Tensor) -> Tensor:
+        return self._from_rank(y, torch.searchsorted(self.radii, self._radius(y), right=True))
+
+    def pit(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        radius = self._radius(y)
+        inner = self._from_rank(y, torch.searchsorted(self.radii, radius))
+        outer = self._from_rank(y, torch.searchsorted(self.radii, radius, right=True) + 1)
+        return torch.minimum(inner, outer), torch.maximum(inner, outer)
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        raise ValueError(_NO_DENSITY)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(self.radii), (n, *self.shape), generator=generator)
+        side = 2.0 * torch.randint(2, (n, *self.shape), generator=generator) - 1
+        return self.mean() + side.to(self.device) * self._scale() * self.radii[chosen.to(self.device)]
+
+    def crps(self, y: Tensor) -> Tensor:
+        r"""$\sigma(E\max(R, |t|) - \frac12 E\max(R, R'))$ with $t = (y - \mu)/\sigma$: the law is symmetric."""
+        size = len(self.radii)
+        radius = self._radius(y)
+        smaller = torch.searchsorted(self.radii, radius, right=True)
+        sums = torch.cat([self.radii.new_zeros(1), self.radii.cumsum(0)])
+        near = (smaller * radius + sums[-1] - sums[smaller]) / size
+        odd = 2 * torch.arange(1, size + 1, device=self.device, dtype=torch.float64) - 1
+        return self._scale() * (near - 0.5 * (odd * self.radii).sum() / size**2)
+
+    def _scale(self) -> Tensor:
+        return self.base.variance().sqrt() if self.scaled else torch.ones_like(self.base.mean())
+
+    def _radius(self, y: Tensor) -> Tensor:
+        return ((y - self.mean()) / self._scale()).abs().contiguous()
+
+    def _from_rank(self, y: Tensor, rank: Tensor) -> Tensor:
+        level = interpolate((rank / (len(self.radii) + 1)).clamp(max=1.0).double(), self.after, self.before)
+        return 0.5 + 0.5 * torch.sign(y - self.mean()) * level
+
+
+class OffsetLaw(QuadratureLaw):
+    r"""Central intervals moved outwards (or in) by an offset that depends on the level: conformalized quantiles.
+
+    $Q'(q) = Q(q) \pm c(|2q - 1|)$, c linear between the fitted levels and constant beyond the last; the median stays.
+    """
+
+    def __init__(self, base: AbstractLaw, levels: Tensor, offsets: Tensor) -> None:
+        super().__init__(base)
+        self.levels, self.offsets = (t.double().to(base.device) for t in (levels, offsets))
+        self.is_count = False
+
+    def rewrap(self, base: AbstractLaw) -> "OffsetLaw":
+        return OffsetLaw(base, self.levels, self.offsets)
+
+    def quantile(self, q: Tensor) -> Tensor:
+        q = q.to(self.device, torch.float64)
+        return self._move(self.base.quantile(q), q)
+
+    def cdf(self, y: Tensor) -> Tensor:
+        spread = self.base.variance().sqrt()
+
+        def moved(x: Tensor) -> Tensor:
+            return self._move(x, self.base.cdf(x))
+
+        return self.base.cdf(invert_continuous(moved, None, y.double(), self._median - spread, self._median + spread))
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        raise ValueError(_NO_DENSITY)
+
+    @property
+    def _median(self) -> Tensor:
+        half = torch.full((1, *self.shape), 0.5, dtype=torch.float64, device=self.device)
+        return self.base.quantile(half)[0]
+
+    def _move(self, x: Tensor, level: Tensor) -> Tensor:
+        side = torch.sign(2 * level - 1)
+        out = x + side * interpolate((2 * level - 1).abs(), self.levels, self.offsets)
+        median = self._median
+        # an inward offset larger than the half width would cross the median: stop there
+        return torch.where(side > 0, torch.maximum(out, median), torch.where(side < 0, torch.minimum(out, median), out))

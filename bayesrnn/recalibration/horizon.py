@@ -1,0 +1,94 @@
+"""One map for every step of a forecast."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from bayesrnn.predictive import ContinuousPredictive, Predictive
+from bayesrnn.predictive.recalibrated import StackedLaw
+
+from .protocol import AbstractRecalibrator
+
+
+class PerHorizon:
+    """Fit one recalibrator a step of targets (B, T): far horizons are often wrong in another way than near ones.
+
+    Args:
+        make: Makes a fresh recalibrator, e.g. the class `VarianceScaling`.
+
+    Example:
+        >>> from bayesrnn.predictive import Predictive
+        >>> from bayesrnn.recalibration import VarianceScaling
+        >>> predictive = Predictive.from_gaussian(torch.zeros(50, 3), torch.ones(50, 3))
+        >>> PerHorizon(VarianceScaling).fit(predictive, torch.randn(50, 3)).apply(predictive).std.shape
+        torch.Size([50, 3])
+    """
+
+    name = "per_horizon"
+
+    def __init__(self, make: Callable[[], AbstractRecalibrator]) -> None:
+        self.make = make
+        self.steps: list[AbstractRecalibrator] | None = None
+
+    def fit(
+        self,
+        predictive: Predictive,
+        target: Any,
+        *,
+        training_ids: Any = None,
+        mask: Tensor | None = None,
+        nan: str = "raise",
+    ) -> Self:
+        """Fit a map for each step; each needs 30 held-out rows of its own."""
+        steps = _steps(predictive)
+        target = torch.as_tensor(target)
+        if target.shape != steps.shape:
+            raise ValueError(f"target of shape {tuple(target.shape)} does not fit the predictive {tuple(steps.shape)}.")
+        fitted = []
+        for t in range(steps.shape[1]):
+            part = None if mask is None else mask[:, t]
+            fitted.append(
+                self.make().fit(steps.at_step(t), target[:, t], training_ids=training_ids, mask=part, nan=nan)
+            )
+        self.steps = fitted
+        return self
+
+    def apply(self, predictive: Predictive) -> ContinuousPredictive:
+        """Return the predictive with each step recalibrated by its own map."""
+        if self.steps is None:
+            raise ValueError("this PerHorizon was not fitted: call fit(predictive, target) on held-out data.")
+        whole = _steps(predictive)
+        if whole.shape[1] != len(self.steps):
+            raise ValueError(f"maps were fitted for {len(self.steps)} steps, but the predictive has {whole.shape[1]}.")
+        laws = [part.apply(whole.at_step(t)).law for t, part in enumerate(self.steps)]
+        return whole.with_law(StackedLaw(laws))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fitted maps as JSON values."""
+        if self.steps is None:
+            raise ValueError("this PerHorizon was not fitted: there is nothing to save.")
+        return {"name": self.name, "steps": [part.to_dict() for part in self.steps]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make the recalibrator that `to_dict` described."""
+        from . import from_dict
+
+        if values.get("name") != cls.name or not values.get("steps"):
+            raise ValueError("these are not the values of a fitted PerHorizon.")
+        parts = [from_dict(part) for part in values["steps"]]
+        made = cls(type(parts[0]))
+        made.steps = parts
+        return made
+
+
+def _steps(predictive: Any) -> ContinuousPredictive:
+    if not isinstance(predictive, ContinuousPredictive) or len(predictive.shape) < 2:
+        shape = tuple(getattr(predictive, "shape", ()))
+        raise ValueError(
+            f"PerHorizon needs a continuous predictive of shape (rows, steps), but a {type(predictive).__name__} of "
+            f"shape {shape} was given. Without steps use the recalibrator itself."
+        )
+    return predictive

@@ -1,0 +1,129 @@
+"""What every recalibrator does: learn a map on held-out predictives, apply it to others, save as JSON."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from bayesrnn.metrics.pairs import Pairs, pair
+from bayesrnn.predictive import ContinuousPredictive, Predictive
+
+FEWEST = 30
+
+
+class AbstractRecalibrator(ABC):
+    """A map fitted on held-out predictives and targets; `apply` returns a predictive.
+
+    Fit on data that neither trained the model nor will judge it; for series take a later stretch, with a gap.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[type[Predictive]]
+    parameters: dict[str, Any] | None = None
+
+    def fit(
+        self,
+        predictive: Predictive,
+        target: Any,
+        *,
+        training_ids: Any = None,
+        mask: Tensor | None = None,
+        nan: str = "raise",
+    ) -> Self:
+        """Learn the map on held-out data.
+
+        Args:
+            predictive: Of held-out rows.
+            target: What happened, (B, ...).
+            training_ids: Sequence ids that the model was trained on: refused if they occur in `predictive`.
+            mask: (B, ...) bool, True where a target is used.
+            nan: "raise" refuses NaN targets, "drop" leaves them out.
+
+        Raises:
+            ValueError: If there are fewer than 30 targets, or training rows among them.
+        """
+        self._check_kind(predictive)
+        check_held_out(predictive, training_ids)
+        pairs = pair(predictive, target, {"mask": mask, "nan": nan})
+        count = int(pairs.keep.sum())
+        if count < FEWEST:
+            raise ValueError(
+                f"{type(self).__name__} needs at least {FEWEST} held-out targets, but {count} were given: a map fitted "
+                "on so few would be noise. Hold out more rows."
+            )
+        self.parameters = self._fit(pairs)
+        return self
+
+    def apply(self, predictive: Predictive) -> Any:
+        """Return the recalibrated predictive of other rows.
+
+        Raises:
+            ValueError: If the recalibrator was not fitted, or the predictive is of another kind.
+        """
+        self._check_kind(predictive)
+        return self._apply(predictive, self.fitted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return name, settings and fitted parameters as JSON values, so that they can be saved with a model."""
+        return {"name": self.name, "settings": self.settings(), "parameters": self.parameters}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make the recalibrator that `to_dict` described."""
+        if not isinstance(values, dict) or values.get("name") != cls.name:
+            found = values.get("name") if isinstance(values, dict) else type(values).__name__
+            raise ValueError(
+                f"these are not the values of a {cls.__name__}: the name should be {cls.name!r}, not {found!r}."
+            )
+        made = cls(**values.get("settings", {}))
+        made.parameters = values.get("parameters")
+        return made
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {}
+
+    @property
+    def fitted(self) -> dict[str, Any]:
+        """The learned parameters."""
+        if self.parameters is None:
+            raise ValueError(
+                f"this {type(self).__name__} was not fitted: call fit(predictive, target) on held-out data."
+            )
+        return self.parameters
+
+    @abstractmethod
+    def _fit(self, pairs: Pairs) -> dict[str, Any]:
+        """Learn the parameters, JSON values."""
+
+    @abstractmethod
+    def _apply(self, predictive: Any, parameters: dict[str, Any]) -> Any:
+        """Apply them."""
+
+    def _check_kind(self, predictive: Any) -> None:
+        if not isinstance(predictive, self.kind):
+            advice = (
+                "VarianceScaling, QuantileRecalibration or SplitConformal"
+                if isinstance(predictive, ContinuousPredictive)
+                else "Temperature, VectorScaling or Isotonic"
+            )
+            raise ValueError(
+                f"{type(self).__name__} recalibrates a {self.kind.__name__}, but a {type(predictive).__name__} was "
+                f"given. For that use {advice}."
+            )
+
+
+def check_held_out(predictive: Predictive, training_ids: Any) -> None:
+    """Refuse rows that the model was trained on, where their sequence ids tell."""
+    if training_ids is None:
+        return
+    ids = predictive.sequence_ids
+    if ids is None:
+        raise ValueError("training_ids can be checked only if the predictive knows its sequence_ids: pass them.")
+    shared = ids[torch.isin(ids, torch.as_tensor(training_ids, device=ids.device))]
+    if len(shared):
+        raise ValueError(
+            f"{len(shared)} of the {len(ids)} rows (ids {shared[:5].tolist()}) were trained on: the model fits them too "
+            "well, and a map learned there makes intervals too narrow. Fit on held-out rows."
+        )

@@ -1,0 +1,62 @@
+"""Conformalized quantiles: the model's own intervals, moved until they hold."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from bayesrnn._checks import check_level
+from bayesrnn.metrics.pairs import Pairs
+from bayesrnn.predictive import ContinuousPredictive
+from bayesrnn.predictive.conformal import OffsetLaw
+
+from .conformal import conformal_rank
+from .protocol import AbstractRecalibrator
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+
+class ConformalizedQuantiles(AbstractRecalibrator):
+    r"""Widen (or narrow) the central interval [l, u] of each level by c: the held-out quantile of max(l - y, y - u).
+
+    At each of `levels` the interval holds an exchangeable target with at least that probability; between them c is
+    interpolated. Skewed intervals stay skewed.
+
+    Args:
+        levels: Central levels at which the offset is fitted.
+
+    Source: Romano, Patterson & Candès 2019 (arXiv:1905.03222), section 3.
+    """
+
+    name: ClassVar[str] = "conformalized_quantiles"
+    kind = ContinuousPredictive
+
+    def __init__(self, levels: Sequence[float] = LEVELS) -> None:
+        self.levels = sorted({check_level(level, "levels") for level in levels})
+        if not self.levels:
+            raise ValueError("levels must name at least one central level in (0, 1).")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"levels": self.levels}
+
+    def _fit(self, pairs: Pairs) -> dict[str, Any]:
+        count, offsets = int(pairs.keep.sum()), []
+        for level in self.levels:
+            rank = conformal_rank(count, level)
+            if rank > count:
+                raise ValueError(
+                    f"level {level:g} needs at least {int(np.ceil(level / (1 - level)))} held-out targets, but {count} "
+                    "were given: hold out more, or leave the level out of levels=."
+                )
+            low, high = pairs.predictive.interval(level)
+            missed = pairs.take(torch.maximum(low - pairs.target, pairs.target - high))
+            offsets.append(float(np.sort(missed)[rank - 1]))
+        return {"offsets": offsets}
+
+    def _apply(self, predictive: Any, parameters: dict[str, Any]) -> ContinuousPredictive:
+        offsets = parameters["offsets"]
+        knots = torch.tensor([0.0, *self.levels, 1.0], dtype=torch.float64)
+        values = torch.tensor([0.0, *offsets, offsets[-1]], dtype=torch.float64)
+        return predictive.with_law(OffsetLaw(predictive.law, knots, values))
