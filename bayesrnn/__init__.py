@@ -10,6 +10,7 @@ from bayesrnn import schemes as schemes
 from bayesrnn.inference import audit as audit
 from bayesrnn.inference import predict as predict
 from bayesrnn.inference.perplexity import perplexity as perplexity
+from bayesrnn.nn.convert import convert as convert
 from bayesrnn.predictive import Predictive as Predictive
 from bayesrnn.storage import load as load
 from bayesrnn.storage import load_weights as load_weights
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Predictive",
     "audit",
+    "convert",
     "estimators",
     "fit",
     "likelihoods",
