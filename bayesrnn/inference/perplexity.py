@@ -55,7 +55,7 @@ def perplexity(
         model: A `LanguageModel`, or any module that returns (Categorical or logits, state) from `model(tokens, state)`;
             or several such models, an ensemble: the draws of all of them are averaged together.
         tokens: The stream, (N,); its tokens 1 to N - 1 are scored.
-        draws: Draws S of each model; 0 for the deterministic pass alone.
+        draws: Draws S of each model; 0 for the deterministic pass alone (with the epistemic part of an ensemble).
         seed: Seed of the masks.
         lifetime: `stream`: a draw keeps one mask for the whole stream (Gal's Monte Carlo test); `window`: new masks for
             each window, as in training. Masks of the span `step` change each step in both.
@@ -119,7 +119,7 @@ def perplexity(
         )
 
     plan = _Blocks.of(draws, block)
-    scores = Scores.empty(tuple(targets.shape), plan.count, statistics and draws > 0, device)
+    scores = Scores.empty(tuple(targets.shape), plan.count, statistics, device)
     with undisturbed_all(models), matrix_products(precision):
         members = [member(part) for part in models]
         decoder = Decoder(members, temperature, statistics, max_memory)
@@ -127,10 +127,11 @@ def perplexity(
         for index, start in enumerate(_shown(starts, progress, batch_size * window)):
             span = slice(start, start + window)
             now, then = inputs[:, span], targets[:, span]
-            scores.put_plain(span, decoder.plain([m.read_plainly(now) for m in members], then))
-            if draws:
-                features = [list(m.read(now, start, index)) for m in members]
-                scores.put(span, decoder.averaged(features, then), plan.slices)
+            plain = [m.read_plainly(now) for m in members]
+            scores.put_plain(span, decoder.plain(plain, then))
+            if draws or statistics:
+                drawn = [list(m.read(now, start, index)) if draws else [p[None]] for m, p in zip(members, plain)]
+                scores.put(span, decoder.averaged(drawn, then), plan.slices)
     return scores.predictive(targets, exists, _origin(draws, len(models), seed, sampling, plan))
 
 

@@ -224,7 +224,15 @@ class _Run:
 def validation_nll(model: LanguageModel, tokens: Tensor, recipe: Recipe) -> float:
     """Return the mean -log p of the deterministic pass, nats a token, the stream cut into the recipe's rows."""
     rows = min(recipe.batch_size, tokens.numel() - 1)
-    result = perplexity(model, tokens, draws=0, batch_size=rows, window=recipe.window, precision=recipe.precision)
+    result = perplexity(
+        model,
+        tokens,
+        draws=0,
+        batch_size=rows,
+        window=recipe.window,
+        statistics=False,
+        precision=recipe.precision,
+    )
     return result.nll
 
 

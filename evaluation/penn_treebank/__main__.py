@@ -1,0 +1,126 @@
+"""`python -m evaluation.penn_treebank`: train, judge and tabulate the rows of the papers' tables.
+
+python -m evaluation.penn_treebank --table gal --size small                       # ten minutes a row on two cores
+python -m evaluation.penn_treebank --table gal --size medium --row gal-untied     # hours; run again to go on
+python -m evaluation.penn_treebank --table zaremba --size small --members 5       # an ensemble
+python -m evaluation.penn_treebank --table beyond --size medium                   # shared embeddings, averaged, tuned
+python -m evaluation.penn_treebank --table gal --size small --report              # table and plot from the JSON files
+python -m evaluation.penn_treebank --smoke                                        # seconds, without the data
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from bayesrnn.data.text import Corpus, Vocabulary, read_corpus
+from evaluation.penn_treebank import report
+from evaluation.penn_treebank.rows import DRAWS, FRACTIONS, rows
+from evaluation.penn_treebank.run import Plan, run_row
+from evaluation.records import RESULTS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.smoke:
+        return _smoke(given.results)
+    results = given.results or RESULTS
+    if given.report:
+        for path in report.write(given.table, given.size, results):
+            print(path)
+        return 0
+    chosen = rows(given.table, given.size, epochs=given.epochs, precision=None if given.float32 else "bf16")
+    if given.row:
+        chosen = [row for row in chosen if row.name in given.row]
+        if len(chosen) < len(set(given.row)):
+            parser.error(f"--row: the rows of {given.table} are {[r.name for r in rows(given.table, given.size)]}")
+    data = given.data or os.environ.get("BAYESRNN_DATA")
+    if not data:
+        parser.error("the data are not here: set BAYESRNN_DATA to the folder that holds ptb/, or give --data")
+    plan = Plan(
+        given.table,
+        given.size,
+        read_corpus(Path(data) / "ptb"),
+        given.work,
+        results,
+        seed=given.seed,
+        members=given.members,
+        draws=given.draws or DRAWS[given.size],
+        fraction=given.fraction or FRACTIONS[given.size],
+        resume=given.resume,
+    )
+    for row in chosen:
+        run_row(plan, row)
+        report.write(given.table, given.size, results)
+    return 0
+
+
+def _smoke(results: Path | None) -> int:
+    """Every row for two epochs on a text made here, far below the papers' sizes; results go to a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        where = results or Path(folder) / "results"
+        corpus = _tiny_corpus()
+        for table in ("gal", "beyond"):
+            plan = Plan(
+                table,
+                "small",
+                corpus,
+                Path(folder) / "runs",
+                where,
+                draws=32,
+                units=8,
+                members=2 if table == "beyond" else 1,
+                progress=False,
+            )
+            for row in rows(table, "small", epochs=2, precision=None):
+                shape = {key: 8 if key.endswith("size") else value for key, value in row.model.items()}
+                recipe = replace(row.recipe, window=10, batch_size=4)
+                run_row(plan, replace(row, model=shape, recipe=recipe))
+            for path in report.write(table, "small", where):
+                print(path.name)
+            print((where / f"penn_treebank_{table}_small.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def _tiny_corpus() -> Corpus:
+    """A stream in which each token follows from the one before, most of the time."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 20, (1200,), generator=generator)
+    stay = torch.rand(1200, generator=generator) < 0.8
+    tokens = [0]
+    for t in range(1, 1200):
+        tokens.append((3 * tokens[-1] + 1) % 20 if bool(stay[t]) else int(noise[t]))
+    stream = torch.tensor(tokens)
+    parts = {"train": stream[:900], "valid": stream[900:1050], "test": stream[1050:]}
+    return Corpus(Vocabulary([f"w{i}" for i in range(20)]), "word", parts)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.penn_treebank", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--table", choices=("gal", "zaremba", "beyond"), default="gal")
+    parser.add_argument("--size", choices=("small", "medium", "large"), default="small")
+    parser.add_argument("--row", action="append", help="only this row; may be given several times")
+    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True, help="go on from checkpoints")
+    parser.add_argument("--epochs", type=int, help="squeeze the recipe into so many epochs")
+    parser.add_argument("--fraction", type=float, help="share of the training text (small: 1/3, else 1)")
+    parser.add_argument("--draws", type=int, help="draws on the test text (small: 64, else 100)")
+    parser.add_argument("--members", type=int, default=1, help="models of a row, judged together as an ensemble")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--float32", action="store_true", help="no bfloat16 in matrix products")
+    parser.add_argument("--data", type=Path, help="folder with ptb/ (else BAYESRNN_DATA)")
+    parser.add_argument("--work", type=Path, default=Path("runs/penn_treebank"), help="folder of the checkpoints")
+    parser.add_argument("--results", type=Path, help="folder of the JSON files, tables and plots")
+    parser.add_argument("--report", action="store_true", help="only write table and plot")
+    parser.add_argument("--smoke", action="store_true", help="a few seconds without the data")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

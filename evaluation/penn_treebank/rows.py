@@ -1,0 +1,130 @@
+"""The rows of the tables as data: scheme, recipe, and what the papers printed."""
+
+from dataclasses import dataclass, field, replace
+
+from bayesrnn import schemes
+from bayesrnn.schemes import Scheme
+from bayesrnn.training.recipes import SGD, NonMonotoneAverage, Recipe, StepDecay, gal, zaremba
+
+UNITS = {"small": 200, "medium": 650, "large": 1500}
+INIT = {"small": 0.1, "medium": 0.05, "large": 0.04}
+FRACTIONS = {"small": 1 / 3, "medium": 1.0, "large": 1.0}
+"""Share of the training text. The small models read a third of it, so that overfitting shows within ten minutes."""
+DRAWS = {"small": 64, "medium": 100, "large": 100}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a table.
+
+    Attributes:
+        name: As in the paper, in short.
+        scheme: Where masks act, at which rates.
+        recipe: How it is trained.
+        published: Perplexities as printed: `valid`, `test`, `test_mc`; with ensembles as `test_ensemble_M`.
+        model: Further arguments of the model.
+        tuned: Whether multiplier and temperature are chosen on the validation text.
+    """
+
+    name: str
+    scheme: Scheme
+    recipe: Recipe
+    published: dict[str, float] = field(default_factory=dict)
+    model: dict[str, object] = field(default_factory=dict)
+    tuned: bool = False
+
+
+def rows(table: str, size: str, *, epochs: int | None = None, precision: str | None = "bf16") -> list[Row]:
+    """Return the rows of `gal`, `zaremba` or `beyond` at a size."""
+    makers = {"gal": _gal, "zaremba": _zaremba, "beyond": _beyond}
+    found = []
+    for row in makers[table](size):
+        recipe = row.recipe if epochs is None else row.recipe.shortened(epochs)
+        found.append(replace(row, recipe=replace(recipe, precision=precision)))
+    return found
+
+
+def _recipes(size: str) -> tuple[Recipe, Recipe]:
+    """Zaremba's and Gal's; the small ones are the medium ones squeezed into 20 epochs."""
+    if size == "small":
+        return zaremba("medium").shortened(20), gal("medium").shortened(20)
+    return zaremba(size), gal(size)
+
+
+def _gal(size: str) -> list[Row]:
+    """Table 1 of arXiv:1512.05287. The small rates are the medium ones scaled down by about 0.7."""
+    word, inner, step, cell = {
+        "small": (0.15, 0.25, 0.35, 0.25),
+        "medium": (0.2, 0.35, 0.5, 0.5),
+        "large": (0.3, 0.5, 0.65, 0.5),
+    }[size]
+    plain, long = _recipes(size)
+    published = _PUBLISHED.get(size, {})
+
+    def variational(gates: str) -> Scheme:
+        return schemes.gal(word=word, input=inner, hidden=word, output=inner, gates=gates)
+
+    return [
+        Row("none", schemes.none(), replace(plain, keep="last"), published.get("none", {})),
+        Row("naive", schemes.naive(input=inner, hidden=word, output=inner), plain),
+        Row("zaremba", schemes.zaremba(step), plain, published.get("zaremba", {})),
+        Row("moon", schemes.moon(cell), plain, published.get("moon", {})),
+        Row("gal-tied", variational("tied"), long, published.get("gal-tied", {})),
+        Row("gal-untied", variational("untied"), long, published.get("gal-untied", {})),
+    ]
+
+
+def _zaremba(size: str) -> list[Row]:
+    """Table 1 of arXiv:1409.2329: no regularization (their small model), dropout, and ensembles by `--members`."""
+    plain, _ = _recipes(size)
+    published = _PUBLISHED.get(size, {})
+    rate = {"small": 0.35, "medium": 0.5, "large": 0.65}[size]
+    unregularized = Row(
+        "none", schemes.none(), plain if size != "small" else zaremba("small"), {"valid": 120.7, "test": 114.5}
+    )
+    return [unregularized, Row("zaremba", schemes.zaremba(rate), plain, published.get("zaremba", {}))]
+
+
+def _beyond(size: str) -> list[Row]:
+    """One model of at most 24 M parameters: shared embeddings, averaged weights, tuned Monte Carlo."""
+    scheme = schemes.gal(word=0.1, input=0.4, hidden=0.25, output=0.4, gates="tied")
+    recipe = Recipe(
+        100, SGD(StepDecay(1.0, 100, 1.0), weight_decay=1e-6), clip=5.0, averaging=NonMonotoneAverage(5), keep="best"
+    )
+    shape = (
+        {"embedding_size": 200, "hidden_size": 200} if size == "small" else {"embedding_size": 650, "hidden_size": 1000}
+    )
+    if size == "small":
+        scheme, recipe = scheme.with_rates(word=0.1, input=0.25, hidden=0.15, output=0.25), recipe.shortened(20)
+    published = {} if size == "small" else {"test": 57.3}
+    return [Row("shared", scheme, recipe, published, {"shared_embeddings": True, **shape}, tuned=True)]
+
+
+_PUBLISHED: dict[str, dict[str, dict[str, float]]] = {
+    "medium": {
+        "none": {"valid": 121.1, "test": 121.7},
+        "zaremba": {
+            "valid": 86.2,
+            "test": 82.7,
+            "test_ensemble_2": 77.0,
+            "test_ensemble_5": 73.3,
+            "test_ensemble_10": 72.0,
+        },
+        "moon": {"valid": 100.7, "test": 97.0},
+        "gal-tied": {"valid": 81.8, "test": 79.7, "test_mc": 79.0},
+        "gal-untied": {"valid": 81.9, "test": 79.7, "test_mc": 78.6},
+    },
+    "large": {
+        "none": {"valid": 128.3, "test": 127.4},
+        "zaremba": {
+            "valid": 82.2,
+            "test": 78.4,
+            "test_ensemble_2": 73.6,
+            "test_ensemble_10": 69.5,
+            "test_ensemble_38": 68.7,
+        },
+        "moon": {"valid": 122.9, "test": 118.7},
+        "gal-tied": {"valid": 77.3, "test": 75.0, "test_mc": 74.1},
+        "gal-untied": {"valid": 77.9, "test": 75.2, "test_mc": 73.4, "test_ensemble_10": 68.7},
+    },
+}
