@@ -1,0 +1,1 @@
+"""How close are dropout posteriors to the truth: a GRU small enough for Hamiltonian Monte Carlo."""

@@ -1,0 +1,96 @@
+"""`python -m evaluation.posterior [--quick]`: dropout posteriors against NUTS; table, figure and JSON."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluation.posterior.comparison import compare, table, verdicts
+from evaluation.posterior.methods import METHODS, learned
+from evaluation.posterior.problem import Problem, make, truth
+from evaluation.posterior.reference import mean_field, nuts
+from evaluation.records import RESULTS, save
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(prog="python -m evaluation.posterior", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few samples and steps: only that everything runs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path)
+    given = parser.parse_args(arguments)
+    folder = given.results or (Path("runs/posterior-quick") if given.quick else RESULTS)
+    chains = {"chains": 2, "warmup": 10, "samples": 10, "depth": 3} if given.quick else {}
+    settings = {"chains": 4, "warmup": 300, "samples": 300, "depth": 6} | chains
+    steps, draws = (20, 16) if given.quick else (3000, 400)
+    result = run(settings, steps, draws, given.seed, folder)
+    print(result["table"], *result["verdicts"], sep="\n")
+    return result
+
+
+def run(chains: dict[str, int], steps: int, draws: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Run every method, compare, write `posterior.json`, `.md` and `.png` into `folder`."""
+    problem, seconds = make(seed=seed), {}
+    start = time.perf_counter()
+    reference, diagnostics = nuts(problem, **chains, seed=seed)
+    seconds["NUTS"] = time.perf_counter() - start
+    print(f"NUTS {seconds['NUTS']:.0f} s, {diagnostics}", flush=True)
+    found: dict[str, Tensor] = {"NUTS": reference}
+    for name, method in (METHODS | {"mean field": mean_field}).items():
+        start = time.perf_counter()
+        found[name] = method(problem, steps, draws, seed).detach()
+        seconds[name] = time.perf_counter() - start
+        print(f"{name} {seconds[name]:.0f} s", flush=True)
+    methods = {name: compare(values, reference, problem) for name, values in found.items()}
+    rates = {key: rate.item() for key, rate in learned(problem, steps, seed).rates().items()}
+    result = {
+        "nuts": diagnostics,
+        "settings": {"steps": steps, "draws": draws, "rows": problem.size},
+        "learned_rates": rates,
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "methods": methods,
+        "verdicts": verdicts({name: value for name, value in methods.items() if name != "NUTS"}),
+    }
+    save("posterior", result, seed=seed, folder=folder)
+    result["table"] = table(methods)
+    (folder / "posterior.md").write_text("\n".join([result["table"], "", *_bullets(result)]) + "\n", encoding="utf-8")
+    draw(problem, found, folder / "posterior.png")
+    return result
+
+
+def draw(problem: Problem, found: dict[str, Tensor], path: Path) -> None:
+    """A panel a method: mean and two standard deviations of the function, over those of NUTS in gray."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    order = problem.points.argsort()
+    u = problem.points[order]
+    figure, axes = plt.subplots(2, 5, figsize=(16, 6), sharex=True, sharey=True)
+    for axis, (name, values) in zip(axes.flat, found.items(), strict=True):
+        for draws, color in ((found["NUTS"], "gray"), (values, "tab:blue")):
+            mean = draws.mean(0)[order]
+            spread = draws.std(0)[order] if len(draws) > 1 else torch.zeros_like(mean)
+            axis.plot(u, mean, color=color, lw=1)
+            axis.fill_between(u, mean - 2 * spread, mean + 2 * spread, color=color, alpha=0.25, lw=0)
+        axis.plot(problem.x[:, -1, 0], problem.y, "k.", ms=3)
+        axis.plot(u, truth(u), "k:", lw=0.7)
+        axis.set(title=name, ylim=(-2.5, 2.5))
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _bullets(result: dict[str, Any]) -> list[str]:
+    nuts_line = {k: round(v, 3) if isinstance(v, float) else v for k, v in result["nuts"].items()}
+    lines = [f"NUTS: {nuts_line}.", f"Learned rates: {result['learned_rates']}."]
+    return [*lines, "", *(f"- {line}" for line in result["verdicts"])]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
