@@ -42,11 +42,14 @@ class Batches:
         if not self.shuffle:
             yield from self.source
             return
+        order = epoch_seed(self.seed, self.epoch, "order")
         torch.manual_seed(epoch_seed(self.seed, self.epoch))
         if isinstance(self.source, TensorBatches):
-            yield from self.source.shuffled(epoch_seed(self.seed, self.epoch, "order"))
-        else:
-            yield from self.source
+            yield from self.source.shuffled(order)
+            return
+        if self.source.generator is not None:  # a state of its own would not survive a kill
+            self.source.generator.manual_seed(order)
+        yield from self.source
 
     def fingerprint(self) -> str:
         """Return a hash of the rows where they are tensors, else their number of batches."""
@@ -100,8 +103,7 @@ def as_batches(data: Data, batch_size: int, seed: int, *, shuffle: bool, name: s
     if isinstance(data, TensorDataset):
         data = data.tensors
     if isinstance(data, Dataset):
-        generator = torch.Generator().manual_seed(epoch_seed(seed, 0, "order"))
-        return Batches(DataLoader(data, batch_size, shuffle=shuffle, generator=generator), seed, shuffle)
+        return Batches(DataLoader(data, batch_size, shuffle=shuffle), seed, shuffle)
     if isinstance(data, Tensor) or not isinstance(data, Mapping | Sequence):
         raise TypeError(
             f"{name} must be (inputs, ..., target) tensors, a mapping with a 'target', a Dataset or a DataLoader, but "

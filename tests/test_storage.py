@@ -1,0 +1,235 @@
+"""Saving and loading: the same weights and predictions, no code, nothing half written, errors in one line."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from bayesrnn import models, schemes, storage
+from bayesrnn.inference import predict
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    first, second = a.state_dict(), b.state_dict()
+    return list(first) == list(second) and all(torch.equal(first[key], second[key]) for key in first)
+
+
+MODELS = {
+    "regressor": lambda: models.SequenceRegressor(3, 8, 2, outputs=2, dropout=0.2, likelihood="student_t"),
+    "naive": lambda: models.SequenceRegressor(3, 8, dropout=schemes.naive(0.3), likelihood="homoscedastic"),
+    "classifier": lambda: models.SequenceClassifier(vocabulary=9, hidden_size=4, classes=3, dropout=schemes.moon(0.1)),
+    "forecaster": lambda: models.Forecaster(24, 6, period=12, hidden_size=4, dropout=schemes.gal(0.1, gates="tied")),
+    "language": lambda: models.LanguageModel(30, 4, 6, dropout=0.3),
+    "shared": lambda: models.LanguageModel(30, 6, 6, dropout=0.3, shared_embeddings=True),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_comes_back(name: str, tmp_path: Path) -> None:
+    model = MODELS[name]()
+    storage.save(model, tmp_path / "model")
+    state = torch.get_rng_state()
+    back = storage.load(tmp_path / "model")
+    assert torch.equal(state, torch.get_rng_state())
+    assert type(back) is type(model)
+    assert same(model, back)
+    assert back.config() == model.config()
+    assert not any(module.training for module in back.modules())
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["model.json", "model.safetensors"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_predictions_are_the_same_to_the_bit(tmp_path: Path) -> None:
+    model = MODELS["regressor"]()
+    x = torch.randn(4, 6, 3)
+    model.standardize(x, torch.randn(4, 2) * 5 + 300)
+    storage.save(model, tmp_path / "model")
+    first, second = (predict(m, x, draws=16, seed=1) for m in (model.eval(), storage.load(tmp_path / "model")))
+    assert torch.equal(first.mean, second.mean)
+    assert torch.equal(first.variance, second.variance)
+
+
+def test_shared_embeddings_are_written_once_and_stay_shared(tmp_path: Path) -> None:
+    sizes = {}
+    for shared in (False, True):
+        model = models.LanguageModel(2000, 8, 8, 1, shared_embeddings=shared)
+        storage.save(model, tmp_path / f"{shared}")
+        sizes[shared] = (tmp_path / f"{shared}" / "model.safetensors").stat().st_size
+    assert sizes[False] - sizes[True] == pytest.approx(2000 * 8 * 4, abs=200)
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(500, 4)
+            self.decoder = nn.Linear(4, 500)
+            self.decoder.weight = self.embedding.weight
+
+    tied = Tied()
+    storage.save_weights(tied, tmp_path / "tied.safetensors")
+    assert (tmp_path / "tied.safetensors").stat().st_size < 500 * 4 * 4 + 500 * 4 + 1000
+    back = storage.load_weights(Tied(), tmp_path / "tied.safetensors")
+    assert same(tied, back)
+    assert back.decoder.weight is back.embedding.weight
+
+
+def test_dtype_is_kept(tmp_path: Path) -> None:
+    model = MODELS["regressor"]().double()
+    storage.save(model, tmp_path / "model")
+    assert same(model, storage.load(tmp_path / "model"))
+
+
+def test_recalibration_and_seed_are_kept(tmp_path: Path) -> None:
+    class Fitted:
+        def to_dict(self) -> dict[str, Any]:
+            return {"name": "scale", "factor": 1.25}
+
+    storage.save(MODELS["regressor"](), tmp_path / "model", recalibration=Fitted(), seed=7)
+    assert storage.load_recalibration(tmp_path / "model") == {"name": "scale", "factor": 1.25}
+    assert storage.read_card(tmp_path / "model")["seed"] == 7
+    storage.save(MODELS["regressor"](), tmp_path / "model")
+    assert storage.load_recalibration(tmp_path / "model") is None
+
+
+def test_overwrites_its_own_and_nothing_else(tmp_path: Path) -> None:
+    first, second = MODELS["regressor"](), MODELS["classifier"]()
+    storage.save(first, tmp_path / "model")
+    storage.save(second, tmp_path / "model")
+    assert same(second, storage.load(tmp_path / "model"))
+    (tmp_path / "empty").mkdir()
+    storage.save(first, tmp_path / "empty")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.tex").write_text("all of it")
+    (tmp_path / "file").write_text("x")
+    for name in ("precious", "file"):
+        with pytest.raises(ValueError, match="exists and is not a saved model; it is left alone"):
+            storage.save(first, tmp_path / name)
+    assert (tmp_path / "precious" / "thesis.tex").read_text() == "all of it"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "file", "model", "precious"]
+
+
+def test_a_failed_save_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = MODELS["regressor"](), MODELS["classifier"]()
+    storage.save(first, tmp_path / "model")
+
+    def broken(*arguments: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("bayesrnn.storage.folder.write_tensors", broken)
+    with pytest.raises(OSError, match="the disk is full"):
+        storage.save(second, tmp_path / "model")
+    monkeypatch.undo()
+    assert same(first, storage.load(tmp_path / "model"))
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_swap_that_fails_puts_the_old_model_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    first = MODELS["regressor"]()
+    storage.save(first, tmp_path / "model")
+    replace, calls = os.replace, []
+
+    def second_fails(source: object, target: object) -> None:
+        calls.append(target)
+        if len(calls) == 3:  # the weights into the new folder, the old model aside, the new one in
+            raise OSError("no")
+        replace(source, target)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("os.replace", second_fails)
+    with pytest.raises(OSError, match="no"):
+        storage.save(MODELS["classifier"](), tmp_path / "model")
+    monkeypatch.undo()
+    assert same(first, storage.load(tmp_path / "model"))
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_others_may_read_what_was_written(tmp_path: Path) -> None:
+    storage.save(MODELS["regressor"](), tmp_path / "model")
+    assert (tmp_path / "model" / "model.json").stat().st_mode & stat.S_IRUSR
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert (tmp_path / "model" / "model.safetensors").stat().st_mode == plain.stat().st_mode
+
+
+def test_ones_own_module_is_told_what_to_do(tmp_path: Path) -> None:
+    class SequenceRegressor(nn.Linear):  # not ours, whatever its name
+        pass
+
+    for module in (nn.Linear(2, 1), SequenceRegressor(2, 1)):
+        with pytest.raises(TypeError, match=r"is not one of bayesrnn's own models .*save_weights\(model, path\)"):
+            storage.save(module, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+    module, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    storage.save_weights(module, tmp_path / "net.safetensors")
+    assert storage.load_weights(other, tmp_path / "net.safetensors") is other
+    assert same(module, other)
+
+
+def test_state_that_is_no_tensor(tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def get_extra_state(self) -> str:
+            return "text"
+
+    with pytest.raises(TypeError, match="'_extra_state' is a str; only tensors can be kept"):
+        storage.save_weights(Odd(), tmp_path / "odd.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def edit(folder: Path, **changes: object) -> None:
+    file = folder / "model.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"format": "other"}, "does not describe a bayesrnn model"),
+        ({"version": 2}, "has the format version 2, but this bayesrnn reads 1"),
+        ({"class": "Oracle"}, "holds a 'Oracle', which this version does not know; it knows Forecaster, "),
+        ({"class": "os.system"}, "holds a 'os.system', which this version does not know"),
+        ({"class": None}, "lacks the class or the config"),
+        ({"config": [1]}, "lacks the class or the config"),
+        ({"config": {"wheels": 4}}, "does not describe a SequenceRegressor: .*unexpected keyword argument 'wheels'"),
+        ({"config": {"input_size": 3, "hidden_size": 0}}, "does not describe a SequenceRegressor: hidden_size must"),
+        ({"config": {"input_size": 3, "hidden_size": 9}}, "do not fit this SequenceRegressor: .*other shapes"),
+    ],
+)
+def test_cards_that_cannot_be_read(changes: dict[str, object], text: str, tmp_path: Path) -> None:
+    storage.save(models.SequenceRegressor(3, 8), tmp_path / "model")
+    edit(tmp_path / "model", **changes)
+    with pytest.raises(ValueError, match=text) as error:
+        storage.load(tmp_path / "model")
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no saved model"):
+        storage.load(tmp_path)
+    with pytest.raises(ValueError, match="the folder .* does not exist"):
+        storage.save(models.SequenceRegressor(3, 8), tmp_path / "no" / "model")
+    folder = tmp_path / "model"
+    storage.save(models.SequenceRegressor(3, 8), folder)
+    (folder / "model.safetensors").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(ValueError, match="is not a safetensors file that can be read .* is a pickle"):
+        storage.load(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="there is no file .*model.safetensors"):
+        storage.load(folder)
+    for content in (b"{", b"\xff\xfe"):
+        (folder / "model.json").write_bytes(content)
+        with pytest.raises(ValueError, match=r"model\.json is not JSON"):
+            storage.load(folder)
+    (folder / "model.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match="does not describe a bayesrnn model"):
+        storage.load(folder)
+
+
+def test_weights_of_another_module(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(1, 2), "extra": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=r"missing \['bias'\], foreign \['extra'\], other shapes none"):
+        storage.load_weights(nn.Linear(2, 1), tmp_path / "x.safetensors")

@@ -1,0 +1,114 @@
+"""Rows in batches: every row once, in an order that the seed and the epoch fix."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from bayesrnn.training.batches import as_batches, epoch_seed, split
+
+
+def order(batches: object) -> list[int]:
+    return [int(value) for batch in batches for value in batch[0]]  # type: ignore[attr-defined]
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 5))
+def test_every_row_once_with_its_target(rows: int, size: int, epoch: int) -> None:
+    x = torch.arange(rows)
+    batches = as_batches((x, 10 * x), size, 7, shuffle=True, name="train")
+    batches.at(epoch)
+    found = list(batches)
+    assert len(found) == len(batches) == -(-rows // size)
+    assert sorted(order(found)) == list(range(rows))
+    assert all(torch.equal(10 * a, b) for a, b in found)
+
+
+@pytest.mark.parametrize("kind", ["tensors", "tensor dataset", "dataset", "loader", "seeded loader"])
+def test_order_is_a_function_of_seed_and_epoch(kind: str) -> None:
+    x = torch.arange(30)
+    rows = TensorDataset(x, x)
+
+    class Rows(Dataset):
+        def __len__(self) -> int:
+            return 30
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return x[index], x[index]
+
+    def at(seed: int, epoch: int) -> list[int]:
+        torch.rand(epoch + 3)  # whatever the global state is
+        data = {
+            "tensors": (x, x),
+            "tensor dataset": rows,
+            "dataset": Rows(),
+            "loader": DataLoader(rows, 4, True),
+            "seeded loader": DataLoader(rows, 4, True, generator=torch.Generator().manual_seed(epoch)),
+        }
+        batches = as_batches(data[kind], 4, seed, shuffle=True, name="train")
+        batches.at(epoch)
+        return order(batches)
+
+    assert at(1, 2) == at(1, 2)
+    assert at(1, 2) != at(1, 3)
+    assert at(1, 2) != at(2, 2)
+    assert sorted(at(1, 2)) == list(range(30))
+
+
+def test_validation_keeps_its_order_and_touches_no_random_state() -> None:
+    x = torch.arange(7)
+    before = torch.get_rng_state()
+    assert order(as_batches((x, x), 3, 0, shuffle=False, name="validation")) == list(range(7))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_fingerprint_tells_rows_apart() -> None:
+    x = torch.randn(5, 2)
+    same, other = x.clone(), x.clone()
+    other[3, 1] += 1e-6
+
+    def fingerprint(x: torch.Tensor) -> str:
+        return as_batches((x, torch.zeros(5)), 2, 0, shuffle=True, name="train").fingerprint()
+
+    assert fingerprint(x) == fingerprint(same) != fingerprint(other)
+    assert as_batches(DataLoader(TensorDataset(x), 2), 9, 0, shuffle=True, name="train").fingerprint() == "3 batches"
+
+
+def test_epoch_seeds_differ() -> None:
+    seeds = {epoch_seed(s, e, p) for s in range(5) for e in range(50) for p in ("training", "order")}
+    assert len(seeds) == 500
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_split() -> None:
+    a, b, y = torch.zeros(2), torch.ones(2), torch.tensor([1, 2])
+    assert split((a, b, y)) == ((a, b), {}, y)
+    assert split([a, y]) == ((a,), {}, y)
+    inputs, keywords, target = split({"x": a, "target": y, "lengths": b})
+    assert inputs == ()
+    assert set(keywords) == {"x", "lengths"}
+    assert target is y
+    with pytest.raises(ValueError, match=r"keys \['x'\] has no 'target'"):
+        split({"x": a})
+    with pytest.raises(TypeError, match="a batch must be .* but a Tensor was given"):
+        split(a)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "text"),
+    [
+        (torch.zeros(3), TypeError, r"but a Tensor was given\. For a tensor of inputs x and targets y pass \(x, y\)"),
+        (7, TypeError, "train must be .* but a int was given"),
+        ((torch.zeros(3), [1, 2, 3]), TypeError, r"must hold tensors, but it holds \{'1': 'list'\}"),
+        ((torch.zeros(3),), ValueError, "must hold inputs and a target, but it holds 1 tensors"),
+        ({"x": torch.zeros(3)}, ValueError, r"keys \['x'\] but no 'target'"),
+        ((torch.zeros(3), torch.zeros(4)), ValueError, r"different numbers of rows: \[3, 4\]"),
+        ((torch.zeros(0, 2), torch.zeros(0)), ValueError, "there are no rows to train on"),
+        ((torch.tensor([1.0, float("nan")]), torch.zeros(2)), ValueError, r"train\[0\] holds 1 NaN .* \(rows 1\)"),
+        ((torch.zeros(2), torch.tensor([1.0, float("inf")])), ValueError, r"train\[1\] holds 1 NaN or infinite"),
+        (DataLoader(TensorDataset(torch.zeros(3)), 5, drop_last=True), ValueError, "DataLoader without batches"),
+    ],
+)
+def test_data_that_cannot_be_trained_on(data: object, kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        as_batches(data, 2, 0, shuffle=True, name="train")  # type: ignore[arg-type]

@@ -1,0 +1,81 @@
+"""The default loss against closed forms, and padding kept out of it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.distributions import Categorical, Independent, Normal, Poisson
+
+from bayesrnn.training.loss import masked_mean, negative_log_likelihood, padding
+
+
+def test_gaussian_against_the_formula() -> None:
+    mean, std, y = torch.tensor([0.0, 2.0]), torch.tensor([1.0, 3.0]), torch.tensor([1.0, -1.0])
+    expected = [0.5 * math.log(2 * math.pi) + 0.5, 0.5 * math.log(2 * math.pi) + math.log(3.0) + 0.5]
+    assert negative_log_likelihood(Normal(mean, std), y).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_joint_law_counts_its_event() -> None:
+    law = Independent(Normal(torch.zeros(4, 3), torch.ones(4, 3)), 1)
+    assert negative_log_likelihood(law, torch.zeros(4, 3)).tolist() == pytest.approx([1.5 * math.log(2 * math.pi)] * 4)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 2**31))
+def test_masked_mean_is_the_mean_of_what_is_inside(lengths: list[int], seed: int) -> None:
+    values = torch.randn(len(lengths), 6, 2, generator=torch.Generator().manual_seed(seed)).double()
+    inside = np.concatenate([values[i, :n].numpy().ravel() for i, n in enumerate(lengths)])
+    mean, count = masked_mean(values, torch.tensor(lengths), 6)
+    assert count == inside.size
+    assert float(mean) == pytest.approx(inside.mean(), abs=1e-12)
+
+
+def test_padding_may_hold_anything_even_nan() -> None:
+    values = torch.tensor([[1.0, float("nan")], [3.0, 5.0]])
+    assert masked_mean(values, torch.tensor([1, 2]), 2) == (torch.tensor(3.0), 3)
+
+
+def test_scalar_loss_counts_for_its_rows() -> None:
+    assert masked_mean(torch.tensor(2.0), None, None, rows=7) == (torch.tensor(2.0), 7)
+
+
+class Padded(nn.Module):
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        return x
+
+
+def test_lengths_are_found_by_the_name_of_the_argument() -> None:
+    x, lengths = torch.zeros(3, 4, 2), torch.tensor([1, 2, 4])
+    per_step, per_row = torch.zeros(3, 4), torch.zeros(3)
+    assert padding(Padded(), (x, lengths), {}, per_step) == (lengths, 4)
+    assert padding(Padded(), (x,), {"lengths": lengths}, per_step) == (lengths, 4)
+    assert padding(Padded(), (), {"x": x, "lengths": lengths}, per_step) == (lengths, 4)
+    assert padding(Padded(), (x, lengths), {}, per_row) == (None, None)
+    assert padding(Padded(), (x,), {}, per_step) == (None, None)
+    assert padding(Padded(), (x, lengths), {}, torch.zeros(3, 2)) == (None, None)  # two targets a row, not steps
+
+
+def test_a_model_may_say_that_its_targets_are_no_steps() -> None:
+    model = Padded()
+    model.every_step = False  # type: ignore[assignment]
+    assert padding(model, (torch.zeros(3, 4, 2), torch.ones(3)), {}, torch.zeros(3, 4)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("law", "target", "kind", "text"),
+    [
+        (torch.zeros(2), torch.zeros(2), TypeError, "the model returned a Tensor, but the default loss needs"),
+        (Normal(torch.zeros(2), 1.0), torch.zeros(2, 1), ValueError, r"target has shape \(2, 1\), .* about \(2,\)"),
+        (Categorical(torch.ones(2, 3)), torch.tensor([0, 3]), ValueError, "must lie in 0..2, .* from 0 to 3"),
+        (Categorical(torch.ones(2, 3)), torch.tensor([-1, 2]), ValueError, "must lie in 0..2, .* from -1 to 2"),
+        (Categorical(torch.ones(2, 3)), torch.zeros(2), ValueError, "must be whole numbers in 0..2"),
+        (Poisson(torch.ones(2)), torch.tensor([1.0, -1.0]), ValueError, "1 targets lie outside the support of Poisson"),
+        (Poisson(torch.ones(2)), torch.tensor([1.5, 0.5]), ValueError, "2 targets lie outside the support of Poisson"),
+    ],
+)
+def test_targets_that_do_not_fit(law: object, target: torch.Tensor, kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        negative_log_likelihood(law, target)  # type: ignore[arg-type]

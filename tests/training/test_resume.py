@@ -1,0 +1,161 @@
+"""A training that was cut short goes on to the same weights; its state holds no code."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bayesrnn.models import SequenceRegressor
+from bayesrnn.training import fit
+
+Make = Callable[..., SequenceRegressor]
+Rows = tuple[Tensor, Tensor]
+
+CHILD = """
+import sys, time, torch
+from bayesrnn.models import SequenceRegressor
+from bayesrnn.training import fit
+from safetensors.torch import load_file
+torch.set_num_threads(1)
+torch.manual_seed(3)
+model = SequenceRegressor(input_size=1, hidden_size=6, dropout=0.2)
+rows = load_file(sys.argv[1])
+rows = rows["x"], rows["y"]
+fit(model, rows, tuple(r[:9] for r in rows), epochs=5000, batch_size=24, checkpoint=sys.argv[2],
+    schedule=lambda epoch: time.sleep(0.2) or 1.0)  # slow enough to be caught
+"""
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def header(folder: Path) -> dict:
+    with safe_open(folder / "training.safetensors", "pt") as file:
+        return json.loads(file.metadata()["training"])
+
+
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize("cut", [1, 3])
+def test_two_parts_are_one_whole(rows: Rows, make: Make, tmp_path: Path, cut: int, validated: bool) -> None:
+    held_out = (rows[0][:9], rows[1][:9]) if validated else None
+    whole, parts = make(), make()
+    options = {"batch_size": 20, "learning_rate": 0.01, "weight_decay": 0.01}
+    expected = fit(whole, rows, held_out, epochs=5, **options)
+    fit(parts, rows, held_out, epochs=cut, checkpoint=tmp_path, **options)
+    fresh = make(seed=99)  # the state, not the initial weights, decides
+    found = fit(fresh, rows, held_out, epochs=5, checkpoint=tmp_path, **options)
+    assert same(whole, fresh)
+    assert found == expected
+
+
+def test_killed_in_mid_epoch(rows: Rows, make: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    save_file({"x": rows[0], "y": rows[1]}, tmp_path / "rows.safetensors")
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "rows.safetensors"), str(folder)])
+    try:
+        deadline = time.monotonic() + 120
+        while not (folder / "training.safetensors").exists() or len(header(folder)["train"]) < 3:
+            assert child.poll() is None, "the training ended before it could be killed"
+            assert time.monotonic() < deadline, "no state was written"
+            time.sleep(0.02)
+    finally:
+        child.kill()  # SIGKILL
+        child.wait()
+    done = len(header(folder)["train"])
+    held_out = (rows[0][:9], rows[1][:9])
+    resumed, whole = make(seed=99), make()
+    found = fit(resumed, rows, held_out, epochs=done + 2, batch_size=24, checkpoint=folder)
+    expected = fit(whole, rows, held_out, epochs=done + 2, batch_size=24)
+    assert found == expected
+    assert same(resumed, whole)
+
+
+def test_a_finished_training_is_not_repeated(rows: Rows, make: Make, tmp_path: Path) -> None:
+    model, again = make(), make(seed=99)
+    history = fit(model, rows, rows, epochs=2, checkpoint=tmp_path)
+    written = (tmp_path / "training.safetensors").stat().st_mtime_ns
+    assert fit(again, rows, rows, epochs=2, checkpoint=tmp_path) == history
+    assert same(model, again)
+    assert (tmp_path / "training.safetensors").stat().st_mtime_ns == written
+    assert not again.training
+
+
+def test_early_stop_is_remembered(rows: Rows, make: Make, tmp_path: Path) -> None:
+    held_out = (rows[0][:16], -rows[1][:16])
+    options = {"epochs": 60, "learning_rate": 0.02, "patience": 2, "checkpoint": tmp_path}
+    first, second = make(), make(seed=99)
+    assert fit(first, rows, held_out, **options) == fit(second, rows, held_out, **options)
+    assert same(first, second)
+
+
+def test_resume_false_begins_anew(rows: Rows, make: Make, tmp_path: Path) -> None:
+    fit(make(), rows, epochs=3, checkpoint=tmp_path)
+    assert fit(make(), rows, epochs=1, checkpoint=tmp_path, resume=False).epochs == 1
+    assert len(header(tmp_path)["train"]) == 1
+
+
+def test_shared_parameters_survive(tmp_path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(3, 3, bias=False)
+            self.second = nn.Linear(3, 3, bias=False)
+            self.second.weight = self.first.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x))
+
+    x = torch.randn(8, 3)
+    options = {"loss": nn.functional.mse_loss, "epochs": 4}
+    torch.manual_seed(0)
+    whole = Tied()
+    fit(whole, (x, x), **options)
+    torch.manual_seed(0)
+    fit(Tied(), (x, x), **(options | {"epochs": 2}), checkpoint=tmp_path)
+    resumed = Tied()
+    fit(resumed, (x, x), **options, checkpoint=tmp_path)
+    assert same(whole, resumed)
+    assert resumed.first.weight is resumed.second.weight
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"seed": 1}, "seed: 0 there, 1 now"), ({"learning_rate": 0.5}, "learning_rate: 0.001 there, 0.5 now")],
+)
+def test_another_training_is_refused(
+    rows: Rows, make: Make, tmp_path: Path, changed: dict[str, float], named: str
+) -> None:
+    fit(make(), rows, epochs=1, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match=f"belongs to another training .{named}.. Pass resume=False"):
+        fit(make(), rows, epochs=2, checkpoint=tmp_path, **changed)
+
+
+def test_other_rows_and_other_models_are_refused(rows: Rows, make: Make, tmp_path: Path) -> None:
+    fit(make(), rows, epochs=1, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="belongs to another training .train: "):
+        fit(make(), (rows[0], rows[1] + 1), epochs=2, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="belongs to another training .parameters: "):
+        fit(SequenceRegressor(input_size=1, hidden_size=7), rows, epochs=2, checkpoint=tmp_path)
+
+
+def test_foreign_state_files_are_refused(rows: Rows, make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "training.safetensors"
+    path.write_bytes(b"no tensors here")
+    with pytest.raises(ValueError, match="is not a training state of bayesrnn"):
+        fit(make(), rows, epochs=1, checkpoint=tmp_path)
+    save_file({"weights/x": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="is not a training state of bayesrnn"):
+        fit(make(), rows, epochs=1, checkpoint=tmp_path)
+    save_file({"weights/x": torch.zeros(1)}, path, {"training": json.dumps({"format": "bayesrnn.training/99"})})
+    with pytest.raises(ValueError, match="has the format 'bayesrnn.training/99', but this version reads"):
+        fit(make(), rows, epochs=1, checkpoint=tmp_path)
+    assert fit(make(), rows, epochs=1, checkpoint=tmp_path, resume=False).epochs == 1
