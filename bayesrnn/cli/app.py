@@ -2,6 +2,8 @@
 
 import typer
 
+from bayesrnn.cli.demo import demo
+from bayesrnn.cli.forecast import forecast
 from bayesrnn.cli.lm import lm
 
 app = typer.Typer(
@@ -18,4 +20,6 @@ def bayesrnn() -> None:
     """Monte Carlo dropout for recurrent networks: predict with intervals, calibrate, compare."""
 
 
+app.command()(demo)
+app.command()(forecast)
 app.add_typer(lm, name="lm")

@@ -32,7 +32,7 @@ def regular_times(index: Any) -> Any:
             raise ValueError(_unequal(index, steps))
         return index
     equal = bool((steps == steps[0]).all())
-    frequency = index.freq or pd.infer_freq(index) or (pd.Timedelta(steps[0]) if equal else None)
+    frequency: Any = index.freq or pd.infer_freq(index) or (pd.Timedelta(steps[0]) if equal else None)
     if frequency is None:
         raise ValueError(_unequal(index, steps))
     return pd.DatetimeIndex(index.to_numpy(), freq=frequency)
@@ -44,7 +44,7 @@ def _unequal(index: Any, steps: Any) -> str:
     place = int(np.argmax(steps != common))
     return (
         f"the time steps are unequal: {time_text(index[place + 1])} follows {time_text(index[place])}, a step of "
-        f"{_length(steps[place])} where most are {_length(common)}. A forecaster needs equal steps: resample, e.g. with "
+        f"{_length(steps[place])} where most are {_length(common)}. A forecast needs equal steps: resample, e.g. with "
         "series.resample('D').mean(), or fill in the missing times."
     )
 
@@ -54,7 +54,7 @@ def season(times: Any) -> int:
     import pandas as pd
 
     if isinstance(times, pd.DatetimeIndex):
-        frequency = times.freq
+        frequency: Any = times.freq
         letter = frequency.name.split("-")[0].rstrip("ES") or "E"
         if frequency.n == 1 and letter in _CALENDAR:
             return _CALENDAR[letter]

@@ -95,16 +95,18 @@ class Forecaster(nn.Module):
         """Return the law of the next values, batch shape (rows, H), in target units.
 
         Args:
-            context: The last C values, oldest first, (rows, C), target units.
+            context: The last C values, oldest first, (rows, C), target units; in float64 where small changes ride on
+                large values, whatever the type of the weights.
 
         Raises:
             ValueError: If the shape is not (rows, C).
         """
         self._check(context)
         changes, drift, twins = self._seasonal(context)
-        hidden, _ = self.recurrent(self.embedding(self._inputs(context, changes - drift, twins)))
+        inputs = self._inputs(context, changes - drift, twins).to(self.head.weight.dtype)
+        hidden, _ = self.recurrent(self.embedding(inputs))
         raw = self.head(self.output_dropout(hidden[:, -self.horizon :]))
-        law = _HEADS[self.likelihood][0](raw)
+        law: Any = _HEADS[self.likelihood][0](raw.to(context.dtype))
         location = self._baseline(context, drift, twins) + self.horizon_scale * law.loc
         scale = self.horizon_scale * law.scale
         if isinstance(law, StudentT):

@@ -1,0 +1,36 @@
+"""`bayesrnn forecast FILE.csv`: the same for a series of your own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayesrnn.cli.shown import show_study
+
+__all__ = ["forecast"]
+
+
+def forecast(
+    file: Annotated[Path, typer.Argument(help="A csv file with a header line.")],
+    time: Annotated[str, typer.Option(help="Column of the times: dates or numbers at equal steps.")],
+    target: Annotated[str, typer.Option(help="Column of the values.")],
+    horizon: Annotated[int, typer.Option(help="Steps ahead.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")],
+    period: Annotated[int | None, typer.Option(help="Steps of a season; by default from the time step.")] = None,
+    context: Annotated[int | None, typer.Option(help="Values the network reads; by default five seasons.")] = None,
+    units: Annotated[str, typer.Option(help="Units of the values, for labels.")] = "",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
+    draws: Annotated[int, typer.Option(help="Mask sets a forecast.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of weights, masks and bootstrap.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes, and worse forecasts.")] = False,
+) -> None:
+    """Forecast a series of a csv file with intervals, after judging the forecasts on its last part."""
+    from bayesrnn._checks import check_whole
+    from bayesrnn.data import read_series
+    from bayesrnn.forecasting.study import quick as quickened
+    from bayesrnn.forecasting.study import settings_for
+
+    check_whole(horizon, "--horizon")
+    series = read_series(file, time=time, target=target, period=period, units=units)
+    settings = settings_for(series, horizon, context=context, epochs=epochs, draws=draws, seed=seed)
+    show_study(series, quickened(settings) if quick else settings, output, future=True)

@@ -1,0 +1,81 @@
+"""A study on the terminal: progress, table, sentences, and where the files are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bayesrnn.data import Series
+    from bayesrnn.forecasting import Settings
+
+__all__ = ["show_study"]
+
+_SHOWN = ("rmse", "crps", "nll", "coverage_50", "coverage_80", "coverage_95", "width_80")
+
+
+def show_study(
+    series: "Series",
+    settings: "Settings",
+    output: Path,
+    *,
+    validation: Any = None,
+    held_out: Any = None,
+    future: bool = False,
+) -> None:
+    """Run a study, write its files and show what it found."""
+    from rich.console import Console
+
+    from bayesrnn.forecasting import study, write
+    from bayesrnn.forecasting.words import calibration_sentences, comparison_sentences, split_sentence
+
+    check_folder(output)
+    console = Console()
+    found = study(
+        series,
+        settings,
+        validation=validation,
+        held_out=held_out,
+        progress=True,
+        say=lambda text: console.print(f"[dim]· {text} ...[/dim]"),
+    )
+    paths = write(found, output, future=future)
+    console.print(score_grid(found.table, series.units))
+    console.print(split_sentence(found), style="dim")
+    for text, tone in calibration_sentences(found):
+        console.print(text, style="" if tone == "good" else "yellow")
+    for text in comparison_sentences(found):
+        console.print(text)
+    console.print(f"\nWritten to {output}: {', '.join(path.name for path in paths)}")
+    console.print(f"Open {output / 'report.html'} in a browser.")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before any work is done, an output that is no folder or cannot be one."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output must be a folder, but {folder} is a file. Give another name.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def score_grid(table: Any, units: str) -> Any:
+    """Return the scores as a rich table."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    title = f"Held-out scores{f' [{units}]' if units else ''}; % in: targets inside the interval of that level"
+    grid = Table(title=title, title_justify="left", box=SIMPLE)
+    grid.add_column("", no_wrap=True)
+    for score in _SHOWN:
+        grid.add_column(_heading(score), justify="right", no_wrap=True)
+    for name in dict.fromkeys(table["forecast"]):
+        lines = table[table["forecast"] == name].set_index("score")["value"]
+        grid.add_row(name, *(_cell(score, lines[score]) for score in _SHOWN))
+    return grid
+
+
+def _cell(score: str, value: float) -> str:
+    return f"{100 * value:.0f} %" if score.startswith("coverage") else f"{value:.3g}"
+
+
+def _heading(score: str) -> str:
+    if score.startswith("coverage_"):
+        return f"% in {score[9:]}"
+    return f"width {score[6:]}" if score.startswith("width_") else score.upper()

@@ -1,0 +1,35 @@
+"""Forecasting one series from end to end: train, backtest, recalibrate as origins roll on, compare, write it down."""
+
+from bayesrnn.forecasting.backtest import Backtest as Backtest
+from bayesrnn.forecasting.backtest import backtest as backtest
+from bayesrnn.forecasting.backtest import deterministic as deterministic
+from bayesrnn.forecasting.backtest import forecast as forecast
+from bayesrnn.forecasting.baselines import exponential_smoothing as exponential_smoothing
+from bayesrnn.forecasting.baselines import seasonal_naive as seasonal_naive
+from bayesrnn.forecasting.output import write as write
+from bayesrnn.forecasting.recalibrate import RollingScale as RollingScale
+from bayesrnn.forecasting.scores import score_table as score_table
+from bayesrnn.forecasting.splits import Split as Split
+from bayesrnn.forecasting.splits import split_in_time as split_in_time
+from bayesrnn.forecasting.study import Settings as Settings
+from bayesrnn.forecasting.study import Study as Study
+from bayesrnn.forecasting.study import study as study
+from bayesrnn.forecasting.train import train as train
+
+__all__ = [
+    "Backtest",
+    "RollingScale",
+    "Settings",
+    "Split",
+    "Study",
+    "backtest",
+    "deterministic",
+    "exponential_smoothing",
+    "forecast",
+    "score_table",
+    "seasonal_naive",
+    "split_in_time",
+    "study",
+    "train",
+    "write",
+]

@@ -1,0 +1,135 @@
+"""Forecasts from origins that roll through a series, beside what happened."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesrnn._checks import check_whole
+from bayesrnn.data.series import Series
+from bayesrnn.inference import predict
+from bayesrnn.models import Forecaster
+from bayesrnn.predictive import ContinuousPredictive, Predictive
+
+__all__ = ["Backtest", "backtest", "deterministic", "forecast"]
+
+
+@dataclass(frozen=True, eq=False)
+class Backtest:
+    """Forecasts of H steps from O origins.
+
+    Args:
+        series: What was forecast.
+        origins: Position of the last value each forecast knew, (O,), increasing.
+        predictive: Law of the targets, (O, H).
+        target: What happened, (O, H).
+    """
+
+    series: Series
+    origins: Tensor
+    predictive: ContinuousPredictive
+    target: Tensor
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def __getitem__(self, rows: Any) -> "Backtest":
+        return Backtest(self.series, self.origins[rows], self.predictive[rows], self.target[rows])
+
+    @property
+    def horizon(self) -> int:
+        """Steps ahead, H."""
+        return int(self.target.shape[1])
+
+    def positions(self) -> Tensor:
+        """Return the positions of the targets in the series, (O, H)."""
+        return self.origins[:, None] + torch.arange(1, self.horizon + 1)
+
+    def since(self, origin: int) -> "Backtest":
+        """Return the forecasts from `origin` on."""
+        return self[self.origins >= origin]
+
+    def with_predictive(self, predictive: ContinuousPredictive) -> "Backtest":
+        """Return the same origins and targets with other forecasts."""
+        return replace(self, predictive=predictive)
+
+    def to_frame(self, levels: tuple[float, ...] = (0.5, 0.8, 0.95)) -> Any:
+        """Return a line a forecast: origin, horizon, time, observed, mean, std, parts and the ends of the intervals."""
+        import pandas as pd
+
+        rows, steps = self.target.shape
+        times = self.series.times
+        law = self.predictive
+        columns: dict[str, Any] = {
+            "origin": times[self.origins.numpy()].repeat(steps),
+            "horizon": torch.arange(1, steps + 1).repeat(rows).numpy(),
+            "time": times[self.positions().reshape(-1).numpy()],
+            "observed": self.target.reshape(-1).numpy(),
+        }
+        for name in ("mean", "std", "aleatoric", "epistemic"):
+            columns[name] = getattr(law, name).reshape(-1).numpy()
+        for level in levels:
+            low, high = law.interval(level)
+            columns[f"lower_{100 * level:g}"] = low.reshape(-1).numpy()
+            columns[f"upper_{100 * level:g}"] = high.reshape(-1).numpy()
+        return pd.DataFrame(columns)
+
+
+def backtest(
+    forecaster: Forecaster, series: Series, origins: Tensor, *, draws: int = 200, seed: int = 0, progress: bool = False
+) -> Backtest:
+    """Forecast from each origin, knowing only what came before it; the masks of an origin are its own.
+
+    Args:
+        forecaster: A trained forecaster.
+        series: The series.
+        origins: Positions of the last known value, (O,).
+        draws: Mask sets a forecast.
+        seed: Seed of the masks.
+        progress: Whether to show a bar.
+
+    Raises:
+        ValueError: If an origin leaves no room for its context or its targets.
+    """
+    context, target = _known(forecaster, series, origins)
+    check_whole(draws, "draws", 2)
+    law = predict(forecaster, context, draws=draws, seed=seed, sequence_ids=origins, progress=progress)
+    return Backtest(series, origins, law, target)
+
+
+def deterministic(forecaster: Forecaster, series: Series, origins: Tensor) -> Backtest:
+    """Forecast from each origin by one pass without masks: the standard dropout approximation, noise alone."""
+    context, target = _known(forecaster, series, origins)
+    training = forecaster.training
+    with torch.no_grad():
+        law = forecaster.eval()(context)
+    forecaster.train(training)
+    one: Any = Predictive.from_draws(law.expand((1, *law.batch_shape)), sampling="deterministic")
+    return Backtest(series, origins, one, target)
+
+
+def forecast(forecaster: Forecaster, series: Series, *, draws: int = 200, seed: int = 0) -> ContinuousPredictive:
+    """Return the law of the H values after the end of the series, (1, H)."""
+    if len(series) < forecaster.context:
+        raise ValueError(f"the forecaster reads {forecaster.context} values, but the series has {len(series)}.")
+    context = series.values[-forecaster.context :][None]
+    law = predict(forecaster, context, draws=draws, seed=seed, sequence_ids=[len(series) - 1])
+    if not isinstance(law, ContinuousPredictive):
+        raise TypeError(f"a forecaster gives a continuous predictive, but a {type(law).__name__} came back.")
+    return law
+
+
+def _known(forecaster: Forecaster, series: Series, origins: Tensor) -> tuple[Tensor, Tensor]:
+    before, after = forecaster.context, forecaster.horizon
+    if origins.dim() != 1 or not len(origins):
+        raise ValueError(f"origins are positions in the series, at least one, but {tuple(origins.shape)} was given.")
+    first, last = int(origins.min()), int(origins.max())
+    if first < before - 1 or last + after >= len(series):
+        raise ValueError(
+            f"origins must lie between {before - 1} (a context of {before} before them) and "
+            f"{len(series) - after - 1} ({after} targets after them), but they reach from {first} to {last}."
+        )
+    context = series.values[origins[:, None] + torch.arange(1 - before, 1)]
+    target = series.values[origins[:, None] + torch.arange(1, after + 1)]
+    return context, target

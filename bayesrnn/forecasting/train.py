@@ -1,0 +1,79 @@
+"""Training of a forecaster on the early span of a series."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from bayesrnn.data.series import Series
+from bayesrnn.forecasting.splits import Split, windows_between
+from bayesrnn.models import Forecaster
+from bayesrnn.training import History, fit
+
+__all__ = ["train"]
+
+
+def train(
+    forecaster: Forecaster,
+    series: Series,
+    split: Split,
+    *,
+    epochs: int = 60,
+    patience: int | None = None,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 1e-4,
+    batch_size: int = 32,
+    seed: int = 0,
+    progress: bool = False,
+) -> History:
+    """Train on every window whose targets lie in the training span; keep the weights that are best in validation.
+
+    Bridged gaps are read but never counted as targets. The learning rate rises over a tenth of the epochs and then
+    falls to zero along a cosine.
+
+    Args:
+        forecaster: Trained where it stands.
+        series: The series; nothing after `split.held_out` is looked at.
+        split: The spans.
+        epochs: How often to see every window.
+        patience: Stop after so many epochs without a better validation loss.
+        learning_rate: Highest step size.
+        weight_decay: Decoupled decay of AdamW.
+        batch_size: Windows a step.
+        seed: Seed of the order and the masks.
+        progress: Whether to show a bar.
+
+    Returns:
+        The losses of each epoch, nats a target.
+    """
+    context, target, seen = windows_between(forecaster, series, 0, split.validation)
+    forecaster.normalize(context, target, seen)
+    validation = None
+    if patience is not None:
+        later, then, then_seen = windows_between(forecaster, series, split.validation, split.held_out)
+        validation = (later, torch.stack([then, then_seen], -1))
+    return fit(
+        forecaster,
+        (context, torch.stack([target, seen], -1)),
+        validation,
+        loss=_observed_nll,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
+        schedule=lambda epoch: _warm_cosine(epoch, epochs),
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _observed_nll(law: Distribution, target: Tensor) -> Tensor:
+    value, seen = target.unbind(-1)
+    return -(law.log_prob(value) * seen).sum() / seen.sum().clamp(min=1.0)
+
+
+def _warm_cosine(epoch: int, epochs: int) -> float:
+    place = (epoch + 0.5) / epochs
+    if place < 0.1:
+        return place / 0.1
+    return float(0.5 * (1 + torch.cos(torch.tensor(torch.pi * (place - 0.1) / 0.9))))
