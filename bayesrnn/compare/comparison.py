@@ -111,7 +111,7 @@ class Comparison:
             ("worse", "Worse in"),
             ("no difference can be told", "No difference can be told in"),
         ):
-            labels = [d.measure.label for d in rest if d.verdict == word]
+            labels = _labels([d for d in rest if d.verdict == word])
             if word == "better" and first.verdict != "better":
                 start = "Better in"
             elif word == "worse" and first.verdict == "worse":
@@ -192,3 +192,10 @@ class Comparison:
 def listed(words: list[str]) -> str:
     """Return words as a list in a sentence: "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _labels(differences: list[Difference]) -> list[str]:
+    """Return the names of the metrics, coverages at several levels as one."""
+    levels = [f"{100 * d.measure.ideal:g}" for d in differences if d.measure.key.startswith("coverage_")]
+    labels = [d.measure.label for d in differences if not d.measure.key.startswith("coverage_")]
+    return [*labels, f"coverage ({listed(levels)} % intervals)"] if levels else labels

@@ -10,10 +10,11 @@ from torch import Tensor
 from bayesrnn._checks import check_level
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.pairs import pair
-from bayesrnn.predictive import Predictive
+from bayesrnn.predictive import Predictive, TokenPredictive
 from bayesrnn.report.measures import Measure, measures_for
 
 from .comparison import Comparison, Cost
+from .deterministic import deterministic_tokens
 from .difference import Difference, paired
 
 __all__ = ["compare_predictives"]
@@ -43,7 +44,8 @@ def compare_predictives(
     whole sequences, so what makes a sequence hard cancels. An interval that holds 0 tells no difference.
 
     Args:
-        predictives: Name → predictive, at least two, all of the same targets and kind.
+        predictives: Name → predictive, at least two, all of the same targets and kind. A lone token predictive is
+            compared with the deterministic pass that it carries.
         target: (rows, ...); a token predictive knows its own.
         reference: Name of the one the others are compared with; the first by default.
         groups: A label for each row: the score that ranks is also compared within each group.
@@ -71,6 +73,7 @@ def compare_predictives(
         >>> compare_predictives({"wide": wide, "sharp": sharp}, y).difference("crps").verdict
         'better'
     """
+    predictives = _with_deterministic(predictives)
     reference = _check(predictives, reference)
     check_level(interval, "interval")
     options: dict[str, Any] = {
@@ -104,6 +107,14 @@ def compare_predictives(
         costs=dict(costs or {}),
         options={k: v for k, v in options.items() if k in ("mask", "lengths", "nan", "groups", "seed")},
     )
+
+
+def _with_deterministic(predictives: Mapping[str, Predictive]) -> Mapping[str, Predictive]:
+    if isinstance(predictives, Mapping) and len(predictives) == 1:
+        (only,) = predictives.values()
+        if isinstance(only, TokenPredictive) and only.deterministic_log_prob is not None:
+            return {"deterministic pass": deterministic_tokens(only), **predictives}
+    return predictives
 
 
 def _check(predictives: Mapping[str, Predictive], reference: str | None) -> str:

@@ -79,7 +79,7 @@ def page(comparison: Comparison, images: Mapping[str, bytes]) -> Page:
 
 def _forest(comparison: Comparison, name: str, ax: "Axes | None") -> "Axes":
     mine = [d for d in comparison.differences if d.name == name and d.measure.better != "neither"]
-    shown = [d for d in mine if d.measure.key != "bias"]
+    shown = [d for d in mine if d.measure.key not in ("bias", "mean_squared_z")]
     return plots.forest(
         [d.measure.label for d in shown],
         [100 * d.relative for d in shown],

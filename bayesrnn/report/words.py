@@ -9,7 +9,7 @@ def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
     """Return a number with so many significant digits and a true minus sign."""
     if not math.isfinite(value):
         return "∞" if value > 0 else "−∞" if value < 0 else "undefined"
-    text = f"{value:{'+' if sign else ''}.{digits}g}"
+    text = f"{value:{'+' if sign and value else ''}.{digits}g}"
     if "e" in text and 1e-4 <= abs(value) < 1e6:
         text = f"{value:{'+' if sign else ''}.0f}"
     return text.replace("-", "−")
