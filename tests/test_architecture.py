@@ -57,10 +57,11 @@ def test_floors() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_foreign_code_no_print_no_assert(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
     found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assert):
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Assert) and "# noqa: S101 (" not in lines[node.lineno - 1]:  # no reason is given
             found.append(f"line {node.lineno}: assert")
         if isinstance(node, ast.Import):
             found += [f"line {node.lineno}: import {a.name}" for a in node.names if _banned(a.name)]
