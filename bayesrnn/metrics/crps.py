@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.predictive import AbstractLaw, EmpiricalLaw, gaussian_law
+from bayesrnn.predictive.recalibrated import SpreadLaw, StackedLaw
 
 _PIECE = 2**21
 _PANELS = (1e-7, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1 - 1e-4, 1 - 1e-7)
@@ -20,6 +21,10 @@ def crps_values(law: AbstractLaw, y: Tensor) -> Tensor:
     Closed form for Gaussians and mixtures of them, the fair estimator for samples, sums for counts, quadrature else.
     """
     y = y.double()
+    if isinstance(law, StackedLaw):
+        return torch.stack([crps_values(part, y[:, t]) for t, part in enumerate(law.laws)], 1)
+    if isinstance(law, SpreadLaw):
+        return law.factor * crps_values(law.base, law.unscaled(y))
     if isinstance(law, EmpiricalLaw):
         return fair_crps(law.samples.double(), y)
     exact = law.crps(y)

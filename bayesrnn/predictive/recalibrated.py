@@ -77,16 +77,16 @@ class SpreadLaw(WrappedLaw):
         return self.factor**2 * self.base.variance()
 
     def cdf(self, y: Tensor) -> Tensor:
-        return self.base.cdf(self._back(y))
+        return self.base.cdf(self.unscaled(y))
 
     def below(self, y: Tensor) -> Tensor:
-        return self.base.below(self._back(y))
+        return self.base.below(self.unscaled(y))
 
     def pit(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return self.base.pit(self._back(y))
+        return self.base.pit(self.unscaled(y))
 
     def log_prob(self, y: Tensor) -> Tensor:
-        return self.base.log_prob(self._back(y)) - float(np.log(self.factor))
+        return self.base.log_prob(self.unscaled(y)) - float(np.log(self.factor))
 
     def quantile(self, q: Tensor) -> Tensor:
         return self._forth(self.base.quantile(q))
@@ -101,7 +101,8 @@ class SpreadLaw(WrappedLaw):
         mean = self.base.mean()
         return mean + self.factor * (y - mean)
 
-    def _back(self, y: Tensor) -> Tensor:
+    def unscaled(self, y: Tensor) -> Tensor:
+        """The value of the base that y came from."""
         mean = self.base.mean()
         return mean + (y - mean) / self.factor
 

@@ -124,6 +124,6 @@ def check_held_out(predictive: Predictive, training_ids: Any) -> None:
     shared = ids[torch.isin(ids, torch.as_tensor(training_ids, device=ids.device))]
     if len(shared):
         raise ValueError(
-            f"{len(shared)} of the {len(ids)} rows (ids {shared[:5].tolist()}) were trained on: the model fits them too "
-            "well, and a map learned there makes intervals too narrow. Fit on held-out rows."
+            f"{len(shared)} of the {len(ids)} rows (ids {shared[:5].tolist()}) were trained on: the model fits them "
+            "too well, and a map learned there makes intervals too narrow. Fit on held-out rows."
         )
