@@ -94,7 +94,8 @@ class Flat:
     """The network without masks as a function of one vector of all weights."""
 
     def __init__(self, units: int = 4) -> None:
-        self.net = Net(units=units).eval()
+        with torch.random.fork_rng(devices=[]):
+            self.net = Net(units=units).eval()
         self.shapes = {name: p.shape for name, p in self.net.named_parameters()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
 

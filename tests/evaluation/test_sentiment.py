@@ -1,0 +1,218 @@
+"""The sentiment experiment: the corpus's published statistics, resuming, scores, and a whole small run."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+
+import bayesrnn as br
+from bayesrnn.data.reviews import RatedSnippets, Reviews
+from evaluation.sentiment import report, vader
+from evaluation.sentiment.__main__ import main
+from evaluation.sentiment.corpus import (
+    RARE,
+    START,
+    load_split,
+    paper_split,
+    segments,
+    sound_split,
+    synthetic_split,
+    word_numbers,
+    words,
+)
+from evaluation.sentiment.scoring import abstention, fitted_precision, score
+from evaluation.sentiment.training import Run, Settings, best_epoch, deterministic, train, weights
+from evaluation.sentiment.variants import RatingLaw, SentimentNet, Variant, grid_variants, groups, main_variants
+
+DATA = os.environ.get("BAYESRNN_DATA")
+TINY = Settings(epochs=2, batch=32, draws=4, draws_every=1, draws_final=16, measured=40, units=8)
+
+
+def tiny(tmp_path, variant: Variant, settings: Settings = TINY, split: str = "sound") -> Run:
+    return Run("gru", variant, _SPLITS[split], 0, settings, tmp_path / "results", tmp_path / "state")
+
+
+_SPLITS = {name: synthetic_split(name, 60, 20) for name in ("paper", "sound")}
+
+
+@pytest.mark.skipif(not DATA, reason="BAYESRNN_DATA names no folder")
+def test_the_corpus_has_the_published_statistics():
+    split = load_split("paper")
+    assert len(split.train) + len(split.test) == 13_275
+    assert (len(split.train), len(split.test)) == (10_620, 2_655)
+    assert split.center == pytest.approx(0.5892, abs=5e-5)
+    assert split.scale == pytest.approx(0.1839, abs=5e-5)
+    assert split.constant_error() == pytest.approx(0.1915, abs=5e-5)
+    tokens = torch.cat([split.train.tokens, split.test.tokens])
+    assert float((tokens != 0).all(1).double().mean()) == pytest.approx(0.62, abs=0.005)
+    assert float((tokens == RARE).sum() / (tokens != 0).sum()) == pytest.approx(0.024, abs=5e-4)
+    straddling = set(split.train.reviews.tolist()) & set(split.test.reviews.tolist())
+    assert len(straddling) == 1
+
+
+@pytest.mark.skipif(not DATA, reason="BAYESRNN_DATA names no folder")
+def test_the_vocabulary_has_the_published_size():
+    from pathlib import Path
+
+    from bayesrnn.data.reviews import read_scale_reviews
+
+    texts = read_scale_reviews(Path(DATA or "") / "cornell_scale").texts
+    assert len(word_numbers(texts)) == 55_450
+    assert sum(len(words(text)) for text in texts) == pytest.approx(2.153e6, rel=1e-4)
+
+
+def test_segments_of_a_small_corpus_by_hand():
+    reviews = Reviews(("a b a c \n", "a d \n"), torch.tensor([0.1, 0.9], dtype=torch.float64), ("x", "x"))
+    numbers = word_numbers(reviews.texts)
+    assert numbers == {"a": 1, "\n": 2, "b": 3, "c": 4, "d": 5}
+    found = segments(reviews, steps=4)
+    order = np.arange(2)
+    np.random.RandomState(0).shuffle(order)
+    assert found.reviews.unique_consecutive().tolist() == order.tolist()
+    first = found.take(found.reviews == 0)
+    assert first.tokens.tolist() == [[START, 4, 6, 4], [0, 0, 7, 5]]
+    assert first.ratings.tolist() == [0.1, 0.1]
+
+
+def test_the_sound_split_tears_no_review_apart():
+    split = _SPLITS["sound"]
+    sides = [set(part.reviews.tolist()) for part in (split.train, split.validation, split.test)]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert not sides[a] & sides[b]
+    assert sum(map(len, sides)) == 60
+    assert sound_split(synthetic_split("paper", 60, 20).train, 3).validation is not None
+    whole = segments(Reviews(("a",) * 10, torch.rand(10, dtype=torch.float64), ("x",) * 10), 4)
+    assert len(paper_split(whole).train) == 8
+
+
+def test_unknown_names_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match=r"split must be one of \['paper', 'sound'\], but 'random'"):
+        load_split("random")
+    with pytest.raises(ValueError, match=r"cell must be one of \['gru', 'lstm'\], but 'rnn'"):
+        SentimentNet("rnn", Variant("none"), 10)
+    with pytest.raises(ValueError, match="needs the precision"):
+        RatingLaw(0.5, 0.2)(torch.zeros(3, 1))
+    monkeypatch.delenv("BAYESRNN_DATA", raising=False)
+    with pytest.raises(ValueError, match="set BAYESRNN_DATA"):
+        load_split("paper")
+    with pytest.raises(ValueError, match="set BAYESRNN_DATA"):
+        vader.run(None)
+
+
+@pytest.mark.parametrize("variant", [*main_variants().values(), *list(grid_variants().values())[:2]])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_every_variant_drops_where_it_says(cell, variant):
+    net = SentimentNet(cell, variant, 30, 6)
+    placed = {site.site.split("_")[0]: (site.rate, site.span) for site in br.audit(net).sites}
+    expected = {
+        name: (getattr(variant, name), "step" if variant.per_step and name in ("input", "hidden") else "sequence")
+        for name in ("word", "input", "hidden", "output")
+        if getattr(variant, name)
+    }
+    assert placed == expected
+    assert net(torch.zeros(3, 5, dtype=torch.long)).shape == (3, variant.outputs)
+
+
+def test_the_penalty_is_the_published_one_in_the_published_parametrization():
+    """0/1 masks with stored weights M = W / keep are penalized by lambda |M|^2 = lambda |W|^2 / keep^2."""
+    net = SentimentNet("gru", main_variants(0.5)["gal"], 30, 6)
+    decays = {id(g["params"][0]): g["weight_decay"] for g in groups(net, main_variants(0.5)["gal"], 1e-6)}
+    assert decays[id(net.recurrent.weight_hh_l0)] == pytest.approx(2 * 1e-6 / 0.25)
+    assert decays[id(net.head.bias)] == pytest.approx(2 * 1e-6)
+
+
+def test_a_killed_run_ends_where_an_uninterrupted_one_does(tmp_path):
+    variant = main_variants(0.25)["gal"]
+    whole = tiny(tmp_path / "whole", variant)
+    train(whole, report=lambda line: None)
+    short = tiny(tmp_path / "cut", variant, Settings(**(TINY.to_dict() | {"epochs": 1})))
+    train(short, report=lambda line: None)
+    cut = tiny(tmp_path / "cut", variant)
+    record = train(cut, report=lambda line: None)
+    assert [e["epoch"] for e in record["epochs"]] == [1, 2]
+    for (name, a), b in zip(weights(whole, "last").state_dict().items(), weights(cut, "last").state_dict().values()):
+        assert torch.equal(a, b), name
+    saved = json.loads((tmp_path / "cut/results" / f"{cut.name}.json").read_text())
+    assert saved["epochs"][1]["test"] == record["epochs"][1]["test"]
+    assert saved["provenance"]["seed"] == 0
+
+
+def test_early_stopping_keeps_the_best_weights(tmp_path):
+    run = tiny(tmp_path, main_variants()["none"], Settings(**(TINY.to_dict() | {"epochs": 4, "learning_rate": 0.05})))
+    epochs = train(run, report=lambda line: None)["epochs"]
+    assert best_epoch(run, epochs) == 1 + int(np.argmin([e["validation"] for e in epochs]))
+    net = weights(run, "best")
+    mean = run.law(deterministic(net, run.split.validation)).mean
+    error = float((mean.double() - run.split.validation.ratings).square().mean().sqrt())
+    assert error == pytest.approx(min(e["validation"] for e in epochs), rel=1e-5)
+    paper = tiny(tmp_path, main_variants()["none"], split="paper")
+    assert best_epoch(paper, [{"test": 0.2}, {"test": 0.1}, {"test": 0.3}]) == 2
+
+
+def test_the_precision_is_the_one_that_draws_deserve():
+    torch.manual_seed(0)
+    target = torch.randn(2000, dtype=torch.float64)
+    one = fitted_precision(torch.zeros(1, 2000, dtype=torch.float64), target)
+    assert one == pytest.approx(1 / float(target.square().mean()))
+    draws = 0.6 * torch.randn(400, 2000, dtype=torch.float64)  # draws add .36, so .64 is left for the noise
+    assert fitted_precision(draws, target) ** -0.5 == pytest.approx(0.8, abs=0.06)
+
+
+def test_abstention_finds_errors_that_uncertainty_announces():
+    torch.manual_seed(0)
+    spread = torch.linspace(0.02, 0.6, 500)
+    target = spread * torch.randn(500)
+    judged = br.Predictive.from_gaussian(torch.zeros(500), spread)
+    found = abstention(judged, target)
+    assert found["variance"]["auroc"] > 0.8
+    assert found["oracle_area"] < found["variance"]["area"] < found["random_area"]
+    assert "epistemic" not in found
+
+
+def test_raters_variance_is_compared_by_rank_and_bin():
+    measured = torch.rand(200, dtype=torch.float64)
+    found = vader.compare(measured**2, measured, torch.linspace(-4, 4, 200), bins=4)
+    assert found["spearman"] == pytest.approx(1.0)
+    assert [b["measured"] for b in found["bins"]] == sorted(b["measured"] for b in found["bins"])
+
+
+@pytest.mark.parametrize("which", ["one", "all"])
+def test_the_raters_study_runs(which):
+    generator = torch.Generator().manual_seed(0)
+    ratings = tuple(torch.randint(-4, 5, (15,), generator=generator).double() for _ in range(60))
+    texts = tuple(f"word{k % 7} film{k % 5}" for k in range(60))
+    snippets = RatedSnippets(tuple(map(str, range(60))), texts, ratings)
+    found = vader.study(snippets, which, 1, 60, seed=0)
+    assert -1 <= found["spearman"] <= 1
+    assert found["predicted_mean"] > 0
+
+
+def test_a_whole_small_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("BAYESRNN_DATA", raising=False)
+    options = ["--results", str(tmp_path / "results"), "--checkpoints", str(tmp_path / "state"), "--synthetic"]
+    main(["--quick", *options, "--epochs", "1", "--cells", "gru", "--variants", "none", "gal_variance"])
+    table = (tmp_path / "results/table.md").read_text()
+    assert "| sound | gru | gal_variance | 1 | mc | 1 |" in table
+    assert "A constant scores" in table
+    names = {p.name for p in (tmp_path / "results").iterdir()}
+    assert {"curves-sound-gru.png", "abstention-sound-gru.png", "sound-gru-none-seed0.json"} <= names
+    assert "epoch 1" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="--variants must be of"):
+        main(["--quick", *options, "--variants", "best"])
+    with pytest.raises(SystemExit, match="there are no runs"):
+        report.write(tmp_path)
+
+
+def test_scores_hold_both_passes(tmp_path):
+    run = tiny(tmp_path, main_variants(0.25)["gal"], Settings(**(TINY.to_dict() | {"epochs": 1})))
+    train(run, report=lambda line: None)
+    scores = score(run)["scores"]
+    assert set(scores["last"]) == {"deterministic", "mc"}
+    assert scores["last"]["mc"]["abstention"]["epistemic"]["area"] > 0
+    net, target = weights(run, "last"), run.split.test.ratings
+    mean = run.law(deterministic(net, run.split.test)).mean.double()
+    assert scores["last"]["deterministic"]["rmse"] == pytest.approx(
+        float((mean - target).square().mean().sqrt()), rel=1e-5
+    )
