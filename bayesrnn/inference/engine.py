@@ -1,10 +1,13 @@
 """One chunk of a prediction: some draws of some rows through the model in a single pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from bayesrnn.inference.laws import Law, as_laws, bad_rows, laws_of
 from bayesrnn.inference.structure import replicate, take_rows
@@ -53,18 +56,42 @@ class Job:
         binding = Binding(self.stream, draws, ids, self.shared)
         inputs = replicate(take_rows(self.inputs, rows, self.batch_dim), draws.numel(), self.batch_dim)
         (options,) = replicate(take_rows((self.options,), rows, 0), draws.numel(), 0)
-        structure = self._forward(binding, inputs, options)
+        structure = self._checked(binding, inputs, options)
         laws = laws_of(structure, draws.numel(), ids.numel(), self.batch_dim)
-        for law in laws:
-            bad = bad_rows(law)
-            if bool(bad.any()):
-                raise ValueError(_not_finite(ids[bad].tolist()))
+        bad = torch.stack([bad_rows(law) for law in laws]).any(0)
+        if bool(bad.any()):
+            raise ValueError(_not_finite(ids[bad].tolist()))
         return structure, laws
+
+    def _checked(self, binding: Binding, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Run the model; where a law of torch refuses NaN parameters, let them pass, to be named by sequence."""
+        try:
+            return self._forward(binding, inputs, options)
+        except ValueError as error:
+            if "to satisfy the constraint" not in str(error):
+                raise
+            with _unvalidated():
+                structure = self._forward(binding, inputs, options)
+            laws = laws_of(structure, binding.draws.numel(), binding.sequences.numel(), self.batch_dim)
+            if any(bool(bad_rows(law).any()) for law in laws):
+                return structure
+            raise
 
     def _forward(self, binding: Binding, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         with bound(self.model, binding):
             output = self.model(*inputs, **options)
         return as_laws(output, self.likelihood)
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """Let torch's distributions take any parameters for the time of the block."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
 
 
 def _not_finite(ids: list[int]) -> str:

@@ -15,10 +15,10 @@ from bayesrnn.inference.budget import rows_at_once
 from bayesrnn.inference.collect import Part, Plan, collect
 from bayesrnn.inference.engine import Job
 from bayesrnn.inference.guard import undisturbed
+from bayesrnn.inference.low_precision import lower_products
 from bayesrnn.inference.parcel import fingerprint, merged, pack, unpack
-from bayesrnn.inference.products import matrix_products
 from bayesrnn.inference.progress import reported
-from bayesrnn.inference.ranks import all_ranks
+from bayesrnn.inference.ranks import Ranks, all_ranks
 from bayesrnn.inference.sources import batches
 from bayesrnn.inference.structure import map_leaves
 from bayesrnn.masks import BLOCK, stream
@@ -97,7 +97,7 @@ def predict(
     structure: Any = None
     block = BLOCK if sampling == "stratified" else 1
     options = (draws, seed, sampling, sharing, tolerance, precision, keep_draws)
-    with all_ranks() as ranks, undisturbed(model), matrix_products(precision), reported(progress, draws) as done:
+    with all_ranks() as ranks, undisturbed(model), lower_products(model, precision), reported(progress, draws) as done:
         for batch in batches(inputs, batch_dim, sequence_ids, lengths):
             ids_here, shared = batch.ids.to(device), sharing == "pass"
             job = Job(model, batch.inputs, batch.options, masks, ids_here, likelihood, shared, batch_dim)
@@ -109,7 +109,7 @@ def predict(
                 at_once = min(int(n) for n in ranks.gather(f"at once {batch.offset}", str(at_once).encode()))
                 rows, numbers = ranks.tile(job.rows, draws, block, split_draws=tolerance is None)
             plan = Plan(at_once, block, _one_at_a_time(model, job), keep_draws, tolerance)
-            structure, found = collect(job, rows, numbers, plan, done)
+            structure, found = collect(job, rows, numbers, plan, _watched(done, ranks))
             parts += [part.after(batch.offset) for part in found]
             ids.append(batch.ids)
         if ranks is not None:
@@ -117,6 +117,18 @@ def predict(
     origin = {"seed": seed, "sampling": sampling, "sequence_ids": torch.cat(ids)}
     made = iter(assemble(parts, keep_draws, block, origin))
     return map_leaves(lambda _: next(made), structure)
+
+
+def _watched(done: Callable[[int], None], ranks: Ranks | None) -> Callable[[int], None]:
+    """Report progress, and look after the other ranks meanwhile."""
+    if ranks is None:
+        return done
+
+    def report(count: int) -> None:
+        done(count)
+        ranks.look()
+
+    return report
 
 
 def _one_at_a_time(model: nn.Module, job: Job) -> bool:

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Ranks", "alone", "all_ranks"]
+__all__ = ["Ranks", "all_ranks", "alone"]
 
 PATIENCE = 40.0
 """Seconds without a sign of life after which a rank is taken for dead."""
@@ -86,6 +86,16 @@ class Ranks:
     store: Any
     call: int
     _seen: dict[int, tuple[bytes, float]] = field(default_factory=dict)
+    _looked: float = field(default_factory=time.monotonic)
+
+    def look(self) -> None:
+        """Between two chunks of work, now and then: end this rank's work too if another has failed or died."""
+        if time.monotonic() - self._looked < _BEAT:
+            return
+        for rank in range(self.size):
+            if rank != self.rank:
+                self._check(rank)
+        self._looked = time.monotonic()
 
     def tile(self, rows: int, draws: int, block: int, *, split_draws: bool) -> tuple[Tensor, range]:
         """Return the rows and draws of this rank: rows are split first, then draws at the ends of blocks.
@@ -141,16 +151,16 @@ class Ranks:
             self.store.set(f"{self.call}/failed/{self.rank}", f"{type(error).__name__}: {error}"[:500])
 
     def _wait(self, key: str, rank: int) -> bytes:
-        failed = f"{self.call}/failed/{rank}"
         while not self._guarded(self.store.check, [key]):
-            if self._guarded(self.store.check, [failed]):
-                reason = bytes(self._guarded(self.store.get, failed)).decode(errors="replace")
-                raise RuntimeError(f"rank {rank} of {self.size} failed, so the prediction has no result: {reason}")
-            self._check_alive(rank)
+            self._check(rank)
             time.sleep(0.02)
         return bytes(self._guarded(self.store.get, key))
 
-    def _check_alive(self, rank: int) -> None:
+    def _check(self, rank: int) -> None:
+        failed = f"{self.call}/failed/{rank}"
+        if self._guarded(self.store.check, [failed]):
+            reason = bytes(self._guarded(self.store.get, failed)).decode(errors="replace")
+            raise RuntimeError(f"rank {rank} of {self.size} failed, so the prediction has no result: {reason}")
         key, now = f"alive/{rank}", time.monotonic()
         sign = bytes(self._guarded(self.store.get, key)) if self._guarded(self.store.check, [key]) else b""
         last = self._seen.get(rank)
@@ -159,7 +169,7 @@ class Ranks:
         elif now - last[1] > (PATIENCE if sign else START):
             raise RuntimeError(
                 f"rank {rank} of {self.size} has given no sign of life for {now - last[1]:.0f} s: it has died, or never "
-                "came to the prediction. Look at its own output (often it ran out of memory), and start the job again."
+                "came here. Look at its own output (often it ran out of memory), and start the job again."
             )
 
     def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:
@@ -167,8 +177,8 @@ class Ranks:
             return call(*arguments)
         except RuntimeError as error:
             raise RuntimeError(
-                f"rank {self.rank} lost the store that rank 0 keeps: rank 0 has died. Look at its own output, and start "
-                "the job again."
+                f"rank {self.rank} lost the store that rank 0 keeps: rank 0 has died. Look at its own output, and "
+                "start the job again."
             ) from error
 
 
