@@ -10,7 +10,7 @@ check:
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as c; c()"
 
 test:
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest -n auto -m "not slow"
 
 slow:
 	$(PYTHON) -m pytest -m slow
