@@ -137,7 +137,8 @@ def cdf_of(distribution: Distribution, value: Tensor) -> Tensor:
     if isinstance(law, _COUNTS):
         return _count_cdf(law, torch.floor(value))
     try:
-        return torch.nan_to_num(law.cdf(value), nan=0.0).clamp(0, 1)
+        unchecked = map_parameters(law, lambda t: t)  # values outside the support have a cdf too: 0 or 1
+        return torch.nan_to_num(unchecked.cdf(value), nan=0.0).clamp(0, 1)
     except NotImplementedError:
         raise ValueError(
             f"the cdf of {type(law).__name__} is not known, so neither quantiles nor coverage can be computed. "
@@ -175,9 +176,11 @@ def _count_cdf(law: Distribution, count: Tensor) -> Tensor:
 
         below = _through_numpy(betainc, law.total_count, whole + 1, torch.sigmoid(-law.logits))
     elif isinstance(law, D.Binomial):
-        from scipy.special import bdtr
+        from scipy.special import betainc
 
-        below = _through_numpy(bdtr, torch.minimum(whole, law.total_count), law.total_count.round(), law.probs)
+        left = (law.total_count - whole).clamp(min=0)
+        below = _through_numpy(betainc, left.clamp(min=1), whole + 1, 1 - law.probs)
+        below = torch.where(left > 0, below, 1.0)
     else:
         below = -torch.expm1((whole + 1) * torch.log1p(-law.probs))  # type: ignore[attr-defined]
     return torch.where(count < 0, torch.zeros_like(below), below)

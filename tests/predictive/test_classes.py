@@ -1,0 +1,123 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from torch import distributions as D
+
+from bayesrnn.predictive import ClassPredictive, Origin, Predictive, TokenPredictive
+
+
+@given(st.integers(1, 8), st.integers(2, 5), st.floats(0.01, 30))
+def test_entropy_splits_and_mutual_information_is_in_range(draws, classes, spread):
+    logits = spread * torch.randn(draws, 6, classes, dtype=torch.double)
+    c = Predictive.from_draws(D.Categorical(logits=logits))
+    p = logits.softmax(-1).numpy()
+    np.testing.assert_allclose(c.probabilities.numpy(), p.mean(0), atol=1e-12)
+    np.testing.assert_allclose(c.entropy.numpy(), stats.entropy(p.mean(0), axis=-1), atol=1e-9)
+    np.testing.assert_allclose(c.aleatoric.numpy(), stats.entropy(p, axis=-1).mean(0), atol=1e-9)
+    np.testing.assert_allclose((c.aleatoric + c.epistemic).numpy(), c.entropy.numpy(), atol=1e-9)
+    assert (c.epistemic >= 0).all()
+    assert (c.epistemic <= math.log(min(classes, draws)) + 1e-9).all()
+
+
+def test_opposite_certain_draws_are_all_epistemic():
+    p = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
+    c = Predictive.from_probabilities(p)
+    assert c.entropy.item() == pytest.approx(math.log(2))
+    assert c.epistemic.item() == pytest.approx(math.log(2))
+    assert c.aleatoric.item() == 0.0
+    assert c.variation_ratio.item() == 0.5
+    assert c.log_prob(torch.tensor([1])).item() == pytest.approx(-math.log(2))
+
+
+def test_bernoulli_is_two_classes():
+    logits = torch.randn(4, 3)
+    c = Predictive.from_draws(D.Bernoulli(logits=logits))
+    torch.testing.assert_close(c.probabilities[:, 1], torch.sigmoid(logits).mean(0))
+
+
+def test_statistics_agree_with_draws():
+    kept = Predictive.from_draws(D.Categorical(logits=torch.randn(9, 5, 3)))
+    streamed = ClassPredictive.from_statistics(
+        kept.probabilities, kept.aleatoric, kept.votes, 9, kept.standard_error, sequence_ids=torch.arange(5)
+    )
+    for name in ("probabilities", "mode", "entropy", "aleatoric", "epistemic", "variation_ratio", "standard_error"):
+        torch.testing.assert_close(getattr(streamed, name), getattr(kept, name), atol=1e-6, rtol=1e-5)
+    with pytest.raises(ValueError, match="keep_draws=True"):
+        _ = streamed.draws
+    assert streamed[1:3].sequence_ids.tolist() == [1, 2]
+    assert len(streamed.to_frame()) == 5
+
+
+def test_log_probabilities_do_not_underflow():
+    c = Predictive.from_draws(D.Categorical(logits=torch.tensor([[[0.0, 500.0]]])))
+    assert c.log_prob(torch.tensor([0])).item() == pytest.approx(-500)
+
+
+def test_standard_error_is_that_of_the_mean():
+    p = torch.rand(10, 4, 3).softmax(-1)
+    torch.testing.assert_close(Predictive.from_probabilities(p).standard_error, p.std(0) / math.sqrt(10))
+
+
+def test_bad_probabilities_are_refused():
+    with pytest.raises(ValueError, match=r"outside \[0, 1\] or NaN.*logits"):
+        Predictive.from_probabilities(torch.tensor([[1.5, -0.5]]))
+    with pytest.raises(ValueError, match="do not add up to 1"):
+        Predictive.from_probabilities(torch.tensor([[0.5, 0.4]]))
+    with pytest.raises(ValueError, match="rows, classes"):
+        Predictive.from_probabilities(torch.tensor([0.5, 0.5]))
+    c = Predictive.from_probabilities(torch.full((2, 2), 0.5))
+    with pytest.raises(ValueError, match=r"lie in 0\.\.1"):
+        c.log_prob(torch.tensor([0, 2]))
+    with pytest.raises(ValueError, match="whole numbers"):
+        c.log_prob(torch.tensor([0.5, 1.0]))
+    with pytest.raises(ValueError, match="does not fit"):
+        c.log_prob(torch.tensor([0]))
+    with pytest.raises(ValueError, match="zero or more"):
+        ClassPredictive.from_statistics(c.probabilities, torch.full((2,), -1.0), c.votes, 2)
+    with pytest.raises(ValueError, match="need an aleatoric part"):
+        ClassPredictive.from_statistics(c.probabilities, torch.zeros(3), c.votes, 2)
+
+
+def tokens(draws=6, **more):
+    return TokenPredictive.from_blocks(-torch.rand(draws, 3, 7, dtype=torch.double), origin=Origin(draws), **more)
+
+
+def test_token_perplexity_averages_probabilities_over_draws():
+    logs = -torch.rand(6, 3, 7, dtype=torch.double)
+    t = TokenPredictive.from_blocks(logs, origin=Origin(6), lengths=torch.tensor([7, 2, 1]))
+    keep = torch.arange(7) < torch.tensor([7, 2, 1])[:, None]
+    expected = math.exp(-logs.exp().mean(0).log()[keep].mean().item())
+    assert t.perplexity == pytest.approx(expected)
+    assert t.perplexity < math.exp(-logs.mean(0)[keep].mean().item())
+    assert len(t.to_frame()) == 10
+
+
+def test_token_correction_removes_the_bias_of_few_draws():
+    rng = np.random.default_rng(0)
+    p = torch.as_tensor(rng.beta(2, 6, size=(10, 1, 20_000)))
+    t = TokenPredictive.from_blocks(p.log(), origin=Origin(10))
+    exact = -math.log(2 / 8)
+    assert t.nll - exact > 0.012
+    assert abs(t.nll_corrected - exact) < 0.003
+    assert 0 < t.standard_error < 0.01
+
+
+def test_token_extras_and_errors():
+    t = tokens(deterministic_log_prob=-torch.ones(3, 7, dtype=torch.double))
+    assert t.deterministic_perplexity == pytest.approx(math.e)
+    assert t[1:].shape == (2, 7)
+    with pytest.raises(ValueError, match="deterministic pass was not made"):
+        _ = tokens().deterministic_nll
+    with pytest.raises(ValueError, match="at least 2 blocks"):
+        _ = TokenPredictive(-torch.ones(2, 3), Origin(4)).nll_corrected
+    with pytest.raises(ValueError, match="NaN or positive"):
+        TokenPredictive(torch.ones(2, 3), Origin(4))
+    with pytest.raises(ValueError, match="no token is scored"):
+        TokenPredictive(-torch.ones(2, 3), Origin(4), mask=torch.zeros(2, 3, dtype=torch.bool))
+    with pytest.raises(ValueError, match="entropy must have the shape"):
+        TokenPredictive(-torch.ones(2, 3), Origin(4), entropy=torch.ones(2, 2))
