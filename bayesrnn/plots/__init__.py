@@ -4,6 +4,7 @@ Save one with `ax.figure.savefig("picture.png")`. Colors are Okabe and Ito's; no
 sheet in force is followed.
 """
 
+from .bands import score_by_part
 from .classes import confidence_histogram, reliability_diagram
 from .comparison import forest
 from .curves import convergence, learning_curves
@@ -34,5 +35,6 @@ __all__ = [
     "pit_histogram",
     "reliability_diagram",
     "risk_coverage",
+    "score_by_part",
     "token_strip",
 ]

@@ -1,0 +1,165 @@
+"""The same few numbers for parts of the data: by horizon, by group, by position, by frequency."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayesrnn import metrics
+from bayesrnn.metrics import Score
+from bayesrnn.metrics.pairs import Pairs
+from bayesrnn.predictive import ContinuousPredictive, TokenPredictive
+
+__all__ = ["Part", "by_frequency", "by_group", "by_step", "score_parts"]
+
+_MOST_STEPS = 48  # more steps than this are gathered in bands
+_BANDS = 12
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the targets: a label, and which."""
+
+    label: str
+    mask: Tensor
+    steps: slice | None = None
+
+
+def by_step(pairs: Pairs) -> list[Part]:
+    """Return a part for each step (or band of steps) of targets (rows, steps, ...); none where there are no steps."""
+    shape = tuple(pairs.predictive.shape)
+    if len(shape) < 2 or shape[1] < 2:
+        return []
+    keep = _keep(pairs)
+    steps = shape[1]
+    edges = np.arange(steps + 1) if steps <= _MOST_STEPS else np.unique(np.linspace(0, steps, _BANDS + 1).astype(int))
+    found = []
+    for low, high in pairwise(edges.tolist()):
+        mask = torch.zeros_like(keep)
+        mask[:, low:high] = keep[:, low:high]
+        label = str(low + 1) if high == low + 1 else f"{low + 1}–{high}"
+        found.append(Part(label, mask, slice(low, high)))
+    return [part for part in found if bool(part.mask.any())]
+
+
+def by_group(pairs: Pairs, labels: Sequence[str]) -> list[Part]:
+    """Return a part for each label of the rows."""
+    keep = _keep(pairs)
+    found = []
+    for label in sorted(set(labels)):
+        member = torch.tensor(np.array([row == label for row in labels]))
+        found.append(Part(label, keep & member.reshape(-1, *(1 for _ in keep.shape[1:]))))
+    return [part for part in found if bool(part.mask.any())]
+
+
+def by_frequency(pairs: Pairs, counts: Tensor | None) -> list[Part]:
+    """Return parts of a token stream by how often the token occurs: in `counts` (vocabulary,), or in these targets."""
+    predictive = pairs.predictive
+    if not isinstance(predictive, TokenPredictive) or predictive.target is None:
+        return []
+    keep, tokens = _keep(pairs), predictive.target.long().cpu()
+    if counts is None:
+        counts = torch.bincount(tokens[keep].flatten())
+    if int(tokens[keep].max()) >= len(counts):
+        raise ValueError(f"token_counts has {len(counts)} entries, but token {int(tokens[keep].max())} was scored.")
+    often = torch.as_tensor(counts).cpu()[tokens.clamp(0, len(counts) - 1)]
+    found = []
+    edges = [0, 10, 100, 1000, 10000, 2**62]
+    for low, high in pairwise(edges):
+        label = f"below {high}" if low == 0 else f"{low} and more" if high == 2**62 else f"{low}–{high - 1}"
+        found.append(Part(label, keep & (often >= low) & (often < high)))
+    return [part for part in found if bool(part.mask.any())]
+
+
+def score_parts(
+    pairs: Pairs, parts: Sequence[Part], level: float, options: Mapping[str, Any], interval: float
+) -> list[dict[str, Any]]:
+    """Return one record a part: how many targets, and a few scores with intervals.
+
+    `off` says that the (Bonferroni) interval of the calibration number excludes what a calibrated model gives.
+    """
+    records = []
+    for part in parts:
+        if isinstance(pairs.predictive, ContinuousPredictive):
+            scores, ideal = _continuous(pairs, part, level, options, interval), level
+        else:
+            scores, ideal = _classes(pairs, part, options, interval), 0.0
+        first = next(iter(scores.values()))
+        record: dict[str, Any] = {"part": part.label, "targets": first.n, "sequences": first.sequences}
+        for name, score in scores.items():
+            record[name] = score.value
+            if score.interval is not None:
+                record[f"{name}_low"], record[f"{name}_high"] = score.interval
+        record["off"] = _off(first, ideal, interval, len(parts))
+        records.append(record)
+    return records
+
+
+def _continuous(
+    pairs: Pairs, part: Part, level: float, options: Mapping[str, Any], interval: float
+) -> dict[str, Score]:
+    predictive, target, mask = pairs.predictive, pairs.target, part.mask
+    groups = _group_ids(pairs)
+    if part.steps is not None:  # score the step's own law only, not the whole path again
+        columns = (slice(None), part.steps)
+        law = predictive.law.select(columns)
+        predictive = ContinuousPredictive(law, predictive.origin)
+        target, mask, groups = target[columns], mask[columns], groups[columns]  # type: ignore[index]
+    else:
+        rows = mask.reshape(len(mask), -1).any(1).nonzero().flatten()
+        predictive, target, mask, groups = predictive[rows], target[rows], mask[rows], groups[rows]  # type: ignore[index]
+    kept = {**options, "mask": mask, "groups": groups}
+    enough = len(np.unique(groups[mask.numpy()])) > 1
+    bootstrap = {**kept, "interval": interval} if enough else kept
+    return {
+        "coverage": metrics.coverage(predictive, target, level=level, **bootstrap),
+        "width": metrics.width(predictive, target, level=level, **kept),
+        "crps": metrics.crps(predictive, target, **bootstrap),
+        "rmse": metrics.rmse(predictive, target, **kept),
+        "bias": metrics.bias(predictive, target, **bootstrap),
+    }
+
+
+def _classes(pairs: Pairs, part: Part, options: Mapping[str, Any], interval: float) -> dict[str, Score]:
+    predictive, target = pairs.predictive, pairs.target
+    groups = _group_ids(pairs)
+    kept = {**options, "mask": part.mask, "groups": groups}
+    enough = len(np.unique(groups[part.mask.numpy()])) > 1
+    bootstrap = {**kept, "interval": interval} if enough else kept
+    found: dict[str, Score] = {}
+    if not isinstance(predictive, TokenPredictive) or (
+        predictive.confidence is not None and predictive.correct is not None
+    ):
+        found["confidence_gap"] = metrics.confidence_gap(predictive, target, **bootstrap)
+        found["accuracy"] = metrics.accuracy(predictive, target, **bootstrap)
+        error = metrics.expected_calibration_error(predictive, target, floor=True, **kept)
+        found["calibration_error"] = error
+        found["floor"] = _floor(error)
+    found["nll"] = metrics.nll(predictive, target, **bootstrap)
+    return found
+
+
+def _floor(score: Score) -> Score:
+    return Score("floor", score.floor or 0.0, "calibrated model of this size", score.n, score.sequences, score.draws)
+
+
+def _off(score: Score, ideal: float, interval: float, parts: int) -> bool | None:
+    if score.replicates is None or score.name not in ("coverage", "confidence_gap"):
+        return None
+    tail = (1 - interval) / 2 / max(parts, 1)
+    low, high = np.nanquantile(score.replicates, [tail, 1 - tail])
+    return bool(low > ideal or high < ideal)
+
+
+def _keep(pairs: Pairs) -> Tensor:
+    return torch.as_tensor(pairs.keep.reshape(tuple(pairs.predictive.shape)).copy())
+
+
+def _group_ids(pairs: Pairs) -> Any:
+    ids = np.zeros(pairs.keep.shape, dtype=np.int64)
+    ids[pairs.keep] = pairs.groups
+    return ids.reshape(tuple(pairs.predictive.shape))

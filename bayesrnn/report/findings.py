@@ -1,0 +1,159 @@
+"""What is wrong with a predictive, in one plain sentence each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from bayesrnn.metrics import Score
+from bayesrnn.metrics.pairs import Pairs, pair
+from bayesrnn.predictive import ClassPredictive, ContinuousPredictive
+
+from .words import number, percent, span
+
+__all__ = ["Finding", "findings"]
+
+Tone = Literal["plain", "good", "warn", "bad"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence and whether it is good news."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+def findings(
+    predictive: Any, target: Any, scores: Mapping[str, Score], level: float, options: Mapping[str, Any], units: str
+) -> list[Finding]:
+    """Return what the scores say, most important first.
+
+    Args:
+        predictive: Judged.
+        target: What happened.
+        scores: By key of their measure, with bootstrap intervals where there are enough sequences.
+        level: Level of the intervals to speak about.
+        options: mask, lengths, nan and groups that were scored with.
+        units: Units of the target.
+    """
+    if isinstance(predictive, ContinuousPredictive):
+        return _continuous(predictive, target, scores, level, options, units)
+    if isinstance(predictive, ClassPredictive):
+        return _confidence(scores)
+    return _tokens(scores)
+
+
+def _continuous(
+    predictive: Any, target: Any, scores: Mapping[str, Score], level: float, options: Mapping[str, Any], units: str
+) -> list[Finding]:
+    found = []
+    score = scores.get(f"coverage_{level * 100:g}")
+    bias = scores.get("bias")
+    shifted = False
+    if score is not None:
+        start = f"The {level * 100:g} % intervals hold {_share(score)}"
+        low, high = score.interval or (0.0, 1.0)
+        if low <= level <= high:
+            found.append(Finding(f"{start}: no miscalibration can be told at this level.", "good"))
+        else:
+            kept = pair(predictive, target, dict(options))  # type: ignore[arg-type]
+            factor, centered = _spread(kept, level, bias.value if bias is not None else 0.0)
+            shifted = _off_center(bias) and abs(centered - level) < 0.5 * abs(score.value - level)
+            if shifted and bias is not None:
+                text = (
+                    f"{start}: they are in the wrong place. {_bias(bias, units)}; without that they would hold "
+                    f"{percent(centered)}."
+                )
+            elif score.value < level:
+                text = f"{start}: too narrow by a factor of about {number(factor, 2)}."
+            else:
+                text = f"{start}: too wide by a factor of about {number(1 / factor, 2) if factor > 0 else 'many'}."
+            found.append(Finding(text, "bad"))
+    if bias is not None and _off_center(bias) and not shifted:
+        found.append(Finding(f"{_bias(bias, units)}.", "warn"))
+    spread = scores.get("ence10")
+    if spread is not None and spread.floor is not None and spread.value > 2 * spread.floor:
+        found.append(
+            Finding(
+                "The predicted spread does not follow the error: on average over bins it is off by "
+                f"{percent(spread.value)}, where a calibrated model of this size would be off by "
+                f"{percent(spread.floor)}.",
+                "warn",
+            )
+        )
+    return found
+
+
+def _confidence(scores: Mapping[str, Score]) -> list[Finding]:
+    gap, accuracy, error = (scores.get(k) for k in ("confidence_gap", "accuracy", "ece15_left"))
+    found = []
+    if gap is not None and accuracy is not None:
+        sure = accuracy.value + gap.value
+        start = f"On average the model is {percent(sure)} sure and right in {_share(accuracy, 'of the targets')}"
+        low, high = gap.interval or (-1.0, 1.0)
+        if low > 0:
+            found.append(Finding(f"{start}: it is overconfident by {100 * gap.value:.1f} points.", "bad"))
+        elif high < 0:
+            found.append(Finding(f"{start}: it is underconfident by {-100 * gap.value:.1f} points.", "bad"))
+        else:
+            found.append(Finding(f"{start}: on average its confidence is right.", "good"))
+    if error is not None and error.floor is not None:
+        text = f"Expected calibration error {number(error.value, 2)}; a calibrated model of this size would score "
+        text += number(error.floor, 2)
+        if error.value > 2 * error.floor:
+            found.append(Finding(f"{text}: in some bins the confidence is wrong.", "warn"))
+        else:
+            found.append(Finding(f"{text}: no miscalibration beyond chance can be told.", "good"))
+    return found
+
+
+def _tokens(scores: Mapping[str, Score]) -> list[Finding]:
+    found = []
+    perplexity, entropy = scores.get("ppl_mc_micro"), scores.get("entropy_gap")
+    if perplexity is not None:
+        ends = f" {span(*perplexity.interval)}" if perplexity.interval else ""
+        text = f"The perplexity is {number(perplexity.value, 4)}{ends}"
+        if perplexity.corrected is not None and perplexity.draws > 1:
+            text += f"; with infinitely many draws it would be about {number(perplexity.corrected, 4)}"
+        found.append(Finding(f"{text}."))
+    if entropy is not None and entropy.interval is not None:
+        low, high = entropy.interval
+        word = "overconfident" if high < 0 else "underconfident" if low > 0 else ""
+        text = f"Entropy minus surprise is {number(entropy.value, 2, sign=True)} nats {span(low, high, sign=True)}"
+        if word:
+            found.append(Finding(f"{text} a token: the model is {word}.", "bad"))
+        else:
+            found.append(Finding(f"{text} a token: on average the model is as sure as it should be.", "good"))
+    return found + _confidence(scores)
+
+
+def _share(score: Score, of: str = "of the targets") -> str:
+    ends = "" if score.interval is None else f" {span(*score.interval, scale=100, digits=2)}"
+    if score.interval is not None and (score.interval[1] > 0.985 or score.interval[0] < 0.015):
+        ends = f" {span(*score.interval, scale=100, digits=3)}"
+    return f"{percent(score.value)}{ends} {of}"
+
+
+def _bias(score: Score, units: str) -> str:
+    size = f"{number(abs(score.value), 2)}{' ' + units if units else ''}"
+    return f"The predictions are {size} too {'high' if score.value > 0 else 'low'} on average"
+
+
+def _off_center(score: Score | None) -> bool:
+    return score is not None and score.interval is not None and (score.interval[0] > 0 or score.interval[1] < 0)
+
+
+def _spread(pairs: Pairs, level: float, bias: float) -> tuple[float, float]:
+    """Return the stretch about the median at which intervals hold `level`, and what they hold without the bias."""
+    ends = [(1 - level) / 2, 0.5, (1 + level) / 2]
+    low, middle, high = (pairs.take(q) for q in pairs.predictive.quantile(ends))
+    target = pairs.take(torch.as_tensor(pairs.target))
+    above = target >= middle
+    side = np.where(above, high - middle, middle - low)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stretch = np.where(target == middle, 0.0, np.abs(target - middle) / side)
+    moved = target + bias
+    return float(np.quantile(stretch, level)), float(((low <= moved) & (moved <= high)).mean())
