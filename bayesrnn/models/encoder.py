@@ -62,7 +62,7 @@ class Encoder(nn.Module):
             width, hidden_size, num_layers, batch_first=True, dropout=dropout, bidirectional=bidirectional
         )
         placement = dropout.placement("output")
-        self.dropout = Dropout(dropout.rate("output"), placement.span if placement else "sequence")
+        self.dropout = Dropout(placement.rate, placement.span) if placement else nn.Identity()
         self.features = hidden_size * self.recurrent.num_directions
 
     def standardize(self, x: Tensor, lengths: Tensor | Iterable[int] | None = None) -> None:

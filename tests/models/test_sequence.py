@@ -155,7 +155,14 @@ def test_sites_of_the_scheme_reach_their_layers() -> None:
     stepwise = SequenceRegressor(2, 4, dropout=schemes.naive(0.4))
     assert stepwise.encoder.dropout.span == "step"
     plain = SequenceRegressor(2, 4, dropout=schemes.none())
-    assert plain.encoder.dropout.placements() == {}
+    assert isinstance(plain.encoder.dropout, nn.Identity)
+
+
+@pytest.mark.parametrize("scheme", [schemes.gal(hidden=0.2), schemes.moon(0.2), schemes.zaremba(input=0.2)])
+def test_sites_that_a_scheme_leaves_out_raise_no_alarm(scheme: schemes.Scheme) -> None:
+    model = SequenceClassifier(vocabulary=9, hidden_size=4, dropout=scheme)
+    predictive = predict(model, torch.randint(0, 9, (3, 5)), draws=16)  # warnings are errors here
+    assert (predictive.epistemic > 0).all()
 
 
 def test_output_mask_is_one_along_the_steps() -> None:

@@ -161,7 +161,9 @@ def test_loader_and_its_seed(rows: Rows, make: Make) -> None:
     found = []
     for _ in range(2):
         model = make()
-        history = fit(model, DataLoader(TensorDataset(*rows), 16, shuffle=True), DataLoader(TensorDataset(*rows), 7), epochs=2)
+        history = fit(
+            model, DataLoader(TensorDataset(*rows), 16, shuffle=True), DataLoader(TensorDataset(*rows), 7), epochs=2
+        )
         found.append(weights(model))
         assert history.epochs == 2
     assert torch.equal(*found)
