@@ -113,8 +113,8 @@ def test_a_law_without_mean_says_so():
         (D.Beta(torch.tensor([2.0]).double(), torch.tensor([3.0]).double()), stats.beta(2, 3)),
         (D.Gamma(torch.tensor([2.0]).double(), torch.tensor([3.0]).double()), stats.gamma(2, scale=1 / 3)),
         (D.Poisson(torch.tensor([3.0]).double()), stats.poisson(3)),
-        (D.Binomial(torch.tensor([10.0]).double(), torch.tensor([0.3]).double()), stats.binom(10, 0.3)),
-        (D.Geometric(torch.tensor([0.3]).double()), stats.geom(0.3, loc=-1)),
+        (D.Binomial(torch.tensor([10.0]).double(), torch.tensor([0.3], dtype=torch.double)), stats.binom(10, 0.3)),
+        (D.Geometric(torch.tensor([0.3], dtype=torch.double)), stats.geom(0.3, loc=-1)),
     ],
 )
 def test_cdf_against_scipy(law, oracle):

@@ -163,7 +163,13 @@ def test_moments_answer_what_they_know():
     m = torch.zeros(3)
     p = ContinuousPredictive.from_moments(m, m + 1, m + 3, draws_used=10)
     assert p.std.tolist() == [2.0] * 3
-    for call in (lambda: p.quantile(0.5), lambda: p.cdf(m), lambda: p.log_prob(m), lambda: p.draws, lambda: p.sample(2)):
+    for call in (
+        lambda: p.quantile(0.5),
+        lambda: p.cdf(m),
+        lambda: p.log_prob(m),
+        lambda: p.draws,
+        lambda: p.sample(2),
+    ):
         with pytest.raises(ValueError, match=r"keep_draws=True.*moment_matched"):
             call()
     assert p.moment_matched().quantile(0.975)[0].item() == pytest.approx(2 * 1.959964, rel=1e-5)

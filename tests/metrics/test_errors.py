@@ -1,0 +1,96 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import distributions as D
+
+from bayesrnn import metrics as M
+from bayesrnn.predictive import Predictive
+
+
+def test_sequence_bootstrap_covers_where_the_token_bootstrap_does_not():
+    inside = {"sequence": 0, "token": 0}
+    for seed in range(200):
+        generator = torch.Generator().manual_seed(seed)
+        shared = torch.randn(60, 1, generator=generator).expand(60, 12)
+        y = math.sqrt(0.5) * (shared + torch.randn(60, 12, generator=generator))
+        p = Predictive.from_gaussian(torch.zeros(60, 12), torch.ones(60, 12))
+        tokens = torch.arange(720).reshape(60, 12)
+        for name, groups in (("sequence", None), ("token", tokens)):
+            low, high = M.bias(p, y, interval=0.95, groups=groups, resamples=300).interval
+            inside[name] += low <= 0 <= high
+    assert 0.90 <= inside["sequence"] / 200 <= 0.99
+    assert inside["token"] / 200 < 0.75
+
+
+def test_interval_of_any_statistic_resamples_sequences():
+    p = Predictive.from_gaussian(torch.zeros(20, 3), torch.ones(20, 3))
+    y = torch.randn(20, 1).expand(20, 3)
+    wide = M.miscalibration_area(p, y, interval=0.9)
+    narrow = M.miscalibration_area(p, y, interval=0.9, groups=torch.arange(60).reshape(20, 3))
+    assert wide.interval[1] - wide.interval[0] > narrow.interval[1] - narrow.interval[0]
+    assert wide.sequences == 20
+    assert narrow.sequences == 60
+
+
+def test_interval_repeats_under_its_seed():
+    p, y = Predictive.from_gaussian(torch.zeros(30), torch.ones(30)), torch.randn(30)
+    state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    first = M.crps(p, y, interval=0.9, seed=4)
+    assert first == M.crps(p, y, interval=0.9, seed=4)
+    assert first.interval != M.crps(p, y, interval=0.9, seed=5).interval
+    assert (np.random.get_state()[1] == state[0]).all()
+    assert torch.equal(torch.get_rng_state(), state[1])
+
+
+def test_paired_difference_cancels_what_is_shared():
+    hard = 5 * torch.rand(200)
+    y = hard * torch.randn(200)
+    worse = Predictive.from_gaussian(0.3 * hard, hard + 0.1)
+    better = Predictive.from_gaussian(torch.zeros(200), hard + 0.1)
+    found = M.paired_difference(M.crps, better, worse, y)
+    assert found.value == pytest.approx(float(M.crps(better, y)) - float(M.crps(worse, y)))
+    assert found.interval[1] < 0
+    alone = M.crps(better, y, interval=0.95).interval
+    assert found.interval[1] - found.interval[0] < 0.5 * (alone[1] - alone[0])
+    with pytest.raises(ValueError, match="scored on the same targets"):
+        M.paired_difference(lambda p, t, **o: M.crps(p, t[: len(p)], **o), better, worse[:100], y)
+
+
+def test_sequence_ids_group_rows():
+    ids = torch.tensor([0, 0, 1, 1, 2, 2])
+    p = Predictive.from_gaussian(torch.zeros(6), torch.ones(6), sequence_ids=ids)
+    assert M.mae(p, torch.randn(6)).sequences == 3
+    with pytest.raises(ValueError, match="only 1"):
+        M.mae(p, torch.randn(6), groups=[7] * 6, interval=0.9)
+    with pytest.raises(ValueError, match="groups must be the sequence id"):
+        M.mae(p, torch.randn(6), groups=[1, 2])
+
+
+def test_too_many_undefined_resamples_are_refused():
+    p = torch.tensor([[0.9, 0.1]] * 5 + [[0.6, 0.4]])
+    with pytest.raises(ValueError, match="undefined in more than a tenth"):
+        M.error_auroc(Predictive.from_probabilities(p), torch.tensor([0, 0, 0, 0, 0, 1]), interval=0.9)
+
+
+def test_score_is_a_number_and_json():
+    p = Predictive.from_draws(D.Normal(torch.randn(4, 9), 1.0))
+    score = M.nll(p, torch.zeros(9), interval=0.9, monte_carlo=True)
+    assert f"{score:.3f}" == f"{float(score):.3f}"
+    assert json.loads(json.dumps(score.to_dict()))["draws"] == 4
+    assert str(score).startswith("nll ")
+    certain = Predictive.from_probabilities(torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+    infinite = M.nll(certain, torch.tensor([1, 0]))
+    assert infinite.value == math.inf
+    assert infinite.to_dict()["value"] == "inf"
+
+
+def test_truth_minimizes_the_proper_scores():
+    y = torch.randn(4000, dtype=torch.double)
+    zero, one = torch.zeros(4000).double(), torch.ones(4000).double()
+    truth = Predictive.from_gaussian(zero, one)
+    for metric in (M.nll, M.crps, M.interval_score):
+        for other in (Predictive.from_gaussian(zero + 0.3, one), Predictive.from_gaussian(zero, 1.4 * one)):
+            assert float(metric(truth, y)) < float(metric(other, y))
