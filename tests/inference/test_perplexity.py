@@ -1,0 +1,260 @@
+"""Perplexity against hand-made sums, enumeration of masks and one pass at a time."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+from bayesrnn import schemes
+from bayesrnn.inference.perplexity import perplexity
+from bayesrnn.inference.perplexity_tuning import tune_perplexity
+from bayesrnn.masks import Binding, stream
+from bayesrnn.models import LanguageModel
+from bayesrnn.nn import Dropout
+from bayesrnn.nn.masked import bound
+
+
+def text(count: int = 40, size: int = 9) -> Tensor:
+    return torch.randint(size, (count,), generator=torch.Generator().manual_seed(2))
+
+
+def language_model(dropout: float | schemes.Scheme = 0.4, **options: object) -> LanguageModel:
+    torch.manual_seed(5)
+    return LanguageModel(9, 6, 7, 2, dropout=dropout, init_range=0.8, **options)  # type: ignore[arg-type]
+
+
+class Switch(nn.Module):
+    """Two words; one unit, kept or dropped for the whole stream, decides between two laws whatever was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask = Dropout(0.5)
+        self.laws = nn.Parameter(torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log())
+
+    def forward(self, tokens: Tensor, state: object = None) -> tuple[Categorical, Tensor]:
+        kept = self.mask(torch.ones(*tokens.shape, 1)) > 0
+        return Categorical(logits=torch.where(kept, self.laws[0], self.laws[1])), torch.zeros(1)
+
+
+def test_probabilities_are_averaged_before_the_logarithm() -> None:
+    """One unit, rate 1/2, strata of 16: half of the draws say (.9, .1), half (.2, .8): the mean law is (.55, .45)."""
+    tokens = torch.tensor([0, 0, 0, 1, 0])
+    result = perplexity(Switch(), tokens, draws=32)
+    expected = -(3 * math.log(0.55) + math.log(0.45)) / 4
+    assert result.nll == pytest.approx(expected, abs=1e-6)
+    assert result.perplexity == pytest.approx(math.exp(expected), abs=1e-5)
+    in_log_space = -(3 * (math.log(0.9) + math.log(0.2)) + math.log(0.1) + math.log(0.8)) / 8
+    assert abs(result.nll - in_log_space) > 0.2  # the mistake this must not make
+    entropy = -(0.55 * math.log(0.55) + 0.45 * math.log(0.45))
+    within = (-(0.9 * math.log(0.9) + 0.1 * math.log(0.1)) - (0.8 * math.log(0.8) + 0.2 * math.log(0.2))) / 2
+    torch.testing.assert_close(result.entropy, torch.full((1, 4), entropy))
+    torch.testing.assert_close(result.epistemic, torch.full((1, 4), entropy - within))
+    torch.testing.assert_close(result.confidence, torch.full((1, 4), 0.55))
+    assert result.correct.tolist() == [[True, True, False, True]]
+
+
+@pytest.mark.parametrize(
+    "scheme", [schemes.gal(0.3), schemes.gal(0.3, gates="tied"), schemes.zaremba(0.3), schemes.moon(0.3)]
+)
+def test_draws_in_the_batch_are_one_pass_each(scheme: schemes.Scheme) -> None:
+    """Each draw alone, the whole stream in one pass under its masks, is the independent answer."""
+    model, tokens, draws = language_model(scheme).eval(), text(), 32
+    logs = []
+    for draw in range(draws):
+        binding = Binding(stream("stratified", 3), torch.tensor([draw]), torch.tensor([0]))
+        with torch.no_grad(), bound(model, binding):
+            law, _ = model(tokens[None, :-1])
+        logs.append(law.log_prob(tokens[None, 1:]))
+    expected = torch.stack(logs).exp().mean(0).log()
+    result = perplexity(model, tokens, draws=draws, seed=3, window=7)
+    torch.testing.assert_close(result.log_prob, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"window": 5}, {"window": 100}, {"max_memory": 1}, {"max_memory": 50_000}])
+def test_windows_and_memory_change_nothing(options: dict[str, int]) -> None:
+    model = language_model()
+    whole = perplexity(model, text(), draws=48, seed=1)
+    parts = perplexity(model, text(), draws=48, seed=1, **options)
+    for name in ("log_prob", "deterministic_log_prob", "block_log_prob", "entropy", "aleatoric", "confidence"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-4, atol=1e-5)
+
+
+def test_the_deterministic_pass_stands_beside_the_draws() -> None:
+    model = language_model().eval().requires_grad_(False)
+    law, _ = model(text()[None, :-1])
+    result = perplexity(model, text(), draws=16)
+    expected = float(-law.log_prob(text()[None, 1:]).mean())
+    assert result.deterministic_nll == pytest.approx(expected, abs=1e-5)
+    alone = perplexity(model, text(), draws=0)
+    assert alone.nll == pytest.approx(expected, abs=1e-5)
+    assert alone.standard_error == 0.0
+    torch.testing.assert_close(alone.entropy[0], law.entropy()[0])
+    torch.testing.assert_close(alone.epistemic, torch.zeros(1, 39), atol=1e-5, rtol=0)
+
+
+def test_rows_of_a_cut_stream_start_from_zeros() -> None:
+    model, tokens = language_model(0.0).eval(), text(41)
+    result = perplexity(model, tokens, draws=0, batch_size=4, window=3)
+    expected = [
+        model(tokens[None, 10 * r : 10 * r + 10])[0].log_prob(tokens[None, 10 * r + 1 : 10 * r + 11]) for r in range(4)
+    ]
+    torch.testing.assert_close(result.log_prob, torch.cat(expected).detach())
+    short = perplexity(model, tokens[:-2], draws=0, batch_size=4)
+    assert int(short.mask.sum()) == 38
+
+
+def test_the_lifetime_says_when_masks_change() -> None:
+    """Where a unit decides the law, `stream` draws agree along the stream, `window` draws do not."""
+    tokens = torch.zeros(13, dtype=torch.long)
+    kept = perplexity(Switch(), tokens, draws=1, window=3, sampling="independent").log_prob
+    assert kept.unique().numel() == 1
+    redrawn = perplexity(Switch(), tokens, draws=1, window=3, sampling="independent", lifetime="window").log_prob
+    assert redrawn.unique().numel() == 2
+    assert (redrawn.view(-1, 3) == redrawn.view(-1, 3)[:, :1]).all()
+
+
+def test_word_masks_can_stay_off() -> None:
+    scheme = schemes.gal(word=0.5)
+    off = perplexity(language_model(schemes.gal(word=0.5, output=0.2)), text(), draws=16, words=False)
+    without = perplexity(language_model(schemes.gal(output=0.2)), text(), draws=16)
+    torch.testing.assert_close(off.log_prob, without.log_prob)
+    on = perplexity(language_model(scheme), text(), draws=16)
+    assert (on.log_prob - without.log_prob).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="nothing in this model is stochastic"):
+        perplexity(language_model(scheme), text(), draws=16, words=False)
+
+
+def test_a_multiplier_scales_the_rates() -> None:
+    halved = perplexity(language_model(0.4), text(), draws=16, multiplier=0.5)
+    built = perplexity(language_model(0.2), text(), draws=16)
+    torch.testing.assert_close(halved.log_prob, built.log_prob)
+    with pytest.raises(ValueError, match=r"takes the highest rate to 1\.2"):
+        perplexity(language_model(0.4), text(), multiplier=3.0)
+    with pytest.raises(ValueError, match="multiplier scales the rates"):
+        perplexity(language_model(0.4), text(), multiplier=0.0)
+
+
+def test_a_temperature_divides_the_logits() -> None:
+    model = language_model(0.0).eval()
+    features, _ = model.features(text()[None, :-1])
+    expected = Categorical(logits=model.logits(features) / 1.7).log_prob(text()[None, 1:])
+    torch.testing.assert_close(perplexity(model, text(), draws=0, temperature=1.7).log_prob, expected.detach())
+    with pytest.raises(ValueError, match="temperature divides"):
+        perplexity(model, text(), draws=0, temperature=0.0)
+
+
+def test_an_ensemble_averages_the_draws_of_all_members() -> None:
+    first, second = language_model(0.3), LanguageModel(9, 6, 7, 1, dropout=0.3, init_range=1.0)
+    alone = [perplexity(m, text(), draws=32, seed=4) for m in (first, second)]
+    both = perplexity([first, second], text(), draws=32, seed=4)
+    for name in ("log_prob", "deterministic_log_prob", "block_log_prob"):
+        mean = torch.stack([getattr(r, name).exp() for r in alone]).mean(0).log()
+        torch.testing.assert_close(getattr(both, name), mean, rtol=1e-4, atol=1e-5)
+    assert both.draws_used == 64
+    assert bool((both.epistemic >= torch.stack([r.epistemic for r in alone]).mean(0) - 1e-5).all())
+
+
+def test_the_standard_error_is_the_spread_over_seeds() -> None:
+    model, tokens = language_model(0.5), text(30)
+    results = [perplexity(model, tokens, draws=128, seed=s, statistics=False) for s in range(24)]
+    spread = torch.tensor([r.nll for r in results]).std()
+    claimed = torch.tensor([r.standard_error for r in results]).mean()
+    assert 0.6 < float(claimed / spread) < 1.6
+
+
+def test_the_corrected_value_removes_most_of_the_bias_of_few_draws() -> None:
+    model, tokens = language_model(0.5), text(30)
+    truth = perplexity(model, tokens, draws=4096, statistics=False).nll
+    few = [perplexity(model, tokens, draws=32, seed=s, sampling="independent", statistics=False) for s in range(1, 25)]
+    raw = sum(r.nll for r in few) / len(few) - truth
+    corrected = sum(r.nll_corrected for r in few) / len(few) - truth
+    assert raw > 0
+    assert abs(corrected) < 0.5 * raw
+
+
+def test_draws_that_fill_no_block_count_in_the_mean_alone() -> None:
+    result = perplexity(language_model(), text(), draws=40)
+    assert result.block_log_prob.shape[0] == 2
+    assert math.isfinite(result.standard_error)
+    assert perplexity(language_model(), text(), draws=10).standard_error == math.inf
+
+
+def test_nothing_is_disturbed() -> None:
+    model = language_model().train()
+    state, weights = torch.get_rng_state(), {k: v.clone() for k, v in model.state_dict().items()}
+    perplexity(model, text(), draws=16)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert model.embedding.binding is None
+    assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_bfloat16_products_are_close_and_leave_the_setting_alone() -> None:
+    exact = perplexity(language_model(), text(), draws=16)
+    rounded = perplexity(language_model(), text(), draws=16, precision="bf16")
+    assert rounded.nll == pytest.approx(exact.nll, rel=0.02)
+    assert torch.get_float32_matmul_precision() == "highest"
+    with pytest.raises(ValueError, match="precision must be one of"):
+        perplexity(language_model(), text(), precision="int4")
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "message"),
+    [
+        (lambda: perplexity(language_model(0.0), text()), ValueError, "nothing in this model is stochastic"),
+        (lambda: perplexity([], text()), TypeError, "a torch module or a list of them"),
+        (lambda: perplexity(language_model(), text(40, 12)), ValueError, r"tokens must lie in 0\.\.8"),
+        (
+            lambda: perplexity(language_model(), torch.tensor([0, 1, 9])),
+            ValueError,
+            "the model's vocabulary has 9 tokens",
+        ),
+        (lambda: perplexity(language_model(), text(), lifetime="forever"), ValueError, "lifetime must be one of"),
+        (lambda: perplexity(language_model(), text(3), batch_size=5), ValueError, "cannot be cut into 5 rows"),
+    ],
+)
+def test_what_cannot_be_is_refused(broken: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        broken()
+
+
+def test_weights_that_diverged_are_named() -> None:
+    model = language_model()
+    with torch.no_grad():
+        model.decoder_bias.fill_(float("nan"))
+    with pytest.raises(ValueError, match="log probabilities are NaN"):
+        perplexity(model, text(), draws=16)
+
+
+class Headless(nn.Module):
+    """Returns what no language model returns."""
+
+    def __init__(self, output: object) -> None:
+        super().__init__()
+        self.mask, self.output = Dropout(0.5), output
+
+    def forward(self, tokens: Tensor, state: object = None) -> object:
+        return self.output
+
+
+def test_a_model_must_return_a_law_and_a_state() -> None:
+    with pytest.raises(TypeError, match=r"must return \(law of the next token, state\)"):
+        perplexity(Headless(torch.zeros(3)), text())
+    with pytest.raises(TypeError, match="must be a Categorical or logits of shape"):
+        perplexity(Headless((torch.zeros(3), None)), text())
+
+
+def test_tuning_takes_the_best_of_what_it_tried() -> None:
+    tuned = tune_perplexity(language_model(0.4), text(), draws=16, multipliers=(0.5, 1.0), temperatures=(1.0, 2.0, 4.0))
+    assert tuned.perplexity == min(entry[2] for entry in tuned.grid)
+    again = perplexity(
+        language_model(0.4), text(), draws=16, multiplier=tuned.multiplier, temperature=tuned.temperature
+    )
+    assert again.perplexity == pytest.approx(tuned.perplexity, rel=1e-6)
+    assert tuned.temperature > 1.0  # the text is noise: flatter laws are better
+    with pytest.raises(ValueError, match="at least one multiplier"):
+        tune_perplexity(language_model(0.4), text(), multipliers=())

@@ -1,0 +1,95 @@
+"""The language model against torch's own layers."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from bayesrnn import schemes
+from bayesrnn.models import LanguageModel
+from bayesrnn.nn.masked import masked_modules
+
+
+def tokens(rows: int = 3, steps: int = 7, size: int = 11) -> torch.Tensor:
+    return torch.randint(size, (rows, steps), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("cell", "torch_layer"), [("lstm", nn.LSTM), ("gru", nn.GRU)])
+def test_the_deterministic_pass_is_torchs(cell: str, torch_layer: type[nn.Module]) -> None:
+    model = LanguageModel(11, 5, 6, 2, cell, dropout=0.4, init_range=0.5).eval()
+    other = torch_layer(5, 6, 2, batch_first=True)
+    other.load_state_dict(model.recurrent.state_dict())
+    hidden, last = other(F.embedding(tokens(), model.embedding.weight))
+    logits = hidden @ model.decoder_weight.T + model.decoder_bias
+    law, state = model(tokens())
+    torch.testing.assert_close(law.logits, logits.log_softmax(-1))
+    torch.testing.assert_close(state, last)
+
+
+def test_windows_with_carried_state_are_one_pass() -> None:
+    model = LanguageModel(11, 5, 6, 2, dropout=0.4, init_range=0.5).eval()
+    whole, end = model(tokens(steps=9))
+    first, state = model(tokens(steps=9)[:, :4])
+    second, last = model(tokens(steps=9)[:, 4:], state)
+    torch.testing.assert_close(torch.cat([first.logits, second.logits], 1), whole.logits)
+    torch.testing.assert_close(last, end)
+
+
+def test_parameters_start_uniform_within_the_range_biases_too() -> None:
+    model = LanguageModel(50, 20, 20, init_range=0.04)
+    values = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert values.abs().max() <= 0.04
+    assert abs(float(values.std()) - 0.04 / 3**0.5) < 1e-3
+    assert float(model.recurrent.bias_hh_l0.detach().abs().max()) > 0.02
+
+
+def test_shared_embeddings_are_one_matrix_that_is_not_masked_in_the_decoder() -> None:
+    model = LanguageModel(11, 6, 6, 1, dropout=schemes.gal(word=0.9), shared_embeddings=True)
+    assert "decoder_weight" not in dict(model.named_parameters())
+    features = torch.randn(2, 3, 6)
+    torch.testing.assert_close(model.logits(features), features @ model.embedding.weight.T + model.decoder_bias)
+    law, _ = model(tokens())
+    law.logits.sum().backward()
+    assert model.embedding.weight.grad is not None
+    assert bool((model.embedding.weight.grad.abs().sum(1) > 0).all())  # also of words that were not read
+
+
+def test_shared_embeddings_of_another_size_are_reached_by_a_projection() -> None:
+    model = LanguageModel(11, 4, 6, 1, shared_embeddings=True).eval()
+    assert model.projection is not None
+    hidden, _ = model.recurrent(model.embedding(tokens()))
+    logits = hidden @ model.projection.weight.T @ model.embedding.weight.T + model.decoder_bias
+    torch.testing.assert_close(model(tokens())[0].logits, logits.log_softmax(-1))
+
+
+def test_every_site_of_a_scheme_acts() -> None:
+    model = LanguageModel(11, 5, 6, 2, dropout=schemes.gal(0.3))
+    sites = {f"{name}.{key}" for name, module in masked_modules(model).items() for key in module.placements()}
+    assert sites == {
+        "embedding.word",
+        "recurrent.input_l0",
+        "recurrent.hidden_l0",
+        "recurrent.input_l1",
+        "recurrent.hidden_l1",
+        "output_dropout.output",
+    }
+
+
+def test_the_config_makes_an_equal_model() -> None:
+    model = LanguageModel(11, 5, 6, 2, "gru", dropout=schemes.gal(0.3, gates="tied"), shared_embeddings=True)
+    config = model.config()
+    again = LanguageModel(**{**config, "dropout": schemes.Scheme.from_dict(config["dropout"])})
+    assert again.config() == config
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again.eval()(tokens())[0].logits, model.eval()(tokens())[0].logits)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="init_range is the a of"):
+        LanguageModel(11, init_range=0.0)
+    with pytest.raises(ValueError, match="cell must be one of 'lstm', 'gru'"):
+        LanguageModel(11, cell="transformer")
+    with pytest.raises(ValueError, match=r"tokens must be \(rows, steps\)"):
+        LanguageModel(11, 4, 4)(torch.zeros(3, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"tokens must lie in 0\.\.10"):
+        LanguageModel(11, 4, 4)(torch.full((1, 2), 11))
