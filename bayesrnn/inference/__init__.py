@@ -6,8 +6,20 @@ from bayesrnn.inference.audit import audit as audit
 from bayesrnn.inference.convergence import Jackknife as Jackknife
 from bayesrnn.inference.convergence import convergence as convergence
 from bayesrnn.inference.convergence import jackknife as jackknife
+from bayesrnn.inference.laws import Point as Point
 from bayesrnn.inference.laws import point as point
 from bayesrnn.inference.predict import predict as predict
 from bayesrnn.inference.ranks import alone as alone
 
-__all__ = ["Audit", "AuditWarning", "Jackknife", "alone", "audit", "convergence", "jackknife", "point", "predict"]
+__all__ = [
+    "Audit",
+    "AuditWarning",
+    "Jackknife",
+    "Point",
+    "alone",
+    "audit",
+    "convergence",
+    "jackknife",
+    "point",
+    "predict",
+]

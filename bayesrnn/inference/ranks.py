@@ -168,8 +168,8 @@ class Ranks:
             self._seen[rank] = (sign, now)
         elif now - last[1] > (PATIENCE if sign else START):
             raise RuntimeError(
-                f"rank {rank} of {self.size} has given no sign of life for {now - last[1]:.0f} s: it has died, or never "
-                "came here. Look at its own output (often it ran out of memory), and start the job again."
+                f"rank {rank} of {self.size} has given no sign of life for {now - last[1]:.0f} s: it has died, or "
+                "never came here. Look at its own output (often it ran out of memory), and start the job again."
             )
 
     def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,0 +1,107 @@
+"""How many independent draws a stratified one is worth: the variance of the predictive mean over seeds, by model."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import bayesrnn as br
+
+__all__ = ["efficiency"]
+
+
+class Series(nn.Module):
+    """One LSTM that reads a window of a series and says the law of the next value."""
+
+    def __init__(self, scheme: br.schemes.Scheme, readout: float) -> None:
+        super().__init__()
+        self.recurrent = br.nn.LSTM(1, 32, batch_first=True, dropout=scheme)
+        self.dropout = br.nn.Dropout(readout) if readout else nn.Identity()
+        self.readout = nn.Linear(32, 2)
+
+    def forward(self, x: Tensor) -> torch.distributions.Distribution:
+        return br.likelihoods.gaussian(self.readout(self.dropout(self.recurrent(x)[0][:, -1])))
+
+
+class Language(nn.Module):
+    """A small language model over symbols."""
+
+    def __init__(self, symbols: int) -> None:
+        super().__init__()
+        self.embedding = br.nn.Embedding(symbols, 32, dropout=0.3)
+        self.recurrent = br.nn.LSTM(32, 32, batch_first=True, dropout=0.3)
+        self.dropout = br.nn.Dropout(0.3)
+        self.readout = nn.Linear(32, symbols)
+
+    def forward(self, x: Tensor) -> torch.distributions.Categorical:
+        features = self.dropout(self.recurrent(self.embedding(x))[0])
+        return torch.distributions.Categorical(logits=self.readout(features))
+
+
+def efficiency(quick: bool) -> list[dict[str, Any]]:
+    """Return, for each model and number of draws, the variance of independent over that of stratified sampling."""
+    steps, seeds, sizes = (60, 8, (96,)) if quick else (600, 40, (16, 32, 96, 192))
+    gal = br.schemes.gal
+    windows, targets = _series()
+    models: dict[str, tuple[nn.Module, Tensor]] = {
+        "forecaster, hidden states only": (_fit(Series(gal(hidden=0.25), 0.0), windows, targets, steps), windows),
+        "forecaster, hidden states and readout": (
+            _fit(Series(gal(hidden=0.25), 0.25), windows, targets, steps),
+            windows,
+        ),
+        "forecaster, readout dominates": (_fit(Series(gal(hidden=0.05), 0.5), windows, targets, steps), windows),
+    }
+    text = _text()
+    models["language model"] = (_fit(Language(50), text[:, :-1], text[:, 1:], steps), text[:, :-1])
+    rows = []
+    for name, (model, x) in models.items():
+        for draws in sizes:
+            spread = {
+                sampling: _variance(model, x[:16], draws, sampling, seeds) for sampling in ("independent", "stratified")
+            }
+            gain = spread["independent"] / spread["stratified"]
+            rows.append({"model": name, "draws": draws, "seeds": seeds, "variance_ratio": gain})
+    return rows
+
+
+def _variance(model: nn.Module, x: Tensor, draws: int, sampling: str, seeds: int) -> float:
+    """Mean over rows and targets of the variance over seeds of the predictive mean (or log probabilities)."""
+    found = []
+    for seed in range(seeds):
+        p = br.predict(model, x, draws=draws, sampling=sampling, seed=seed, keep_draws=False)
+        found.append(p.mean if hasattr(p, "mean") else p.probabilities.gather(-1, x.unsqueeze(-1).roll(-1, 1)).log())
+    return float(torch.stack(found).double().var(0).mean())
+
+
+def _series() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    t = torch.arange(600.0)
+    values = (t / 6).sin() + 0.5 * (t / 17).sin() + 0.2 * torch.randn(600, generator=generator)
+    windows = values.unfold(0, 25, 1)
+    return windows[:, :24].unsqueeze(-1), windows[:, 24]
+
+
+def _text() -> Tensor:
+    """Sequences of a Markov chain over 50 symbols, (64, 21)."""
+    generator = torch.Generator().manual_seed(2)
+    chain = torch.softmax(3 * torch.randn(50, 50, generator=generator), -1)
+    state = torch.randint(50, (64,), generator=generator)
+    found = [state]
+    for _ in range(20):
+        state = torch.multinomial(chain[state], 1, generator=generator).squeeze(1)
+        found.append(state)
+    return torch.stack(found, 1)
+
+
+def _fit(model: nn.Module, x: Tensor, y: Tensor, steps: int) -> nn.Module:
+    torch.manual_seed(3)
+    for parameter in model.parameters():
+        nn.init.uniform_(parameter, -0.18, 0.18)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(steps):
+        chosen = torch.randint(len(x), (32,))
+        loss = -model(x[chosen]).log_prob(y[chosen]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()

@@ -1,0 +1,131 @@
+"""A prediction with many draws, timed in one run against what a user would do otherwise.
+
+Two layers of 650 units, 35 steps, rate .5 on inputs and hidden states, masks of their own for each sequence (the
+rivals b and the line "one mask a pass" share masks among rows). Loops over draws are timed over some of the draws and
+scaled; every candidate is timed in turn, round after round.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import bayesrnn as br
+from evaluation import records
+from evaluation.speed.efficiency import efficiency
+from evaluation.speed.rivals import Setting, keras_loop, products, rivals
+from evaluation.speed.timing import interleaved
+
+__all__ = ["run"]
+
+FIRST = "a: a cell loop per draw"
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """Time everything, print the tables, and save them as JSON."""
+    if quick:
+        settings = [Setting(20, 1, 10, 128), Setting(20, 8, 10, 128)]
+    else:
+        settings = [Setting(100, 1), Setting(100, 20), Setting(1000, 20)]
+    tables = [_measure(s, quick) for s in settings]
+    gains = efficiency(quick)
+    result = {"quick": quick, "tables": tables, "efficiency": gains}
+    name = "speed_predict_quick" if quick else "speed_predict"
+    path = records.save(name, result, seed=0)
+    text = "\n\n".join([_markdown(t) for t in tables] + [_gains(gains)])
+    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    return result
+
+
+def _ours(s: Setting) -> dict[str, Callable[[], object]]:
+    x, tied, untied = s.inputs(), s.layer(), s.layer("untied")
+
+    def predict(layer: torch.nn.Module, **options: Any) -> Callable[[], object]:
+        def last(output: Any) -> br.inference.Point:
+            return br.inference.point(output[0][-1])
+
+        settings = {"draws": s.draws, "batch_dim": 1, "likelihood": last, "keep_draws": False} | options
+        return lambda: br.predict(layer, x, **settings)
+
+    return {
+        "predict": predict(tied),
+        "predict, bf16": predict(tied, precision="bf16"),
+        "predict, untied gates": predict(untied),
+        "predict, untied gates, bf16": predict(untied, precision="bf16"),
+        "predict, one mask a pass": predict(tied, sharing="pass"),
+        "predict, one mask a pass, untied gates": predict(untied, sharing="pass"),
+    }
+
+
+def _measure(s: Setting, quick: bool) -> dict[str, Any]:
+    part = max(min(s.draws, 200 // s.rows if not quick else 4), 2)
+    loops = rivals(s, part)
+    keras = keras_loop(s, 2)
+    bounds = {
+        "bound: products alone, float32": products(s, torch.float32),
+        "bound: products alone, bf16": products(s, torch.bfloat16),
+    }
+    ours = _ours(s)
+    candidates = loops | ({} if keras is None else {"d: Keras 3, training=True": keras}) | ours | bounds
+    scales = dict.fromkeys(loops, s.draws / part) | {"d: Keras 3, training=True": s.draws / 2}
+    times = interleaved(candidates, rounds=3 if quick else 7, warmup=1, seconds=20 if quick else 900)
+    rows = []
+    for name, timing in times.items():
+        scale = scales.get(name, 1.0)
+        rows.append(
+            {
+                "candidate": name,
+                "milliseconds": timing.median * scale,
+                "best_milliseconds": timing.best * scale,
+                "times_faster_than_a": times[FIRST].ratio(timing) * scales[FIRST] / scale,
+                "draws_timed": round(s.draws / scale),
+                "peak_mebibytes": _peak(name, s) if not quick and name in PEAKS else None,
+            }
+        )
+    return {"draws": s.draws, "rows": s.rows, "steps": s.steps, "units": s.units, "candidates": rows}
+
+
+PEAKS = ("predict", "predict, bf16", "e: the batch repeated, one cell loop", "c: deterministic nn.LSTM passes")
+_SCRIPT = """
+import resource, sys, torch
+from evaluation.speed.predict import _ours
+from evaluation.speed.rivals import Setting, rivals
+torch.set_num_threads({threads})
+s = Setting({draws}, {rows}, {steps}, {units})
+torch.set_grad_enabled(False)
+call = (_ours(s) | rivals(s, s.draws if "repeated" in {name!r} else 2))[{name!r}]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+call()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def _peak(name: str, s: Setting) -> float | None:
+    """Return the mebibytes that a candidate adds to a fresh process at its peak; None where it does not fit."""
+    facts = {"draws": s.draws, "rows": s.rows, "steps": s.steps, "units": s.units}
+    script = _SCRIPT.format(name=name, threads=torch.get_num_threads(), **facts)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    return round(float(done.stdout), 1) if done.returncode == 0 else None
+
+
+def _markdown(table: dict[str, Any]) -> str:
+    sizes = "{draws} draws x {rows} sequences, {steps} steps, 2 x {units} units".format(**table)
+    lines = [f"### {sizes}", "", "| candidate | ms | times faster than (a) | peak MiB |", "|---|---:|---:|---:|"]
+    for row in table["candidates"]:
+        peak = "" if row["peak_mebibytes"] is None else f"{row['peak_mebibytes']:.0f}"
+        lines.append(f"| {row['candidate']} | {row['milliseconds']:.1f} | {row['times_faster_than_a']:.2f} | {peak} |")
+    return "\n".join(lines)
+
+
+def _gains(gains: list[dict[str, Any]]) -> str:
+    lines = [
+        "### Time to equal standard error: independent draws that a stratified draw is worth",
+        "",
+        "| model | draws | variance, independent / stratified |",
+        "|---|---:|---:|",
+    ]
+    lines += [f"| {g['model']} | {g['draws']} | {g['variance_ratio']:.1f} |" for g in gains]
+    return "\n".join(lines)
