@@ -155,7 +155,7 @@ def test_random_state(sequences: tuple[np.ndarray, np.ndarray]) -> None:
     np.testing.assert_array_equal(predicted(3), predicted(3))
     assert not np.allclose(predicted(3), predicted(4))
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    shared = np.random.RandomState(0)  # noqa: NPY002
+    shared = np.random.RandomState(0)
     assert not np.allclose(predicted(shared), predicted(shared))
     assert torch.equal(before[0], torch.get_rng_state())
     np.testing.assert_array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
@@ -167,7 +167,7 @@ def test_clone_and_pickle(regressor: MCDropoutRegressor, sequences: tuple[np.nda
     assert fresh.get_params() == regressor.get_params()
     with pytest.raises(NotFittedError):
         fresh.predict(X)
-    again = pickle.loads(pickle.dumps(regressor))
+    again = pickle.loads(pickle.dumps(regressor))  # noqa: S301 (what scikit-learn's users do)
     np.testing.assert_array_equal(again.predict(X), regressor.predict(X))
 
 

@@ -3,7 +3,6 @@
 import json
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,6 +11,8 @@ from torch import nn
 
 from bayesrnn import models, schemes, storage
 from bayesrnn.inference import predict
+from bayesrnn.predictive import Predictive
+from bayesrnn.recalibration import VarianceScaling
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -84,15 +85,31 @@ def test_dtype_is_kept(tmp_path: Path) -> None:
 
 
 def test_recalibration_and_seed_are_kept(tmp_path: Path) -> None:
-    class Fitted:
-        def to_dict(self) -> dict[str, Any]:
-            return {"name": "scale", "factor": 1.25}
-
-    storage.save(MODELS["regressor"](), tmp_path / "model", recalibration=Fitted(), seed=7)
-    assert storage.load_recalibration(tmp_path / "model") == {"name": "scale", "factor": 1.25}
+    target = torch.randn(60)
+    predictive = Predictive.from_gaussian(torch.zeros(60), torch.full((60,), 3.0))
+    fitted = VarianceScaling().fit(predictive, target)
+    storage.save(MODELS["regressor"](), tmp_path / "model", recalibration=fitted, seed=7)
+    back = storage.load_recalibration(tmp_path / "model")
+    assert isinstance(back, VarianceScaling)
+    assert torch.equal(back.apply(predictive).std, fitted.apply(predictive).std)
+    assert float(back.apply(predictive).std[0]) == pytest.approx(float(target.square().mean().sqrt()), rel=0.01)
     assert storage.read_card(tmp_path / "model")["seed"] == 7
     storage.save(MODELS["regressor"](), tmp_path / "model")
     assert storage.load_recalibration(tmp_path / "model") is None
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"name": "oracle"}, "no recalibrator is called 'oracle'"),
+        ({"name": "variance_scaling", "settings": {"wheels": 4}}, r"model\.json does not describe a recalibrator: "),
+    ],
+)
+def test_recalibrators_that_cannot_be_read(data: dict[str, object], text: str, tmp_path: Path) -> None:
+    storage.save(MODELS["regressor"](), tmp_path / "model")
+    edit(tmp_path / "model", recalibration=data)
+    with pytest.raises(ValueError, match=text):
+        storage.load_recalibration(tmp_path / "model")
 
 
 def test_overwrites_its_own_and_nothing_else(tmp_path: Path) -> None:
@@ -210,15 +227,15 @@ def test_cards_that_cannot_be_read(changes: dict[str, object], text: str, tmp_pa
 def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no saved model"):
         storage.load(tmp_path)
-    with pytest.raises(ValueError, match="the folder .* does not exist"):
+    with pytest.raises(ValueError, match=r"the folder .* does not exist"):
         storage.save(models.SequenceRegressor(3, 8), tmp_path / "no" / "model")
     folder = tmp_path / "model"
     storage.save(models.SequenceRegressor(3, 8), folder)
     (folder / "model.safetensors").write_bytes(b"\x80\x04pickle")
-    with pytest.raises(ValueError, match="is not a safetensors file that can be read .* is a pickle"):
+    with pytest.raises(ValueError, match=r"is not a safetensors file that can be read .* is a pickle"):
         storage.load(folder)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match="there is no file .*model.safetensors"):
+    with pytest.raises(ValueError, match=r"there is no file .*model\.safetensors"):
         storage.load(folder)
     for content in (b"{", b"\xff\xfe"):
         (folder / "model.json").write_bytes(content)

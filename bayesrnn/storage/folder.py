@@ -6,7 +6,7 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from torch import nn
 from bayesrnn import models
 from bayesrnn._checks import check_seed
 from bayesrnn._files import atomic_path
+from bayesrnn.recalibration import AbstractRecalibrator, from_dict
 from bayesrnn.schemes import Scheme
 from bayesrnn.storage.weights import fill, read_tensors, write_tensors
 
@@ -23,19 +24,11 @@ _FORMAT, _VERSION = "bayesrnn.model", 1
 _CARD, _WEIGHTS = "model.json", "model.safetensors"
 
 
-class Recalibrator(Protocol):
-    """Anything fitted that can describe itself in plain data."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data, fit for JSON."""
-        ...
-
-
 def save(
     model: nn.Module,
     path: str | os.PathLike[str],
     *,
-    recalibration: Recalibrator | None = None,
+    recalibration: AbstractRecalibrator | None = None,
     seed: int | None = None,
 ) -> None:
     """Write one of the models of `bayesrnn.models` to the folder `path`, in one step.
@@ -135,10 +128,17 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     return card
 
 
-def load_recalibration(path: str | os.PathLike[str]) -> Mapping[str, Any] | None:
-    """Return the plain data of the recalibrator kept with the model in `path`, or None if there is none."""
-    data: Mapping[str, Any] | None = read_card(path).get("recalibration")
-    return data
+def load_recalibration(path: str | os.PathLike[str]) -> AbstractRecalibrator | None:
+    """Return the fitted recalibrator kept with the model in the folder `path`, or None if there is none.
+
+    Raises:
+        ValueError: If there is no such model, or its recalibrator is of a kind unknown here.
+    """
+    data = read_card(path).get("recalibration")
+    try:
+        return None if data is None else from_dict(data)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{Path(path) / _CARD} does not describe a recalibrator: {error}") from None
 
 
 def _known() -> dict[str, type[nn.Module]]:

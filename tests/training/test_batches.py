@@ -90,7 +90,7 @@ def test_split() -> None:
     assert target is y
     with pytest.raises(ValueError, match=r"keys \['x'\] has no 'target'"):
         split({"x": a})
-    with pytest.raises(TypeError, match="a batch must be .* but a Tensor was given"):
+    with pytest.raises(TypeError, match=r"a batch must be .* but a Tensor was given"):
         split(a)
 
 

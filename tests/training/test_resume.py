@@ -141,9 +141,9 @@ def test_another_training_is_refused(
 
 def test_other_rows_and_other_models_are_refused(rows: Rows, make: Make, tmp_path: Path) -> None:
     fit(make(), rows, epochs=1, checkpoint=tmp_path)
-    with pytest.raises(ValueError, match="belongs to another training .train: "):
+    with pytest.raises(ValueError, match=r"belongs to another training \(train: "):
         fit(make(), (rows[0], rows[1] + 1), epochs=2, checkpoint=tmp_path)
-    with pytest.raises(ValueError, match="belongs to another training .parameters: "):
+    with pytest.raises(ValueError, match=r"belongs to another training \(parameters: "):
         fit(SequenceRegressor(input_size=1, hidden_size=7), rows, epochs=2, checkpoint=tmp_path)
 
 
@@ -156,6 +156,6 @@ def test_foreign_state_files_are_refused(rows: Rows, make: Make, tmp_path: Path)
     with pytest.raises(ValueError, match="is not a training state of bayesrnn"):
         fit(make(), rows, epochs=1, checkpoint=tmp_path)
     save_file({"weights/x": torch.zeros(1)}, path, {"training": json.dumps({"format": "bayesrnn.training/99"})})
-    with pytest.raises(ValueError, match="has the format 'bayesrnn.training/99', but this version reads"):
+    with pytest.raises(ValueError, match=r"has the format 'bayesrnn\.training/99', but this version reads"):
         fit(make(), rows, epochs=1, checkpoint=tmp_path)
     assert fit(make(), rows, epochs=1, checkpoint=tmp_path, resume=False).epochs == 1
