@@ -30,7 +30,7 @@ class Temperature(AbstractRecalibrator):
     @property
     def at_bound(self) -> bool:
         """Whether the fitted temperature is a limit of the search."""
-        return bool(abs(float(np.log(self.fitted["temperature"]))) > _REACH - 1e-3)
+        return bool(self.fitted["at_bound"])
 
     def _fit(self, pairs: Pairs) -> dict[str, Any]:
         from scipy.optimize import minimize_scalar
@@ -43,7 +43,8 @@ class Temperature(AbstractRecalibrator):
 
         found = minimize_scalar(nll, bounds=(-_REACH, _REACH), method="bounded", options={"xatol": 1e-8})
         best = min((float(found.x), 0.0), key=nll)
-        return {"temperature": float(np.exp(best))}
+        at_bound = min(nll(-_REACH), nll(_REACH)) <= nll(best) + 1e-12  # flat up to a limit: separable data
+        return {"temperature": float(np.exp(best)), "at_bound": at_bound}
 
     def _apply(self, predictive: Any, parameters: dict[str, Any]) -> ClassPredictive:
         logs = predictive.log_mean.clamp(min=_SMALLEST) / parameters["temperature"]

@@ -12,6 +12,9 @@ from bayesrnn.predictive.recalibrated import scale_spread
 from .protocol import AbstractRecalibrator
 
 
+_IMPOSSIBLE = 1e9  # nll of a factor that puts a target outside the support: large, but fit for a line search
+
+
 class VarianceScaling(AbstractRecalibrator):
     r"""Multiply the spread about the mean by one factor s: $Y' = \mu + s(Y - \mu)$.
 
@@ -42,7 +45,8 @@ class VarianceScaling(AbstractRecalibrator):
             )
 
         def nll(factor: float) -> float:
-            return -float(pairs.take(scale_spread(p.law, factor).log_prob(y.double())).mean())
+            value = -float(pairs.take(scale_spread(p.law, factor).log_prob(y.double())).mean())
+            return value if np.isfinite(value) else _IMPOSSIBLE
 
         try:
             nll(1.0)

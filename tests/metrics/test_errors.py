@@ -37,11 +37,11 @@ def test_interval_of_any_statistic_resamples_sequences():
 
 def test_interval_repeats_under_its_seed():
     p, y = Predictive.from_gaussian(torch.zeros(30), torch.ones(30)), torch.randn(30)
-    state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    state = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     first = M.crps(p, y, interval=0.9, seed=4)
     assert first == M.crps(p, y, interval=0.9, seed=4)
     assert first.interval != M.crps(p, y, interval=0.9, seed=5).interval
-    assert (np.random.get_state()[1] == state[0]).all()
+    assert (np.random.get_state()[1] == state[0]).all()  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), state[1])
 
 
