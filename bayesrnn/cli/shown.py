@@ -60,7 +60,7 @@ def score_grid(table: Any, units: str) -> Any:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    title = f"Held-out scores{f' [{units}]' if units else ''}; % in: targets inside the interval of that level"
+    title = f"Held-out scores{f' in {units}' if units else ''} (% in 80: targets inside the 80 % interval)"
     grid = Table(title=title, title_justify="left", box=SIMPLE)
     grid.add_column("", no_wrap=True)
     for score in _SHOWN:

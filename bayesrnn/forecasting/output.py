@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from bayesrnn._files import atomic_write
 from bayesrnn.forecasting.backtest import Backtest
 from bayesrnn.forecasting.page import study_page
-from bayesrnn.forecasting.pictures import calibration_picture, comparison_picture, forecast_picture, launches
+from bayesrnn.forecasting.pictures import (
+    calibration_picture,
+    comparison_picture,
+    forecast_picture,
+    future_picture,
+    launches,
+)
 from bayesrnn.forecasting.study import Study
 
 if TYPE_CHECKING:
@@ -49,20 +55,27 @@ def write(found: Study, folder: str | os.PathLike[str], *, future: bool = False)
     Args:
         found: The study.
         folder: Where to.
-        future: Whether forecast.csv is about the steps after the end; then held_out.csv is about the held-out span.
+        future: Whether forecast.csv and forecast.png are about the steps after the end; then held_out.csv and
+            held_out.png are about the held-out span.
     """
     held_out = forecast_frame(found.recalibrated)
     frames = {"forecast.csv": future_frame(found), "held_out.csv": held_out} if future else {"forecast.csv": held_out}
     frames["backtest.csv"] = _both(found)
     frames["comparison.csv"] = found.table
-    history = 6 * found.series.period if found.series.period > 1 else found.settings.context
-    pictures = {
-        "forecast.png": forecast_picture(found.recalibrated, min(history, 3 * found.settings.horizon)),
+    past = forecast_picture(found.recalibrated, 2 * found.settings.horizon)
+    pictures = (
+        {"forecast.png": future_picture(found.series, found.future), "held_out.png": past}
+        if future
+        else {"forecast.png": past}
+    )
+    pictures |= {
         "calibration.png": calibration_picture(found.raw, found.recalibrated, found.blocks),
         "comparison.png": comparison_picture(found.table, found.series.units, {}),
     }
     images = {name: _png(figure) for name, figure in pictures.items()}
-    contents: dict[str, str | bytes] = {name: frame.to_csv(index=False) for name, frame in frames.items()}
+    contents: dict[str, str | bytes] = {
+        name: frame.to_csv(index=False, float_format="%.8g") for name, frame in frames.items()
+    }
     contents |= images
     contents["report.html"] = study_page(found, images, frames["forecast.csv"] if future else None).html()
     folder = Path(folder)

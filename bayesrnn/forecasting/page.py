@@ -18,7 +18,7 @@ def study_page(found: Study, images: Mapping[str, bytes], future: Any = None) ->
 
     Args:
         found: The study.
-        images: The PNG bytes of forecast.png, calibration.png and comparison.png.
+        images: The PNG bytes of forecast.png, calibration.png and comparison.png (and held_out.png with a future).
         future: Table of the steps after the end, if the page is to show it.
     """
     series, settings = found.series, found.settings
@@ -26,9 +26,11 @@ def study_page(found: Study, images: Mapping[str, bytes], future: Any = None) ->
     page = Page(f"{series.name}: forecasts that know what they do not know", split_sentence(found))
     for text, tone in calibration_sentences(found):
         page.say(text, tone)  # type: ignore[arg-type]
-    page.section("The forecast").picture(images["forecast.png"], _fan_words(found))
     if future is not None:
-        page.section(f"The next {settings.horizon} steps{units}").table(_rounded(future.drop(columns="observed")))
+        page.section(f"The next {settings.horizon} steps{units}").picture(images["forecast.png"], _future_words(found))
+        page.table(_rounded(future.drop(columns="observed")), folded="As a table")
+    page.section("How it forecast the held-out span")
+    page.picture(images["forecast.png" if future is None else "held_out.png"], _fan_words(found))
     page.section("Is it calibrated?", _RELIABILITY).picture(images["calibration.png"], _calibration_words(found))
     page.section("Against the standard dropout approximation, per-step masks and baselines")
     for text in comparison_sentences(found):
@@ -48,6 +50,16 @@ _RELIABILITY = (
     "word. Middle: where targets fall in their predicted law, flat if it is right. Right: the same by steps ahead. "
     "Above as the draws give it, below recalibrated from errors known at each origin."
 )
+
+
+def _future_words(found: Study) -> str:
+    law, units = found.future, found.series.units
+    low, high = law.interval(0.8)
+    last = [number(float(value[0, -1]), 5) for value in (law.quantile(0.5), low, high)]
+    return (
+        f"Fan chart of the next {found.settings.horizon} steps. At the last the median is {last[0]} {units}, the "
+        f"80 % interval {last[1]} to {last[2]}."
+    )
 
 
 def _fan_words(found: Study) -> str:

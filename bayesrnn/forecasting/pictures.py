@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from bayesrnn import plots
+from bayesrnn.data.series import Series
 from bayesrnn.forecasting.backtest import Backtest
-from bayesrnn.plots._canvas import BLUE, CYCLE, MARKERS, NEUTRAL, headline, ink, percent_axis, with_units
+from bayesrnn.plots._canvas import BLUE, CYCLE, MARKERS, NEUTRAL, ORANGE, headline, ink, percent_axis, with_units
+from bayesrnn.predictive import ContinuousPredictive
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["calibration_picture", "comparison_picture", "forecast_picture", "launches"]
+__all__ = ["calibration_picture", "comparison_picture", "forecast_picture", "future_picture", "launches"]
 
 _LEVELS = ((0.95, 0.18), (0.8, 0.30), (0.5, 0.45))
 
@@ -58,7 +60,9 @@ def forecast_picture(test: Backtest, before: int) -> "Figure":
     headline(
         top, f"{series.name}: {shown.horizon}-step forecasts, each launched at a dotted line, knowing nothing after it"
     )
-    headline(bottom, "The same, as the distance from the forecast's median", f"80 % intervals hold {held:.0%} here")
+    headline(
+        bottom, "The same, as the distance from the forecast's median", f"80 % intervals hold {100 * held:.0f} % here"
+    )
     top.set_ylabel(with_units(series.name, series.units))
     bottom.set_ylabel(with_units("observed − median", series.units))
     bottom.set_xlabel("time")
@@ -68,20 +72,56 @@ def forecast_picture(test: Backtest, before: int) -> "Figure":
     return figure
 
 
-def calibration_picture(raw: Backtest, recalibrated: Backtest, blocks: Tensor) -> "Figure":
-    """Draw interval reliability, PIT histogram and coverage by horizon, raw above and recalibrated below."""
+def future_picture(series: Series, law: ContinuousPredictive) -> "Figure":
+    """Draw the steps after the end of the series, with three horizons of history."""
+    steps = int(law.shape[1])
+    past = series[len(series) - min(len(series), 3 * steps) :]
+    values = torch.where(past.observed, past.values, torch.nan)
+    axes = plots.fan_chart(
+        law,
+        history=values,
+        times=series.future(steps).to_numpy(),
+        history_times=past.times.to_numpy(),
+        units=series.units,
+        ylabel=series.name,
+        xlabel="time",
+        title=f"{series.name}: the next {steps} steps",
+    )
+    axes.figure.set_size_inches(9.6, 4.4)  # type: ignore[union-attr]
+    return axes.figure  # type: ignore[return-value]
+
+
+def calibration_picture(raw: Backtest, recalibrated: Backtest, blocks: Tensor, level: float = 0.8) -> "Figure":
+    """Draw interval reliability, PIT histogram and coverage by horizon: recalibrated in blue, raw in orange."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13.2, 8.2), layout="constrained")
-    for row, (name, test) in enumerate((("raw", raw), ("recalibrated", recalibrated))):
-        axes = [figure.add_subplot(2, 3, 3 * row + k) for k in (1, 2, 3)]
-        law, target = test.predictive, test.target
-        plots.interval_reliability(law, target, level=0.8, groups=blocks, ax=axes[0])
-        plots.pit_histogram(law, target, groups=blocks, ax=axes[1])
-        plots.coverage_by_horizon(law, target, level=0.8, groups=blocks, ax=axes[2])
-        for ax, title in zip(axes, ("Interval reliability", "PIT histogram", "Coverage by horizon"), strict=True):
-            ax.set_title(f"{title}, {name}", loc="left", fontweight="bold")
-            ax.spines[["top", "right"]].set_visible(False)
+    figure = Figure(figsize=(13.6, 5.6), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    law, target = recalibrated.predictive, recalibrated.target
+    plots.interval_reliability(law, target, level=level, groups=blocks, ax=left)
+    plots.pit_histogram(law, target, groups=blocks, ax=middle)
+    plots.coverage_by_horizon(law, target, level=level, groups=blocks, ax=right)
+    left.set_aspect("auto")
+    middle.containers[0].set_label("recalibrated")
+    cdf = raw.predictive.cdf(raw.target)
+    levels = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)
+    inside = ((2 * cdf - 1).abs().reshape(-1, 1) <= levels).double().mean(0)
+    left.plot(levels, inside, color=ORANGE, linewidth=2, linestyle="--", label="raw")
+    share = torch.histc(cdf, 10, 0, 1) / cdf.numel() * 10
+    middle.stairs(share.numpy(), torch.linspace(0, 1, 11).numpy(), color=ORANGE, linewidth=2, label="raw")
+    middle.set_ylim(0, max(1.15 * float(share.max()), middle.get_ylim()[1] / 1.25))
+    steps = torch.arange(1, raw.horizon + 1)
+    by_step = ((2 * cdf - 1).abs() <= level).double().mean(0)
+    right.plot(steps, by_step, color=ORANGE, linewidth=2, linestyle="--", label="raw")
+    right.set_ylim(top=1.02)
+    values = {name: float(((2 * test.predictive.cdf(test.target) - 1).abs() <= level).double().mean())
+              for name, test in (("raw", raw), ("recalibrated", recalibrated))}  # fmt: skip
+    note = f"{100 * level:g} % intervals hold {100 * values['recalibrated']:.0f} % (raw: {100 * values['raw']:.0f} %)"
+    titles = ("Interval reliability", "PIT histogram", f"Coverage by horizon, {100 * level:g} % intervals")
+    for ax, title, text in zip((left, middle, right), titles, (note, "", ""), strict=True):
+        _relabel(ax)
+        headline(ax, title, text)
+        ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -107,12 +147,14 @@ def comparison_picture(table: Any, units: str, notes: Mapping[str, str]) -> "Fig
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(list(place.values()), [f"{n}\n{notes[n]}" if n in notes else n for n in names])
     axes[0].set_ylim(-0.6, len(names) - 0.4)
-    axes[0].set_xlabel(with_units("CRPS: lower is better", units))
-    axes[1].set_xlabel("targets inside the interval; dotted: the share promised")
+    axes[0].set_xlabel(f"{with_units('CRPS', units)}, lower is better")
+    axes[1].set_xlabel("targets inside the interval (dotted: what it promises)")
     axes[2].set_xlabel(with_units("mean width of the 80 % interval", units))
     percent_axis(axes[1].xaxis)
-    axes[1].legend(frameon=False, fontsize="small", loc="lower left", ncols=3, bbox_to_anchor=(0, 1.0))
-    for ax, title in zip(axes, ("Accuracy of the whole law", "", "Sharpness"), strict=True):
+    axes[1].legend(frameon=False, fontsize="small", loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.09))
+    for ax in (axes[0], axes[2]):
+        _logarithmic(ax)
+    for ax, title in zip(axes, ("Score of the whole law", "Calibration", "Sharpness"), strict=True):
         ax.set_title(title, loc="left", fontweight="bold")
     return figure
 
@@ -123,7 +165,7 @@ def _fans(ax: "Axes", test: Backtest, times: Any, centered: bool) -> None:
         low, high = test.predictive.interval(level)
         for row in range(len(test)):
             base = middle[row] if centered else 0.0
-            label = f"{level:.0%} interval" if row == 0 else None
+            label = f"{100 * level:g} % interval" if row == 0 else None
             place = times[test.positions()[row]]
             ax.fill_between(
                 place, low[row] - base, high[row] - base, color=BLUE, alpha=opacity, linewidth=0, label=label
@@ -146,11 +188,33 @@ def _dots(ax: "Axes", lines: Any, rows: list[int], k: int, score: str, many: boo
         ax.axvline(float(score.rsplit("_", 1)[1]) / 100, color=color, linestyle=":", linewidth=1.2)
         return
     for x, y in zip(value, place, strict=True):
-        ax.annotate(f"{x:.3g}", (x, y), (0, 7), textcoords="offset points", ha="center", fontsize="small")
+        ax.annotate(f"{x:#.3g}", (x, y), (0, 7), textcoords="offset points", ha="center", fontsize="small")
+
+
+def _logarithmic(ax: "Axes") -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    low, high = ax.get_xlim()
+    ax.set_xlim(low / 1.1, high * 1.1)
 
 
 def _coverages(table: Any) -> tuple[str, ...]:
     return tuple(score for score in dict.fromkeys(table["score"]) if score.startswith("coverage"))
+
+
+def _relabel(ax: "Axes") -> None:
+    """Take the notes off and put the legend below the picture, where it covers nothing."""
+    for text in list(ax.texts):
+        text.remove()
+    handles, labels = ax.get_legend_handles_labels()
+    labels = ["recalibrated" if label == "observed" else label for label in labels]
+    ax.legend(
+        handles, labels, frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2
+    )
 
 
 def _trim(*axes: "Axes") -> None:

@@ -57,8 +57,8 @@ class RollingScale:
 
     @classmethod
     def for_horizon(cls, horizon: int) -> "RollingScale":
-        """Return the one that forgets half in two horizons and lets a sixth of the horizon speak for each step."""
-        return cls(half_life=2.0 * check_whole(horizon, "horizon"), reach=max(horizon / 6, 1.0))
+        """Return the one that forgets half in one horizon and lets a sixth of the horizon speak for each step."""
+        return cls(half_life=1.0 * check_whole(horizon, "horizon"), reach=max(horizon / 6, 1.0))
 
     def factors(self, raw: Backtest, origins: Tensor | None = None) -> Tensor:
         """Return the factor of each step ahead at each origin (by default those of `raw`), (O, H), float64."""
@@ -97,7 +97,8 @@ def stretch(predictive: ContinuousPredictive, factor: Tensor) -> ContinuousPredi
         raise TypeError(f"only a mixture of Gaussians or Student t can be stretched, not a {type(law).__name__}.")
     mean = law.mean()
     shape = (wide.df,) if isinstance(wide, StudentT) else ()
-    moved = type(wide)(*shape, mean + factor * (wide.loc - mean), factor * wide.scale, validate_args=False)
+    make: Any = type(wide)
+    moved = make(*shape, mean + factor * (wide.loc - mean), factor * wide.scale, validate_args=False)
     return predictive.with_law(MixtureLaw(moved))
 
 

@@ -53,7 +53,7 @@ class Settings:
     context: int
     hidden_size: int = 32
     input_rate: float = 0.1
-    hidden_rate: float = 0.2
+    hidden_rate: float = 0.3
     epochs: int = 60
     learning_rate: float = 2e-3
     draws: int = 200
