@@ -4,14 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bayesrnn import likelihoods as likelihoods
+from bayesrnn import metrics as metrics
 from bayesrnn import models as models
 from bayesrnn import nn as nn
+from bayesrnn import plots as plots
 from bayesrnn import schemes as schemes
+from bayesrnn.compare import compare as compare
+from bayesrnn.compare import compare_predictives as compare_predictives
 from bayesrnn.inference import audit as audit
 from bayesrnn.inference import predict as predict
 from bayesrnn.inference.perplexity import perplexity as perplexity
 from bayesrnn.nn.convert import convert as convert
 from bayesrnn.predictive import Predictive as Predictive
+from bayesrnn.report import calibration_report as calibration_report
 from bayesrnn.storage import load as load
 from bayesrnn.storage import load_weights as load_weights
 from bayesrnn.storage import save as save
@@ -26,15 +31,20 @@ __version__ = "0.1.0"
 __all__ = [
     "Predictive",
     "audit",
+    "calibration_report",
+    "compare",
+    "compare_predictives",
     "convert",
     "estimators",
     "fit",
     "likelihoods",
     "load",
     "load_weights",
+    "metrics",
     "models",
     "nn",
     "perplexity",
+    "plots",
     "predict",
     "save",
     "save_weights",

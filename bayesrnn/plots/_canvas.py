@@ -34,9 +34,9 @@ def ink() -> str:
     return str(rcParams["text.color"])
 
 
-def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper left") -> None:
+def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper left", pad: float | None = None) -> None:
     """Write the title, and the numbers that matter in a corner of the picture."""
-    ax.set_title(title, loc="left", fontweight="bold")
+    ax.set_title(title, loc="left", fontweight="bold", pad=pad)
     if not note:
         return
     vertical, horizontal = corner.split()

@@ -11,7 +11,7 @@ from bayesrnn.metrics.score import Array, Options
 from bayesrnn.predictive import Predictive, TokenPredictive
 
 from ._bands import ratio_band, whiskers
-from ._canvas import BLUE, NEUTRAL, SKY, VERMILLION, canvas, headline, legend, percent_axis
+from ._canvas import BLUE, NEUTRAL, SKY, VERMILLION, canvas, headline, ink, legend, percent_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,10 +48,10 @@ def reliability_diagram(
     ax.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle="--")
     ax.bar(
         center, null_high - null_low, 0.5 / bins, bottom=null_low, color=NEUTRAL, alpha=0.35, linewidth=0,
-        label="calibrated, this sample size",
+        label="calibrated, this size",
     )  # fmt: skip
     bars = whiskers(accuracy, low, high)
-    for many, face, label in ((True, BLUE, "observed, 95 % bootstrap"), (False, "none", "fewer than 10 targets")):
+    for many, face, label in ((True, BLUE, "observed, 95 %"), (False, "none", "fewer than 10")):
         shown = (count[filled] >= 10) == many
         if shown.any():
             ax.errorbar(
@@ -61,12 +61,12 @@ def reliability_diagram(
     _count_bars(ax, count, bins)
     for axis in (ax.xaxis, ax.yaxis):
         percent_axis(axis)
-    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (largest probability)", ylabel="accuracy")
+    ax.set(xlim=(0, 1), ylim=(-0.18, 1), xlabel="confidence (largest probability; bars: targets)", ylabel="accuracy")
     ax.set_aspect("equal")
     gap = float(confidence.mean() - correct.mean())
     note = f"mean confidence {confidence.mean():.1%}\naccuracy {correct.mean():.1%} (gap {100 * gap:+.1f} points)"
-    headline(ax, "Reliability", note)
-    legend(ax, loc="lower right", bbox_to_anchor=(1.0, 0.18))
+    headline(ax, "Reliability", note, pad=22)
+    legend(ax, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.0)
     return ax
 
 
@@ -107,11 +107,17 @@ def _consistency(confidence: Array, index: Any, bins: int, seed: int) -> tuple[A
 
 
 def _count_bars(ax: "Axes", count: Array, bins: int) -> None:
-    foot = ax.inset_axes((0, 0, 1, 0.13))
-    foot.bar((np.arange(bins) + 0.5) / bins, count, 0.9 / bins, color=SKY, alpha=0.7)
-    foot.set_axis_off()
-    foot.set(xlim=(0, 1), ylim=(0, 1.7 * count.max()))
-    foot.patch.set_alpha(0)
+    """Draw the counts below the picture's zero, where they hide nothing."""
+    top = 0.11 / count.max()
+    ax.bar((np.arange(bins) + 0.5) / bins, count * top, 0.9 / bins, bottom=-0.17, color=SKY, alpha=0.8)
     for k in np.argsort(-count)[:3]:
         if count[k]:
-            foot.annotate(f"{count[k]:.0f}", ((k + 0.5) / bins, count[k]), ha="center", va="bottom", fontsize="x-small")
+            ax.annotate(
+                f"{count[k]:.0f}",
+                ((k + 0.5) / bins, count[k] * top - 0.17),
+                ha="center",
+                va="bottom",
+                fontsize="x-small",
+            )
+    ax.axhline(0, color=ink(), linewidth=0.8)
+    ax.set_yticks(np.linspace(0, 1, 6))

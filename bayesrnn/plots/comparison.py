@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._bands import whiskers
-from ._canvas import BLUE, NEUTRAL, VERMILLION, canvas, legend
+from ._canvas import BLUE, NEUTRAL, VERMILLION, canvas, headline, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,6 +72,6 @@ def forest(
                 fontsize="small",
                 annotation_clip=False,
             )
-    ax.set_title(title, loc="left", fontweight="bold", pad=24)  # the legend stands between title and picture
+    headline(ax, title, pad=24)  # the legend stands between title and picture
     legend(ax, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2)
     return ax

@@ -108,9 +108,9 @@ def coverage_by_group(
     ax.set_yticks(range(len(names)), [f"{n} ({rows.count(n)} rows)" for n in reversed(names)])
     ax.set_ylim(-0.7, len(names) - 0.3)
     percent_axis(ax.xaxis)
-    ax.set_xlabel(f"targets inside the {level * 100:g} % interval")
+    ax.set_xlabel(f"targets inside the {level * 100:g} % interval (bars: 95 % bootstrap)")
     ax.margins(x=0.1)
-    headline(ax, "Coverage by group (95 % bootstrap over sequences)")
+    headline(ax, "Coverage by group")
     return ax
 
 

@@ -63,7 +63,7 @@ class Measure:
         if self.unit == "target":
             return units
         if self.unit == "target²":
-            return f"({units})²" if units else ""
+            return f"{units}²" if units.isalpha() else f"({units})²" if units else ""
         return "" if self.unit == "share" else self.unit
 
 

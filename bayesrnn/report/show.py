@@ -60,7 +60,8 @@ def page(report: "CalibrationReport", images: Mapping[str, bytes], said: Mapping
     result.table([_row(report, m) for m in report.measures])
     for name, title in (("horizon", _step_word(report)), ("group", "By group"), ("frequency", "By frequency")):
         if name in report.tables:
-            result.section(title).table([_part_row(row) for row in report.tables[name]])
+            rows = [_part_row(row, name) for row in report.tables[name]]
+            result.section(title).table(rows, folded=f"All {len(rows)} rows" if len(rows) > 12 else "")
     if report.notes:
         result.section("What is missing, and why")
         for note in report.notes:
@@ -123,7 +124,7 @@ def _confidence(report: "CalibrationReport") -> Found:
 
 def _parts(report: "CalibrationReport") -> Found:
     found: Found = {}
-    names = {"horizon": "position", "group": "group", "frequency": "occurrences of the token"}
+    names = {"horizon": "position", "group": "group", "frequency": "frequency"}
     for key, rows in report.tables.items():
         for column, label, ideal in (
             ("confidence_gap", "confidence − accuracy", 0.0),
@@ -141,8 +142,8 @@ def _parts(report: "CalibrationReport") -> Found:
                 [row[f"{column}_high"] for row in rows] if bounded else None,
                 ideal=ideal,
                 off=[row["off"] for row in rows] if ideal is not None else None,
-                title=f"{label.split(' [')[0].capitalize()} by {names[key].split(' ')[0]}",
-                xlabel=names[key],
+                title=f"{label.split(' [')[0].capitalize()} by {names[key]}",
+                xlabel="occurrences of the token" if key == "frequency" else names[key],
                 ylabel=label,
             )
             found[f"{column}_by_{key}"] = (draw, f"{label.capitalize()} by {names[key]}, with bootstrap intervals.")
@@ -165,9 +166,11 @@ def _row(report: "CalibrationReport", measure: Any) -> dict[str, Any]:
     }
 
 
-def _part_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    shown: dict[str, Any] = {}
+def _part_row(row: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    shown: dict[str, Any] = {{"horizon": "step", "frequency": "occurrences"}.get(kind, kind): row["part"]}
     for name, value in row.items():
+        if name == "part":
+            continue
         if name.endswith(("_low", "_high")):
             continue
         if name == "off":
