@@ -2,15 +2,17 @@ r"""Masks are values: functions of (seed, draw, sequence, site, unit), never of 
 
 A mask multiplies by 0 with probability p and by 1/(1-p) otherwise. Its bits come from a counter: the SplitMix64
 sequence of Steele, Lea & Flood (2014) is started at a key made of seed, site, sequence and draw, and read at the
-position of the unit. So the mask of draw k of sequence i is the same bits for any batch, order, chunk, worker or device.
+position of the unit. So the mask of draw k of sequence i is the same bits for any batch, order, chunk, worker or
+device.
 
 Two streams share one interface:
 
 - `IndependentStream`: the draws of a unit are independent.
-- `StratifiedStream`: within a block of 16 draws, the uniforms of a unit are one per stratum [j/16, (j+1)/16), in an order
-  that is drawn per unit from the affine maps of the field with 16 elements. The family is 2-transitive, so the
-  variance of a mean over draws is that of a uniformly random order, at the price of one hash per unit and block. Each draw alone is
-  still an exact Bernoulli vector with independent units; draws of one block are dependent, blocks are independent.
+- `StratifiedStream`: within a block of 16 draws, the uniforms of a unit are one per stratum [j/16, (j+1)/16), in an
+  order that is drawn per unit from the affine maps of the field with 16 elements. The family is 2-transitive, so the
+  variance of a mean over draws is that of a uniformly random order, at the price of one hash per unit and block. Each
+  draw alone is still an exact Bernoulli vector with independent units; draws of one block are dependent, blocks are
+  independent.
 """
 
 import hashlib
@@ -168,8 +170,9 @@ class Binding:
     """The masks of one call: which stream, which draws, which sequences, ready to be read by a layer.
 
     A layer that is bound sees S * B rows, the draws of all sequences, draw by draw (row s * B + b is draw s of sequence
-    b). With `shared`, all sequences of a draw use one mask; a single shared draw gives masks of one row, which broadcast.
-    `first_step` is where the steps of this call begin in a stream that is read in windows; it matters to masks that change every step.
+    b). With `shared`, all sequences of a draw use one mask; a single shared draw gives masks of one row, which
+    broadcast. `first_step` is where the steps of this call begin in a stream that is read in windows; it matters to
+    masks that change every step.
     """
 
     stream: MaskStream
@@ -228,10 +231,7 @@ class Binding:
         A word type falls for all its occurrences in a sequence, in every window, at once.
         """
         rows = self.sequences.numel()
-        if self.shared:
-            sequences = self.draws.new_tensor([_SHARED_ROW]).expand(rows)
-        else:
-            sequences = self.sequences
+        sequences = self.draws.new_tensor([_SHARED_ROW]).expand(rows) if self.shared else self.sequences
         units = tokens.view(self.draws.numel(), rows, -1)
         if bool((units == units[:1]).all()):  # the draws read the same words, as they do when they ride in the batch
             units = units[0]

@@ -1,4 +1,4 @@
-"""From torch.nn's layers to ours and back, weights kept: the same `Parameter` objects, shared where they were shared."""
+"""From torch.nn's layers to ours and back: weights are kept, and shared where they were shared."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -24,10 +24,10 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 def convert(module: nn.Module, dropout: float | Scheme) -> nn.Module:
     r"""Return a copy of `module` whose torch.nn layers are ours, with the masks of a scheme.
 
-    `nn.LSTM`, `nn.GRU`, `nn.RNN` and `nn.Embedding` take the scheme. `nn.Dropout` takes the rate and the span of the site
-    `output` where the scheme has it; else it keeps its own rate, and one mask for all steps. Without masks the copy computes what
-    the original computes in eval mode. Weights, shared weights, training flags, devices and types are kept. Layers of
-    other types stay as they are, also `nn.LSTMCell`; `audit` tells what is left without masks.
+    `nn.LSTM`, `nn.GRU`, `nn.RNN` and `nn.Embedding` take the scheme. `nn.Dropout` takes the rate and the span of the
+    site `output` where the scheme has it; else it keeps its own rate, and one mask for all steps. Without masks the
+    copy computes what the original computes in eval mode. Weights, shared weights, training flags, devices and types
+    are kept. Layers of other types stay as they are, also `nn.LSTMCell`; `audit` tells what is left without masks.
 
     Args:
         module: A model, or one layer.
@@ -37,8 +37,8 @@ def convert(module: nn.Module, dropout: float | Scheme) -> nn.Module:
         The copy; the original is not touched.
 
     Raises:
-        ValueError: If there is nothing to convert; if a layer has projections, parametrizations, or a dropout between layers
-            that the scheme does not replace; or if recurrent layers disagree on `batch_first`.
+        ValueError: If there is nothing to convert; if a layer has projections, parametrizations, or a dropout between
+            layers that the scheme does not replace; or if recurrent layers disagree on `batch_first`.
         TypeError: If `module` is not a module, or a layer subclasses one of torch's recurrent layers.
 
     Example:
@@ -123,8 +123,8 @@ def _batch_first(modules: list[nn.Module]) -> bool:
     seen = {m.batch_first for m in modules if isinstance(m, nn.RNNBase | Recurrent)}
     if len(seen) > 1 and any(type(m) in (nn.Embedding, nn.Dropout) for m in modules):
         raise ValueError(
-            "the recurrent layers of this model disagree on batch_first, so it is unclear where the rows of its embeddings and "
-            "dropouts are. Convert its parts one by one."
+            "the recurrent layers of this model disagree on batch_first, so it is unclear where the rows of its "
+            "embeddings and dropouts are. Convert its parts one by one."
         )
     return seen.pop() if seen else True
 
@@ -194,10 +194,11 @@ def _our_recurrent(old: nn.RNNBase, scheme: Scheme) -> Recurrent:
     if old.dropout and old.num_layers > 1 and "input" not in sites:
         raise ValueError(
             f"this {type(old).__name__} drops between its layers at rate {old.dropout:g}, a new mask at each step, and "
-            f"{scheme} has no site 'input' to take its place. Set its dropout to 0.0 first, or choose a scheme with the site, "
-            "such as schemes.gal or schemes.zaremba."
+            f"{scheme} has no site 'input' to take its place. Set its dropout to 0.0 first, or choose a scheme with "
+            "the site, such as schemes.gal or schemes.zaremba."
         )
-    return kind(old.input_size, old.hidden_size, dropout=scheme, **_recurrent_options(old))
+    make: Callable[..., Recurrent] = kind
+    return make(old.input_size, old.hidden_size, dropout=scheme, **_recurrent_options(old))
 
 
 def _theirs(old: nn.Module) -> nn.Module | None:

@@ -80,8 +80,8 @@ class GRU(Recurrent):
 class RNN(Recurrent):
     r"""Elman network, $h_t = \phi(W (x_t \circ z_x) + b + U (h_{t-1} \circ z_h) + d)$, with $\phi$ tanh or relu.
 
-    Otherwise as `LSTM`, with the names of `torch.nn.RNN`. After `num_layers` the options may be given by position, in the
-    order of `LSTM` or, where a nonlinearity comes first, in that of torch.
+    Otherwise as `LSTM`, with the names of `torch.nn.RNN`. After `num_layers` the options may be given by position, in
+    the order of `LSTM` or, where a nonlinearity comes first, in that of torch.
 
     Args:
         input_size: Features D of the input.
@@ -121,7 +121,7 @@ def _options(options: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
     twice = sorted(set(named) & set(names[: len(options)]))
     if unknown or twice or len(options) > len(names):
         raise TypeError(
-            f"RNN takes input_size, hidden_size, num_layers, then {', '.join(names)}; unknown: {unknown or 'none'}, given "
-            f"twice: {twice or 'none'}, by position: {len(options)} of at most {len(names)}."
+            f"RNN takes input_size, hidden_size, num_layers, then {', '.join(names)}; unknown: {unknown or 'none'}, "
+            f"given twice: {twice or 'none'}, by position: {len(options)} of at most {len(names)}."
         )
     return dict(zip(names, options)) | named

@@ -1,4 +1,4 @@
-"""Which masks a recurrent layer needs: their keys and shapes, drawn from a binding, fresh in training, or given and checked."""
+"""Which masks a recurrent layer needs: bound, drawn fresh in training, or given and checked."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ class MaskPlan:
             )
         for key, placement in placements.items():
             extent = self._extent(key, placement, rows)
-            front = (steps,) if placement.span == "step" else ()
+            front: tuple[int, ...] = (steps,) if placement.span == "step" else ()
             front += (self.cell.gates,) if placement.gates == "untied" else ()
             legal = {(*front, *extent), (*front, 1, extent[1])}
             if tuple(masks[key].shape) not in legal:

@@ -1,6 +1,6 @@
-"""Which path computes a layer: torch's kernel where no mask is left after folding, else the scan; the reference where masks learn.
+"""Which path computes a layer: torch's kernel where folding leaves no mask, else the scan.
 
-All three agree to rounding:
+Three paths that agree to rounding:
 
 - `stock`: no masks, or masks shared by all rows and steps, folded into the weights.
 - `scan`: everything else, in train and eval mode.
@@ -41,7 +41,7 @@ def run(
         Outputs (T, rows, directions * H) and the last states, in the type of the weights.
     """
     dtype = layers[0][0][0].dtype
-    if _serves_stock(x, layers):
+    if _serves_stock(x, layers, lengths):
         folded = [fold(weights, masks, cell.gates) for weights, masks in layers]
         out, last = stock(cell, x, states, folded, lengths=lengths, bidirectional=bidirectional)
     else:
@@ -51,9 +51,12 @@ def run(
     return out.to(dtype), tuple(value.to(dtype) for value in last)
 
 
-def _serves_stock(x: Tensor, layers: list[Layer]) -> bool:
-    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        return False  # the scan keeps the state in float32
+def _serves_stock(x: Tensor, layers: list[Layer], lengths: Tensor | None) -> bool:
+    if x.device.type == "cpu":
+        if torch.is_autocast_enabled("cpu"):
+            return False  # the scan keeps the state in float32
+        if lengths is not None and torch.is_grad_enabled():
+            return False  # torch's loop over a packed batch is no kernel on a CPU: training takes twice as long
     return all(can_fold(masks) for _, masks in layers)
 
 

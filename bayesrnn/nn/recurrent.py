@@ -47,7 +47,7 @@ class Recurrent(MaskedModule):
         for layer, suffix in self.plan.directions():
             width = self.input_size if layer == 0 else self.hidden_size * self.num_directions
             rows = cell.gates * self.hidden_size
-            shapes = {"weight_ih": (rows, width), "weight_hh": (rows, self.hidden_size)}
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, self.hidden_size)}
             if bias:
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
             for name, shape in shapes.items():
@@ -148,9 +148,9 @@ class Recurrent(MaskedModule):
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError("a PackedSequence knows its lengths: leave out lengths=, or pass the padded tensor.")
-            padded, sizes = unpack(x)
-            outputs, last = self._batched(self._checked(padded, False), state, sizes, masks)
-            return repack(outputs, sizes, x), last
+            padded, ends = unpack(x)
+            outputs, last = self._batched(self._checked(padded, False), state, ends, masks)
+            return repack(outputs, ends, x), last
         self._checked(x, self.batch_first)
         if x.dim() == 2:
             return self._single(x, state, lengths, masks)
@@ -178,11 +178,12 @@ class Recurrent(MaskedModule):
         steps, rows = x.shape[:2]
         shape = (self.num_layers * self.num_directions, rows, self.hidden_size)
         states = initial(state, self.cell, shape, self._weight())
+        ends = None
         if sizes is not None:
-            x, sizes = _without_padding(x, sizes)
+            x, ends = _without_padding(x, sizes)
         chosen = self._choose(masks, rows, steps)
         layers = [(self._weights(*place), self.plan.sites(chosen, *place)) for place in self.plan.directions()]
-        outputs, last = run(self.cell, x, states, layers, lengths=sizes, bidirectional=self.bidirectional)
+        outputs, last = run(self.cell, x, states, layers, lengths=ends, bidirectional=self.bidirectional)
         return outputs, as_user(last)
 
     def _choose(self, masks: Masks | None, rows: int, steps: int) -> Masks:
@@ -206,7 +207,8 @@ class Recurrent(MaskedModule):
         return check_input(x, self.input_size, batch_first, self._weight().dtype)
 
     def _weight(self) -> Tensor:
-        return self.weight_hh_l0
+        weight: Tensor = self.get_parameter("weight_hh_l0")
+        return weight
 
     def _weights(self, layer: int, suffix: str) -> Weights:
         end = f"_l{layer}{suffix}"
@@ -246,7 +248,7 @@ class Recurrent(MaskedModule):
 
 
 def _without_padding(x: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return x (steps, rows, features) with zeros beyond each row's length, and the lengths, or None if there is no padding."""
+    """Return x (steps, rows, features) with zeros beyond each length, and the lengths, or None without padding."""
     steps = x.shape[0]
     if bool((sizes == steps).all()):
         return x, None

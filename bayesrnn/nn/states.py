@@ -74,6 +74,7 @@ def check_input(x: object, features: int, batch_first: bool, dtype: torch.dtype)
         raise ValueError(f"x holds no steps or no rows: its shape is {tuple(x.shape)}.")
     if x.dtype != dtype and not (x.is_floating_point() and torch.is_autocast_enabled(x.device.type)):
         raise ValueError(
-            f"x is {x.dtype} but the layer's parameters are {dtype}. Convert one of them: x.to({dtype}), or layer.to(x.dtype)."
+            f"x is {x.dtype} but the layer's parameters are {dtype}. Convert one of them: "
+            f"x.to({dtype}), or layer.to(x.dtype)."
         )
     return x

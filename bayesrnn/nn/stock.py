@@ -1,4 +1,6 @@
-"""torch's own kernels (cuDNN on a GPU): for layers without masks, and for masks that all rows share, folded into the weights."""
+"""torch's own kernels (cuDNN on a GPU): for no masks, and for masks that all rows share, folded into the weights."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from bayesrnn.nn.reference import Weights
 
 __all__ = ["can_fold", "fold", "stock"]
 
-_KERNELS = {
+_KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "lstm": torch._VF.lstm,
     "gru": torch._VF.gru,
     "rnn_tanh": torch._VF.rnn_tanh,
@@ -81,7 +83,10 @@ def stock(
         out, *last = kernel(x, states[0] if single else states, flat, *options, False)
         return out, tuple(last)
     packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
-    ordered = tuple(s.index_select(1, packed.sorted_indices) for s in states)
+    forth, back = packed.sorted_indices, packed.unsorted_indices
+    if forth is None or back is None:
+        raise RuntimeError("a batch packed with enforce_sorted=False holds its order")
+    ordered = tuple(s.index_select(1, forth) for s in states)
     data, *last = kernel(packed.data, packed.batch_sizes, ordered[0] if single else ordered, flat, *options)
     out, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
-    return out, tuple(value.index_select(1, packed.unsorted_indices) for value in last)
+    return out, tuple(value.index_select(1, back) for value in last)

@@ -10,8 +10,8 @@ from bayesrnn.nn.scan.products import GateProduct, input_gradient, weight_gradie
 
 __all__ = ["Gradients", "Masks", "Weights", "backward", "forward"]
 
-_BLOCK_ROWS = 256
-_BLOCK_BYTES = 2 << 20  # of gates that are projected at once when nothing is kept: what stays in a core's cache
+_BLOCK_ROWS = 1024  # when nothing is kept for a backward pass
+_BLOCK_BYTES = 8 << 20  # of gates that are projected at once, so that they are read again from a cache
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def forward(
         save: Whether to keep what the backward pass needs.
 
     Returns:
-        Outputs (steps, rows, H), last memory (rows, H), activated gates and the cell's extra; the last two are empty unless kept.
+        Outputs (steps, rows, H), last memory (rows, H), and what is kept: activated gates and the cell's extra, or
+        nothing.
     """
     cell = POINTWISE[name]
     steps, rows = x.shape[:2]
@@ -113,7 +114,6 @@ def forward(
             cell,
             x[:, part],
             first[part],
-            None if memory is None else memory[part],
             (inward, onward),
             biases,
             masks.rows(start, stop),
@@ -130,7 +130,6 @@ def _forward_block(
     cell: Pointwise,
     x: Tensor,
     first: Tensor,
-    memory: Tensor | None,
     products: tuple[GateProduct, GateProduct],
     biases: tuple[Tensor | None, Tensor | None],
     masks: Masks,
@@ -162,9 +161,10 @@ def _forward_block(
         h = out[t, :n]
         if cell.memory:
             more = last[:n] if kept is None else extra[t, :n]
-            before = more if kept is None else (memory if t == 0 else extra[t - 1])[:n]
+            before = more if kept is None else (last if t == 0 else extra[t - 1])[:n]
         else:
-            more, before = (extra[t, :n] if kept is not None and cell.extra else scratch[:n]), None
+            more = extra[t, :n] if kept is not None and cell.extra else scratch[:n]
+            before = more
         cell.forward(target, into, old, before, h, more, masks.extras_at(t, n))
         keep = _one(masks.keep_hidden, t, n)
         if keep is not None:
@@ -326,7 +326,7 @@ def _loop(
 def _memory_step(
     gradient: Tensor, total: Tensor, grad_c: Tensor, by_h: Tensor, carry: Tensor, keep: Tensor | None
 ) -> None:
-    """One step of an LSTM: `gradient` holds factors and gets gradients, `grad_c` goes from the new memory to the old."""
+    """One step of an LSTM: the factors in `gradient` become gradients, `grad_c` goes from new memory to old."""
     kept = None
     if keep is not None:
         kept = grad_c * keep

@@ -25,7 +25,8 @@ def scan(
 ) -> tuple[Tensor, State]:
     """Run one layer in one direction; the arguments and results are those of `reference`.
 
-    Matrix products are made in the type of autocast or of the weights, the state is float32 at least. Masks get no gradient.
+    Matrix products are made in the type of autocast or of the weights; the state is float32 at least. Masks get no
+    gradient.
     """
     w_ih, w_hh, b_ih, b_hh = weights
     if masks.weight is not None:

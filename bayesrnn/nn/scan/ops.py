@@ -1,4 +1,4 @@
-"""The scan as two operators that autograd and `torch.compile` know: no graph break, and nothing is saved that is not needed."""
+"""The scan as two operators that autograd and `torch.compile` know: no graph break inside a layer."""
 
 from typing import Any
 

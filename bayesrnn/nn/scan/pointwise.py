@@ -1,7 +1,7 @@
-r"""What happens between the matrix products: each cell's pointwise part, one step forward and all steps' factors backward.
+"""What happens between the matrix products: each cell's pointwise part, forward and backward.
 
-Every gradient of a gate is (gradient of the state) x (a factor that no later step changes). The factors are made for all
-steps at once, so that the loop backward in time is left with few operations on small tensors.
+Every gradient of a gate is (gradient of the state) x (a factor that no later step changes). The factors are made for
+all steps at once, so that the loop backward in time is left with few operations on small tensors.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ class Kept:
         gates: Activated gates (steps, rows, gates, H).
         extra: The memory cells of an LSTM, the recurrent part of a GRU's candidate, else empty.
         old: h of the step before.
-        first: The initial memory cells (rows, H) of an LSTM.
+        first: The initial memory cells (rows, H) of an LSTM, else None.
     """
 
     gates: Tensor
@@ -35,7 +35,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Extras:
-    """Masks of the pointwise part, each (rows or 1, features) for one step, (steps or 1, rows or 1, features) for all."""
+    """Masks of the pointwise part: (rows or 1, features) for one step, with steps or 1 in front for all."""
 
     cell: Tensor | None = None
     candidate: Tensor | None = None
@@ -66,17 +66,18 @@ class Pointwise(ABC):
 
     @abstractmethod
     def forward(
-        self, gates: Tensor, recurrent: Tensor, old: Tensor, memory: Tensor | None, h: Tensor, extra: Tensor, m: Extras
+        self, gates: Tensor, recurrent: Tensor, old: Tensor, memory: Tensor, h: Tensor, extra: Tensor, m: Extras
     ) -> None:
         """Activate `gates` (rows, gates, H) in place; write the new state into `h` and `extra`, each (rows, H)."""
 
     @abstractmethod
-    def factors(self, kept: Kept, m: Extras) -> tuple[Tensor, Tensor, Tensor | None]:
+    def factors(self, kept: Kept, m: Extras) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return the factors of all steps.
 
         Returns:
-            Those of the gates (steps, rows, blocks, H); of the carry, by which the gradient of the old memory (or of the old h, where
-            there is no memory) follows from that of the new; and, for a memory, the gradient of the new memory by the new h.
+            Those of the gates (steps, rows, blocks, H); of the carry, by which the gradient of the old memory (of the
+            old h, where there is no memory) follows from that of the new; and, for a memory, that by which its gradient
+            follows from that of h.
         """
 
 
@@ -88,14 +89,14 @@ class LSTM(Pointwise):
     memory = extra = True
 
     def forward(
-        self, gates: Tensor, recurrent: Tensor, old: Tensor, memory: Tensor | None, h: Tensor, extra: Tensor, m: Extras
+        self, gates: Tensor, recurrent: Tensor, old: Tensor, memory: Tensor, h: Tensor, extra: Tensor, m: Extras
     ) -> None:
         """See `Pointwise.forward`; `extra` is the new memory."""
         gates[:, :2].sigmoid_()
         i, f, g, o = gates.unbind(1)
         g.tanh_()
         o.sigmoid_()
-        before = memory.clone() if m.keep_cell is not None and memory is extra else memory
+        before = memory.clone() if m.keep_cell is not None else memory
         torch.mul(f, memory, out=extra)
         extra.addcmul_(i, g if m.candidate is None else g * m.candidate)
         if m.cell is not None:
@@ -105,10 +106,10 @@ class LSTM(Pointwise):
         if m.keep_cell is not None:
             extra.lerp_(before, m.keep_cell)
 
-    def factors(self, kept: Kept, m: Extras) -> tuple[Tensor, Tensor, Tensor | None]:
+    def factors(self, kept: Kept, m: Extras) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See `Pointwise.factors`."""
         i, f, g, o = kept.gates.unbind(2)
-        before = torch.cat((kept.first.unsqueeze(0), kept.extra[:-1]))
+        before = torch.cat(([] if kept.first is None else [kept.first.unsqueeze(0)]) + [kept.extra[:-1]])
         candidate = g if m.candidate is None else g * m.candidate
         if m.keep_cell is None:
             activated = kept.extra.tanh()
@@ -139,7 +140,7 @@ class GRU(Pointwise):
     apart = extra = True
 
     def forward(
-        self, gates: Tensor, recurrent: Tensor, old: Tensor, memory: Tensor | None, h: Tensor, extra: Tensor, m: Extras
+        self, gates: Tensor, recurrent: Tensor, old: Tensor, memory: Tensor, h: Tensor, extra: Tensor, m: Extras
     ) -> None:
         """See `Pointwise.forward`; `extra` is the recurrent part of the candidate."""
         gates[:, :2].add_(recurrent[:, :2]).sigmoid_()
@@ -148,7 +149,7 @@ class GRU(Pointwise):
         n.addcmul_(r, extra).tanh_()
         torch.lerp(n if m.candidate is None else n * m.candidate, old, z, out=h)
 
-    def factors(self, kept: Kept, m: Extras) -> tuple[Tensor, Tensor, Tensor | None]:
+    def factors(self, kept: Kept, m: Extras) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See `Pointwise.factors`."""
         r, z, n = kept.gates.unbind(2)
         found = torch.empty((*n.shape[:2], self.blocks, n.shape[2]), dtype=n.dtype, device=n.device)
@@ -172,13 +173,13 @@ class RNN(Pointwise):
         self.relu = relu
 
     def forward(
-        self, gates: Tensor, recurrent: Tensor, old: Tensor, memory: Tensor | None, h: Tensor, extra: Tensor, m: Extras
+        self, gates: Tensor, recurrent: Tensor, old: Tensor, memory: Tensor, h: Tensor, extra: Tensor, m: Extras
     ) -> None:
         """See `Pointwise.forward`."""
         new = gates[:, 0].relu_() if self.relu else gates[:, 0].tanh_()
         h.copy_(new)
 
-    def factors(self, kept: Kept, m: Extras) -> tuple[Tensor, Tensor, Tensor | None]:
+    def factors(self, kept: Kept, m: Extras) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See `Pointwise.factors`; nothing of h is carried but through the product."""
         if self.relu:
             found = (kept.gates > 0).to(kept.gates.dtype)

@@ -29,7 +29,7 @@ class GateProduct:
         self.weight = turned.contiguous() if dtype == torch.bfloat16 and not weight.is_cuda else turned
 
     def add_(self, target: Tensor, x: Tensor, mask: Tensor | None) -> None:
-        """Add to `target` (rows, gates, H) the product with x (rows, features) under mask (gates or 1, rows or 1, features)."""
+        """Add to `target` (rows, gates, H) the product with x (rows, features) under (gates or 1, rows or 1, features)."""
         if self.untied and mask is not None:
             into, entering = target.transpose(0, 1), (x * mask).to(self.dtype)
             if target.dtype == self.dtype:
@@ -44,7 +44,7 @@ class GateProduct:
             flat.add_(torch.mm(entering, self.weight))
 
     def project_(self, target: Tensor, x: Tensor, mask: Tensor | None) -> None:
-        """The same for many steps: target (steps, rows, gates, H), x (steps, rows, features), mask of four dimensions."""
+        """Do the same for many steps: (steps, rows, gates, H), (steps, rows, features), a mask of four dimensions."""
         flat = target.flatten(0, 1)
         if mask is None:
             self.add_(flat, x.flatten(0, 1), None)
