@@ -27,6 +27,7 @@ def nll(predictive: Predictive, target: Any = None, **options: Unpack[Options]) 
     Source: Gneiting & Raftery 2007, section 4.1 (logarithmic score).
 
     Example:
+        >>> import torch
         >>> round(float(nll(Predictive.from_gaussian(torch.zeros(1), torch.ones(1)), torch.zeros(1))), 4)
         0.9189
     """

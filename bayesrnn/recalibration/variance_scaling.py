@@ -11,7 +11,6 @@ from bayesrnn.predictive.recalibrated import scale_spread
 
 from .protocol import AbstractRecalibrator
 
-
 _IMPOSSIBLE = 1e9  # nll of a factor that puts a target outside the support: large, but fit for a line search
 
 
