@@ -1,7 +1,7 @@
 """Which masks a recurrent layer needs: bound, drawn fresh in training, or given and checked."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ class MaskPlan:
             if placement.site == "weight":
                 if binding.draws.numel() > 1:
                     raise ValueError("a weight mask belongs to one draw: bind one draw at a time.")
-                shared = Binding(binding.stream, binding.draws, binding.sequences, True, binding.name)
+                shared = replace(binding, shared=True)
                 size = self.cell.gates * self.hidden_size * self.hidden_size
                 mask = shared.mask(key, placement, size, gates=1, steps=1, dtype=dtype)
                 found[key] = mask.view(-1, self.hidden_size)
