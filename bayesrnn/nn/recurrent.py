@@ -207,7 +207,7 @@ class Recurrent(MaskedModule):
         return check_input(x, self.input_size, batch_first, self._weight().dtype)
 
     def _weight(self) -> Tensor:
-        weight: Tensor = self.get_parameter("weight_hh_l0")
+        weight: Tensor = self.weight_hh_l0  # type: ignore[assignment]  # no Parameter under torch.func.functional_call
         return weight
 
     def _weights(self, layer: int, suffix: str) -> Weights:
