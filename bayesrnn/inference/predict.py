@@ -26,6 +26,8 @@ from bayesrnn.nn.masked import masked_modules
 
 __all__ = ["predict"]
 
+_FULL = 64  # rows with which one draw at a time is no slower than many draws in one batch
+
 
 def predict(
     model: nn.Module,
@@ -132,8 +134,8 @@ def _watched(done: Callable[[int], None], ranks: Ranks | None) -> Callable[[int]
 
 
 def _one_at_a_time(model: nn.Module, job: Job) -> bool:
-    """Whether draws cannot ride in the batch: their masks are of the weights, or best folded into them."""
-    if job.shared:
+    """Whether draws go through the model one by one: masks of the weights, or one mask for enough rows to fill a pass."""
+    if job.shared and (job.rows >= _FULL or job.ids.is_cuda):
         return True
     modules = masked_modules(model).values()
     return any(place.site == "weight" for module in modules for place in module.placements().values())

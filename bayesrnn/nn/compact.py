@@ -13,7 +13,7 @@ from bayesrnn.nn.reference import Weights
 __all__ = ["compact", "pays"]
 
 _SHARE = 0.3  # of the units dropped: below it torch's own kernel is as fast
-_ROWS = 8  # with fewer rows a step reads weights rather than multiplies
+_ROWS = 48  # with fewer rows a step reads weights rather than multiplies
 
 
 class _Product:
@@ -40,7 +40,7 @@ class _Product:
             return
         alive = mask[:, 0] != 0
         # kept units first; where a gate keeps fewer than the most, dropped ones fill up, with weights of 0
-        chosen = alive.to(torch.int8).argsort(1, descending=True, stable=True)[:, : int(alive.sum(1).max())]
+        chosen = alive.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : int(alive.sum(1).max())]
         self.kept = chosen.flatten()
         scaled = weight.unflatten(0, (gates, -1)) * mask
         self.weight = scaled.gather(2, chosen.unsqueeze(1).expand(-1, scaled.shape[1], -1)).mT.contiguous()

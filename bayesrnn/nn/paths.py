@@ -1,10 +1,11 @@
 """Which path computes a layer: torch's kernel where folding leaves no mask, else the scan.
 
-Three paths that agree to rounding:
+Four paths that agree to rounding:
 
+- `compact`: many masks shared by all rows, on a CPU, by leaving out what is dropped.
 - `stock`: no masks, or masks shared by all rows and steps, folded into the weights.
 - `scan`: everything else, in train and eval mode.
-- `reference`: masks that ask for a gradient (a rate that is learned), which the other two do not give.
+- `reference`: masks that ask for a gradient (a rate that is learned), which the others do not give.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.nn.cells import Cell, SiteMasks, State
+from bayesrnn.nn.compact import compact, pays
 from bayesrnn.nn.reference import Weights, reference
 from bayesrnn.nn.scan import scan
 from bayesrnn.nn.stock import can_fold, fold, stock
@@ -41,7 +43,10 @@ def run(
         Outputs (T, rows, directions * H) and the last states, in the type of the weights.
     """
     dtype = layers[0][0][0].dtype
-    if _serves_stock(x, layers, lengths):
+    foldable = _serves_stock(x, layers, lengths)
+    if foldable and all(pays(x, masks, lengths) for _, masks in layers):
+        out, last = _stacked(compact, cell, x, states, layers, lengths, bidirectional)
+    elif foldable:
         folded = [fold(weights, masks, cell.gates) for weights, masks in layers]
         out, last = stock(cell, x, states, folded, lengths=lengths, bidirectional=bidirectional)
     else:

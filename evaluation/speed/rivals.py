@@ -36,7 +36,7 @@ class Setting:
         return br.nn.LSTM(self.units, self.units, LAYERS, dropout=scheme).eval()
 
     def stock(self) -> nn.LSTM:
-        """torch's layer with the same weights."""
+        """The layer of torch with the same weights."""
         layer = nn.LSTM(self.units, self.units, LAYERS).eval()
         layer.load_state_dict(self.layer().state_dict())
         return layer
