@@ -134,7 +134,7 @@ def _watched(done: Callable[[int], None], ranks: Ranks | None) -> Callable[[int]
 
 
 def _one_at_a_time(model: nn.Module, job: Job) -> bool:
-    """Whether draws go through the model one by one: masks of the weights, or one mask for enough rows to fill a pass."""
+    """Whether draws go one by one: their masks are of the weights, or one mask serves enough rows to fill a pass."""
     if job.shared and (job.rows >= _FULL or job.ids.is_cuda):
         return True
     modules = masked_modules(model).values()
