@@ -83,11 +83,17 @@ class ProgressBar(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
         """Advance by one batch."""
-        training = _training(module)
+        self._show(_training(module), 1)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Show the validation loss of the epoch."""
+        self._show(_training(module), 0)
+
+    def _show(self, training: Training, batches: int) -> None:
         text = f"epoch {training.epoch + 1}/{self.epochs}  loss {training.mean('train'):.4f}"
         if self.state.validation:
             text += f"  validation {self.state.validation[-1]:.4f} (best {min(self.state.validation):.4f})"
-        self.progress.update(self.task, advance=1, description=text)
+        self.progress.update(self.task, advance=batches, description=text)
 
 
 def _training(module: pl.LightningModule) -> Training:
