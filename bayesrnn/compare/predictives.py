@@ -1,5 +1,6 @@
 """Compare predictives of the same targets, in pairs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,7 +85,7 @@ def compare_predictives(
     scores: dict[str, dict[str, Score]] = {}
     notes: list[str] = []
     for name, predictive in predictives.items():
-        pair(predictive, target, {"mask": mask, "lengths": lengths, "nan": nan, "groups": sequences})  # type: ignore[typeddict-item]
+        pair(predictive, target, {"mask": mask, "lengths": lengths, "nan": nan, "groups": sequences})
         scores[name] = _scores(name, predictive, target, measures, options, notes)
     differences = [
         paired(name, reference, measure, scores[name][measure.key], scores[reference][measure.key])
@@ -147,9 +148,14 @@ def _scores(
     found = {}
     for measure in measures:
         try:
-            found[measure.key] = measure.score(predictive, target, **options)
+            score = measure.score(predictive, target, **options)
         except ValueError as error:
             notes.append(f"{measure.label} of {name} is missing: {error}")
+            continue
+        if math.isfinite(score.value):
+            found[measure.key] = score
+        else:
+            notes.append(f"{measure.label} of {name} is infinite, so it is compared with nothing.")
     return found
 
 

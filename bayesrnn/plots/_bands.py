@@ -72,7 +72,8 @@ def binomial_band(share: Array, size: float, *, level: float = 0.95) -> tuple[Ar
 
     whole = max(round(size), 1)
     tail = (1 - level) / 2
-    return binom.ppf(tail, whole, share) / whole, binom.ppf(1 - tail, whole, share) / whole
+    low, high = binom.ppf(tail, whole, share), binom.ppf(1 - tail, whole, share)
+    return np.asarray(low) / whole, np.asarray(high) / whole
 
 
 def ecdf_band(grid: Array, size: float, *, level: float = 0.95, seed: int = 0) -> tuple[Array, Array]:
@@ -90,7 +91,8 @@ def ecdf_band(grid: Array, size: float, *, level: float = 0.95, seed: int = 0) -
     counts = np.random.default_rng(seed).multinomial(whole, steps, size=1000).cumsum(1)[:, :-1]
     tails = np.minimum(binom.cdf(counts, whole, grid), binom.sf(counts - 1, whole, grid))
     worst = np.quantile(tails.min(1), 1 - level)
-    return binom.ppf(worst, whole, grid) / whole, binom.isf(worst, whole, grid) / whole
+    low, high = binom.ppf(worst, whole, grid), binom.isf(worst, whole, grid)
+    return np.asarray(low) / whole, np.asarray(high) / whole
 
 
 def flat(values: Tensor) -> Array:

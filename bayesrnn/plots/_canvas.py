@@ -45,7 +45,7 @@ def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper lef
         0.97 if vertical == "upper" else 0.03,
         note,
         transform=ax.transAxes,
-        ha=horizontal,  # type: ignore[arg-type]
+        ha=horizontal,
         va="top" if vertical == "upper" else "bottom",
         fontsize="small",
         zorder=9,

@@ -47,7 +47,9 @@ def interval_reliability(
     held = share_inside(pairs, _GRID)
     low, high = ratio_band(held, np.ones((len(held), 1)), pairs.groups, seed=options.get("seed", 0))
     null = binomial_band(_GRID, effective_size(held, pairs.groups))
-    score = metrics.coverage(predictive, target, **{**options, "level": check_level(level), "interval": 0.95})
+    errors = Options(**options)
+    errors["interval"] = 0.95
+    score = metrics.coverage(predictive, target, level=check_level(level), **errors)
     ax.fill_between(_GRID, *null, color=NEUTRAL, alpha=0.25, linewidth=0, label="calibrated, this sample size")
     ax.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle="--")
     ax.fill_between(_GRID, low, high, color=BLUE, alpha=0.25, linewidth=0, label="95 % bootstrap band")

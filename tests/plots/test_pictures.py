@@ -1,0 +1,259 @@
+"""Every picture is produced, labelled, not blank, and leaves no trace; its numbers are the metrics' own."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch.distributions import Categorical, Normal
+
+from bayesrnn import metrics, plots
+from bayesrnn.nn import LSTM
+from bayesrnn.predictive import Origin, Predictive, TokenPredictive
+from bayesrnn.schemes import gal, naive
+
+ROWS, STEPS, DRAWS = 60, 8, 24
+
+
+def forecast() -> tuple[Any, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    base = torch.sin(torch.arange(STEPS) + torch.arange(ROWS)[:, None] / 5.0)
+    spread = 0.3 + 0.1 * torch.arange(STEPS)
+    means = base + 0.2 * torch.randn(DRAWS, ROWS, STEPS, generator=g)
+    target = base + spread * torch.randn(ROWS, STEPS, generator=g)
+    return Predictive.from_draws(Normal(means, (0.7 * spread).expand_as(means))), target
+
+
+def classes() -> tuple[Any, torch.Tensor]:
+    g = torch.Generator().manual_seed(1)
+    logits = torch.randn(DRAWS, 300, 4, generator=g) * 0.5 + 2 * torch.randn(300, 4, generator=g)
+    torch.manual_seed(0)
+    return Predictive.from_draws(Categorical(logits=logits)), Categorical(logits=0.6 * logits.mean(0)).sample()
+
+
+def tokens() -> TokenPredictive:
+    g = torch.Generator().manual_seed(2)
+    shape = (10, 12)
+    confidence = torch.rand(shape, generator=g)
+    correct = torch.rand(shape, generator=g) < confidence
+    parts = {name: torch.rand(shape, generator=g) for name in ("entropy", "aleatoric", "epistemic")}
+    log_prob = torch.log(torch.rand(shape, generator=g))
+    return TokenPredictive(log_prob, Origin(5), confidence=confidence, correct=correct, **parts)
+
+
+def masks(per_step: bool) -> dict[str, torch.Tensor]:
+    layer = LSTM(6, 6, 2, dropout=naive(0.3) if per_step else gal(0.3, gates="tied"))
+    return layer.sample_masks(2, seed=1, steps=6)
+
+
+P, Y = forecast()
+C, K = classes()
+T = tokens()
+LABELS = ["day" if i % 3 else "night" for i in range(ROWS)]
+
+PICTURES: dict[str, Callable[..., Any]] = {
+    "fan_chart": lambda ax: plots.fan_chart(P, Y, row=2, history=Y[2], units="MW", ax=ax),
+    "fan_chart_rows": lambda ax: plots.fan_chart(Predictive.from_gaussian(torch.zeros(9), torch.ones(9)), ax=ax),
+    "decomposition": lambda ax: plots.decomposition(P, row=1, units="km/h", ax=ax),
+    "decomposition_tokens": lambda ax: plots.decomposition(T, row=1, ax=ax),
+    "interval_reliability": lambda ax: plots.interval_reliability(P, Y, ax=ax),
+    "coverage_width": lambda ax: plots.coverage_width({"a": P, "b": P[:]}, Y, units="MW", ax=ax),
+    "coverage_by_horizon": lambda ax: plots.coverage_by_horizon(P, Y, ax=ax),
+    "coverage_by_group": lambda ax: plots.coverage_by_group(P, Y, LABELS, ax=ax),
+    "pit_histogram": lambda ax: plots.pit_histogram(P, Y, ax=ax),
+    "pit_ecdf": lambda ax: plots.pit_ecdf(P, Y, ax=ax),
+    "error_against_spread": lambda ax: plots.error_against_spread(P, Y, units="MW", ax=ax),
+    "risk_coverage": lambda ax: plots.risk_coverage(P, Y, units="MW", ax=ax),
+    "risk_coverage_classes": lambda ax: plots.risk_coverage({"mc": C, "same": C}, K, ax=ax),
+    "reliability_diagram": lambda ax: plots.reliability_diagram(C, K, ax=ax),
+    "reliability_diagram_tokens": lambda ax: plots.reliability_diagram(T, ax=ax),
+    "confidence_histogram": lambda ax: plots.confidence_histogram(C, K, ax=ax),
+    "learning_curves": lambda ax: plots.learning_curves({"a": [3, 2, 1], "b": [3, 2.5, 2.6]}, best="b", ax=ax),
+    "convergence": lambda ax: plots.convergence([1, 10, 100], [3, 2, 1.9], [0.3, 0.1, 0.03], reference=2, ax=ax),
+    "forest": lambda ax: plots.forest(["a", "b", "c"], [-1, 1, 0], [-2, 0.5, -1], [-0.5, 2, 1], ax=ax),
+    "score_by_part": lambda ax: plots.score_by_part(
+        ["x", "y"], [1.0, 2.0], [0.5, 1.5], [1.5, 2.5], ideal=1, off=[False, True],
+        title="t", xlabel="p", ylabel="v", ax=ax,
+    ),
+    "token_strip": lambda ax: plots.token_strip(["the", "cat\n", "sat"], torch.tensor([0.1, 2.0, 3.0]), ax=ax),
+    "mask_picture": lambda ax: plots.mask_picture(masks(False), steps=6, ax=ax),
+    "mask_picture_steps": lambda ax: plots.mask_picture(masks(True), steps=6, per_step=True, ax=ax),
+    "mask_diagram": lambda ax: plots.mask_diagram(masks(False), steps=4, ax=ax),
+    "mask_diagram_steps": lambda ax: plots.mask_diagram(masks(True), steps=4, per_step=True, ax=ax),
+}  # fmt: skip
+UNLABELLED = ("token_strip", "mask_picture", "mask_diagram")
+
+
+def pixels(figure: Any) -> np.ndarray:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="raw", dpi=50)
+    return np.frombuffer(buffer.getvalue(), dtype=np.uint8).reshape(-1, 4)
+
+
+def test_every_public_picture_is_here() -> None:
+    assert {name for name in plots.__all__ if not any(key.startswith(name) for key in PICTURES)} == set()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_picture_is_drawn_labelled_and_leaves_no_trace(name: str, style: str) -> None:
+    from matplotlib import _pylab_helpers
+
+    with mpl.style.context(style):
+        before = dict(mpl.rcParams)
+        own = PICTURES[name](None)
+        assert dict(mpl.rcParams) == before
+        assert not _pylab_helpers.Gcf.figs  # pyplot knows no new figure
+        assert len(np.unique(pixels(own.figure), axis=0)) > 20
+        assert own.get_title(loc="left")
+        if not name.startswith(UNLABELLED):
+            assert own.get_xlabel()
+            assert own.get_ylabel() or [t.get_text() for t in own.get_yticklabels() if t.get_text()]
+        given = Figure().add_subplot()
+        assert PICTURES[name](given) is given
+
+
+def test_style_sheet_decides_the_ink() -> None:
+    with mpl.style.context("dark_background"):
+        dark = PICTURES["fan_chart"](None)
+    history = next(line for line in dark.get_lines() if line.get_label() == "history")
+    assert history.get_color() == "white"
+
+
+def test_fan_chart_draws_the_predictive_intervals() -> None:
+    ax = PICTURES["fan_chart"](None)
+    bands = {c.get_label(): c for c in ax.collections}
+    low, high = P[2].interval(0.8)
+    vertices = bands["80 % interval"].get_paths()[0].vertices
+    drawn = [sorted({v[1] for v in vertices if v[0] == step}) for step in range(STEPS)]
+    assert np.allclose([d[0] for d in drawn], low[0])
+    assert np.allclose([d[-1] for d in drawn], high[0])
+    inside = int(((Y[2] >= P[2].interval(0.95)[0][0]) & (Y[2] <= P[2].interval(0.95)[1][0])).sum())
+    assert f"95 % interval holds {inside} of {STEPS}" in ax.texts[0].get_text()
+
+
+def test_decomposition_adds_up_to_the_variance() -> None:
+    ax = PICTURES["decomposition"](None)
+    assert ax.get_ylabel() == "variance [(km/h)²]"
+    top = ax.collections[1].get_paths()[0].vertices
+    for step in range(STEPS):
+        assert max(v[1] for v in top if v[0] == step) == pytest.approx(float(P[1].variance[0, step]), rel=1e-5)
+
+
+def test_interval_reliability_is_the_metrics_curve() -> None:
+    ax = PICTURES["interval_reliability"](None)
+    line = next(line for line in ax.get_lines() if line.get_label() == "observed")
+    expected = [s.value for s in metrics.interval_reliability(P, Y, list(line.get_xdata()))]
+    assert np.allclose(line.get_ydata(), expected)
+    score = metrics.coverage(P, Y, level=0.9, interval=0.95)
+    assert f"hold {score.value:.1%}" in ax.texts[0].get_text()
+
+
+def test_pit_pictures_are_the_metrics_transform() -> None:
+    found = metrics.pit(P, Y)
+    bars = [p.get_height() for p in PICTURES["pit_histogram"](None).patches if p.get_width() == pytest.approx(0.1)]
+    assert np.allclose(bars, found.histogram(10) * 10)
+    line = next(x for x in PICTURES["pit_ecdf"](None).get_lines() if x.get_label() == "observed")
+    assert np.allclose(line.get_ydata() + line.get_xdata(), found.ecdf(line.get_xdata()))
+
+
+def test_pit_of_counts_spreads_over_its_jump() -> None:
+    counts = Predictive.from_draws(torch.distributions.Poisson(torch.full((1, 400), 1.5)), sampling="deterministic")
+    target = torch.poisson(torch.full((400,), 1.5), generator=torch.Generator().manual_seed(0))
+    bars = [p.get_height() for p in plots.pit_histogram(counts, target, bins=5).patches if p.get_width() < 0.5]
+    assert np.allclose(bars, metrics.pit(counts, target).histogram(5) * 5)
+
+
+def test_spread_and_risk_are_the_metrics_numbers() -> None:
+    ax = PICTURES["error_against_spread"](None)
+    bins = metrics.spread_bins(P, Y, bins=10)
+    data = ax.containers[0].lines[0]
+    assert np.allclose(data.get_xdata(), bins.predicted)
+    assert np.allclose(data.get_ydata(), bins.observed)
+    curve = metrics.risk_coverage(C, K)
+    assert np.allclose(PICTURES["risk_coverage_classes"](None).get_lines()[0].get_ydata(), curve.risk)
+
+
+def test_reliability_diagram_is_the_metrics_bins() -> None:
+    ax = PICTURES["reliability_diagram"](None)
+    expected = metrics.reliability(C, K, bins=15)
+    drawn = sorted(
+        (x, y) for c in ax.containers if hasattr(c, "lines") and c.lines for x, y in zip(*c.lines[0].get_data())
+    )
+    assert np.allclose(drawn, sorted(zip(expected.confidence, expected.accuracy)), atol=1e-6)
+
+
+def test_coverage_pictures_are_the_metrics_coverage() -> None:
+    line = next(x for x in PICTURES["coverage_by_horizon"](None).get_lines() if x.get_label() == "observed")
+    low, high = P.interval(0.9)
+    assert np.allclose(line.get_ydata(), ((low <= Y) & (high >= Y)).double().mean(0))
+    points = [c.lines[0].get_xdata()[0] for c in PICTURES["coverage_by_group"](None).containers]
+    night = torch.tensor([label == "night" for label in LABELS])
+    expected = [float(metrics.coverage(P[night], Y[night])), float(metrics.coverage(P[~night], Y[~night]))]
+    assert np.allclose(points, expected)
+
+
+def test_coverage_by_horizon_leaves_out_masked_steps() -> None:
+    lengths = torch.full((ROWS,), 3)
+    line = plots.coverage_by_horizon(P, Y, lengths=lengths).get_lines()[1]
+    assert len(line.get_xdata()) == 3
+
+
+def test_mask_pictures_come_from_the_masks() -> None:
+    for per_step in (False, True):
+        given = masks(per_step)
+        ax = plots.mask_picture(given, steps=6, per_step=per_step)
+        filled = sum(p.get_facecolor()[3] > 0 for p in ax.patches)
+        kept = {k: (v[:, 0] if per_step else v[0].expand(6, -1)) for k, v in given.items()}
+        assert filled == sum(int((v != 0).sum()) for v in kept.values())
+        diagram = plots.mask_diagram(given, steps=6, per_step=per_step)
+        colored = [t.arrow_patch.get_edgecolor() for t in diagram.texts if getattr(t, "arrow_patch", None)]
+        patterns = {v[s].numpy().tobytes() for v in kept.values() for s in range(6) if bool((v[s] != 1).any())}
+        assert len(set(colored) - {mpl.colors.to_rgba("0.5")}) == len(patterns)
+
+
+def test_forest_tells_better_from_worse() -> None:
+    labels = [c.get_label() for c in PICTURES["forest"](None).containers]
+    assert labels == ["better", "worse", "no difference can be told"]
+
+
+ERRORS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: plots.fan_chart(P, row=ROWS), "row 60 does not exist"),
+    (lambda: plots.fan_chart(P, levels=()), "levels is empty"),
+    (lambda: plots.fan_chart(P, times=[1, 2]), "times has 2 entries for 8 steps"),
+    (lambda: plots.fan_chart(P, times=list(range(8)), history=Y[0]), "give history_times too"),
+    (lambda: plots.fan_chart(P, Y[0, :3]), "target has 3 steps"),
+    (lambda: plots.decomposition(TokenPredictive(torch.zeros(2, 2), Origin(2))), "kept no entropies"),
+    (
+        lambda: plots.coverage_by_horizon(Predictive.from_gaussian(torch.zeros(3), torch.ones(3)), torch.zeros(3)),
+        "steps",
+    ),
+    (lambda: plots.coverage_by_group(P, Y, ["a"]), "1 group labels for 60 rows"),
+    (lambda: plots.coverage_width({}, Y), "no predictive was given"),
+    (lambda: plots.interval_reliability(P, Y[:5]), "does not fit"),
+    (lambda: plots.interval_reliability(P, torch.where(Y > 1, torch.nan, Y)), "NaN"),
+    (lambda: plots.learning_curves({}), "curves is empty"),
+    (lambda: plots.learning_curves({"a": [1]}, best="b"), "names no curve"),
+    (lambda: plots.convergence([1], [1, 2]), "give one each"),
+    (lambda: plots.convergence([1], [1], [1, 2]), "standard errors"),
+    (lambda: plots.forest(["a"], [1], [1], []), "as many differences"),
+    (lambda: plots.score_by_part(["a"], []), "give one a part"),
+    (lambda: plots.token_strip(["a"], torch.zeros(2)), "give one a token"),
+    (lambda: plots.token_strip(["a"], torch.tensor([torch.nan])), "finite"),
+    (lambda: plots.mask_picture({}), "masks is empty"),
+    (lambda: plots.mask_picture(masks(True), per_step=True, steps=9), "lower steps="),
+    (lambda: plots.mask_picture(masks(False), row=9), "row 9 does not exist"),
+    (lambda: plots.mask_picture(masks(False), gate=3), "gate 3 does not exist"),
+    (lambda: plots.mask_picture({"x": torch.ones(3)}), "has shape"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), ERRORS)
+def test_errors_say_what_is_wrong(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
