@@ -1,12 +1,15 @@
 """`python -m evaluation.posterior [--quick]`: dropout posteriors against NUTS; table, figure and JSON."""
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from evaluation.posterior.comparison import compare, table, verdicts
@@ -20,11 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="python -m evaluation.posterior", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few samples and steps: only that everything runs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--chains", type=int, default=4)
+    parser.add_argument("--samples", type=int, default=300, help="of each chain, after as many to warm up")
     parser.add_argument("--results", type=Path)
     given = parser.parse_args(arguments)
     folder = given.results or (Path("runs/posterior-quick") if given.quick else RESULTS)
     chains = {"chains": 2, "warmup": 10, "samples": 10, "depth": 3} if given.quick else {}
-    settings = {"chains": 4, "warmup": 300, "samples": 300, "depth": 6} | chains
+    settings = {"chains": given.chains, "warmup": given.samples, "samples": given.samples, "depth": 6} | chains
     steps, draws = (20, 16) if given.quick else (3000, 400)
     result = run(settings, steps, draws, given.seed, folder)
     print(result["table"], *result["verdicts"], sep="\n")
@@ -35,8 +40,8 @@ def run(chains: dict[str, int], steps: int, draws: int, seed: int, folder: Path)
     """Run every method, compare, write `posterior.json`, `.md` and `.png` into `folder`."""
     problem, seconds = make(seed=seed), {}
     start = time.perf_counter()
-    reference, diagnostics = nuts(problem, **chains, seed=seed)
-    seconds["NUTS"] = time.perf_counter() - start
+    reference, diagnostics = _reference(problem, chains, seed, folder)
+    seconds["NUTS"] = diagnostics.pop("seconds", time.perf_counter() - start)
     print(f"NUTS {seconds['NUTS']:.0f} s, {diagnostics}", flush=True)
     found: dict[str, Tensor] = {"NUTS": reference}
     for name, method in (METHODS | {"mean field": mean_field}).items():
@@ -59,6 +64,22 @@ def run(chains: dict[str, int], steps: int, draws: int, seed: int, folder: Path)
     (folder / "posterior.md").write_text("\n".join([result["table"], "", *_bullets(result)]) + "\n", encoding="utf-8")
     draw(problem, found, folder / "posterior.png")
     return result
+
+
+def _reference(problem: Problem, chains: dict[str, int], seed: int, folder: Path) -> tuple[Tensor, dict[str, Any]]:
+    """Sample the reference, or read it if these chains have been sampled before: it is most of the work."""
+    name = "-".join(str(v) for v in (*chains.values(), seed))
+    kept = Path("runs/posterior") / f"nuts-{name}.safetensors"
+    if folder == RESULTS and kept.is_file():
+        with safe_open(kept, "pt") as file:
+            return file.get_tensor("draws"), json.loads(file.metadata()["diagnostics"])
+    start = time.perf_counter()
+    draws, diagnostics = nuts(problem, **chains, seed=seed)
+    diagnostics["seconds"] = time.perf_counter() - start
+    if folder == RESULTS:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"draws": draws.contiguous()}, kept, metadata={"diagnostics": json.dumps(diagnostics)})
+    return draws, diagnostics
 
 
 def draw(problem: Problem, found: dict[str, Tensor], path: Path) -> None:

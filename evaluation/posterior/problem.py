@@ -96,8 +96,7 @@ class Flat:
     def __init__(self, units: int = 4) -> None:
         with torch.random.fork_rng(devices=[]):
             self.net = Net(units=units).eval()
-        self.shapes = {name: p.shape for name, p in self.net.named_parameters()}
-        self.sizes = [shape.numel() for shape in self.shapes.values()]
+        self.sizes = [p.numel() for p in self.net.parameters()]
 
     @property
     def size(self) -> int:
@@ -105,10 +104,16 @@ class Flat:
         return sum(self.sizes)
 
     def __call__(self, weights: Tensor, x: Tensor) -> Tensor:
-        """Return the outputs (rows,) of the network with these weights."""
-        parts = weights.split(self.sizes)
-        named = {n: part.view(shape) for (n, shape), part in zip(self.shapes.items(), parts, strict=True)}
-        return torch.func.functional_call(self.net, named, (x,)).squeeze(-1)
+        """Return the outputs (rows,) of the network with these weights; written out, because NUTS calls it often."""
+        w_ih, w_hh, b_ih, b_hh, readout, bias = weights.split(self.sizes)
+        units = len(readout)
+        recurrent, h = w_hh.view(-1, units), x.new_zeros(len(x), units)
+        inward = x * w_ih + b_ih  # (rows, steps, 3 * units), gates r z n; the input has one feature
+        for t in range(x.shape[1]):
+            now, back = inward[:, t], torch.nn.functional.linear(h, recurrent, b_hh)
+            r, z = torch.sigmoid(now[:, : 2 * units] + back[:, : 2 * units]).chunk(2, 1)
+            h = torch.lerp(torch.tanh(now[:, 2 * units :] + r * back[:, 2 * units :]), h, z)
+        return h @ readout + bias
 
     def draws(self, weights: Tensor, x: Tensor) -> Tensor:
         """Return the outputs (S, rows) for S weight vectors."""

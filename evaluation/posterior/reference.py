@@ -38,6 +38,7 @@ def nuts(
             mcmc.run()
             found.append(mcmc.get_samples()["weights"])
             divergent += len(mcmc.diagnostics()["divergences"]["chain 0"])
+            print(f"chain {chain + 1} of {chains} done", flush=True)
     weights = torch.stack(found)  # (chains, samples, weights)
     x = sequences(problem.points)
     values = torch.stack([flat.draws(chain, x) for chain in weights])

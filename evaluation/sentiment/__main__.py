@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _settings(given: argparse.Namespace) -> Settings:
     settings = Settings(penalty=given.penalty, bfloat16=not given.float32)
     if given.quick:
-        quick = {"epochs": 3, "draws": 4, "draws_every": 2, "draws_final": 16, "measured": 200, "units": 32}
+        quick = {"epochs": 2, "draws": 4, "draws_every": 2, "draws_final": 16, "measured": 100, "units": 32}
         settings = replace(settings, **quick)
     return settings if given.epochs is None else replace(settings, epochs=given.epochs)
 
@@ -65,7 +65,7 @@ def _split(given: argparse.Namespace) -> Split:
     if not given.quick:
         return load_split(given.split)
     if os.environ.get("BAYESRNN_DATA") and not given.synthetic:
-        return load_split(given.split, limit=300)
+        return load_split(given.split, limit=150)
     return synthetic_split(given.split)
 
 

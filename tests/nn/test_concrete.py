@@ -179,7 +179,7 @@ def _learned_rates(size: int) -> list[float]:
     optimizer = torch.optim.Adam(
         [{"params": net.parameters(), "lr": 1e-2}, {"params": wrapped.logits.parameters(), "lr": 3e-2}]
     )
-    for _ in range(200):
+    for _ in range(120):
         rows = torch.randint(0, size, (64,))
         nll = -torch.distributions.Normal(wrapped(x[rows]), 0.3).log_prob(y[rows]).mean()
         loss = objective.negative_elbo(nll, objective.model_kl(net, 1.0, rates=wrapped.rates()), size)
