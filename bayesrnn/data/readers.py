@@ -1,6 +1,7 @@
 """Readers of time series: one column of a csv file, and the CO2 record that ships with statsmodels."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ def _times(column: Any, path: Path) -> Any:
     if pd.api.types.is_numeric_dtype(column):
         return pd.Index(column.to_numpy())
     try:
-        return pd.DatetimeIndex(pd.to_datetime(column))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pandas guesses each date alone; unequal steps are refused later
+            return pd.DatetimeIndex(pd.to_datetime(column))
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"the times of {path}, column {column.name!r}, are neither dates nor numbers: "

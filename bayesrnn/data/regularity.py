@@ -1,5 +1,6 @@
 """Checks of a time series: equal time steps, no time twice, no missing value; and the season of a time step."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -24,18 +25,26 @@ def regular_times(index: Any) -> Any:
         )
     if isinstance(index, pd.PeriodIndex):
         index = index.to_timestamp()
+    if not (isinstance(index, pd.DatetimeIndex) or pd.api.types.is_numeric_dtype(index)):
+        raise ValueError(f"times must be dates or numbers, but they are {index.dtype}. Use pandas.to_datetime.")
     steps = np.diff(index.to_numpy())
     if not isinstance(index, pd.DatetimeIndex):
-        if not pd.api.types.is_numeric_dtype(index):
-            raise ValueError(f"times must be dates or numbers, but they are {index.dtype}. Use pandas.to_datetime.")
         if not np.allclose(steps, steps[0], rtol=1e-6):
             raise ValueError(_unequal(index, steps))
         return index
     equal = bool((steps == steps[0]).all())
-    frequency: Any = index.freq or pd.infer_freq(index) or (pd.Timedelta(steps[0]) if equal else None)
+    frequency: Any = index.freq or _inferred(index) or (pd.Timedelta(steps[0]) if equal else None)
     if frequency is None:
         raise ValueError(_unequal(index, steps))
     return pd.DatetimeIndex(index.to_numpy(), freq=frequency)
+
+
+def _inferred(index: Any) -> Any:
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whether pandas returns text or an offset is all the same here
+        return pd.infer_freq(index)
 
 
 def _unequal(index: Any, steps: Any) -> str:
@@ -55,7 +64,7 @@ def season(times: Any) -> int:
 
     if isinstance(times, pd.DatetimeIndex):
         frequency: Any = times.freq
-        letter = frequency.name.split("-")[0].rstrip("ES") or "E"
+        letter = frequency.rule_code.split("-")[0].rstrip("ES") or "E"
         if frequency.n == 1 and letter in _CALENDAR:
             return _CALENDAR[letter]
         seconds = (times[1] - times[0]).total_seconds()

@@ -31,7 +31,7 @@ def seasonal_naive(series: Series, origins: Tensor, horizon: int, *, fit_until: 
         ValueError: If nothing is left to measure errors on.
     """
     first = series.period + max(drift, 1) - 1
-    earlier = torch.arange(first, fit_until - horizon)
+    earlier = torch.arange(first, max(fit_until - horizon, first))
     if len(earlier) < 2:
         raise ValueError(
             f"the {fit_until} values before the origins are too few to measure the errors of {horizon} steps."

@@ -1,0 +1,66 @@
+"""`bayesrnn demo` and `bayesrnn forecast`: files, words, exit codes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayesrnn.cli import main
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    steps = np.arange(160)
+    values = np.sin(2 * np.pi * steps / 7) + 0.05 * np.random.default_rng(0).normal(size=160).cumsum()
+    path = tmp_path / "daily.csv"
+    times = pd.date_range("2024-01-01", periods=160, freq="D")
+    pd.DataFrame({"day": times, "sales": values, "other": "x"}).to_csv(path, index=False)
+    return path
+
+
+def test_the_demo_runs_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    assert main(["demo", "--output", str(out), "--quick"]) == 0
+    names = {"forecast.csv", "forecast.png", "calibration.png", "comparison.csv", "comparison.png", "report.html"}
+    assert names <= {path.name for path in out.iterdir()}
+    forecast = pd.read_csv(out / "forecast.csv")
+    assert forecast["time"].iloc[0] == "1990-01-01"
+    assert np.isfinite(forecast.drop(columns="time")).all().all()
+    shown = capsys.readouterr().out
+    assert "MC dropout, recalibrated" in shown
+    assert "report.html" in shown
+
+
+def test_a_series_of_ones_own(table: Path, tmp_path: Path) -> None:
+    arguments = ["forecast", str(table), "--time", "day", "--target", "sales", "--horizon", "5", "--quick"]
+    assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
+    forecast = pd.read_csv(tmp_path / "out" / "forecast.csv")
+    assert forecast["time"].tolist() == [f"2024-06-{day:02d}" for day in range(9, 14)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"--target": "nothing"}, "no column 'nothing'"),
+        ({"--target": "other"}, "must hold numbers"),
+        ({"--horizon": "0"}, "--horizon must be at least 1"),
+        ({"--horizon": "100"}, "too short"),
+        ({"--period": "90"}, "too short"),
+        ({"--seed": "-1"}, "seed must be at least 0"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str], words: str
+) -> None:
+    options = {"--time": "day", "--target": "sales", "--horizon": "5", "--output": str(tmp_path / "out")} | change
+    assert main(["forecast", str(table), *(part for pair in options.items() for part in pair)]) == 2
+    complaint = capsys.readouterr().err
+    assert words in complaint
+    assert complaint.count("\n") == 1
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_an_output_that_is_a_file_is_refused(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--output", str(table), "--quick"]) == 2
+    assert "--output must be a folder" in capsys.readouterr().err

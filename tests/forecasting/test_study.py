@@ -1,0 +1,132 @@
+"""A whole small study: its files, its table, its words."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bayesrnn.data import Series
+from bayesrnn.forecasting import Settings, Study, study, write
+from bayesrnn.forecasting.output import FORECAST_COLUMNS
+from bayesrnn.forecasting.study import MC, RAW, STANDARD, settings_for
+from bayesrnn.forecasting.words import calibration_sentences, comparison_sentences
+
+
+@pytest.fixture(scope="module")
+def series() -> Series:
+    rng = np.random.default_rng(0)
+    steps = np.arange(240)
+    values = 50 + 0.1 * steps + 4 * np.sin(2 * np.pi * steps / 12) + rng.normal(size=240).cumsum() * 0.3
+    index = pd.date_range("2000-01-01", periods=240, freq="MS")
+    return Series.from_pandas(pd.Series(values, index=index, name="demand"), units="MW")
+
+
+@pytest.fixture(scope="module")
+def found(series: Series) -> Study:
+    settings = Settings(horizon=6, context=24, hidden_size=8, epochs=4, draws=24, every=2)
+    return study(series, settings)
+
+
+def test_every_forecast_is_scored(found: Study) -> None:
+    scores = {"rmse", "mae", "nll", "crps"} | {f"{k}_{n}" for k in ("coverage", "width") for n in (50, 80, 95)}
+    counts = found.table.groupby("forecast")["score"].agg(set)
+    assert len(counts) == 8
+    assert all(value == scores for value in counts)
+    assert (found.table["low"] <= found.table["value"] + 1e-12).all()
+    others = found.table[found.table["forecast"] != STANDARD]
+    assert others[["difference", "difference_low", "difference_high"]].notna().all().all()
+
+
+def test_scores_are_those_of_the_definition(found: Study) -> None:
+    low, high = found.forecasts[RAW].interval(0.8)
+    inside = ((low <= found.raw.target) & (found.raw.target <= high)).double().mean()
+    assert found.value(RAW, "coverage_80") == pytest.approx(float(inside))
+    assert found.value(RAW, "width_80") == pytest.approx(float((high - low).mean()))
+    error = found.raw.target - found.raw.predictive.mean
+    assert found.value(MC, "rmse") == pytest.approx(float(error.square().mean().sqrt()))
+
+
+def test_intervals_widen_with_the_horizon(found: Study) -> None:
+    low, high = found.recalibrated.predictive.interval(0.8)
+    width = (high - low).mean(0)
+    assert width[-1] > 1.2 * width[0]
+
+
+def test_a_seed_fixes_everything(series: Series, found: Study) -> None:
+    again = study(series, found.settings)
+    assert torch.equal(again.recalibrated.predictive.mean, found.recalibrated.predictive.mean)
+    assert again.table.equals(found.table)
+
+
+def test_held_out_values_do_not_reach_the_network(series: Series, found: Study) -> None:
+    values = series.values.clone()
+    values[found.split.held_out :] += torch.linspace(0, 30, len(series) - found.split.held_out)
+    changed = Series(series.times, values, series.observed, series.period, series.name, series.units)
+    other = study(changed, found.settings)
+    for name, weight in found.forecaster.state_dict().items():
+        assert torch.equal(weight, other.forecaster.state_dict()[name])
+    assert torch.equal(found.raw.predictive.mean[0], other.raw.predictive.mean[0])
+    assert torch.equal(found.factors[0], other.factors[0])
+
+
+def test_the_files_are_whole(found: Study, tmp_path: Path) -> None:
+    paths = write(found, tmp_path / "out")
+    assert {p.name for p in paths} == {
+        "forecast.csv", "backtest.csv", "comparison.csv", "forecast.png", "calibration.png", "comparison.png",
+        "report.html",
+    }  # fmt: skip
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in paths)
+    table = pd.read_csv(tmp_path / "out" / "forecast.csv")
+    assert tuple(table.columns) == FORECAST_COLUMNS
+    assert table["time"].is_unique
+    assert np.allclose(table["std"] ** 2, table["aleatoric"] + table["epistemic"], rtol=1e-5)
+    bounds = [f"lower_{n}" for n in (95, 80, 50)] + [f"upper_{n}" for n in (50, 80, 95)]
+    assert (np.diff(table[bounds], axis=1) > 0).all()
+    for path in paths:
+        assert path.suffix != ".png" or path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_page_stands_alone(found: Study, tmp_path: Path) -> None:
+    write(found, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert len(re.findall(r'<img src="data:image/png;base64,[^"]+" alt="[^"]{40,}"', page)) == 3
+    assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page)
+    for text, _ in calibration_sentences(found):
+        assert text in page
+
+
+def test_the_future_begins_where_the_series_ends(found: Study, tmp_path: Path) -> None:
+    write(found, tmp_path, future=True)
+    table = pd.read_csv(tmp_path / "forecast.csv")
+    assert tuple(table.columns) == FORECAST_COLUMNS
+    assert table["time"].tolist() == [f"2020-0{k}-01" for k in range(1, 7)]
+    assert table["observed"].isna().all()
+    assert tuple(pd.read_csv(tmp_path / "held_out.csv").columns) == FORECAST_COLUMNS
+
+
+def test_narrow_intervals_are_called_narrow(found: Study) -> None:
+    table = found.table.copy()
+    row = (table["forecast"] == RAW) & (table["score"] == "coverage_80")
+    table.loc[row, ["value", "low", "high"]] = [0.52, 0.45, 0.6]
+    doctored = Study(**{**vars(found), "table": table})
+    text, tone = calibration_sentences(doctored)[0]
+    assert "80 % intervals hold 52 % [45, 60]: too narrow" in text
+    assert tone == "bad"
+
+
+def test_a_worse_network_is_called_worse(found: Study) -> None:
+    table = found.table.copy()
+    row = (table["forecast"] == MC) & (table["score"] == "crps")
+    table.loc[row, ["value", "difference", "difference_low", "difference_high", "verdict"]] = [9, 8, 7, 9, "worse"]
+    sentences = comparison_sentences(Study(**{**vars(found), "table": table}))
+    assert any("is worse than the standard dropout approximation" in s for s in sentences)
+    assert "higher (worse)" in sentences[-1]
+
+
+def test_settings_fit_the_series(series: Series) -> None:
+    settings = settings_for(series, 6)
+    assert settings.context == 2 * 12
+    assert settings_for(series, 6, context=36).context == 36
