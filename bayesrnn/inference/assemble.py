@@ -59,7 +59,8 @@ def _one(
     if isinstance(statistics[0], ClassStatistics):
         logs = None
         if kept is not None and even:
-            logs = class_log_probabilities(join([p.law[kept] for p in parts], 1))[:, order]
+            whole_law = join([p.law[kept] for p in parts], 1)
+            logs = class_log_probabilities(whole_law)[:, order]  # type: ignore[arg-type]
         dtype = statistics[0].dtype
         return ClassPredictive(
             torch.cat([m.log_mean for m in made])[order],

@@ -14,7 +14,7 @@ from bayesrnn.nn.masked import MaskedModule
 __all__ = ["rows_at_once"]
 
 _SHARE = 0.25  # of the memory that is free: the rest is the user's, and estimates are rough
-_MOST = 4096  # more rows make a pass no faster, and their activations leave the caches
+_MOST = 1024  # more rows make a pass no faster: their masks and activations leave the caches
 
 
 def rows_at_once(model: nn.Module, inputs: tuple[Any, ...], batch_dim: int, max_memory: int | None) -> int:

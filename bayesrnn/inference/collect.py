@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn.inference.accumulate import ClassStatistics, ContinuousStatistics, statistics_of
+from bayesrnn.inference.accumulate import statistics_of
 from bayesrnn.inference.engine import Job
 from bayesrnn.inference.laws import Law, join, map_law
 
@@ -23,14 +23,14 @@ class Part:
         start: First draw.
         draws: How many draws.
         laws: For each chunk of draws the laws of all outputs, where they are kept.
-        statistics: What accumulates.
+        statistics: What accumulates, `ContinuousStatistics` or `ClassStatistics` for each output.
     """
 
     rows: Tensor
     start: int
     draws: int
     laws: tuple[list[Law], ...]
-    statistics: list[ContinuousStatistics | ClassStatistics]
+    statistics: list[Any]
 
     def merge(self, other: "Part") -> "Part":
         """Return both: later draws of the same rows."""

@@ -47,7 +47,12 @@ def map_law(law: Law, function: Callable[[Tensor], Tensor]) -> Law:
 def parameters(law: Law) -> list[Tensor]:
     """Return the parameter tensors, in the order in which `map_law` visits them."""
     found: list[Tensor] = []
-    map_law(law, lambda tensor: (found.append(tensor), tensor)[1])
+
+    def visit(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_law(law, visit)
     return found
 
 

@@ -189,7 +189,7 @@ def all_ranks() -> Iterator[Ranks | None]:
     if _solitary.get() or not _joined():
         yield None
         return
-    store = dist.PrefixStore("bayesrnn", dist.distributed_c10d._get_default_store())
+    store = dist.distributed_c10d.PrefixStore("bayesrnn", dist.distributed_c10d._get_default_store())
     if _pulse is None:
         _pulse = _Pulse(store, dist.get_rank())
     _calls += 1

@@ -1,4 +1,4 @@
-r"""Masks that all rows share, by leaving out what is dropped: $W (x \circ z) = W_{:,K} (x_K / (1 - p))$, K what is kept.
+r"""Masks that all rows share, by leaving out what is dropped: $W (x \circ z) = W_{:,K} x_K / (1 - p)$, K what is kept.
 
 At p = .5 half of the weights are never used. Folding multiplies them by 0 all the same; here they are left out of the
 products once a pass, so that each step multiplies half as much. Without gradients only.
