@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from evaluation.posterior.comparison import compare, table, verdicts
-from evaluation.posterior.methods import METHODS, learned
+from evaluation.posterior.methods import METHODS, concrete, learned
 from evaluation.posterior.problem import Problem, make, truth
 from evaluation.posterior.reference import mean_field, nuts
 from evaluation.records import RESULTS, save
@@ -25,12 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--samples", type=int, default=300, help="of each chain, after as many to warm up")
+    parser.add_argument("--steps", type=int, default=3000, help="of every training but NUTS")
     parser.add_argument("--results", type=Path)
     given = parser.parse_args(arguments)
     folder = given.results or (Path("runs/posterior-quick") if given.quick else RESULTS)
     chains = {"chains": 2, "warmup": 10, "samples": 10, "depth": 3} if given.quick else {}
     settings = {"chains": given.chains, "warmup": given.samples, "samples": given.samples, "depth": 6} | chains
-    steps, draws = (20, 16) if given.quick else (3000, 400)
+    steps, draws = (20, 16) if given.quick else (given.steps, 400)
     result = run(settings, steps, draws, given.seed, folder)
     print(result["table"], *result["verdicts"], sep="\n")
     return result
@@ -49,8 +50,11 @@ def run(chains: dict[str, int], steps: int, draws: int, seed: int, folder: Path)
         found[name] = method(problem, steps, draws, seed).detach()
         seconds[name] = time.perf_counter() - start
         print(f"{name} {seconds[name]:.0f} s", flush=True)
+    start, wrapped = time.perf_counter(), learned(problem, steps, seed)
+    found["concrete dropout"] = concrete(wrapped, problem, draws, seed).detach()
+    seconds["concrete dropout"] = time.perf_counter() - start
     methods = {name: compare(values, reference, problem) for name, values in found.items()}
-    rates = {key: rate.item() for key, rate in learned(problem, steps, seed).rates().items()}
+    rates = {key: rate.item() for key, rate in wrapped.rates().items()}
     result = {
         "nuts": diagnostics,
         "settings": {"steps": steps, "draws": draws, "rows": problem.size},

@@ -42,14 +42,13 @@ def ensemble(members: int) -> Method:
     return run
 
 
-def concrete(problem: Problem, steps: int, draws: int, seed: int) -> Tensor:
-    """Dropout whose rates are learned, by the full variational objective."""
-    wrapped = learned(problem, steps, seed)
+def concrete(wrapped: ConcreteDropout, problem: Problem, draws: int, seed: int) -> Tensor:
+    """Function draws (S, points) of a network whose rates were learned."""
     return br.predict(wrapped, sequences(problem.points), draws=draws, seed=seed, likelihood=LIKELIHOOD).draws
 
 
 def learned(problem: Problem, steps: int, seed: int) -> ConcreteDropout:
-    """Train weights and rates together."""
+    """Train weights and rates together, by the full variational objective."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = Net(br.schemes.gal(hidden=RATE, output=RATE, gates="tied"))
@@ -102,7 +101,6 @@ METHODS: dict[str, Method] = {
     "MC dropout, tied, .25": dropout(br.schemes.gal(hidden=0.25, output=0.25, gates="tied")),
     "MC dropout, untied, .1": dropout(br.schemes.gal(hidden=RATE, output=RATE)),
     "MC dropout, naive, .1": dropout(br.schemes.naive(hidden=RATE, output=RATE)),
-    "concrete dropout": concrete,
     "ensemble of 5": ensemble(5),
     "deterministic": deterministic,
 }
