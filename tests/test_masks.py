@@ -107,7 +107,9 @@ def test_the_bits_do_not_depend_on_what_is_asked_with_them(
 
 
 def test_seed_site_draw_and_sequence_all_matter() -> None:
-    def bits(seed: int = 0, site: str = "a", draw: int = 0, row: int = 0, sampling: str = "independent") -> torch.Tensor:
+    def bits(
+        seed: int = 0, site: str = "a", draw: int = 0, row: int = 0, sampling: str = "independent"
+    ) -> torch.Tensor:
         return stream(sampling, seed).dropped(site, torch.tensor([draw]), torch.tensor([row]), 64, 0.5)
 
     for sampling in SAMPLING:
@@ -124,9 +126,7 @@ def test_bits_are_the_same_in_another_process() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     here = [
-        int(v)
-        for s in SAMPLING
-        for v in stream(s, 5).dropped("x", torch.arange(20), torch.arange(3), 7, 0.4).flatten()
+        int(v) for s in SAMPLING for v in stream(s, 5).dropped("x", torch.arange(20), torch.arange(3), 7, 0.4).flatten()
     ]
     assert done.stdout.strip() == str(here)
 
@@ -153,9 +153,7 @@ def test_masks_scale_to_mean_one() -> None:
     binding = Binding(stream("independent", 0), torch.arange(50), torch.arange(20))
     mask = binding.mask("x", Placement("hidden", 0.3), 200, gates=1, steps=1, dtype=torch.float32)
     assert abs(mask.mean() - 1.0) < 0.005
-    drawn = fresh(
-        Placement("hidden", 0.3), 500, 200, gates=1, steps=1, dtype=torch.float32, device=torch.device("cpu")
-    )
+    drawn = fresh(Placement("hidden", 0.3), 500, 200, gates=1, steps=1, dtype=torch.float32, device=torch.device("cpu"))
     assert abs(drawn.mean() - 1.0) < 0.02
     assert set(np.round(drawn.unique().tolist(), 5)) == {0.0, round(1 / 0.7, 5)}
 

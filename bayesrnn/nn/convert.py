@@ -177,18 +177,18 @@ def _ours(old: nn.Module, scheme: Scheme, batch_first: bool) -> nn.Module | None
 
 
 def _our_recurrent(old: nn.RNNBase, scheme: Scheme) -> Recurrent:
-    kind = _RECURRENT.get(type(old))
-    if kind is None:
-        raise TypeError(
-            f"{type(old).__name__} subclasses a recurrent layer of torch and may compute something else. "
-            "Replace it by nn.LSTM, nn.GRU or nn.RNN, or write it with br.nn's layers."
-        )
     if old.proj_size:
         raise ValueError(f"an LSTM with proj_size={old.proj_size} cannot be converted: br.nn.LSTM has no projection.")
     if parametrize.is_parametrized(old) or set(old._flat_weights_names) != {n for n, _ in old.named_parameters()}:
         raise ValueError(
             f"the weights of this {type(old).__name__} are computed from others (weight_norm or the like). "
             "Remove the parametrization first: torch.nn.utils.parametrize.remove_parametrizations."
+        )
+    kind = _RECURRENT.get(type(old))
+    if kind is None:
+        raise TypeError(
+            f"{type(old).__name__} subclasses a recurrent layer of torch and may compute something else. "
+            "Replace it by nn.LSTM, nn.GRU or nn.RNN, or write it with br.nn's layers."
         )
     sites: list[Site] = [p.site for p in scheme.placements]
     if old.dropout and old.num_layers > 1 and "input" not in sites:
@@ -221,4 +221,4 @@ def _recurrent_options(old: nn.RNNBase | Recurrent) -> dict[str, Any]:
 
 def _embedding_options(old: nn.Embedding) -> dict[str, Any]:
     names = ("max_norm", "norm_type", "scale_grad_by_freq", "sparse")
-    return {name: getattr(old, name) for name in names} | {"device": "meta"}
+    return {name: getattr(old, name) for name in names} | {"_weight": old.weight.data}

@@ -93,7 +93,9 @@ def test_stacked_bidirectional_layers_follow_the_equations(kind: str, name: str)
 Result = tuple[torch.Tensor, ...]
 
 
-def outcome(path: Callable[..., Any], kind: str, layer: Any, x: torch.Tensor, masks: SiteMasks, **options: Any) -> Result:
+def outcome(
+    path: Callable[..., Any], kind: str, layer: Any, x: torch.Tensor, masks: SiteMasks, **options: Any
+) -> Result:
     """Outputs, last states and every gradient of one path."""
     cell = layer.cell
     torch.manual_seed(3)

@@ -199,8 +199,10 @@ def test_binding_reaches_only_active_layers_and_comes_off() -> None:
         assert model[0].binding.name == "0"
         raise KeyError
     assert all(m.binding is None for m in masked_modules(model).values())
-    with bound(model, binding(1, 2)), pytest.raises(ValueError, match="bound to masks already"), bound(
-        model, binding(1, 2)
+    with (
+        bound(model, binding(1, 2)),
+        pytest.raises(ValueError, match="bound to masks already"),
+        bound(model, binding(1, 2)),
     ):
         pass
 
@@ -210,11 +212,13 @@ BAD = {
     "or a PackedSequence, but list": lambda layer: layer([1.0]),
     "must be the 3 input features.*unsqueeze": lambda layer: layer(torch.zeros(5, 2, 4)),
     "x holds no steps or no rows": lambda layer: layer(torch.zeros(0, 2, 3)),
-    "x is torch.float64 but the layer's parameters are torch.float32": lambda layer: layer(torch.zeros(5, 2, 3).double()),
+    "x is torch.float64 but the layer's parameters are torch.float32": lambda layer: layer(
+        torch.zeros(5, 2, 3).double()
+    ),
     "must be \\(h, c\\), but|is \\(h, c\\), but 1": lambda layer: layer(torch.zeros(5, 2, 3), torch.zeros(1, 2, 4)),
     "the state h must have shape \\(1, 2, 4\\)": lambda layer: layer(torch.zeros(5, 2, 3), (torch.zeros(2, 1, 4),) * 2),
     "one unbatched sequence must be": lambda layer: layer(torch.zeros(5, 3), (torch.zeros(1, 1, 4),) * 2),
-    "leave out lengths=$": lambda layer: layer(torch.zeros(5, 3), lengths=[5]),
+    "has no padding: leave out lengths=": lambda layer: layer(torch.zeros(5, 3), lengths=[5]),
     "must lie between 1 and the 5 steps.*rows 1": lambda layer: layer(torch.zeros(5, 2, 3), lengths=[3, 0]),
     "rows 0 have 6": lambda layer: layer(torch.zeros(5, 2, 3), lengths=[6, 1]),
     "lengths has 3 entries for 2 rows": lambda layer: layer(torch.zeros(5, 2, 3), lengths=[1, 1, 1]),
@@ -245,8 +249,9 @@ def test_other_errors() -> None:
         bnn.LSTM(3, 4)(torch.zeros(5, 2, 3), "zero")
     with pytest.raises(ValueError, match="change each step: say how many with steps="):
         bnn.LSTM(3, 4, dropout=schemes.naive(0.2)).sample_masks(2, seed=0)
-    with pytest.raises(ValueError, match="bound to 4 rows .* but was given 3"), bound(
-        layer := bnn.LSTM(3, 4, dropout=0.2), binding(2, 2)
+    with (
+        pytest.raises(ValueError, match="bound to 4 rows .* but was given 3"),
+        bound(layer := bnn.LSTM(3, 4, dropout=0.2), binding(2, 2)),
     ):
         layer(torch.zeros(5, 3, 3))
     with pytest.raises(ValueError, match="hidden_size must be at least 1"):

@@ -27,7 +27,9 @@ def states(result: Any) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("layers", "bias", "batch_first", "both"), list(itertools.product((1, 2), *[(False, True)] * 3)))
+@pytest.mark.parametrize(
+    ("layers", "bias", "batch_first", "both"), list(itertools.product((1, 2), *[(False, True)] * 3))
+)
 def test_forward_and_gradients(kind: str, layers: int, bias: bool, batch_first: bool, both: bool) -> None:
     theirs, ours = pair(
         kind, num_layers=layers, bias=bias, batch_first=batch_first, bidirectional=both, dtype=torch.float64

@@ -1,0 +1,200 @@
+"""A training step of every scheme on every path, against torch.nn without masks and an autograd loop with masks.
+
+All candidates of a size take turns in one run, so a ratio compares like with like. Gradients flow to the weights and to the
+input, as they do above an embedding.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+import bayesrnn as br
+from bayesrnn.masks import Binding, stream
+from bayesrnn.nn import paths
+from bayesrnn.nn.reference import reference
+from evaluation import records
+from evaluation.speed.timing import Timing, interleaved
+
+__all__ = ["Size", "run"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """A network and a batch."""
+
+    layers: int
+    units: int
+    rows: int
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.layers}x{self.units}, batch {self.rows}x{self.steps}"
+
+
+SIZES = (Size(2, 650, 20, 35), Size(2, 1500, 20, 35), Size(1, 128, 128, 200))
+QUICK = (Size(2, 200, 20, 20), Size(1, 64, 32, 40))
+BASELINE = "torch.nn, no masks"
+TARGETS = {"gal tied, scan": 1.05, "gal tied, scan, bfloat16": 0.65, "gal tied, fold": 1.10}
+UNTIED_TO_TIED = 1.25
+MASKS_TO_FORWARD = 0.05
+P = 0.25
+
+
+def schemes(kind: str) -> dict[str, br.schemes.Scheme]:
+    """The schemes that fit a cell, each at one rate."""
+    s = br.schemes
+    found = {
+        "gal tied": s.gal(P, gates="tied"),
+        "gal untied": s.gal(P),
+        "zaremba": s.zaremba(P),
+        "naive": s.naive(P),
+        "semeniuta": s.semeniuta(P),
+        "zoneout": s.zoneout(hidden=P) if kind == "GRU" else s.zoneout(P, P),
+        "weight_drop": s.weight_drop(P),
+    }
+    return found if kind == "GRU" else found | {"moon": s.moon(P)}
+
+
+def run(*, quick: bool = False) -> None:
+    """Time everything, print the table, save it as JSON."""
+    torch.manual_seed(0)
+    rounds, console, rows = (3 if quick else 11), Console(width=120), []
+    for size in QUICK if quick else SIZES:
+        for kind in ("LSTM", "GRU"):
+            found = _measure(kind, size, rounds)
+            rows += found
+            console.print(_table(f"{kind} {size}", found))
+    summary = _summary(rows)
+    console.print(_verdict(summary))
+    path = records.save("speed_train_quick" if quick else "speed_train", {"rows": rows, "summary": summary}, seed=0)
+    console.print(f"saved {path.name}")
+
+
+def _measure(kind: str, size: Size, rounds: int) -> list[dict[str, Any]]:
+    x = torch.randn(size.steps, size.rows, size.units, device=_device(), requires_grad=True)
+    candidates: dict[str, Callable[[], object]] = {}
+    plain = getattr(nn, kind)(size.units, size.units, size.layers, device=_device())
+    candidates[BASELINE] = _step(plain, x)
+    candidates[f"{BASELINE}, bfloat16"] = _step(plain, x, low=True)
+    for name, scheme in schemes(kind).items():
+        layer = getattr(br.nn, kind)(size.units, size.units, size.layers, dropout=scheme, device=_device())
+        path = "fold" if name == "weight_drop" else "scan"
+        candidates[f"{name}, {path}"] = _step(layer, x)
+        candidates[f"{name}, {'scan' if path == 'fold' else path}, bfloat16"] = _step(layer, x, low=True)
+        if name.startswith("gal"):
+            candidates[f"{name}, fold"] = _step(layer, x, masks=_shared(layer))
+            candidates[f"{name}, autograd loop"] = _loop(_step(layer, x))
+    ours = getattr(br.nn, kind)(size.units, size.units, size.layers, device=_device())
+    candidates["none, torch's kernel"] = _step(ours, x)
+    candidates |= _mask_making(kind, size, x)
+    times = interleaved(candidates, rounds=rounds, warmup=1)
+    return [_row(kind, size, name, time, times) for name, time in times.items()]
+
+
+def _row(kind: str, size: Size, name: str, time: Timing, times: dict[str, Timing]) -> dict[str, Any]:
+    row = {"cell": kind, "size": str(size), "candidate": name, "median_ms": time.median, "best_ms": time.best}
+    if name.startswith("masks: "):
+        forward = times[name.replace("masks: ", "forward: ")]
+        return row | {"ratio_to_forward": time.ratio(forward)}
+    if name.startswith("forward: "):
+        return row
+    row["ratio"] = time.ratio(times[BASELINE])
+    tied = times.get(name.replace("untied", "tied"))
+    return row | ({"ratio_to_tied": time.ratio(tied)} if "untied" in name and tied is not None else {})
+
+
+def _step(layer: nn.Module, x: Tensor, *, low: bool = False, **options: Any) -> Callable[[], object]:
+    """One forward and backward pass."""
+    parameters = [x, *layer.parameters()]
+
+    def step() -> None:
+        with torch.autocast(x.device.type, torch.bfloat16) if low else nullcontext():
+            out, _ = layer(x, **options)
+        torch.autograd.grad(out.float().sum(), parameters)
+
+    return step
+
+
+def _loop(step: Callable[[], object]) -> Callable[[], object]:
+    """The same step with the reference loop in the place of the scan: what autograd makes of a plain cell loop."""
+
+    def slow() -> None:
+        with mock.patch.object(paths, "scan", reference):
+            step()
+
+    return slow
+
+
+def _shared(layer: Any) -> dict[str, Tensor]:
+    return {key: mask.to(_device()) for key, mask in layer.sample_masks(1, seed=0).items()}
+
+
+def _mask_making(kind: str, size: Size, x: Tensor) -> dict[str, Callable[[], object]]:
+    """Making masks, alone, beside the forward pass that uses them: in training, and for 16 draws of a prediction."""
+    layer = getattr(br.nn, kind)(
+        size.units, size.units, size.layers, dropout=schemes(kind)["gal tied"], device=_device()
+    )
+    draws, sequences = torch.arange(16, device=_device()), torch.arange(size.rows, device=_device())
+    binding = Binding(stream("stratified", 0), draws, sequences)
+    many = x.detach().repeat(1, 16, 1)
+    fresh = layer.plan.fresh(size.rows, size.steps, x.dtype, x.device)
+    bound = layer.plan.drawn(binding, size.steps, x.dtype)
+
+    def predict() -> None:
+        with torch.no_grad():
+            layer(many, masks=bound)
+
+    return {
+        "masks: fresh": lambda: layer.plan.fresh(size.rows, size.steps, x.dtype, x.device),
+        "forward: fresh": lambda: layer(x, masks=fresh),
+        "masks: stratified, 16 draws": lambda: layer.plan.drawn(binding, size.steps, x.dtype),
+        "forward: stratified, 16 draws": predict,
+    }
+
+
+def _summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was to be reached, and what was, at the first size."""
+    first = rows[0]["size"]
+    found = []
+    for row in (r for r in rows if r["size"] == first):
+        checks = [("ratio", TARGETS.get(row["candidate"]))]
+        checks.append(("ratio_to_tied", UNTIED_TO_TIED if row["candidate"] == "gal untied, scan" else None))
+        checks.append(("ratio_to_forward", MASKS_TO_FORWARD))
+        found += [
+            {"cell": row["cell"], "candidate": row["candidate"], "what": what, "reached": row[what], "target": target}
+            for what, target in checks
+            if target is not None and what in row
+        ]
+    return found
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=title)
+    for name in ("candidate", "median ms", "best ms", "x torch.nn", "x tied", "x forward"):
+        table.add_column(name, justify="left" if name == "candidate" else "right")
+    for row in rows:
+        ratios = [f"{row[k]:.3f}" if k in row else "" for k in ("ratio", "ratio_to_tied", "ratio_to_forward")]
+        table.add_row(row["candidate"], f"{row['median_ms']:.2f}", f"{row['best_ms']:.2f}", *ratios)
+    return table
+
+
+def _verdict(summary: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"targets, meant for {SIZES[0]}, at the first size of this run")
+    for name in ("cell", "candidate", "ratio", "reached", "target", ""):
+        table.add_column(name)
+    for row in summary:
+        met = "met" if row["reached"] <= row["target"] else "missed"
+        what = row["what"].replace("_", " ")
+        table.add_row(row["cell"], row["candidate"], what, f"{row['reached']:.3f}", f"{row['target']:.2f}", met)
+    return table
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
