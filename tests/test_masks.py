@@ -62,7 +62,7 @@ def test_a_block_covers_the_strata(rate: float) -> None:
 
 
 def test_the_order_of_strata_is_two_transitive() -> None:
-    """Any two draws of a block are as correlated as under a uniformly random order: -1/15 of the variance at p = 1/2."""
+    """Any two draws of a block correlate as under a uniformly random order: by -1/15 at p = 1/2."""
     found = dropped("stratified", BLOCK, 2000, 50, 0.5).reshape(BLOCK, -1).astype(float)
     off = np.corrcoef(found)[~np.eye(BLOCK, dtype=bool)]
     assert abs(off + 1 / 15).max() < 5.0 / np.sqrt(found.shape[1])

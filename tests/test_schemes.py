@@ -28,7 +28,7 @@ def test_the_rows_of_the_table(name: str) -> None:
     assert scheme.active is bool(spans)
     assert scheme.sites == list(spans)
     assert Scheme.from_dict(scheme.to_dict()) == scheme
-    assert pickle.loads(pickle.dumps(scheme)) == scheme
+    assert pickle.loads(pickle.dumps(scheme)) == scheme  # noqa: S301
 
 
 def test_gates() -> None:

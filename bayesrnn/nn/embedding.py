@@ -16,8 +16,8 @@ class Embedding(MaskedModule, nn.Embedding):
     r"""`torch.nn.Embedding` with one mask per word type and sequence.
 
     The vector of a word type v in row b is $z_{b,v} e_v$ with $z \in \{0, 1/(1-p)\}$: a dropped word is dropped at
-    every place where the sequence holds it. The padding word is never dropped. The mask multiplies what is looked up, so a
-    decoder that shares the weight is not masked.
+    every place where the sequence holds it. The padding word is never dropped. The mask multiplies what is looked up,
+    so a decoder that shares the weight is not masked.
 
     Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.2; `dropout` is a rate or a scheme with a site `word`.
 

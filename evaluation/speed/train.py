@@ -1,7 +1,7 @@
 """A training step of every scheme on every path, against torch.nn without masks and an autograd loop with masks.
 
-All candidates of a size take turns in one run, so a ratio compares like with like. Gradients flow to the weights and to the
-input, as they do above an embedding.
+All candidates of a size take turns in one run, so a ratio compares like with like. Gradients flow to the weights and
+to the input, as they do above an embedding.
 """
 
 from collections.abc import Callable

@@ -239,7 +239,7 @@ def test_autocast_makes_products_in_bfloat16_and_keeps_float32(kind: str, name: 
     results = []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            out, last = layer(x, masks=masks)
+            out, _ = layer(x, masks=masks)
         assert out.dtype == torch.float32
         results.append((out, *torch.autograd.grad(out.square().sum(), [x, *layer.parameters()])))
     assert not torch.equal(results[0][0], results[1][0])

@@ -185,7 +185,7 @@ def test_weight_masks_fall_on_units_elementwise_and_belong_to_one_draw() -> None
 def test_copies_share_nothing_and_forget_nothing() -> None:
     layer, x = bnn.LSTM(3, 8, 2, dropout=schemes.naive(0.3), bidirectional=True), torch.randn(4, 2, 3)
     masks = layer.sample_masks(2, seed=0, steps=4)
-    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):  # noqa: S301
         assert copied.scheme == layer.scheme
         assert torch.equal(copied(x, masks=masks)[0], layer(x, masks=masks)[0])
         copied.weight_hh_l0.data.zero_()

@@ -121,7 +121,7 @@ def test_what_torchs_users_call_is_there(kind: str) -> None:
     ours.flatten_parameters()
     assert [[w.shape for w in ws] for ws in theirs.all_weights] == [[w.shape for w in ws] for ws in ours.all_weights]
     assert repr(theirs) == repr(ours)
-    again = pickle.loads(pickle.dumps(ours))
+    again = pickle.loads(pickle.dumps(ours))  # noqa: S301
     x = torch.randn(4, 2, 3)
     assert torch.equal(again(x)[0], ours(x)[0])
 

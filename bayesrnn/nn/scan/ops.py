@@ -19,8 +19,8 @@ _WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh"
 @torch.library.custom_op(
     "bayesrnn::scan",
     mutates_args=(),
-    schema=f"(str cell, Tensor x, Tensor h, Tensor? c, {_WEIGHTS}, {_MASKS}, int[] sizes, ScalarType product, bool save)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    schema=f"(str cell, Tensor x, Tensor h, Tensor? c, {_WEIGHTS}, {_MASKS}, int[] sizes, ScalarType product, "
+    "bool save) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def scan_op(
     cell: str,

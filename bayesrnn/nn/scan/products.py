@@ -29,7 +29,7 @@ class GateProduct:
         self.weight = turned.contiguous() if dtype == torch.bfloat16 and not weight.is_cuda else turned
 
     def add_(self, target: Tensor, x: Tensor, mask: Tensor | None) -> None:
-        """Add to `target` (rows, gates, H) the product with x (rows, features) under (gates or 1, rows or 1, features)."""
+        """Add to `target` (rows, gates, H) the product with x (rows, features) under a mask of one step."""
         if self.untied and mask is not None:
             into, entering = target.transpose(0, 1), (x * mask).to(self.dtype)
             if target.dtype == self.dtype:
