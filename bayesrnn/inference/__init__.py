@@ -10,12 +10,14 @@ from bayesrnn.inference.laws import Point as Point
 from bayesrnn.inference.laws import point as point
 from bayesrnn.inference.predict import predict as predict
 from bayesrnn.inference.ranks import alone as alone
+from bayesrnn.inference.stream import Stream as Stream
 
 __all__ = [
     "Audit",
     "AuditWarning",
     "Jackknife",
     "Point",
+    "Stream",
     "alone",
     "audit",
     "convergence",

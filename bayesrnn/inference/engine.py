@@ -46,17 +46,25 @@ class Job:
         """How many sequences."""
         return self.ids.numel()
 
-    def run(self, draws: Tensor, rows: Tensor) -> tuple[Any, list[Law]]:
+    def run(
+        self, draws: Tensor, rows: Tensor, *, carried: tuple[Any, ...] = (), first_step: int = 0
+    ) -> tuple[Any, list[Law]]:
         """Return the output's structure and its laws, each with batch shape (S, B, ...).
+
+        Args:
+            draws: Numbers of the draws, (S,).
+            rows: Positions of the rows, (B,).
+            carried: Further inputs that hold draws x rows already: the state of a stream.
+            first_step: Where the steps of these inputs begin in the stream.
 
         Raises:
             ValueError: If an output is NaN or infinite, naming the sequences; or has another number of rows.
         """
         ids = self.ids[rows.to(self.ids.device)]
-        binding = Binding(self.stream, draws, ids, self.shared)
+        binding = Binding(self.stream, draws, ids, self.shared, first_step=first_step)
         inputs = replicate(take_rows(self.inputs, rows, self.batch_dim), draws.numel(), self.batch_dim)
         (options,) = replicate(take_rows((self.options,), rows, 0), draws.numel(), 0)
-        structure = self._checked(binding, inputs, options)
+        structure = self._checked(binding, (*inputs, *carried), options)
         laws = laws_of(structure, draws.numel(), ids.numel(), self.batch_dim)
         bad = torch.stack([bad_rows(law) for law in laws]).any(0)
         if bool(bad.any()):

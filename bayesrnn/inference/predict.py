@@ -24,7 +24,7 @@ from bayesrnn.inference.structure import map_leaves
 from bayesrnn.masks import BLOCK, stream
 from bayesrnn.nn.masked import masked_modules
 
-__all__ = ["predict"]
+__all__ = ["check_arguments", "check_model", "masks_weights", "predict"]
 
 _FULL = 64  # rows with which one draw at a time is no slower than many draws in one batch
 
@@ -90,8 +90,8 @@ def predict(
         >>> predict(layer, torch.zeros(2, 5, 3), draws=16, likelihood=lambda out: point(out[0][:, -1])).mean.shape
         torch.Size([2, 8])
     """
-    _check_arguments(draws, seed, sharing, tolerance, batch_dim)
-    _check_model(model)
+    check_arguments(draws, seed, sharing, tolerance, batch_dim)
+    check_model(model)
     masks = stream(sampling, seed)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     parts: list[Part] = []
@@ -135,13 +135,17 @@ def _watched(done: Callable[[int], None], ranks: Ranks | None) -> Callable[[int]
 
 def _one_at_a_time(model: nn.Module, job: Job) -> bool:
     """Whether draws go one by one: their masks are of the weights, or one mask serves enough rows to fill a pass."""
-    if job.shared and (job.rows >= _FULL or job.ids.is_cuda):
-        return True
+    return masks_weights(model) or (job.shared and (job.rows >= _FULL or job.ids.is_cuda))
+
+
+def masks_weights(model: nn.Module) -> bool:
+    """Whether a mask of the model is of its weights, so that a pass can hold one draw only."""
     modules = masked_modules(model).values()
     return any(place.site == "weight" for module in modules for place in module.placements().values())
 
 
-def _check_arguments(draws: int, seed: int, sharing: str, tolerance: float | None, batch_dim: int) -> None:
+def check_arguments(draws: int, seed: int, sharing: str, tolerance: float | None, batch_dim: int) -> None:
+    """Refuse numbers that make no sense."""
     if check_whole(draws, "draws", 1) < 2:
         raise ValueError(
             "draws must be at least 2, but 1 was given: one draw has no spread. For the deterministic pass call the "
@@ -157,7 +161,8 @@ def _check_arguments(draws: int, seed: int, sharing: str, tolerance: float | Non
         )
 
 
-def _check_model(model: nn.Module) -> None:
+def check_model(model: nn.Module) -> None:
+    """Refuse a model in which nothing is stochastic; warn of what only looks so."""
     found = audit(model)
     if not found.active:
         looks = "\n".join(f"  {item}" for item in found.warnings)

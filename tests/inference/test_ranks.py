@@ -18,7 +18,7 @@ from tests.problems import problem
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import sys, torch
+import os, sys, torch
 torch.set_num_threads(1)
 import bayesrnn as br
 from bayesrnn.inference import alone, ranks
@@ -37,7 +37,7 @@ for task in ("regression", "classes"):
         keep(f"{task} {rows} kept", br.predict(exact.model, x, draws=100))
         keep(f"{task} {rows} streamed", br.predict(exact.model, x, draws=100, keep_draws=False))
         keep(f"{task} {rows} tolerance", br.predict(exact.model, x, draws=400, tolerance=0.01))
-rank = torch.distributions and int(__import__("os").environ["RANK"])
+rank = int(os.environ["RANK"])
 masks = br.nn.Dropout(0.3)
 found["masks"] = br.predict(masks, torch.ones(5, 7), draws=40, likelihood=point).draws
 save_file(found, f"{out}.{rank}")
@@ -46,12 +46,12 @@ if mode == "alone":
         br.predict(exact.model, exact.inputs + rank, draws=4)
 if mode == "differ":
     br.predict(exact.model, exact.inputs + rank, draws=4)
-if mode == "fail" and rank == 1:
-    br.predict(exact.model, exact.inputs, draws=40, likelihood=lambda law: 1 / 0)
 if mode in ("die", "fail"):
     ranks.PATIENCE = 6.0
     print("ready", flush=True)
-    br.predict(exact.model, exact.inputs, draws=50_000_000, keep_draws=False, max_memory=10_000)
+    likelihood = (lambda law: 1 / 0) if mode == "fail" and rank == 1 else None
+    options = {"draws": 50_000_000, "keep_draws": False, "max_memory": 10_000, "likelihood": likelihood}
+    br.predict(exact.model, exact.inputs, **options)
 """
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,148 @@
+"""A stream that is read window by window: every draw carries its own state, under one mask for the whole stream."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesrnn._checks import check_choice, check_whole
+from bayesrnn.inference.accumulate import statistics_of
+from bayesrnn.inference.assemble import assemble
+from bayesrnn.inference.budget import rows_at_once
+from bayesrnn.inference.collect import Part, Plan
+from bayesrnn.inference.engine import Job
+from bayesrnn.inference.guard import undisturbed
+from bayesrnn.inference.laws import point
+from bayesrnn.inference.low_precision import lower_products
+from bayesrnn.inference.predict import check_arguments, check_model, masks_weights
+from bayesrnn.inference.structure import map_leaves
+from bayesrnn.masks import BLOCK, stream
+
+__all__ = ["Stream"]
+
+
+class Stream:
+    """A posterior predictive that reads on: `step` takes the next window and returns its predictive.
+
+    The model is called as ``model(x)`` on the first window and ``model(x, state)`` afterwards, and must return
+    ``(output, state)``. Each draw keeps its state and its masks from window to window (lifetime `stream`), so reading a
+    sequence in windows equals reading it at once.
+
+    Args:
+        model: A torch module that holds layers of `bayesrnn.nn`.
+        draws: How many draws, at least 2.
+        seed: Seed of the masks.
+        sampling: "stratified" or "independent".
+        sharing: "sequence" for masks of its own for each row, or "pass".
+        likelihood: From the model's output to a torch Distribution; needless if the model returns one.
+        batch_dim: Dimension of the rows in the windows: 0, or 1 for time-first tensors.
+        precision: "bf16" for bfloat16 products with float32 state.
+        sequence_ids: Whole numbers that name the rows; 0, 1, 2, ... if not given.
+        max_memory: Bytes that one pass may use.
+
+    Raises:
+        ValueError: As `predict` does; in `step`, if the windows change their rows.
+        TypeError: In `step`, if the model does not return (output, state).
+
+    Source: Gal & Ghahramani (2016), arXiv:1512.05287: the Monte Carlo test of the language models.
+
+    Example:
+        >>> from bayesrnn.inference import point
+        >>> from bayesrnn.nn import LSTM
+        >>> reading = Stream(LSTM(3, 8, dropout=0.25, batch_first=True), draws=16, likelihood=point)
+        >>> reading.step(torch.zeros(2, 5, 3)).mean.shape, reading.step(torch.zeros(2, 4, 3)).mean.shape
+        (torch.Size([2, 5, 8]), torch.Size([2, 4, 8]))
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        draws: int = 100,
+        seed: int = 0,
+        sampling: str = "stratified",
+        sharing: str = "sequence",
+        likelihood: Callable[[Any], Any] | None = None,
+        batch_dim: int = 0,
+        precision: str | None = None,
+        sequence_ids: Iterable[int] | Tensor | None = None,
+        max_memory: int | None = None,
+    ) -> None:
+        check_arguments(draws, seed, sharing, None, batch_dim)
+        check_choice(str(precision), "precision", ("None", "bf16"))
+        check_model(model)
+        self.model, self.draws, self.seed, self.sampling = model, draws, seed, sampling
+        self.masks, self.shared, self.likelihood = stream(sampling, seed), sharing == "pass", likelihood
+        self.batch_dim, self.precision, self.max_memory = batch_dim, precision, max_memory
+        if max_memory is not None:
+            check_whole(max_memory, "max_memory")
+        self.ids = None if sequence_ids is None else torch.as_tensor(sequence_ids).long()
+        self.steps = 0
+        self._chunks: list[Tensor] = []
+        self._states: list[Any] = []
+
+    def step(self, x: Tensor) -> Any:
+        """Read the next window, (rows, steps, ...), or (steps, rows, ...) with `batch_dim=1`, and return its predictive."""
+        if not isinstance(x, Tensor) or x.dim() < 2:
+            raise ValueError("a window must be a tensor of rows and steps, such as (rows, steps, features).")
+        rows, steps = x.shape[self.batch_dim], x.shape[1 - self.batch_dim]
+        self._begin(x, rows)
+        block = BLOCK if self.sampling == "stratified" else 1
+        part: Part | None = None
+        structure: Any = None
+        reader = _Reader(self.likelihood)
+        ids = torch.arange(rows) if self.ids is None else self.ids
+        job = Job(self.model, (x,), {}, self.masks, ids.to(x.device), reader, self.shared, self.batch_dim)
+        states = []
+        with undisturbed(self.model), lower_products(self.model, self.precision):
+            for numbers, state in zip(self._chunks, self._states, strict=True):
+                carried = () if state is None else (state,)
+                structure, laws = job.run(numbers, torch.arange(rows), carried=carried, first_step=self.steps)
+                states.append(reader.state)
+                statistics = [statistics_of(law, numbers, block) for law in laws]
+                here = Part(torch.arange(rows), int(numbers[0]), numbers.numel(), (laws,), statistics)
+                part = here if part is None else part.merge(here)
+        self._states, self.steps = states, self.steps + steps
+        origin = {"seed": self.seed, "sampling": self.sampling, "sequence_ids": self.ids}
+        made = iter(assemble([part] if part else [], True, block, origin))
+        return map_leaves(lambda _: next(made), structure)
+
+    def reset(self) -> None:
+        """Forget the states: the next window begins the stream anew, under the same masks."""
+        self.steps, self._chunks, self._states = 0, [], []
+
+    def _begin(self, x: Tensor, rows: int) -> None:
+        if self.ids is None:
+            self.ids = torch.arange(rows)
+        if self.ids.shape != (rows,):
+            raise ValueError(
+                f"the stream has {self.ids.numel()} rows, but a window of {rows} was given. Every window continues the "
+                "same rows; for other sequences make another Stream, and check batch_dim."
+            )
+        if not self._chunks:
+            at_once = rows_at_once(self.model, (x,), self.batch_dim, self.max_memory)
+            plan = Plan(at_once, BLOCK, masks_weights(self.model), True, None)
+            ends = list(plan.draw_chunks(0, self.draws, rows))
+            self._chunks = [torch.arange(a, b, device=x.device) for a, b in ends]
+            self._states = [None] * len(ends)
+
+
+class _Reader:
+    """Takes (output, state) apart: the law goes on, the state stays here for the next window."""
+
+    def __init__(self, likelihood: Callable[[Any], Any] | None) -> None:
+        self.likelihood = likelihood
+        self.state: Any = None
+
+    def __call__(self, output: Any) -> Any:
+        """Return the law of the output."""
+        if not isinstance(output, tuple) or len(output) != 2:
+            raise TypeError(
+                f"a model that reads a stream must return (output, state), but it returned a {type(output).__name__}. "
+                "Return the state beside the output, and take it as second argument."
+            )
+        first, self.state = output
+        if self.likelihood is not None:
+            return self.likelihood(first)
+        return map_leaves(lambda leaf: point(leaf) if isinstance(leaf, Tensor) else leaf, first)
