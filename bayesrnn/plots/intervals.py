@@ -48,7 +48,7 @@ def interval_reliability(
     low, high = ratio_band(held, np.ones((len(held), 1)), pairs.groups, seed=options.get("seed", 0))
     null = binomial_band(_GRID, effective_size(held, pairs.groups))
     errors = Options(**options)
-    errors["interval"] = 0.95
+    errors["interval"] = 0.95 if int(pairs.groups.max()) > 0 else None  # one sequence tells nothing about others
     score = metrics.coverage(predictive, target, level=check_level(level), **errors)
     ax.fill_between(_GRID, *null, color=NEUTRAL, alpha=0.25, linewidth=0, label="calibrated, this sample size")
     ax.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle="--")
@@ -59,8 +59,9 @@ def interval_reliability(
         percent_axis(axis)
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="nominal level of the interval", ylabel="targets inside")
     ax.set_aspect("equal")
-    ends = score.interval or (score.value, score.value)
-    note = f"{level * 100:g} % intervals hold {score.value:.1%}\n95 % interval [{ends[0]:.1%}, {ends[1]:.1%}]"
+    note = f"{level * 100:g} % intervals hold {score.value:.1%}"
+    if score.interval is not None:
+        note += f"\n95 % interval [{score.interval[0]:.1%}, {score.interval[1]:.1%}]"
     headline(ax, "Interval reliability", note)
     legend(ax, loc="lower right")
     return ax

@@ -1,0 +1,317 @@
+"""The report says what is true of constructed data, carries five things a figure, and its files agree with it."""
+
+import csv
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Normal
+
+from bayesrnn import metrics
+from bayesrnn.predictive import Origin, Predictive, TokenPredictive
+from bayesrnn.report import CalibrationReport, calibration_report
+from tests.report.test_page import assert_stands_alone
+
+QUICK: dict[str, Any] = {"resamples": 200}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def gaussian(claimed: float = 1.0, bias: float = 0.0, rows: int = 2000) -> CalibrationReport:
+    """Targets N(0, 1) against a predictive N(bias, claimed²)."""
+    target = torch.randn(rows, generator=generator())
+    return calibration_report(
+        Predictive.from_gaussian(torch.full((rows,), bias), torch.full((rows,), claimed)), target, **QUICK
+    )
+
+
+def forecast(rows: int = 60, steps: int = 5, draws: int = 24) -> tuple[Any, Tensor]:
+    g = generator()
+    means = 0.3 * torch.randn(draws, rows, steps, generator=g) + torch.arange(rows)[:, None] / 9
+    spread = (0.5 + 0.1 * torch.rand(rows, steps, generator=g)).expand_as(means)
+    target = torch.arange(rows)[:, None] / 9 + 0.8 * torch.randn(rows, steps, generator=g)
+    return Predictive.from_draws(Normal(means, spread)), target
+
+
+def classes(temperature: float, rows: int = 1500, draws: int = 20) -> tuple[Any, Tensor]:
+    """Targets of a softmax; the predictive sharpens its logits by the temperature."""
+    logits = 1.5 * torch.randn(rows, 4, generator=generator())
+    truth = logits.softmax(-1)
+    target = torch.multinomial(truth, 1, generator=generator(1))[:, 0]
+    noise = 0.05 * torch.randn(draws, rows, 4, generator=generator(2))
+    return Predictive.from_draws(Categorical(logits=(logits + noise) / temperature)), target
+
+
+@pytest.mark.parametrize("factor", [1.3, 2.0])
+def test_too_narrow_by_a_known_factor(factor: float) -> None:
+    report = gaussian(1 / factor)
+    said = re.search(r"too narrow by a factor of about ([\d.]+)\.", report.sentence)
+    assert said is not None, report.sentence
+    assert float(said[1]) == pytest.approx(factor, rel=0.07)
+    score = metrics.coverage(report.predictive, report.target, level=0.9, interval=0.95, **QUICK)
+    low, high = score.interval or (0, 0)
+    assert f"hold {100 * score.value:.0f} % [{100 * low:.2g}, {100 * high:.2g}]" in report.sentence
+
+
+def test_too_wide_by_a_known_factor() -> None:
+    said = re.search(r"too wide by a factor of about ([\d.]+)\.", gaussian(2.0).sentence)
+    assert said is not None
+    assert float(said[1]) == pytest.approx(2.0, rel=0.1)
+
+
+def test_calibrated_is_said_to_be() -> None:
+    report = gaussian(1.0)
+    assert "no miscalibration can be told" in report.sentence
+    assert report.findings[0].tone == "good"
+
+
+def test_biased_intervals_are_in_the_wrong_place_not_too_narrow() -> None:
+    report = gaussian(1.0, bias=1.0)
+    assert "wrong place" in report.sentence
+    assert "too high on average" in report.sentence
+    assert "too narrow" not in report.sentence
+    assert "too low" in gaussian(1.0, bias=-1.0).sentence
+
+
+def test_small_bias_is_a_second_finding() -> None:
+    report = gaussian(0.5, bias=0.1)
+    assert "too narrow" in report.sentence
+    assert "too high on average" in report.findings[1].text
+
+
+@pytest.mark.parametrize(
+    ("temperature", "word"), [(0.5, "overconfident"), (2.0, "underconfident"), (1.0, "its confidence is right")]
+)
+def test_confidence_in_words(temperature: float, word: str) -> None:
+    report = calibration_report(*classes(temperature), monte_carlo=False, **QUICK)
+    assert word in report.sentence
+    error = next(f for f in report.findings if "calibration error" in f.text)
+    assert ("no miscalibration beyond chance" in error.text) == (temperature == 1.0)
+
+
+def test_every_figure_equals_its_metric_and_carries_five_things() -> None:
+    predictive, target = forecast()
+    report = calibration_report(predictive, target, seed=3, **QUICK)
+    table = report.table.set_index("metric")
+    options = {"interval": 0.95, "monte_carlo": True, "floor": True, "seed": 3, **QUICK}
+    for key, metric in {
+        "crps": metrics.crps, "nll": metrics.nll, "rmse": metrics.rmse, "coverage_90": metrics.coverage,
+        "miscalibration_area": metrics.miscalibration_area, "ence10": metrics.expected_normalized_calibration_error,
+    }.items():  # fmt: skip
+        score = metric(predictive, target, **options)
+        row = table.loc[key]
+        assert row["value"] == score.value
+        assert (row["low"], row["high"]) == score.interval
+        assert row["standard_error"] == score.standard_error
+        for name in ("corrected", "floor"):
+            expected = getattr(score, name)
+            assert math.isnan(row[name]) if expected is None else row[name] == expected
+        assert (row["n"], row["sequences"], row["draws"]) == (300, 60, 24)
+    assert table.loc["crps", "corrected"] > 0
+    assert table.loc["miscalibration_area", "floor"] > 0
+    assert (table["standard_error"] >= 0).all()
+
+
+def test_steps_of_a_sequence_are_resampled_together() -> None:
+    rows, steps = 40, 20
+    shared = torch.randn(rows, 1, generator=generator()).expand(rows, steps)
+    predictive = Predictive.from_gaussian(torch.zeros(rows, steps), torch.ones(rows, steps))
+    wide = calibration_report(predictive, shared, monte_carlo=False, **QUICK).scores["coverage_90"].interval
+    flat = Predictive.from_gaussian(torch.zeros(rows * steps), torch.ones(rows * steps))
+    narrow = calibration_report(flat, shared.reshape(-1), monte_carlo=False, **QUICK).scores["coverage_90"].interval
+    given = (
+        calibration_report(
+            flat, shared.reshape(-1), sequences=torch.arange(rows).repeat_interleave(steps), monte_carlo=False, **QUICK
+        )
+        .scores["coverage_90"]
+        .interval
+    )
+    assert wide is not None
+    assert narrow is not None
+    assert given == wide
+    assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
+
+
+def test_by_horizon_and_group_equal_the_metrics_of_the_parts() -> None:
+    predictive, target = forecast()
+    labels = ["a" if i < 20 else "b" for i in range(60)]
+    report = calibration_report(predictive, target, labels, monte_carlo=False, **QUICK)
+    low, high = predictive.interval(0.9)
+    inside = ((low <= target) & (target <= high)).double()
+    horizon = report.tables["horizon"]
+    assert [row["part"] for row in horizon] == ["1", "2", "3", "4", "5"]
+    assert [row["coverage"] for row in horizon] == pytest.approx(inside.mean(0).tolist())
+    group = {row["part"]: row for row in report.tables["group"]}
+    assert group["a"]["coverage"] == pytest.approx(float(inside[:20].mean()))
+    assert group["b"]["crps"] == pytest.approx(metrics.crps(predictive[20:], target[20:]).value)
+    assert (group["a"]["targets"], group["a"]["sequences"]) == (100, 20)
+    assert {"coverage_by_horizon", "coverage_by_group"} <= set(report.picture_names)
+
+
+def test_a_group_that_is_off_is_found_and_no_other() -> None:
+    rows = 1200
+    target = torch.randn(rows, generator=generator())
+    target[:300] *= 3
+    labels = ["off" if i < 300 else f"fine {i % 3}" for i in range(rows)]
+    report = calibration_report(
+        Predictive.from_gaussian(torch.zeros(rows), torch.ones(rows)), target, labels, monte_carlo=False, **QUICK
+    )
+    assert {row["part"] for row in report.tables["group"] if row["off"]} == {"off"}
+
+
+def test_masked_and_missing_targets_are_left_out() -> None:
+    predictive, target = forecast()
+    holes = target.clone()
+    holes[:3, 0] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        calibration_report(predictive, holes)
+    report = calibration_report(predictive, holes, nan="drop", monte_carlo=False, **QUICK)
+    assert "3 missing targets were left out." in report.warnings
+    assert report.facts["targets"] == 297
+    assert report.tables["horizon"][0]["targets"] == 57
+    lengths = torch.full((60,), 2)
+    short = calibration_report(predictive, target, lengths=lengths, monte_carlo=False, **QUICK)
+    assert [row["part"] for row in short.tables["horizon"]] == ["1", "2"]
+    assert short.scores["rmse"].value == pytest.approx(metrics.rmse(predictive, target, lengths=lengths).value)
+    short.picture("coverage_by_horizon")
+
+
+def certain(mean: Tensor, std: Tensor | float = 1.0) -> Predictive:
+    return Predictive.from_gaussian(mean, torch.as_tensor(std).expand(mean.shape))
+
+
+def chances(rows: int) -> Predictive:
+    return Predictive.from_probabilities(torch.randn(rows, 3, generator=generator()).softmax(-1))
+
+
+NUMBERS = torch.rand(50, generator=generator())
+THREE = torch.arange(60) % 3
+WARNINGS: dict[str, tuple[Any, Tensor]] = {
+    "Only 12 targets": (certain(torch.arange(12.0)), torch.arange(12.0) + 0.1),
+    "The predicted spread is the same everywhere": (certain(NUMBERS), NUMBERS),
+    "All predictions are the same": (certain(torch.ones(50), NUMBERS + 1), NUMBERS),
+    "One pass without masks": (certain(NUMBERS), NUMBERS),
+    "Only 8 draws": (Predictive.from_draws(Normal(torch.randn(8, 50), torch.ones(8, 50))), NUMBERS),
+    "10 samples cannot give 90 % intervals, which need at least 19": (
+        Predictive.from_samples(torch.randn(10, 50)),
+        NUMBERS,
+    ),
+    "Only class 1 is present": (chances(60), torch.ones(60).long()),
+    "probability of exactly 0 or 1": (Predictive.from_probabilities(torch.eye(3)[THREE]), THREE),
+    "hold fewer than 30 targets": (chances(60), THREE),
+    "All targets belong to one sequence": (certain(NUMBERS[None]), NUMBERS[None]),
+    "2 independent sequences: the bootstrap intervals are rough": (certain(NUMBERS.view(2, 25)), NUMBERS.view(2, 25)),
+}
+
+
+@pytest.mark.parametrize("words", WARNINGS)
+def test_guard_rails_speak(words: str) -> None:
+    report = calibration_report(*WARNINGS[words], resamples=50)
+    assert any(words in warning for warning in report.warnings), report.warnings
+    assert words in str(report)
+    assert np.isfinite([s.value for s in report.scores.values()]).all()
+    assert "nan" not in str(report)
+
+
+def test_one_sequence_still_makes_a_page(tmp_path: Path) -> None:
+    report = calibration_report(certain(NUMBERS[None]), NUMBERS[None])
+    assert report.scores["crps"].interval is None
+    text = report.save(tmp_path).read_text(encoding="utf-8")
+    assert "Before you trust these numbers" in text
+    assert ">nan<" not in text
+
+
+def test_a_metric_that_cannot_be_computed_is_named() -> None:
+    samples = Predictive.from_samples(torch.randn(40, 60, generator=generator()))
+    report = calibration_report(samples, torch.randn(60, generator=generator(1)), resamples=50)
+    assert any(note.startswith("Negative log-likelihood is missing: Samples have no density") for note in report.notes)
+    assert "nll" not in report.scores
+
+
+def stream() -> TokenPredictive:
+    g = generator()
+    logits = torch.randn(30, 24, 20, generator=g) * 1.5
+    target = Categorical(logits=logits).probs.flatten(0, 1).multinomial(1, generator=g).view(30, 24)
+    draws = (logits / 0.6 + 0.3 * torch.randn(6, 30, 24, 20, generator=g)).log_softmax(-1)
+    mean = draws.exp().mean(0)
+    entropy, aleatoric = -(mean * mean.log()).sum(-1), -(draws.exp() * draws).sum(-1).mean(0)
+    return TokenPredictive.from_blocks(
+        draws.gather(-1, target.expand(6, 30, 24)[..., None])[..., 0], origin=Origin(6), entropy=entropy,
+        aleatoric=aleatoric, epistemic=entropy - aleatoric, target=target, confidence=mean.amax(-1),
+        correct=mean.argmax(-1) == target,
+    )  # fmt: skip
+
+
+def test_token_streams_by_position_and_frequency(tmp_path: Path) -> None:
+    predictive = stream()
+    counts = torch.tensor([5] * 10 + [500] * 10)
+    report = calibration_report(predictive, token_counts=counts, **QUICK)
+    assert f"{predictive.perplexity:.4g}" in report.sentence
+    assert any("overconfident" in f.text for f in report.findings)
+    bands = {row["part"]: row for row in report.tables["frequency"]}
+    assert set(bands) == {"below 10", "100–999"}
+    rare = (predictive.target < 10) & predictive.mask  # type: ignore[operator]
+    assert bands["below 10"]["nll"] == pytest.approx(-float(predictive.log_prob[rare].mean()), rel=1e-6)
+    assert len(report.tables["horizon"]) == 24
+    report.save(tmp_path)
+    assert (tmp_path / "nll_by_frequency.png").stat().st_size > 5000
+    with pytest.raises(ValueError, match="token_counts has 3 entries"):
+        calibration_report(predictive, token_counts=torch.ones(3))
+
+
+def test_saved_files_agree_with_the_report(tmp_path: Path) -> None:
+    predictive, target = forecast()
+    report = calibration_report(predictive, target, ["x"] * 60, units="MW", title="Wind & rain", **QUICK)
+    page = report.save(tmp_path / "new" / "folder")
+    folder = page.parent
+    text = page.read_text(encoding="utf-8")
+    found = assert_stands_alone(text)
+    assert len(found.images) == len(report.picture_names) >= 7
+    assert "Wind &amp; rain" in text
+    assert report.sentence in text
+    data = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert data["sentence"] == report.sentence
+    assert data["metrics"]["crps"]["value"] == report.scores["crps"].value
+    assert data["metrics"]["crps"]["draws"] == 24
+    assert data["by_horizon"][0]["coverage"] == report.tables["horizon"][0]["coverage"]
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["metric"] for row in rows] == [m.key for m in report.measures]
+    assert float(rows[0]["value"]) == pytest.approx(report.scores["crps"].value)
+    for name in report.picture_names:
+        assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "<svg" in (folder / f"{name}.svg").read_text(encoding="utf-8")
+    assert not [p for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_str_and_pictures() -> None:
+    report = gaussian(0.5, rows=200)
+    text = str(report)
+    assert report.sentence in text
+    assert "calibrated model" in text
+    ax = report.picture("pit_histogram")
+    assert ax.get_title(loc="left") == "PIT histogram"
+    with pytest.raises(ValueError, match="there is no picture 'nonsense': legal are interval_reliability"):
+        report.picture("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": 90}, "level must lie strictly between 0 and 1"),
+        ({"interval": 1.0}, "interval must lie"),
+        ({"groups": ["a"]}, "1 group labels for 200 rows"),
+    ],
+)
+def test_bad_input(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        calibration_report(Predictive.from_gaussian(torch.zeros(200), torch.ones(200)), torch.zeros(200), **options)
+    with pytest.raises(ValueError, match="does not fit"):
+        calibration_report(Predictive.from_gaussian(torch.zeros(200), torch.ones(200)), torch.zeros(199))
