@@ -7,7 +7,9 @@ from bayesrnn import likelihoods as likelihoods
 from bayesrnn import metrics as metrics
 from bayesrnn import models as models
 from bayesrnn import nn as nn
+from bayesrnn import objective as objective
 from bayesrnn import plots as plots
+from bayesrnn import recalibration as recalibration
 from bayesrnn import schemes as schemes
 from bayesrnn.compare import compare as compare
 from bayesrnn.compare import compare_predictives as compare_predictives
@@ -43,9 +45,11 @@ __all__ = [
     "metrics",
     "models",
     "nn",
+    "objective",
     "perplexity",
     "plots",
     "predict",
+    "recalibration",
     "save",
     "save_weights",
     "schemes",
