@@ -12,8 +12,8 @@ from bayesrnn._checks import check_choice, check_seed, check_whole
 from bayesrnn.data.text import fold_stream
 from bayesrnn.inference.audit import audit
 from bayesrnn.inference.guard import undisturbed
+from bayesrnn.inference.low_precision import lower_products
 from bayesrnn.inference.members import Member, chunked_draws
-from bayesrnn.inference.products import matrix_products
 from bayesrnn.inference.token_masks import StreamBinding
 from bayesrnn.inference.tokens import Decoder, Scores
 from bayesrnn.masks import BLOCK, stream
@@ -120,7 +120,7 @@ def perplexity(
 
     plan = _Blocks.of(draws, block)
     scores = Scores.empty(tuple(targets.shape), plan.count, statistics, device)
-    with undisturbed_all(models), matrix_products(precision):
+    with undisturbed_all(models), lower_products(nn.ModuleList(models), precision):
         members = [member(part) for part in models]
         decoder = Decoder(members, temperature, statistics, max_memory)
         starts = range(0, inputs.shape[1], window)

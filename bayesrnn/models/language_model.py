@@ -117,8 +117,12 @@ class LanguageModel(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """Return the logits (..., V) of `features` (..., features)."""
-        weight = self.embedding.weight if self.decoder_weight is None else self.decoder_weight
-        return nn.functional.linear(features, weight, self.decoder_bias)
+        return nn.functional.linear(features, self.decoder_matrix, self.decoder_bias)
+
+    @property
+    def decoder_matrix(self) -> Tensor:
+        """The matrix from features to logits, (V, features): the embedding's where that is shared."""
+        return self.embedding.weight if self.decoder_weight is None else self.decoder_weight
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that make a model of this shape, as plain data."""

@@ -14,14 +14,15 @@ from torch import Tensor
 
 from bayesrnn._checks import check_seed
 from bayesrnn.data.text import Vocabulary
+from bayesrnn.inference.low_precision import lower_products
 from bayesrnn.inference.perplexity import perplexity
-from bayesrnn.inference.products import matrix_products
 from bayesrnn.models.language_model import LanguageModel, State
 from bayesrnn.training.batches import epoch_seed
 from bayesrnn.training.language_bar import bar
 from bayesrnn.training.language_state import Checkpoint
 from bayesrnn.training.optimizers import Average, Stepper
 from bayesrnn.training.recipes import NonMonotoneAverage, Recipe
+from bayesrnn.training.vocabulary_loss import vocabulary_loss
 
 __all__ = ["train_language_model"]
 
@@ -86,7 +87,6 @@ def train_language_model(
             run.restore(found)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng())
-        stack.enter_context(matrix_products(recipe.precision))
         shown = stack.enter_context(bar(recipe.epochs, run.windows, progress))
         while run.epoch < recipe.epochs:
             run.train_epoch(checkpoint_seconds, shown)
@@ -142,17 +142,23 @@ class _Run:
         start = window * recipe.window
         inputs = self.rows[:, start : start + recipe.window]
         targets = self.rows[:, start + 1 : start + recipe.window + 1]
-        features, state = self.model.features(inputs, self.state)
-        total = torch.nn.functional.cross_entropy(
-            self.model.logits(features).flatten(0, 1).float(), targets.flatten(), reduction="sum"
+        with lower_products(self.model, recipe.precision):
+            features, state = self.model.features(inputs, self.state)
+        loss = vocabulary_loss(
+            features.flatten(0, 1),
+            self.model.decoder_matrix,
+            self.model.decoder_bias,
+            targets.flatten(),
+            scale=1.0 / len(inputs),
+            precision=recipe.precision,
         )
-        (total / len(inputs)).backward()
+        loss.backward()
         progress = point.step / (recipe.epochs * self.windows)
         self.stepper.step(recipe.optimizer.schedule.at(self.epoch, progress))
         self.average.update()
         self.state = _detached(state) if recipe.carry_state else None
         point.step += 1
-        point.loss += float(total.detach())
+        point.loss += float(loss.detach()) * len(inputs)
         point.targets += targets.numel()
 
     def close_epoch(self, valid: Tensor | None) -> Epoch:
