@@ -1,0 +1,61 @@
+"""Text written by a model."""
+
+import pytest
+import torch
+
+from bayesrnn.inference.generation import generate
+from bayesrnn.inference.perplexity import perplexity
+from bayesrnn.models import LanguageModel
+
+
+def language_model(dropout: float = 0.3) -> LanguageModel:
+    torch.manual_seed(1)
+    return LanguageModel(12, 6, 6, 2, dropout=dropout, init_range=0.8)
+
+
+PROMPT = torch.tensor([3, 1, 4])
+
+
+def test_what_is_said_of_each_token_is_what_perplexity_says_of_the_text() -> None:
+    model = language_model()
+    made = generate(model, PROMPT, length=8, draws=32, seed=5)
+    judged = perplexity(model, torch.cat([PROMPT, made.tokens]), draws=32, seed=5)
+    torch.testing.assert_close(made.log_prob, judged.log_prob[0, 2:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made.entropy, judged.entropy[0, 2:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made.epistemic, judged.epistemic[0, 2:], rtol=1e-3, atol=1e-5)
+
+
+def test_the_text_is_a_function_of_the_seed_and_nothing_is_disturbed() -> None:
+    model = language_model().train()
+    first = generate(model, PROMPT, length=20, seed=2)
+    state = torch.get_rng_state()
+    again = generate(model, PROMPT, length=20, seed=2)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert torch.equal(first.tokens, again.tokens)
+    assert not torch.equal(first.tokens, generate(model, PROMPT, length=20, seed=3).tokens)
+
+
+def test_temperature_zero_takes_the_most_probable_token() -> None:
+    model = language_model(0.0).eval()
+    made = generate(model, PROMPT, length=1, draws=0, temperature=0.0)
+    law, _ = model(PROMPT[None])
+    assert int(made.tokens[0]) == int(law.logits[0, -1].argmax())
+    assert float(made.epistemic[0]) == 0.0
+
+
+def test_tokens_come_as_often_as_the_law_says() -> None:
+    model = language_model(0.0).eval().requires_grad_(False)
+    law = model(PROMPT[None])[0].probs[0, -1]
+    chosen = torch.tensor([int(generate(model, PROMPT, length=1, draws=0, seed=s).tokens[0]) for s in range(400)])
+    share = torch.bincount(chosen, minlength=12) / 400
+    assert bool(((share - law).abs() < 4 * (law * (1 - law) / 400).sqrt() + 1e-3).all())
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="the prompt must be token numbers"):
+        generate(language_model(), torch.tensor([], dtype=torch.long))
+    with pytest.raises(ValueError, match="temperature must be 0 or more"):
+        generate(language_model(), PROMPT, temperature=-1.0)
+    with pytest.raises(ValueError, match="nothing in this model is stochastic"):
+        generate(language_model(0.0), PROMPT)
