@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 
 from bayesrnn.inference.laws import Law, as_laws, bad_rows, laws_of
 from bayesrnn.inference.structure import replicate, take_rows
+from bayesrnn.inference.trunk import shared_trunks
 from bayesrnn.masks import Binding, MaskStream
 from bayesrnn.nn.masked import bound
 
@@ -62,9 +63,11 @@ class Job:
         """
         ids = self.ids[rows.to(self.ids.device)]
         binding = Binding(self.stream, draws, ids, self.shared, first_step=first_step)
-        inputs = replicate(take_rows(self.inputs, rows, self.batch_dim), draws.numel(), self.batch_dim)
+        single = take_rows(self.inputs, rows, self.batch_dim)
+        inputs = replicate(single, draws.numel(), self.batch_dim)
         (options,) = replicate(take_rows((self.options,), rows, 0), draws.numel(), 0)
-        structure = self._checked(binding, (*inputs, *carried), options)
+        with shared_trunks(self.model, single if self.batch_dim == 0 else (), inputs, draws.numel()):
+            structure = self._checked(binding, (*inputs, *carried), options)
         laws = laws_of(structure, draws.numel(), ids.numel(), self.batch_dim)
         bad = torch.stack([bad_rows(law) for law in laws]).any(0)
         if bool(bad.any()):

@@ -83,7 +83,7 @@ class Stream:
         self._states: list[Any] = []
 
     def step(self, x: Tensor) -> Any:
-        """Read the next window, (rows, steps, ...), or (steps, rows, ...) with `batch_dim=1`, and return its predictive."""
+        """Read the next window, (rows, steps, ...), or (steps, rows, ...) with `batch_dim=1`; return its predictive."""
         if not isinstance(x, Tensor) or x.dim() < 2:
             raise ValueError("a window must be a tensor of rows and steps, such as (rows, steps, features).")
         rows, steps = x.shape[self.batch_dim], x.shape[1 - self.batch_dim]
