@@ -13,6 +13,9 @@ from bayesrnn.predictive import Predictive
 
 __all__ = ["exponential_smoothing", "seasonal_naive"]
 
+_LONG = 24
+"""Longest season whose initial pattern is fitted with the rest; beyond, the first seasons set it."""
+
 
 def seasonal_naive(series: Series, origins: Tensor, horizon: int, *, fit_until: int, drift: int = 0) -> Backtest:
     r"""Forecast the value of a season ago, with Gaussian intervals as wide as its errors before `fit_until`.
@@ -67,9 +70,10 @@ def exponential_smoothing(series: Series, origins: Tensor, horizon: int, *, fit_
     form: dict[str, Any] = {"error": "add", "trend": "add"}
     if season > 1:
         form |= {"seasonal": "add", "seasonal_periods": season}
+    start = {} if season <= _LONG else {"initialization_method": "heuristic"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # statsmodels warns of optimizers that stop early; the scores show the quality
-        fitted = ETSModel(values[:fit_until], **form).fit(disp=False)
+        fitted = ETSModel(values[:fit_until], **form, **start).fit(disp=False)
         begin = {"initial_level": fitted.initial_level, "initial_trend": fitted.initial_trend}
         if season > 1:
             begin["initial_seasonal"] = fitted.initial_seasonal

@@ -23,6 +23,7 @@ def score_table(
     blocks: Tensor,
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
+    density: bool = True,
 ) -> Any:
     """Return a line a forecast and score, with paired 95 % bootstrap intervals over blocks of origins.
 
@@ -36,6 +37,7 @@ def score_table(
         blocks: Block of each origin, (O,).
         levels: Central intervals whose coverage and mean width are scored.
         seed: Seed of the bootstrap.
+        density: Whether the forecasts have a density; those known by samples alone have no NLL.
 
     Returns:
         A DataFrame with the columns forecast, score, value, low, high (of the value), difference, difference_low,
@@ -45,6 +47,8 @@ def score_table(
 
     lines = []
     for score, (measure, level) in _measures(levels).items():
+        if score == "nll" and not density:
+            continue
         found = {name: measure(law, target, interval=0.95, groups=blocks, seed=seed) for name, law in forecasts.items()}
         base = found[reference]
         for name, value in found.items():

@@ -115,6 +115,7 @@ def study(
     *,
     validation: Any = None,
     held_out: Any = None,
+    per_step: bool = True,
     progress: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Study:
@@ -128,6 +129,7 @@ def study(
         settings: Sizes, rates, draws, seed.
         validation: Time at which validation starts; by default a fifth before the held-out span.
         held_out: Time at which the held-out span starts; by default the last fifth.
+        per_step: Whether to train and compare the network with a new mask each step too.
         progress: Whether to show bars.
         say: Told what happens, a line a stage.
 
@@ -152,18 +154,20 @@ def study(
     raw = everything[held]
     recalibrated = raw.with_predictive(stretch(raw.predictive, factors[held]))
     later = raw.origins
-    clock.start("naive masks", "training the same network with a new mask each step")
-    naive, _ = _trained(series, split, settings, settings.naive_scheme(), progress)
-    per_step = backtest(naive, series, later, **options, progress=progress)
-    clock.start("baselines", "fitting the baselines")
-    known: dict[str, Any] = {"fit_until": split.held_out}
-    horizon, drift = settings.horizon, settings.context - series.period
     forecasts = {
         MC: recalibrated.predictive,
         RAW: raw.predictive,
         STANDARD_RECALIBRATED: stretch(plain.predictive, rolling.factors(plain))[held],
         STANDARD: plain.predictive[held],
-        NAIVE_MASKS: per_step.predictive,
+    }
+    if per_step:
+        clock.start("naive masks", "training the same network with a new mask each step")
+        naive, _ = _trained(series, split, settings, settings.naive_scheme(), progress)
+        forecasts[NAIVE_MASKS] = backtest(naive, series, later, **options, progress=progress).predictive
+    clock.start("baselines", "fitting the baselines")
+    known: dict[str, Any] = {"fit_until": split.held_out}
+    horizon, drift = settings.horizon, settings.context - series.period
+    forecasts |= {
         "ETS": exponential_smoothing(series, later, horizon, **known).predictive,
         "seasonal naive + drift": seasonal_naive(series, later, horizon, **known, drift=drift).predictive,
         "seasonal naive": seasonal_naive(series, later, horizon, **known).predictive,

@@ -29,7 +29,7 @@ def calibration_sentences(found: Study) -> list[tuple[str, str]]:
 
 def comparison_sentences(found: Study) -> list[str]:
     """Return how MC dropout does against the standard approximation, per-step masks and the baselines, by CRPS."""
-    sentences = [_against(found, name) for name in (RAW, MC, NAIVE_MASKS)]
+    sentences = [_against(found, name) for name in (RAW, MC, NAIVE_MASKS) if name in found.forecasts]
     baselines = [n for n in found.forecasts if n == "ETS" or n.startswith("seasonal naive")]
     best = min(baselines, key=lambda name: found.value(name, "crps"))
     mine, other = found.value(MC, "crps"), found.value(best, "crps")

@@ -83,7 +83,7 @@ class Forecaster(nn.Module):
         output = self.scheme.placement("output")
         self.embedding = nn.Linear(_FEATURES, hidden_size)
         self.recurrent = LSTM(hidden_size, hidden_size, num_layers, batch_first=True, dropout=self.scheme)
-        self.output_dropout = Dropout(output.rate, output.span) if output else Dropout(0.0)
+        self.output_dropout = Dropout(output.rate, output.span) if output else nn.Identity()
         self.head = nn.Linear(hidden_size, _HEADS[likelihood][1])
         nn.init.zeros_(self.head.weight)  # an untrained forecaster is the seasonal drift with unit noise
         nn.init.zeros_(self.head.bias)

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 import bayesrnn as br
+from bayesrnn.masks import Binding, stream
 from bayesrnn.models import Forecaster
+from bayesrnn.nn.masked import bound
 
 
 def small(dropout: object = 0.3, **changes: object) -> Forecaster:
@@ -49,30 +51,28 @@ def test_forecasts_follow_level_and_scale() -> None:
 
 
 def test_one_set_of_masks_serves_the_whole_roll_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small()
-    calls: list[tuple[int, dict[str, Tensor]]] = []
-    forward = type(model.recurrent).forward
+    model = small(br.schemes.gal(0.3, gates="tied"))
+    drawn: list[tuple[str, tuple[int, ...]]] = []
+    mask = Binding.mask
 
-    def watched(layer: br.nn.LSTM, x: Tensor, *rest: object, **named: object) -> object:
-        assert layer.binding is not None
-        calls.append((x.shape[1], layer._drawn(layer.binding, x.shape[1])))
-        return forward(layer, x, *rest, **named)
+    def watched(binding: Binding, key: str, *rest: object, **named: object) -> Tensor:
+        found = mask(binding, key, *rest, **named)
+        drawn.append((f"{binding.name}.{key}", tuple(found.shape)))
+        return found
 
-    monkeypatch.setattr(type(model.recurrent), "forward", watched)
+    monkeypatch.setattr(Binding, "mask", watched)
     predictive = br.predict(model, torch.randn(2, 24), draws=4)
-    assert [steps for steps, _ in calls] == [24 - 6 + 18] * len(calls)  # context and horizon in one pass
-    assert all(mask.dim() in (2, 3) for _, masks in calls for mask in masks.values())  # no axis of steps
     assert predictive.mean.shape == (2, 18)
     assert (predictive.epistemic > 0).all()
+    sites = {f"recurrent.{site}_l{layer}" for site in ("input", "hidden") for layer in (0, 1)}
+    assert sorted(name for name, _ in drawn) == sorted(sites | {"output_dropout.output"})  # each once: one roll-out
+    assert {shape for _, shape in drawn} == {(8, 8)}  # (draws * rows, units): no axis of steps
 
 
 def test_predict_matches_masks_by_hand() -> None:
     model = small(br.schemes.gal(hidden=0.4, gates="tied"))
     y = torch.randn(1, 24)
     predictive = br.predict(model, y, draws=8, sampling="independent", seed=3)
-    from bayesrnn.masks import Binding, stream
-    from bayesrnn.nn.masked import bound
-
     for draw in range(8):
         with bound(model, Binding(stream("independent", 3), torch.tensor([draw]), torch.tensor([0]))), torch.no_grad():
             assert torch.allclose(predictive.draws[draw], model.eval()(y).mean, atol=1e-5)

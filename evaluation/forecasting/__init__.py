@@ -1,0 +1,1 @@
+"""Forecasts of three real series against baselines and a deep peer."""

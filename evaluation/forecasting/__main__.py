@@ -1,0 +1,94 @@
+"""`python -m evaluation.forecasting`: our forecaster, raw and recalibrated, against its peers on three real series.
+
+python -m evaluation.forecasting                       # CO2, taxi, ETTh1: about half an hour on two cores
+python -m evaluation.forecasting co2 --seed 1          # one of them
+python -m evaluation.forecasting report                # tables from the JSON files
+python -m evaluation.forecasting --smoke               # seconds, small networks, to see that it runs
+
+The data are read from the folder that BAYESRNN_DATA names. DeepAR takes part where neuralforecast is installed.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bayesrnn.forecasting import Study, score_table, study
+from evaluation import records
+from evaluation.forecasting import deepar, report
+from evaluation.forecasting.anomalies import anomalies
+from evaluation.forecasting.tasks import TASKS, Task
+
+RESULTS = records.RESULTS / "forecasting"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = _parser().parse_args(arguments)
+    results = given.results or (Path("runs/forecasting-smoke") if given.smoke else RESULTS)
+    if given.tasks == ["report"]:
+        report.write(results)
+        return
+    data = os.environ.get("BAYESRNN_DATA")
+    if not data:
+        raise SystemExit("the data are not here: set BAYESRNN_DATA to the folder that holds co2_noaa/, nyc_taxi/, ett/")
+    for name in given.tasks or list(TASKS):
+        if name not in TASKS:
+            raise SystemExit(f"{name!r} is none of the tasks {', '.join(TASKS)}.")
+        result = run(TASKS[name], Path(data), seed=given.seed, smoke=given.smoke)
+        suffix = f"_seed{given.seed}" if given.seed else ""
+        print(records.save(name + suffix, result, seed=given.seed, folder=results))
+    report.write(results)
+
+
+def run(task: Task, data: Path, *, seed: int, smoke: bool) -> dict[str, Any]:
+    """Return the scores of one task."""
+    settings = replace(task.settings, seed=seed)
+    if smoke:
+        settings = replace(settings, hidden_size=4, epochs=1, draws=8, every=10 * task.settings.every)
+    found = study(
+        task.read(data), settings, validation=task.validation, held_out=task.held_out, per_step=not smoke, say=print
+    )
+    table, seconds = found.table, dict(found.seconds)
+    if deepar.available() and not smoke:
+        table, seconds["DeepAR"] = _with_deepar(found)
+    result = {
+        "title": task.title,
+        "settings": asdict(settings),
+        "spans": {
+            name: str(found.series.times[getattr(found.split, name)].date()) for name in ("validation", "held_out")
+        },
+        "held_out_forecasts": found.raw.target.numel(),
+        "origins": len(found.raw),
+        "units": found.series.units,
+        "mean_factor": float(found.factors.mean()),
+        "scores": table.astype(object).where(table.notna(), None).to_dict("records"),
+        "seconds": seconds,
+    }
+    if task is TASKS["taxi"]:
+        result["anomalies"] = anomalies(found)
+    return result
+
+
+def _with_deepar(found: Study) -> tuple[pd.DataFrame, float]:
+    """The table with a line for DeepAR: without a density (its law is known by quantiles), so without NLL."""
+    law, seconds = deepar.deepar(found)
+    low = {"reference": "DeepAR", "blocks": found.blocks, "seed": found.settings.seed}
+    alone = score_table({"DeepAR": law}, found.raw.target, **low, density=False)
+    return pd.concat([found.table, alone], ignore_index=True), seconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m evaluation.forecasting", description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="*", help=f"of {', '.join(TASKS)}; or report")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--results", type=Path)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
