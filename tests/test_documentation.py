@@ -1,0 +1,43 @@
+"""Every example in a docstring, in the README and in the guide runs and gives what it says."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import bayesrnn
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(
+    m.name for m in pkgutil.walk_packages(bayesrnn.__path__, "bayesrnn.") if not m.name.endswith("__main__")
+)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run(name: str) -> None:
+    module = importlib.import_module(name)
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    failures, _ = doctest.testmod(module, optionflags=flags)
+    assert failures == 0, f"{failures} examples of {name} do not give what they say (run python -m doctest)"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_code_blocks_of_pages_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)
+
+
+def test_links_of_pages_lead_somewhere() -> None:
+    broken = []
+    for page in [*PAGES, *(ROOT / "docs").glob("*/*.md"), ROOT / "CHANGES.md", ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if not target.startswith(("http://", "https://")) and not (page.parent / target).exists():
+                broken.append(f"{page.name}: {target}")
+    assert not broken
