@@ -121,13 +121,13 @@ def test_what_cannot_be_converted_is_refused() -> None:
         convert(_Peephole(3, 4), 0.2)
     with pytest.raises(ValueError, match="are computed from others"):
         convert(nn.utils.parametrizations.weight_norm(nn.LSTM(3, 4), "weight_hh_l0"), 0.2)
-    with pytest.raises(ValueError, match="Linear holds no nn.LSTM"):
+    with pytest.raises(ValueError, match=r"Linear holds no nn.LSTM"):
         convert(nn.Linear(3, 4), 0.2)
     with pytest.raises(ValueError, match="which are converted already"):
         convert(convert(nn.LSTM(3, 4), 0.2), 0.2)
     with pytest.raises(ValueError, match="holds no layer of bayesrnn to revert"):
         revert(nn.Linear(3, 4))
-    with pytest.raises(TypeError, match="must be a torch.nn.Module"):
+    with pytest.raises(TypeError, match=r"must be a torch.nn.Module"):
         convert([nn.LSTM(3, 4)], 0.2)
     mixed = nn.ModuleList([nn.LSTM(3, 4), nn.LSTM(3, 4, batch_first=True), nn.Dropout(0.1)])
     with pytest.raises(ValueError, match="disagree on batch_first"):
@@ -150,5 +150,5 @@ def test_weights_of_wrapped_layers_load_under_plain_names() -> None:
     ours.load_state_dict(plain_names(wrapped))
     for a, b in zip(ours.parameters(), layer.parameters(), strict=True):
         assert torch.equal(a, b)
-    with pytest.raises(ValueError, match="two entries of the state_dict would both be called 'a.b'"):
+    with pytest.raises(ValueError, match=r"two entries of the state_dict would both be called 'a.b'"):
         plain_names({"a.b": torch.zeros(1), "a.module.b": torch.zeros(1)})

@@ -50,6 +50,6 @@ def test_errors() -> None:
         bnn.Dropout(1.0)
     with (
         bound(layer, Binding(stream("independent", 0), torch.arange(2), torch.arange(2))),
-        pytest.raises(ValueError, match="bound to 4 rows .* given 3"),
+        pytest.raises(ValueError, match=r"bound to 4 rows .* given 3"),
     ):
         layer(torch.ones(3, 2, 4))

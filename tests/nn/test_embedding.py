@@ -104,5 +104,5 @@ def test_bad_tokens_and_masks() -> None:
         layer(torch.tensor([[-1, 7]]))
     with pytest.raises(ValueError, match=r"must have shape \(2, 5\)"):
         layer(torch.zeros(2, 3, dtype=torch.long), masks=torch.ones(2, 4))
-    with bound(layer, binding(2, 2)), pytest.raises(ValueError, match="bound to 4 rows .* given 3"):
+    with bound(layer, binding(2, 2)), pytest.raises(ValueError, match=r"bound to 4 rows .* given 3"):
         layer(torch.zeros(3, 3, dtype=torch.long))

@@ -292,6 +292,9 @@ def test_compile_without_a_graph_break(kind: str) -> None:
         torch.testing.assert_close(got, want)
         a = torch.autograd.grad(got.sum(), list(layer.parameters()))
         torch.testing.assert_close(a, torch.autograd.grad(want.sum(), list(layer.parameters())))
+        fresh = compiled(x)[0]
+        assert not torch.equal(fresh, compiled(x)[0])
+        assert fresh.shape == want.shape
 
 
 @pytest.mark.gpu

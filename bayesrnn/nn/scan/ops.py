@@ -1,5 +1,8 @@
 """The scan as two operators that autograd and `torch.compile` know: no graph break inside a layer."""
 
+import sys
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -16,13 +19,35 @@ _MASKS = (
 _WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh"
 
 
-@torch.library.custom_op(
-    "bayesrnn::scan",
-    mutates_args=(),
-    schema=f"(str cell, Tensor x, Tensor h, Tensor? c, {_WEIGHTS}, {_MASKS}, int[] sizes, ScalarType product, "
-    "bool save) -> (Tensor, Tensor, Tensor, Tensor)",
+_LIBRARY = torch.library.Library("bayesrnn", "FRAGMENT")
+_LIBRARY.define(
+    f"scan(str cell, Tensor x, Tensor h, Tensor? c, {_WEIGHTS}, {_MASKS}, int[] sizes, ScalarType product, bool save)"
+    " -> (Tensor, Tensor, Tensor, Tensor)"
 )
-def scan_op(
+_LIBRARY.define(
+    f"scan_backward(str cell, Tensor? grad_out, Tensor? grad_last, Tensor x, Tensor h, Tensor? c, {_WEIGHTS}, {_MASKS}"
+    ", Tensor out, Tensor gates, Tensor extra, int[] sizes, ScalarType product, bool want_x)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+def _eager(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep a compiler that is in use from looking into a kernel; one that is not in use is not imported (seconds)."""
+    untraced: list[Callable[..., Any]] = []
+
+    @wraps(kernel)
+    def call(*arguments: Any) -> Any:
+        if "torch._dynamo" not in sys.modules:
+            return kernel(*arguments)
+        if not untraced:
+            untraced.append(torch.compiler.disable(kernel))
+        return untraced[0](*arguments)
+
+    return call
+
+
+@_eager
+def _scan(
     cell: str,
     x: Tensor,
     h: Tensor,
@@ -47,8 +72,7 @@ def scan_op(
     return forward(cell, x, h, c, weights, masks, list(sizes), product, save)
 
 
-@scan_op.register_fake
-def _(cell: str, x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _scan_fake(cell: str, x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     kind, save = POINTWISE[cell], rest[-1]
     steps, rows, units = x.shape[0], x.shape[1], h.shape[1]
     return (
@@ -59,14 +83,8 @@ def _(cell: str, x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) -> tuple[Te
     )
 
 
-@torch.library.custom_op(
-    "bayesrnn::scan_backward",
-    mutates_args=(),
-    schema=f"(str cell, Tensor? grad_out, Tensor? grad_last, Tensor x, Tensor h, Tensor? c, {_WEIGHTS}, {_MASKS}, "
-    "Tensor out, Tensor gates, Tensor extra, int[] sizes, ScalarType product, bool want_x)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
-def scan_backward_op(
+@_eager
+def _scan_backward(
     cell: str,
     grad_out: Tensor | None,
     grad_last: Tensor | None,
@@ -107,8 +125,7 @@ def scan_backward_op(
     )
 
 
-@scan_backward_op.register_fake
-def _(
+def _scan_backward_fake(
     cell: str,
     grad_out: Tensor | None,
     grad_last: Tensor | None,
@@ -154,4 +171,9 @@ def _backward(ctx: Any, grad_out: Tensor | None, grad_last: Tensor | None, *_: T
     return (None, x if want_x else None, h, None if inputs[2] is None else c, w_ih, w_hh, b_ih, b_hh, *nothing)
 
 
-scan_op.register_autograd(_backward, setup_context=_setup)
+for _name, _kernel, _fake in (("scan", _scan, _scan_fake), ("scan_backward", _scan_backward, _scan_backward_fake)):
+    _LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"bayesrnn::{_name}", _fake, lib=_LIBRARY)
+torch.library.register_autograd("bayesrnn::scan", _backward, setup_context=_setup, lib=_LIBRARY)
+
+scan_op: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]] = torch.ops.bayesrnn.scan.default
