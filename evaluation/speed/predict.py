@@ -71,7 +71,8 @@ def _measure(s: Setting, quick: bool) -> dict[str, Any]:
     ours = _ours(s)
     candidates = loops | ({} if keras is None else {"d: Keras 3, training=True": keras}) | ours | bounds
     scales = dict.fromkeys(loops, s.draws / part) | {"d: Keras 3, training=True": s.draws / 2}
-    times = interleaved(candidates, rounds=3 if quick else 7, warmup=1, seconds=20 if quick else 900)
+    with torch.no_grad():
+        times = interleaved(candidates, rounds=3 if quick else 7, warmup=1, seconds=20 if quick else 900)
     rows = []
     for name, timing in times.items():
         scale = scales.get(name, 1.0)
