@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from evaluation.posterior.comparison import compare, table, verdicts
+from evaluation.posterior.comparison import compare, convergence, table, verdicts
 from evaluation.posterior.methods import METHODS, concrete, learned
 from evaluation.posterior.problem import Problem, make, truth
 from evaluation.posterior.reference import mean_field, nuts
@@ -24,13 +24,19 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--quick", action="store_true", help="few samples and steps: only that everything runs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--chains", type=int, default=4)
-    parser.add_argument("--samples", type=int, default=300, help="of each chain, after as many to warm up")
-    parser.add_argument("--steps", type=int, default=3000, help="of every training but NUTS")
+    parser.add_argument("--depth", type=int, default=8, help="of the trees: 2 ** depth steps at most")
+    parser.add_argument("--samples", type=int, default=400, help="of each chain, after as many to warm up")
+    parser.add_argument("--steps", type=int, default=2000, help="of every training but NUTS")
     parser.add_argument("--results", type=Path)
     given = parser.parse_args(arguments)
     folder = given.results or (Path("runs/posterior-quick") if given.quick else RESULTS)
     chains = {"chains": 2, "warmup": 10, "samples": 10, "depth": 3} if given.quick else {}
-    settings = {"chains": given.chains, "warmup": given.samples, "samples": given.samples, "depth": 6} | chains
+    settings = {
+        "depth": given.depth,
+        "chains": given.chains,
+        "warmup": given.samples,
+        "samples": given.samples,
+    } | chains
     steps, draws = (20, 16) if given.quick else (given.steps, 400)
     result = run(settings, steps, draws, given.seed, folder)
     print(result["table"], *result["verdicts"], sep="\n")
@@ -61,7 +67,10 @@ def run(chains: dict[str, int], steps: int, draws: int, seed: int, folder: Path)
         "learned_rates": rates,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "methods": methods,
-        "verdicts": verdicts({name: value for name, value in methods.items() if name != "NUTS"}),
+        "verdicts": [
+            convergence(diagnostics),
+            *verdicts({name: value for name, value in methods.items() if name != "NUTS"}),
+        ],
     }
     save("posterior", result, seed=seed, folder=folder)
     result["table"] = table(methods)

@@ -8,6 +8,7 @@ from torch import Tensor
 from bayesrnn import Predictive, metrics
 from evaluation.posterior.problem import NOISE, Problem
 
+CONVERGED = 1.05
 TOO_SURE, TOO_UNSURE = 0.5, 2.0
 """Ratios of spread below and above which a method is called too sure and too unsure."""
 
@@ -51,6 +52,15 @@ def scores(draws: Tensor, target: Tensor) -> dict[str, float]:
     return found | {
         f"coverage_{level:g}": float(metrics.coverage(judged, target, level=level)) for level in (0.5, 0.95)
     }
+
+
+def convergence(diagnostics: dict[str, Any]) -> str:
+    """Say whether the reference deserves its name: R-hat of every function value below 1.05."""
+    worst, size = diagnostics["function_rhat_max"], diagnostics["function_ess_min"]
+    numbers = f"R-hat of the function values at most {worst:.2f}, effective sample size at least {size:.0f}"
+    if worst <= CONVERGED:
+        return f"The chains of NUTS agree: {numbers}."
+    return f"The chains of NUTS do NOT agree ({numbers}): what follows is preliminary. Sample longer."
 
 
 def verdicts(methods: dict[str, Any]) -> list[str]:

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 import bayesrnn as br
 
-STEPS = 6
-NOISE = 0.1
+STEPS = 4
+NOISE = 0.25
 LENGTH_SCALE = 1.0
 PRECISION = NOISE**-2
 RATE = 0.1
@@ -49,7 +49,7 @@ def truth(u: Tensor) -> Tensor:
     return 0.8 * torch.sin(3.0 * u)
 
 
-def make(rows: int = 40, tests: int = 60, seed: int = 0) -> Problem:
+def make(rows: int = 24, tests: int = 60, seed: int = 0) -> Problem:
     """Sequences with |u| in [.4, 1.2] to train on; tests inside, in the gap between, and beyond (1.5 to 2.5)."""
     generator = torch.Generator().manual_seed(seed)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evaluation.posterior import __main__ as posterior
-from evaluation.posterior.comparison import agreement, compare, scores, table, verdicts
+from evaluation.posterior.comparison import agreement, compare, convergence, scores, table, verdicts
 from evaluation.posterior.methods import _groups, trained
 from evaluation.posterior.problem import LENGTH_SCALE, NOISE, PRECISION, Flat, Net, make, sequences, truth
 from evaluation.posterior.reference import mean_field, nuts
@@ -40,7 +40,7 @@ def test_regions_are_where_they_say():
     assert float((problem.y - truth(u)).std()) == pytest.approx(NOISE, rel=0.4)
     assert float(problem.regions["gap"][0].abs().max()) <= 0.25
     assert float(problem.regions["beyond"][0].abs().min()) >= 1.5
-    torch.testing.assert_close(sequences(u)[:, 2, 0], u * 3 / 6)
+    torch.testing.assert_close(sequences(u)[:, 2, 0], u * 3 / 4)
 
 
 def test_the_flat_network_is_the_network():
@@ -76,6 +76,13 @@ def test_verdicts_name_who_is_too_sure():
     lines = verdicts({"a": compare(0.1 * reference, reference, problem), "b": compare(reference, reference, problem)})
     assert len(lines) == 3
     assert lines[0].startswith("a is too sure where the data are: 0.10 of the reference's spread")
+
+
+def test_a_reference_that_did_not_converge_is_called_so():
+    assert convergence({"function_rhat_max": 1.3, "function_ess_min": 9.0}).startswith(
+        "The chains of NUTS do NOT agree"
+    )
+    assert convergence({"function_rhat_max": 1.01, "function_ess_min": 400.0}).startswith("The chains of NUTS agree")
 
 
 def test_training_reduces_the_error_and_draws_differ():
