@@ -139,7 +139,9 @@ def _classes() -> list[Measure]:
             "confidence_gap", "confidence gap (confidence − accuracy)", metrics.confidence_gap, "near", unit="share"
         ),
         *_calibration_errors(),
-        Measure("ece15_equal_mass", "the same, bins of equal mass", metrics.adaptive_calibration_error, "lower"),
+        Measure(
+            "ece15_equal_mass", "calibration error (bins of equal mass)", metrics.adaptive_calibration_error, "lower"
+        ),
         Measure("ece15_classwise", "classwise calibration error", metrics.classwise_calibration_error, "lower"),
         *_selection(),
         Measure("mean_entropy", "mean entropy", metrics.mean_entropy, "neither", unit="nats"),
