@@ -16,7 +16,8 @@ from bayesrnn import schemes
 from bayesrnn.nn import paths
 from bayesrnn.nn.cells import CELLS, SiteMasks
 from bayesrnn.nn.reference import reference
-from bayesrnn.nn.scan import drive, scan
+from bayesrnn.nn.scan import forward as forward_module
+from bayesrnn.nn.scan import scan
 from bayesrnn.nn.stock import can_fold, fold, stock
 from tests.nn import oracle
 
@@ -198,8 +199,8 @@ def test_blocks_of_rows_and_steps_change_nothing(monkeypatch: pytest.MonkeyPatch
     masks = layer.sample_masks(9, seed=0)
     with torch.no_grad():
         whole = layer(x, lengths=lengths, masks=masks)
-        monkeypatch.setattr(drive, "_BLOCK_ROWS", 4)
-        monkeypatch.setattr(drive, "_BLOCK_BYTES", 4 * 4 * 4 * 4 * 2)
+        monkeypatch.setattr(forward_module, "_BLOCK_ROWS", 4)
+        monkeypatch.setattr(forward_module, "_BLOCK_BYTES", 4 * 4 * 4 * 4 * 2)
         parts = layer(x, lengths=lengths, masks=masks)
     torch.testing.assert_close(whole, parts)
 

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.scan.drive import Masks, Weights, backward, forward
+from bayesrnn.nn.scan.backward import backward
+from bayesrnn.nn.scan.forward import forward
+from bayesrnn.nn.scan.parts import Masks, Weights
 from bayesrnn.nn.scan.pointwise import POINTWISE
 
 __all__ = ["scan_op"]
@@ -66,7 +68,7 @@ def _scan(
     product: torch.dtype,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Run `drive.forward`; see there."""
+    """Run `forward`; see there."""
     masks = Masks(m_input, m_hidden, m_cell, m_candidate, m_keep_cell, m_keep_hidden)
     weights = Weights(w_ih, w_hh, b_ih, b_hh)
     return forward(cell, x, h, c, weights, masks, list(sizes), product, save)
@@ -108,7 +110,7 @@ def _scan_backward(
     product: torch.dtype,
     want_x: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Run `drive.backward`; see there."""
+    """Run `backward`; see there."""
     masks = Masks(m_input, m_hidden, m_cell, m_candidate, m_keep_cell, m_keep_hidden)
     weights = Weights(w_ih, w_hh, b_ih, b_hh)
     found = backward(
