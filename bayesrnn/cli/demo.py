@@ -20,8 +20,8 @@ def demo(
 ) -> None:
     """Forecast Mauna Loa CO2 (real data, no download) with a two-layer LSTM and Gal's masks; judge it on 1990-2001."""
     from bayesrnn.data import mauna_loa_co2
-    from bayesrnn.forecasting.study import Settings
-    from bayesrnn.forecasting.study import quick as quickened
+    from bayesrnn.forecasting import Settings
+    from bayesrnn.forecasting import quick as quickened
 
     settings = Settings(horizon=24, context=60, draws=draws, seed=seed)
     show_study(

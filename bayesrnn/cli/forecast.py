@@ -27,8 +27,8 @@ def forecast(
     """Forecast a series of a csv file with intervals, after judging the forecasts on its last part."""
     from bayesrnn._checks import check_whole
     from bayesrnn.data import read_series
-    from bayesrnn.forecasting.study import quick as quickened
-    from bayesrnn.forecasting.study import settings_for
+    from bayesrnn.forecasting import quick as quickened
+    from bayesrnn.forecasting import settings_for
 
     check_whole(horizon, "--horizon")
     series = read_series(file, time=time, target=target, period=period, units=units)

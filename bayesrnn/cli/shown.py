@@ -34,7 +34,7 @@ def show_study(
         settings,
         validation=validation,
         held_out=held_out,
-        progress=True,
+        progress=console.is_terminal,
         say=lambda text: console.print(f"[dim]· {text} ...[/dim]"),
     )
     paths = write(found, output, future=future)

@@ -9,9 +9,11 @@ from bayesrnn.forecasting.baselines import seasonal_naive as seasonal_naive
 from bayesrnn.forecasting.output import write as write
 from bayesrnn.forecasting.recalibrate import RollingScale as RollingScale
 from bayesrnn.forecasting.scores import score_table as score_table
+from bayesrnn.forecasting.settings import Settings as Settings
+from bayesrnn.forecasting.settings import quick as quick
+from bayesrnn.forecasting.settings import settings_for as settings_for
 from bayesrnn.forecasting.splits import Split as Split
 from bayesrnn.forecasting.splits import split_in_time as split_in_time
-from bayesrnn.forecasting.study import Settings as Settings
 from bayesrnn.forecasting.study import Study as Study
 from bayesrnn.forecasting.study import study as study
 from bayesrnn.forecasting.train import train as train
@@ -26,8 +28,10 @@ __all__ = [
     "deterministic",
     "exponential_smoothing",
     "forecast",
+    "quick",
     "score_table",
     "seasonal_naive",
+    "settings_for",
     "split_in_time",
     "study",
     "train",

@@ -16,7 +16,7 @@ def write(folder: Path) -> None:
         "# Forecasting three real series",
         "Held-out scores. Drawn by `python -m evaluation.forecasting report` from the JSON files of this folder, which "
         "hold the bootstrap intervals, settings, seeds and commands. Nothing was chosen on the held-out spans: sizes "
-        "and rates come from the validation span of the CO2 record that ships with statsmodels and are the same for all.",
+        "and rates come from the validation span of the CO2 record that ships with statsmodels and are the same here.",
     ]
     for path in sorted(folder.glob("*.json")):
         parts += _section(path.stem, records.load(path.stem, folder))

@@ -36,6 +36,7 @@ def test_a_series_of_ones_own(table: Path, tmp_path: Path) -> None:
     arguments = ["forecast", str(table), "--time", "day", "--target", "sales", "--horizon", "5", "--quick"]
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
     forecast = pd.read_csv(tmp_path / "out" / "forecast.csv")
+    assert {"held_out.csv", "held_out.png", "forecast.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert forecast["time"].tolist() == [f"2024-06-{day:02d}" for day in range(9, 14)]
 
 

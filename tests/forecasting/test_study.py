@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from bayesrnn.data import Series
-from bayesrnn.forecasting import Settings, Study, study, write
-from bayesrnn.forecasting.output import FORECAST_COLUMNS
-from bayesrnn.forecasting.study import MC, RAW, STANDARD, settings_for
+from bayesrnn.forecasting import Settings, Study, settings_for, study, write
+from bayesrnn.forecasting.output import FORECAST_COLUMNS, future_frame
+from bayesrnn.forecasting.study import MC, RAW, STANDARD
 from bayesrnn.forecasting.words import calibration_sentences, comparison_sentences
 
 
@@ -28,6 +29,13 @@ def series() -> Series:
 def found(series: Series) -> Study:
     settings = Settings(horizon=6, context=24, hidden_size=8, epochs=4, draws=24, every=2)
     return study(series, settings)
+
+
+@pytest.fixture(scope="module")
+def folder(found: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study") / "out"
+    write(found, folder)
+    return folder
 
 
 def test_every_forecast_is_scored(found: Study) -> None:
@@ -72,39 +80,51 @@ def test_held_out_values_do_not_reach_the_network(series: Series, found: Study) 
     assert torch.equal(found.factors[0], other.factors[0])
 
 
-def test_the_files_are_whole(found: Study, tmp_path: Path) -> None:
-    paths = write(found, tmp_path / "out")
-    assert {p.name for p in paths} == {
+def test_the_files_are_whole(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {
         "forecast.csv", "backtest.csv", "comparison.csv", "forecast.png", "calibration.png", "comparison.png",
         "report.html",
     }  # fmt: skip
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in paths)
-    table = pd.read_csv(tmp_path / "out" / "forecast.csv")
+    table = pd.read_csv(folder / "forecast.csv")
     assert tuple(table.columns) == FORECAST_COLUMNS
     assert table["time"].is_unique
     assert np.allclose(table["std"] ** 2, table["aleatoric"] + table["epistemic"], rtol=1e-5)
     bounds = [f"lower_{n}" for n in (95, 80, 50)] + [f"upper_{n}" for n in (50, 80, 95)]
     assert (np.diff(table[bounds], axis=1) > 0).all()
-    for path in paths:
-        assert path.suffix != ".png" or path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    for path in folder.glob("*.png"):
+        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_the_page_stands_alone(found: Study, tmp_path: Path) -> None:
-    write(found, tmp_path)
-    page = (tmp_path / "report.html").read_text()
+def test_the_page_stands_alone(found: Study, folder: Path) -> None:
+    page = (folder / "report.html").read_text()
     assert len(re.findall(r'<img src="data:image/png;base64,[^"]+" alt="[^"]{40,}"', page)) == 3
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page)
     for text, _ in calibration_sentences(found):
         assert text in page
 
 
-def test_the_future_begins_where_the_series_ends(found: Study, tmp_path: Path) -> None:
-    write(found, tmp_path, future=True)
-    table = pd.read_csv(tmp_path / "forecast.csv")
+def test_the_future_begins_where_the_series_ends(found: Study) -> None:
+    table = future_frame(found)
     assert tuple(table.columns) == FORECAST_COLUMNS
-    assert table["time"].tolist() == [f"2020-0{k}-01" for k in range(1, 7)]
+    assert table["time"].dt.strftime("%Y-%m").tolist() == [f"2020-0{k}" for k in range(1, 7)]
     assert table["observed"].isna().all()
-    assert tuple(pd.read_csv(tmp_path / "held_out.csv").columns) == FORECAST_COLUMNS
+    low, high = found.future.interval(0.8)
+    assert np.allclose(table["lower_80"], low[0])
+    assert np.allclose(table["upper_80"], high[0])
+
+
+def test_a_failing_run_leaves_no_file(found: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bayesrnn.forecasting import output
+
+    def broken(*_: object) -> None:
+        raise ValueError("the last picture fails")
+
+    for name in ("forecast_picture", "calibration_picture"):
+        monkeypatch.setattr(output, name, lambda *_: Figure())
+    monkeypatch.setattr(output, "comparison_picture", broken)
+    with pytest.raises(ValueError, match="the last picture fails"):
+        write(found, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_narrow_intervals_are_called_narrow(found: Study) -> None:

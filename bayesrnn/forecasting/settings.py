@@ -1,0 +1,80 @@
+"""What is chosen before the held-out span is looked at."""
+
+from dataclasses import dataclass, replace
+
+from bayesrnn import schemes
+from bayesrnn.data.series import Series
+
+__all__ = ["Settings", "quick", "settings_for"]
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is chosen before the held-out span is looked at.
+
+    Args:
+        horizon: Steps ahead.
+        context: Values that the network reads; five seasons by default.
+        hidden_size: Units of each of the two layers.
+        input_rate: Dropout rate on what enters a layer.
+        hidden_rate: Dropout rate on hidden states and on the output.
+        epochs: How often the training windows are seen.
+        learning_rate: Highest step size.
+        draws: Mask sets a forecast.
+        every: Steps between origins.
+        seed: Of weights, masks and bootstrap.
+    """
+
+    horizon: int
+    context: int
+    hidden_size: int = 32
+    input_rate: float = 0.1
+    hidden_rate: float = 0.3
+    epochs: int = 60
+    learning_rate: float = 2e-3
+    draws: int = 200
+    every: int = 1
+    seed: int = 0
+
+    def scheme(self) -> schemes.Scheme:
+        """Return one mask for all steps, shared by the gates."""
+        return schemes.gal(input=self.input_rate, hidden=self.hidden_rate, output=self.hidden_rate, gates="tied")
+
+    def naive_scheme(self) -> schemes.Scheme:
+        """Return a new mask each step at the same rates."""
+        return schemes.naive(input=self.input_rate, hidden=self.hidden_rate, output=self.hidden_rate)
+
+
+def settings_for(
+    series: Series,
+    horizon: int,
+    *,
+    context: int | None = None,
+    epochs: int | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> Settings:
+    """Return settings for any series: a context of five seasons where it is long enough, some 500 training steps.
+
+    Args:
+        series: The series.
+        horizon: Steps ahead.
+        context: Values that the network reads.
+        epochs: Passes over the training windows.
+        draws: Mask sets a forecast.
+        seed: Seed.
+    """
+    season = series.period
+    seasons = max(2, min(5, len(series) // (8 * season)))
+    context = max(seasons * season, min(3 * horizon, len(series) // 8), 2) if context is None else context
+    windows = max(round(0.6 * len(series)) - context - horizon, 1)
+    epochs = min(60, max(3, round(500 * _BATCH / windows))) if epochs is None else epochs
+    origins = max(round(0.2 * len(series)) - horizon, 1)
+    return Settings(horizon, context, epochs=epochs, draws=draws, seed=seed, every=max(origins // 120, 1))
+
+
+def quick(settings: Settings) -> Settings:
+    """Return settings that run in seconds and show the way through, not the quality."""
+    return replace(settings, hidden_size=8, epochs=2, draws=16, every=max(settings.horizon // 4, 1))
