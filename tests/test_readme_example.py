@@ -1,5 +1,7 @@
 """The example of the README: one's own torch module, converted, trained by a plain loop, predicting with intervals."""
 
+from pathlib import Path
+
 import torch
 
 import bayesrnn
@@ -55,3 +57,8 @@ def test_example_converts_without_a_change_to_the_module() -> None:
     converted = bayesrnn.convert(original, dropout=0.1).eval()
     torch.testing.assert_close(converted(x), original(x))
     assert set(converted.state_dict()) == set(original.state_dict())
+
+
+def test_readme_shows_this_example() -> None:
+    page = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"```python\n{EXAMPLE}```" in page
