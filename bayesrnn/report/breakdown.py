@@ -1,6 +1,7 @@
 """The same few numbers for parts of the data: by horizon, by group, by position, by frequency."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -115,13 +116,19 @@ def _continuous(
     kept = {**options, "mask": mask, "groups": groups}
     enough = len(np.unique(groups[mask.numpy()])) > 1
     bootstrap = {**kept, "interval": interval} if enough else kept
-    return {
-        "coverage": metrics.coverage(predictive, target, level=level, **bootstrap),
-        "width": metrics.width(predictive, target, level=level, **kept),
-        "crps": metrics.crps(predictive, target, **bootstrap),
-        "rmse": metrics.rmse(predictive, target, **kept),
-        "bias": metrics.bias(predictive, target, **bootstrap),
+    wanted: dict[str, Callable[[], Score]] = {
+        "coverage": lambda: metrics.coverage(predictive, target, level=level, **bootstrap),
+        "width": lambda: metrics.width(predictive, target, level=level, **kept),
+        "crps": lambda: metrics.crps(predictive, target, **bootstrap),
+        "rmse": lambda: metrics.rmse(predictive, target, **kept),
+        "bias": lambda: metrics.bias(predictive, target, **bootstrap),
     }
+    found = {}
+    for name, score in wanted.items():
+        # the table of all figures names what cannot be computed (quantiles of streamed moments, say) and why
+        with suppress(ValueError):
+            found[name] = score()
+    return found
 
 
 def _classes(pairs: Pairs, part: Part, options: Mapping[str, Any], interval: float) -> dict[str, Score]:

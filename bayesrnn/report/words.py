@@ -18,7 +18,7 @@ def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
 def percent(share: float) -> str:
     """Return a share as whole percent, with a decimal near 0 and 100."""
     value = 100 * share
-    return f"{value:.1f} %" if value < 2 or value > 98 else f"{value:.0f} %"
+    return f"{value:.1f} %" if value < 2 or 98 < value < 100 else f"{value:.0f} %"
 
 
 def points(share: float) -> str:
