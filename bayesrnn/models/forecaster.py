@@ -1,6 +1,7 @@
 """A recurrent forecaster of one regular, seasonal series: all steps of the horizon under one set of masks."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,21 +19,37 @@ _HEADS = {"gaussian": (likelihoods.gaussian, 2), "student_t": (likelihoods.stude
 _FEATURES = 4
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """A context taken apart."""
+
+    drift: Tensor  # (rows, 1), a step
+    steady: Tensor  # (rows, H): level and season of the steps ahead
+    season: Tensor  # (rows, C + H)
+    remainder: Tensor  # (rows, C)
+
+    @property
+    def last(self) -> Tensor:
+        """The remainder at the origin, (rows, 1)."""
+        return self.remainder[:, -1:]
+
+
 class Forecaster(nn.Module):
     r"""The law of the next H values of a series, given the last C.
 
-    With season $m$, seasonal change $d_t = y_t - y_{t-m}$ and its mean over the context $\bar d$, the forecast starts
-    from last season's value plus that drift and adds what the network has learned:
+    The context is taken apart into level, drift, season and remainder, $y_t = \ell + d (t - o) + p_t + r_t$, where $d$
+    is the mean change from season to season (per step) and $p$ the mean pattern of the seasons of length m. The
+    forecast continues these and adds what the network has learned:
 
-    $$y_{o+h} \sim N\big(y_{o+h-km} + k \bar d + s_h \mu_h,\; s_h^2 e^{v_h}\big), \quad k = \lceil h/m \rceil$$
+    $$y_{o+h} \sim N\big(\ell + p_{o+h} + \psi_h d h + \varphi_h r_o + s_h \mu_h,\; s_h^2 e^{v_h}\big)$$
 
-    $s_h$ is how far last season plus drift went astray in training, so that $\mu_h, v_h$ are of unit size and intervals
-    widen from the start. One stack of layers reads the context and goes on through the horizon in a single pass: the
-    masks of a draw are the same for every step of the roll-out. The network sees differences only, no level and no
-    date, so a series may drift out of the range it was trained in.
+    $\psi_h$ and $\varphi_h$ (how much of the drift and of the last remainder lasts) are fitted by least squares in
+    training, and $s_h$ is the error that they leave: so $\mu_h, v_h$ are of unit size and intervals widen from the
+    start. One stack of layers reads the context and goes on through the horizon in a single pass: the masks of a draw
+    are the same for every step of the roll-out. The network sees remainders and the season, no level and no date, so a
+    series may drift out of the range it was trained in.
 
-    Inputs of a step: (context) how far $d_t$ is from $\bar d$, its change since the step before, the place in the
-    season, 0; (horizon) the same of last season's twin of the step, 0, its place in the season, $h/H$.
+    Inputs of a step: (context) $r_t$, its change since the step before, $p_t$, 0; (horizon) $r_o$, 0, $p_{o+h}$, $h/H$.
 
     Args:
         context: Values that are read, C; at least two seasons.
@@ -52,8 +69,10 @@ class Forecaster(nn.Module):
         torch.Size([5, 6])
     """
 
-    change_scale: Tensor
-    place_scale: Tensor
+    remainder_scale: Tensor
+    season_scale: Tensor
+    persistence: Tensor
+    drift_weight: Tensor
     horizon_scale: Tensor
 
     def __init__(
@@ -85,10 +104,12 @@ class Forecaster(nn.Module):
         self.recurrent = LSTM(hidden_size, hidden_size, num_layers, batch_first=True, dropout=self.scheme)
         self.output_dropout = Dropout(output.rate, output.span) if output else nn.Identity()
         self.head = nn.Linear(hidden_size, _HEADS[likelihood][1])
-        nn.init.zeros_(self.head.weight)  # an untrained forecaster is the seasonal drift with unit noise
+        nn.init.zeros_(self.head.weight)  # an untrained forecaster continues drift and season, with unit noise
         nn.init.zeros_(self.head.bias)
-        self.register_buffer("change_scale", torch.ones(()))
-        self.register_buffer("place_scale", torch.ones(()))
+        self.register_buffer("remainder_scale", torch.ones(()))
+        self.register_buffer("season_scale", torch.ones(()))
+        self.register_buffer("persistence", torch.zeros(horizon))
+        self.register_buffer("drift_weight", torch.ones(horizon))
         self.register_buffer("horizon_scale", torch.ones(horizon))
 
     def forward(self, context: Tensor) -> Normal | StudentT:
@@ -102,12 +123,12 @@ class Forecaster(nn.Module):
             ValueError: If the shape is not (rows, C).
         """
         self._check(context)
-        changes, drift, twins = self._seasonal(context)
-        inputs = self._inputs(context, changes - drift, twins).to(self.head.weight.dtype)
+        parts = self._take_apart(context)
+        inputs = self._inputs(parts).to(self.head.weight.dtype)
         hidden, _ = self.recurrent(self.embedding(inputs))
         raw = self.head(self.output_dropout(hidden[:, -self.horizon :]))
         law: Any = _HEADS[self.likelihood][0](raw.to(context.dtype))
-        location = self._baseline(context, drift, twins) + self.horizon_scale * law.loc
+        location = self._continued(parts) + self.horizon_scale * law.loc
         scale = self.horizon_scale * law.scale
         if isinstance(law, StudentT):
             return StudentT(law.df, location, scale, validate_args=False)
@@ -132,7 +153,7 @@ class Forecaster(nn.Module):
 
     @torch.no_grad()
     def normalize(self, context: Tensor, target: Tensor, observed: Tensor | None = None) -> "Forecaster":
-        """Set the scales from training windows; they are buffers and are saved with the weights.
+        """Set weights of drift and remainder, and the scales, from training windows; they are saved with the model.
 
         Args:
             context: (rows, C), target units.
@@ -140,22 +161,29 @@ class Forecaster(nn.Module):
             observed: Which targets count, (rows, H); all if not given.
 
         Raises:
-            ValueError: If a value is not finite, or nothing in the windows changes from season to season.
+            ValueError: If a value is not finite, or nothing in the windows departs from drift and season.
         """
         self._check(check_finite(context, "context"))
-        weight = torch.ones_like(target) if observed is None else observed.to(target)
-        changes, drift, twins = self._seasonal(context)
-        error = check_finite(target, "target") - self._baseline(context, drift, twins)
-        place = context[:, -self.period :] - context[:, -self.period :].mean(1, keepdim=True)
+        parts = self._take_apart(context.double())
+        weight = torch.ones_like(target).double() if observed is None else observed.double()
+        missing = check_finite(target, "target").double() - parts.steady
+        regressors = torch.stack([parts.last.expand_as(missing), parts.drift * self._ahead(missing)], -1)
+        weighted = (regressors * weight.unsqueeze(-1)).permute(1, 2, 0)
+        products = weighted @ regressors.transpose(0, 1)
+        fitted = torch.linalg.pinv(products, hermitian=True) @ (weighted @ missing.T.unsqueeze(-1))
+        self.persistence.copy_(fitted[:, 0, 0])
+        self.drift_weight.copy_(fitted[:, 1, 0])
+        error = missing - (regressors * fitted.squeeze(-1)).sum(-1)
         spread = ((weight * error.square()).sum(0) / weight.sum(0).clamp(min=1)).sqrt()
-        if not bool((spread > 0).all()):
+        size = missing.abs().mean() + context.double().std()
+        if not bool((spread > 1e-9 * size).all()):
             raise ValueError(
                 "the training values repeat exactly from season to season, so there is no error to learn from. A "
                 "constant or strictly periodic series needs no forecaster; check that the right column was read."
             )
         self.horizon_scale.copy_(spread)
-        self.change_scale.copy_((changes - drift).square().mean().sqrt())
-        self.place_scale.copy_(place.square().mean().sqrt().clamp(min=torch.finfo(place.dtype).tiny))
+        self.remainder_scale.copy_(parts.remainder.square().mean().sqrt())
+        self.season_scale.copy_(parts.season.square().mean().sqrt())
         return self
 
     def config(self) -> dict[str, Any]:
@@ -170,26 +198,36 @@ class Forecaster(nn.Module):
             "likelihood": self.likelihood,
         }
 
-    def _seasonal(self, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Seasonal changes (rows, C - m), their mean (rows, 1), where last season's twins of the horizon are (H,)."""
-        changes = context[:, self.period :] - context[:, : -self.period]
-        steps = torch.arange(self.horizon, device=context.device)
-        return changes, changes.mean(1, keepdim=True), self.context - self.period + steps % self.period
+    def _take_apart(self, context: Tensor) -> "_Parts":
+        season, steps = self.period, self.context
+        drift = (context[:, season:] - context[:, :-season]).mean(1, keepdim=True) / season
+        back = torch.arange(1 - steps, 1, device=context.device, dtype=context.dtype)
+        flat = context - drift * back
+        whole = steps - steps % season  # the last whole seasons
+        pattern = flat[:, steps - whole :].unflatten(1, (-1, season)).mean(1)
+        level = pattern.mean(1, keepdim=True)
+        pattern = pattern - level
+        phase = (torch.arange(steps + self.horizon, device=context.device) - steps) % season
+        repeated = pattern[:, phase]
+        remainder = flat - level - repeated[:, :steps]
+        return _Parts(drift, level + repeated[:, steps:], repeated, remainder)
 
-    def _baseline(self, context: Tensor, drift: Tensor, twins: Tensor) -> Tensor:
-        seasons = 1 + torch.arange(self.horizon, device=context.device) // self.period
-        return context[:, twins] + seasons * drift
+    def _continued(self, parts: "_Parts") -> Tensor:
+        return parts.steady + self.persistence * parts.last + self.drift_weight * parts.drift * self._ahead(parts.drift)
 
-    def _inputs(self, context: Tensor, change: Tensor, twins: Tensor) -> Tensor:
-        change = change / self.change_scale
-        place = context - context[:, -self.period :].mean(1, keepdim=True)
-        place = (place / self.place_scale)[:, self.period :] if self.period > 1 else torch.zeros_like(change)
-        step = torch.diff(change, dim=1, prepend=change[:, :1])
-        ahead = torch.arange(1, self.horizon + 1, device=context.device, dtype=context.dtype) / self.horizon
-        ahead = ahead.expand(len(context), -1)
-        read = torch.stack([change, step, place, torch.zeros_like(change)], -1)
-        twin = twins - self.period
-        told = torch.stack([change[:, twin], torch.zeros_like(ahead), place[:, twin], ahead], -1)
+    def _ahead(self, like: Tensor) -> Tensor:
+        return torch.arange(1, self.horizon + 1, device=like.device, dtype=like.dtype)
+
+    def _inputs(self, parts: "_Parts") -> Tensor:
+        rows, tiny = len(parts.drift), torch.finfo(parts.drift.dtype).tiny
+        remainder = parts.remainder / self.remainder_scale.clamp(min=tiny)
+        season = parts.season / self.season_scale.clamp(min=tiny) if self.period > 1 else parts.season
+        ahead = self._ahead(remainder).expand(rows, -1)
+        zeros = torch.zeros_like(remainder)
+        change = torch.diff(remainder, dim=1, prepend=remainder[:, :1])
+        read = torch.stack([remainder, change, season[:, : self.context], zeros], -1)
+        last = remainder[:, -1:].expand_as(ahead)
+        told = torch.stack([last, torch.zeros_like(ahead), season[:, self.context :], ahead / self.horizon], -1)
         return torch.cat([read, told], 1)
 
     def _check(self, context: Tensor) -> None:
