@@ -8,6 +8,7 @@ from bayesrnn.data.series import Series
 __all__ = ["Settings", "quick", "settings_for"]
 
 _BATCH = 32
+_MANY = 1000
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class Settings:
 
     horizon: int
     context: int
-    hidden_size: int = 32
-    input_rate: float = 0.1
-    hidden_rate: float = 0.3
-    epochs: int = 60
+    hidden_size: int = 16
+    input_rate: float = 0.2
+    hidden_rate: float = 0.5
+    epochs: int = 30
     learning_rate: float = 2e-3
     draws: int = 200
     every: int = 1
@@ -56,7 +57,7 @@ def settings_for(
     draws: int = 200,
     seed: int = 0,
 ) -> Settings:
-    """Return settings for any series: a context of five seasons where it is long enough, some 500 training steps.
+    """Return settings for any series: a context of five seasons where it is long enough, some 600 training steps at most.
 
     Args:
         series: The series.
@@ -70,9 +71,10 @@ def settings_for(
     seasons = max(2, min(5, len(series) // (8 * season)))
     context = max(seasons * season, min(3 * horizon, len(series) // 8), 2) if context is None else context
     windows = max(round(0.6 * len(series)) - context - horizon, 1)
-    epochs = min(60, max(3, round(500 * _BATCH / windows))) if epochs is None else epochs
+    epochs = min(30, max(3, round(600 * _BATCH / windows))) if epochs is None else epochs
     origins = max(round(0.2 * len(series)) - horizon, 1)
-    return Settings(horizon, context, epochs=epochs, draws=draws, seed=seed, every=max(origins // 120, 1))
+    hidden = 16 if windows < _MANY else 32
+    return Settings(horizon, context, hidden, epochs=epochs, draws=draws, seed=seed, every=max(origins // 120, 1))
 
 
 def quick(settings: Settings) -> Settings:

@@ -17,7 +17,7 @@ def train(
     series: Series,
     split: Split,
     *,
-    epochs: int = 60,
+    epochs: int = 30,
     patience: int | None = None,
     learning_rate: float = 2e-3,
     weight_decay: float = 1e-4,

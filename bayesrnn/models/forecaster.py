@@ -17,6 +17,8 @@ __all__ = ["Forecaster"]
 
 _HEADS = {"gaussian": (likelihoods.gaussian, 2), "student_t": (likelihoods.student_t, 3)}
 _FEATURES = 4
+_WIDTH = 2.0
+"""Spread of the initial mean over draws. Started at 0, a network that few data hardly move would claim to know."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,9 @@ class Forecaster(nn.Module):
         self.recurrent = LSTM(hidden_size, hidden_size, num_layers, batch_first=True, dropout=self.scheme)
         self.output_dropout = Dropout(output.rate, output.span) if output else nn.Identity()
         self.head = nn.Linear(hidden_size, _HEADS[likelihood][1])
-        nn.init.zeros_(self.head.weight)  # an untrained forecaster continues drift and season, with unit noise
+        nn.init.zeros_(self.head.weight)  # an untrained forecaster continues drift and season, with unit noise,
         nn.init.zeros_(self.head.bias)
+        nn.init.normal_(self.head.weight[0], std=_WIDTH / hidden_size**0.5)  # but its draws differ: few data, wide law
         self.register_buffer("remainder_scale", torch.ones(()))
         self.register_buffer("season_scale", torch.ones(()))
         self.register_buffer("persistence", torch.zeros(horizon))

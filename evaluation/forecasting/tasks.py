@@ -54,14 +54,14 @@ TASKS = {
     "taxi": Task(
         "New York taxi passengers, hourly",
         taxi,
-        Settings(horizon=24, context=336, epochs=10, every=3),
+        Settings(horizon=24, context=504, hidden_size=32, epochs=10, every=3),
         "2014-10-01",
         "2014-11-01",
     ),
     "ett": Task(
         "ETTh1 oil temperature, hourly",
         ett,
-        Settings(horizon=24, context=120, epochs=3, every=6),
+        Settings(horizon=24, context=168, hidden_size=32, epochs=3, every=6),
         "2017-06-26",
         "2017-10-24",
     ),
