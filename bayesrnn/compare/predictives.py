@@ -12,7 +12,7 @@ from bayesrnn._checks import check_level
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.predictive import Predictive, TokenPredictive
-from bayesrnn.report.measures import Measure, measures_for, scored
+from bayesrnn.report.measures import Measure, measures_for
 
 from .comparison import Comparison, Cost
 from .deterministic import deterministic_tokens
@@ -148,7 +148,7 @@ def _scores(
     found = {}
     for measure in measures:
         try:
-            score = scored(measure, predictive, target, options)
+            score = measure.score(predictive, target, **options)
         except ValueError as error:
             notes.append(f"{measure.label} of {name} is missing: {error}")
             continue

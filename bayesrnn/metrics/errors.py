@@ -151,13 +151,19 @@ def jackknife(pairs: Pairs, items: Items, number: Reduce, value: float) -> tuple
     r"""Return the Monte Carlo standard error and the value without the bias of finite draws.
 
     $\theta_{(-r)}$ leaves block r of R out: $SE^2 = \frac{R-1}{R}\sum_r(\theta_{(-r)} - \bar\theta)^2$, corrected
-    $R\theta - (R-1)\bar\theta$. (0, value) where nothing was sampled, None where the draws were not kept.
+    $R\theta - (R-1)\bar\theta$. (0, value) where nothing was sampled; None where the draws were not kept, or where the
+    metric is defined for all draws together but not without a block.
 
     Source: Efron & Stein 1981, The jackknife estimate of variance.
     """
     if pairs.predictive.sampling == DETERMINISTIC:
         return 0.0, value
-    left_out = [number(pairs.take(items(rest, pairs.target))) for rest in _without_each_block(pairs.predictive)]
+    left_out = []
+    for rest in _without_each_block(pairs.predictive):
+        try:
+            left_out.append(number(pairs.take(items(rest, pairs.target))))
+        except ValueError:  # the value of all draws exists: fewer samples, say, cannot resolve so high a level
+            return None, None
     if len(left_out) < 2 or not np.isfinite(left_out).all():
         return None, None
     count, found = len(left_out), np.asarray(left_out)

@@ -21,7 +21,7 @@ from .breakdown import by_frequency, by_group, by_step, score_parts
 from .files import plain, write_pictures
 from .findings import Finding, findings
 from .guards import drawn, guards
-from .measures import Measure, measures_for, scored
+from .measures import Measure, measures_for
 from .words import number
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def _scores(
     scores, notes = {}, []
     for measure in measures:
         try:
-            scores[measure.key] = scored(measure, predictive, target, options)
+            scores[measure.key] = measure.score(predictive, target, **options)
         except ValueError as error:
             notes.append(f"{measure.label[:1].upper()}{measure.label[1:]} is missing: {error}")
     return scores, notes

@@ -12,7 +12,7 @@ from bayesrnn import metrics
 from bayesrnn.metrics import Score
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 
-__all__ = ["Measure", "measures_for", "scored"]
+__all__ = ["Measure", "measures_for"]
 
 Better = Literal["lower", "higher", "near", "neither"]
 
@@ -81,20 +81,6 @@ def measures_for(predictive: Predictive, levels: Sequence[float] = (0.5, 0.8, 0.
     if isinstance(predictive, TokenPredictive):
         return _tokens(predictive)
     raise TypeError(f"a Predictive is needed, but a {type(predictive).__name__} was given.")
-
-
-def scored(measure: Measure, predictive: Predictive, target: Any, options: dict[str, Any]) -> Score:
-    """Return the score; without Monte Carlo errors where the metric exists only for all draws together.
-
-    Raises:
-        ValueError: If the metric is undefined for this predictive and target.
-    """
-    try:
-        return measure.score(predictive, target, **options)
-    except ValueError:
-        if not options.get("monte_carlo"):
-            raise
-        return measure.score(predictive, target, **{**options, "monte_carlo": False})
 
 
 def _continuous(levels: Sequence[float]) -> list[Measure]:

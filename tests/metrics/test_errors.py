@@ -7,7 +7,8 @@ import torch
 from torch import distributions as D
 
 from bayesrnn import metrics as M
-from bayesrnn.predictive import Predictive
+from bayesrnn.predictive import ContinuousPredictive, Origin, Predictive
+from bayesrnn.predictive.empirical import EmpiricalLaw
 
 
 def test_sequence_bootstrap_covers_where_the_token_bootstrap_does_not():
@@ -73,6 +74,19 @@ def test_too_many_undefined_resamples_are_refused():
     p = torch.tensor([[0.9, 0.1]] * 5 + [[0.6, 0.4]])
     with pytest.raises(ValueError, match="undefined in more than a tenth"):
         M.error_auroc(Predictive.from_probabilities(p), torch.tensor([0, 0, 0, 0, 0, 1]), interval=0.9)
+
+
+def test_score_stays_where_its_monte_carlo_error_is_undefined():
+    samples, y = torch.randn(32, 20, generator=torch.Generator().manual_seed(0)), torch.zeros(20)
+    halves = ContinuousPredictive(EmpiricalLaw(samples), Origin(32, 0, "stratified", block_size=16))
+    with pytest.raises(ValueError, match="16 samples cannot resolve"):
+        M.coverage(halves.keep_draws(torch.arange(16)), y, level=0.9)
+    score = M.coverage(halves, y, level=0.9, monte_carlo=True)
+    assert score.value == M.coverage(halves, y, level=0.9).value
+    assert (score.standard_error, score.corrected) == (None, None)
+    assert M.coverage(halves, y, level=0.8, monte_carlo=True).standard_error is not None
+    with pytest.raises(ValueError, match="32 samples cannot resolve"):
+        M.coverage(halves, y, level=0.95, monte_carlo=True)
 
 
 def test_score_is_a_number_and_json():
