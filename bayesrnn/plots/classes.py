@@ -74,14 +74,19 @@ def confidence_histogram(
     predictive: Predictive, target: Any = None, *, bins: int = 15, ax: "Axes | None" = None, **options: Unpack[Options]
 ) -> "Axes":
     """Draw how many targets have which confidence, right and wrong stacked. Arguments as in `reliability_diagram`."""
+    import seaborn as sns
+
     check_whole(bins, "bins", 1)
     ax = canvas(ax)
     _, confidence, correct = _confidence_and_correct(predictive, target, options)
-    right = correct > 0.5
-    ax.hist(
-        [confidence[right], confidence[~right]], bins=np.linspace(0, 1, bins + 1).tolist(), stacked=True,
-        color=[SKY, VERMILLION], label=["right", "wrong"], edgecolor=ax.get_facecolor(),
+    outcome = np.where(correct > 0.5, "right", "wrong")
+    colors = {name: color for name, color in (("wrong", VERMILLION), ("right", SKY)) if name in outcome}
+    sns.histplot(
+        x=confidence, hue=outcome, hue_order=list(colors), palette=colors, bins=np.linspace(0, 1, bins + 1).tolist(),
+        multiple="stack", alpha=1, edgecolor=ax.get_facecolor(), legend=False, ax=ax,
     )  # fmt: skip
+    for bars, name in zip(ax.containers[-len(colors) :], reversed(colors)):  # seaborn draws from the bottom up
+        bars.set_label(name)
     for value, name, style in ((confidence.mean(), "mean confidence", "-"), (correct.mean(), "accuracy", "--")):
         ax.axvline(float(value), color=NEUTRAL, linewidth=1.6, linestyle=style, label=f"{name} {value:.1%}")
     percent_axis(ax.xaxis)

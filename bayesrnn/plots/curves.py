@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def learning_curves(
-    curves: Mapping[str, Sequence[float]],
+    curves: Mapping[str, Sequence[float] | Sequence[Sequence[float]]],
     *,
     best: str | None = None,
     ylabel: str = "loss [nats]",
@@ -22,7 +22,8 @@ def learning_curves(
     """Draw numbers an epoch, and mark where one of them was best (smallest).
 
     Args:
-        curves: Name → one value an epoch; NaN where it was not measured.
+        curves: Name → one value an epoch, NaN where it was not measured; or (seeds, epochs), drawn as the mean over
+            the seeds in a band from the smallest to the largest.
         best: Which curve chose the model, e.g. "validation".
         ylabel: What the numbers are, with units.
         xlabel: What is counted.
@@ -31,24 +32,30 @@ def learning_curves(
     Raises:
         ValueError: If there is no curve, or `best` names none.
     """
+    import seaborn as sns
+
     if not curves:
         raise ValueError("curves is empty: give at least one, e.g. {'training': losses}.")
     if best is not None and best not in curves:
         raise ValueError(f"best={best!r} names no curve: legal are {', '.join(map(repr, curves))}.")
     ax = canvas(ax)
     for k, (name, values) in enumerate(curves.items()):
-        array = np.asarray(values, dtype=float)
-        known = np.isfinite(array)
-        ax.plot(
-            np.arange(1, len(array) + 1)[known], array[known], color=CYCLE[k % len(CYCLE)], linewidth=1.8, label=name,
-            marker=MARKERS[k % len(MARKERS)] if known.sum() <= 30 else None, markersize=4,
+        seeds = np.atleast_2d(np.asarray(values, dtype=float))
+        seeds = np.where(np.isfinite(seeds), seeds, np.nan)
+        few = np.isfinite(seeds).any(0).sum() <= 30
+        sns.lineplot(
+            x=np.tile(np.arange(1, seeds.shape[1] + 1), len(seeds)), y=seeds.reshape(-1), ax=ax, label=name,
+            color=CYCLE[k % len(CYCLE)], linewidth=1.8, markersize=4, markeredgewidth=0, legend=False,
+            marker=MARKERS[k % len(MARKERS)] if few else "", errorbar=("pi", 100) if len(seeds) > 1 else None,
         )  # fmt: skip
     note = ""
     if best is not None:
-        array = np.asarray(curves[best], dtype=float)
-        epoch = int(np.nanargmin(array))
+        seeds = np.atleast_2d(np.asarray(curves[best], dtype=float))
+        known = np.isfinite(seeds)
+        mean = np.where(known, seeds, 0).sum(0) / np.maximum(known.sum(0), 1)
+        epoch = int(np.where(known.any(0), mean, np.inf).argmin())
         ax.axvline(epoch + 1, color=NEUTRAL, linewidth=1, linestyle=":")
-        note = f"best {best}: {array[epoch]:.4g} at {xlabel} {epoch + 1}"
+        note = f"best {best}: {mean[epoch]:.4g} at {xlabel} {epoch + 1}"
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     headline(ax, "Learning curves", note, corner="upper right")

@@ -14,6 +14,9 @@ from ._canvas import CYCLE, NEUTRAL, canvas, headline, ink
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_DROPPED = (0.5, 0.5, 0.5, 0.25)
+"""A shade that is pale on a light and on a dark background."""
+
 
 def mask_picture(
     masks: Mapping[str, Tensor],
@@ -42,30 +45,29 @@ def mask_picture(
     Raises:
         ValueError: If a mask has another shape, or too few steps.
     """
+    import seaborn as sns
+    from matplotlib.colors import ListedColormap
+
     patterns = {name: _pattern(name, mask, steps, row, gate, per_step) for name, mask in masks.items()}
     _check_some(patterns)
     ax = canvas(ax, (6.0, 0.9 + 0.13 * sum(min(units, p.shape[1]) + 2 for p in patterns.values())))
-    from matplotlib.patches import Rectangle
-
-    top, ticks, shares = 0.0, [], []
-    for k, (name, pattern) in enumerate(patterns.items()):
-        shown = pattern[:, : check_whole(units, "units")]
+    blocks: list[Array] = []
+    ticks, shares = [], []
+    for k, pattern in enumerate(patterns.values()):
+        shown = pattern[:, : check_whole(units, "units")].T  # a line for each unit
         shares.append((shown == 0).mean())
-        for step, unit in np.ndindex(*shown.shape):
-            kept = shown[step, unit] != 0
-            face = CYCLE[k % len(CYCLE)] if kept else "none"
-            box = Rectangle(
-                (step + 0.06, top - unit - 0.94), 0.88, 0.88, facecolor=face, edgecolor=NEUTRAL, linewidth=0.4
-            )
-            ax.add_patch(box)
-        ticks.append((top - shown.shape[1] / 2, name))
-        top -= shown.shape[1] + 1.2
-    ax.set(xlim=(0, steps), ylim=(top + 1.0, 0.2))
+        ticks.append(sum(len(block) for block in blocks) + len(shown) / 2)
+        blocks += [np.where(shown == 0, 0.0, 1.0 + k % len(CYCLE)), np.full((1, steps), np.nan)]
+    cells = np.concatenate(blocks[:-1])
+    sns.heatmap(
+        cells, mask=np.isnan(cells), cmap=ListedColormap([_DROPPED, *CYCLE]), vmin=-0.5, vmax=len(CYCLE) + 0.5,
+        cbar=False, linewidths=1.2, linecolor=ax.get_facecolor(), xticklabels=False, yticklabels=False, ax=ax,
+    )  # fmt: skip
     ax.set_xticks(np.arange(steps) + 0.5, [str(s + 1) for s in range(steps)])
-    ax.set_yticks([t for t, _ in ticks], [name for _, name in ticks])
+    ax.set_yticks(ticks, list(patterns))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.set_xlabel(f"step (empty: dropped; {np.mean(shares):.0%} of the units shown)")
+    ax.set_xlabel(f"step (pale: dropped; {np.mean(shares):.0%} of the units shown)")
     headline(ax, title or ("a new mask at every step" if per_step else "one mask for the whole sequence"))
     return ax
 

@@ -34,6 +34,8 @@ def pit_histogram(
 
     Source: Dawid 1984; Czado, Gneiting & Held 2009 for the laws with jumps.
     """
+    import seaborn as sns
+
     check_whole(bins, "bins", 2)
     check_ordered(predictive, "the PIT histogram")
     ax = canvas(ax)
@@ -44,9 +46,12 @@ def pit_histogram(
     low, high = (e * bins for e in ratio_band(mass, np.ones((len(mass), 1)), pairs.groups, seed=options.get("seed", 0)))
     null = [float(e[0]) * bins for e in binomial_band(np.array([1 / bins]), effective_size(mass, pairs.groups))]
     ax.axhspan(null[0], null[1], color=NEUTRAL, alpha=0.25, linewidth=0, label="calibrated, this sample size")
-    ax.bar(edges[:-1], share, 1 / bins, align="edge", color=BLUE, alpha=0.75, edgecolor=ax.get_facecolor())
+    middle = (edges[:-1] + edges[1:]) / 2
+    sns.histplot(
+        x=middle, weights=share, bins=edges.tolist(), color=BLUE, alpha=0.75, edgecolor=ax.get_facecolor(), ax=ax
+    )
     ax.errorbar(
-        (edges[:-1] + edges[1:]) / 2, share, yerr=whiskers(share, low, high), fmt="none", ecolor=ink(), elinewidth=1,
+        middle, share, yerr=whiskers(share, low, high), fmt="none", ecolor=ink(), elinewidth=1,
         capsize=2, label="95 % bootstrap interval",
     )  # fmt: skip
     ax.axhline(1, color=NEUTRAL, linewidth=1, linestyle="--")

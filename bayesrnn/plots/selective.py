@@ -37,6 +37,8 @@ def risk_coverage(
         ax: Where to draw.
         **options: mask, lengths and nan of `metrics.Options`.
     """
+    import seaborn as sns
+
     ax = canvas(ax)
     named = by_name(predictives)
     squared = is_continuous(next(iter(named.values())))
@@ -45,7 +47,10 @@ def risk_coverage(
         curve = metrics.risk_coverage(predictive, target, **options)
         kept, shown = curve.coverage, np.sqrt(curve.risk) if squared else curve.risk
         color = CYCLE[k % len(CYCLE)]
-        ax.plot(kept, shown, color=color, linewidth=2, label=name or "most certain first")
+        label = name or "most certain first"
+        sns.lineplot(
+            x=kept, y=shown, estimator=None, sort=False, color=color, linewidth=2, label=label, legend=False, ax=ax
+        )
         ax.axhline(shown[-1], color=color if name else NEUTRAL, linewidth=1, linestyle="--", alpha=0.7)
         half = float(np.interp(0.5, kept, shown))
         number = (f"{shown[-1]:.3g}", f"{half:.3g}") if squared else (f"{shown[-1]:.1%}", f"{half:.1%}")

@@ -208,13 +208,37 @@ def test_mask_pictures_come_from_the_masks() -> None:
     for per_step in (False, True):
         given = masks(per_step)
         ax = plots.mask_picture(given, steps=6, per_step=per_step)
-        filled = sum(p.get_facecolor()[3] > 0 for p in ax.patches)
+        cells = ax.collections[0].get_array()
+        filled = int((np.ma.filled(cells, 0) > 0).sum())
         kept = {k: (v[:, 0] if per_step else v[0].expand(6, -1)) for k, v in given.items()}
         assert filled == sum(int((v != 0).sum()) for v in kept.values())
         diagram = plots.mask_diagram(given, steps=6, per_step=per_step)
         colored = [t.arrow_patch.get_edgecolor() for t in diagram.texts if getattr(t, "arrow_patch", None)]
         patterns = {v[s].numpy().tobytes() for v in kept.values() for s in range(6) if bool((v[s] != 1).any())}
         assert len(set(colored) - {mpl.colors.to_rgba("0.5")}) == len(patterns)
+
+
+def test_learning_curves_over_seeds_are_mean_and_range() -> None:
+    seeds = np.array([[3.0, 2.0, np.nan, 4.0], [5.0, 1.0, np.nan, 3.0], [4.0, 0.0, np.nan, 2.0]])
+    ax = plots.learning_curves({"validation": seeds, "never measured": [np.nan] * 4}, best="validation")
+    line = next(x for x in ax.get_lines() if x.get_label() == "validation")
+    assert np.allclose(line.get_xydata(), [[1, 4], [2, 1], [4, 3]])
+    (path,) = ax.collections[0].get_paths()
+    ends = [sorted({y for x, y in path.vertices if x == epoch}) for epoch in (1, 2, 4)]
+    assert np.allclose([(e[0], e[-1]) for e in ends], [(3, 5), (0, 2), (2, 4)])
+    assert ax.texts[0].get_text() == "best validation: 1 at epoch 2"
+
+
+def test_confidence_histogram_stacks_wrong_on_right() -> None:
+    confidence, right = C.probabilities.max(-1).values.numpy(), (C.probabilities.argmax(-1) == K).numpy()
+    edges = np.linspace(0, 1, 16)
+    bars = {c.get_label(): c.patches for c in PICTURES["confidence_histogram"](None).containers}
+    for label, chosen in (("right", right), ("wrong", ~right)):
+        assert [p.get_height() for p in bars[label]] == list(np.histogram(confidence[chosen], edges)[0])
+    assert [p.get_y() for p in bars["wrong"]] == [p.get_height() for p in bars["right"]]
+    certain = Predictive.from_probabilities(torch.tensor([[0.9, 0.1], [0.2, 0.8]]))
+    always = plots.confidence_histogram(certain, torch.tensor([0, 1]))
+    assert [c.get_label() for c in always.containers] == ["right"]
 
 
 def test_forest_tells_better_from_worse() -> None:
