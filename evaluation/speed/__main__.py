@@ -8,12 +8,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m evaluation.speed", description=__doc__)
     parser.add_argument("what", choices=("train", "predict"), help="a training step, or a prediction with many draws")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
+    parser.add_argument("--only", help="one size: 2x650, 2x1500 or 1x128 (train); draws x sequences: 100x20 (predict)")
     given = parser.parse_args(arguments)
     if given.what == "train":
         from evaluation.speed import train as benchmark
     else:
         from evaluation.speed import predict as benchmark
-    benchmark.run(quick=given.quick)
+    benchmark.run(quick=given.quick, only=given.only)
 
 
 if __name__ == "__main__":

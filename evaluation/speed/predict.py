@@ -23,16 +23,19 @@ __all__ = ["run"]
 FIRST = "a: a cell loop per draw"
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Time everything, print the tables, and save them as JSON."""
+def run(*, quick: bool = False, only: str | None = None) -> dict[str, Any]:
+    """Time everything (or one setting, such as 100x20), print the tables, and save them as JSON."""
     if quick:
         settings = [Setting(20, 1, 10, 128), Setting(20, 8, 10, 128)]
     else:
         settings = [Setting(100, 1), Setting(100, 20), Setting(1000, 20)]
+    settings = [s for s in settings if only is None or f"{s.draws}x{s.rows}" == only]
+    if not settings:
+        raise SystemExit(f"--only {only} is none of 100x1, 100x20, 1000x20.")
     tables = [_measure(s, quick) for s in settings]
     gains = efficiency(quick)
     result = {"quick": quick, "tables": tables, "efficiency": gains}
-    name = "speed_predict_quick" if quick else "speed_predict"
+    name = "_".join(filter(None, ("speed_predict", "quick" if quick else "", only)))
     path = records.save(name, result, seed=0)
     text = "\n\n".join([_markdown(t) for t in tables] + [_gains(gains)])
     path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")

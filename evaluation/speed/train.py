@@ -62,18 +62,22 @@ def schemes(kind: str) -> dict[str, br.schemes.Scheme]:
     return found if kind == "GRU" else found | {"moon": s.moon(P)}
 
 
-def run(*, quick: bool = False) -> None:
-    """Time everything, print the table, save it as JSON."""
+def run(*, quick: bool = False, only: str | None = None) -> None:
+    """Time everything (or one size, such as 2x650), print the table, save it as JSON."""
     torch.manual_seed(0)
     rounds, console, rows = (3 if quick else 11), Console(width=120), []
-    for size in QUICK if quick else SIZES:
+    sizes = [size for size in (QUICK if quick else SIZES) if only is None or str(size).startswith(f"{only},")]
+    if not sizes:
+        raise SystemExit(f"--only {only} is none of {', '.join(str(size) for size in SIZES)}.")
+    for size in sizes:
         for kind in ("LSTM", "GRU"):
             found = _measure(kind, size, rounds)
             rows += found
             console.print(_table(f"{kind} {size}", found))
     summary = _summary(rows)
     console.print(_verdict(summary))
-    path = records.save("speed_train_quick" if quick else "speed_train", {"rows": rows, "summary": summary}, seed=0)
+    name = "_".join(filter(None, ("speed_train", "quick" if quick else "", only)))
+    path = records.save(name, {"rows": rows, "summary": summary}, seed=0)
     console.print(f"saved {path.name}")
 
 
