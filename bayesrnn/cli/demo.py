@@ -1,15 +1,26 @@
 """`bayesrnn demo`: the CO2 record of Mauna Loa, forecast with intervals, calibrated and compared."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bayesrnn.cli.shown import show_study
 
-__all__ = ["demo"]
+if TYPE_CHECKING:
+    from bayesrnn.forecasting import Settings
+
+__all__ = ["demo", "settings"]
 
 VALIDATION, HELD_OUT = "1982-01-01", "1990-01-01"
+
+
+def settings() -> "Settings":
+    """Return what the demo runs with, all of it chosen on data before 1990."""
+    from bayesrnn.forecasting import Settings
+
+    return Settings(horizon=12, context=60)
 
 
 def demo(
@@ -20,13 +31,12 @@ def demo(
 ) -> None:
     """Forecast Mauna Loa CO2 (real data, no download) with a two-layer LSTM and Gal's masks; judge it on 1990-2001."""
     from bayesrnn.data import mauna_loa_co2
-    from bayesrnn.forecasting import Settings
     from bayesrnn.forecasting import quick as quickened
 
-    settings = Settings(horizon=24, context=60, draws=draws, seed=seed)
+    chosen = replace(settings(), draws=draws, seed=seed)
     show_study(
         mauna_loa_co2(),
-        quickened(settings) if quick else settings,
+        quickened(chosen) if quick else chosen,
         output,
         validation=VALIDATION,
         held_out=HELD_OUT,

@@ -7,7 +7,8 @@ from bayesrnn.forecasting.backtest import forecast as forecast
 from bayesrnn.forecasting.baselines import exponential_smoothing as exponential_smoothing
 from bayesrnn.forecasting.baselines import seasonal_naive as seasonal_naive
 from bayesrnn.forecasting.output import write as write
-from bayesrnn.forecasting.recalibrate import RollingScale as RollingScale
+from bayesrnn.forecasting.radial import RadialLaw as RadialLaw
+from bayesrnn.forecasting.recalibrate import RollingIntervals as RollingIntervals
 from bayesrnn.forecasting.scores import score_table as score_table
 from bayesrnn.forecasting.settings import Settings as Settings
 from bayesrnn.forecasting.settings import quick as quick
@@ -20,7 +21,8 @@ from bayesrnn.forecasting.train import train as train
 
 __all__ = [
     "Backtest",
-    "RollingScale",
+    "RadialLaw",
+    "RollingIntervals",
     "Settings",
     "Split",
     "Study",

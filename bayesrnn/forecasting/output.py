@@ -90,7 +90,7 @@ def _both(found: Study) -> Any:
     raw, after = found.raw.to_frame(), found.recalibrated.to_frame()
     shared = ["origin", "horizon", "time", "observed", "mean"]
     after = after.drop(columns=shared).add_suffix("_recalibrated")
-    return raw.join(after).assign(factor=found.factors.reshape(-1).numpy())
+    return raw.join(after).assign(factor_80=found.factors[1].reshape(-1).numpy())
 
 
 def _png(figure: "Figure") -> bytes:

@@ -1,110 +1,114 @@
-"""Recalibration as the origins roll on: spreads follow past errors, and only those already known."""
+"""Recalibration as the origins roll on: each interval follows its own misses, and only those already known."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal, StudentT
 
-from bayesrnn._checks import check_whole
+from bayesrnn._checks import check_level
 from bayesrnn.forecasting.backtest import Backtest
+from bayesrnn.forecasting.radial import RadialLaw
 from bayesrnn.predictive import ContinuousPredictive
-from bayesrnn.predictive.mixture import MixtureLaw
 
-__all__ = ["RollingScale"]
+__all__ = ["RollingIntervals"]
 
-_SCALES = torch.logspace(math.log10(0.1), 1.0, 161, dtype=torch.float64)
-_AIM = 0.5 / math.sqrt(math.pi)
+_LEAST, _MOST = math.log(1 / 3), math.log(6.0)
+_APART = 1.02
 
 
 @dataclass(frozen=True)
-class RollingScale:
-    r"""One factor on the spread for each origin and step ahead, learned from the errors known at that origin.
+class RollingIntervals:
+    r"""Widen the intervals of each level after misses and narrow them after hits, as targets become known.
 
-    The error of step h from origin o is known at o + h. With the standardized errors $z = (y - \mu)/\sigma$ known
-    so far and $\varphi$ the normal density, the factor s of an origin and step solves
+    The target of step h from origin o is known at o + h. At each origin, with the targets that became known since the
+    one before, the factor on the half width of the central interval of level p at step h changes by
 
-    $$\sum_i w_i \varphi(z_i / s) + n_0 \, \mathbb{E}_{z \sim N(0,1)} \varphi(z / s)
-      = \frac{1}{2\sqrt\pi} \Big(\sum_i w_i + n_0\Big),$$
+    $$\log s_h \leftarrow \log s_h + \gamma \sum_i w_{h h_i} \frac{1\{y_i \notin I_i\} - (1 - p)}{\sqrt{p(1-p)}},$$
 
-    which is the scale of least weighted CRPS: large errors count, but no single one dominates. Weights halve with every
-    `half_life` steps of age and fall by e with every `reach` steps of difference in horizon; $n_0$ errors of a
-    calibrated forecast hold the factor at 1 until there is evidence. Nothing after the origin enters.
+    where $I_i$ is the interval as it was issued and the weights w add up to 1 and fall by e with every `reach` steps of
+    difference in horizon. The factors start at 1. Whatever the series does, the share of misses tends to 1 - p as long
+    as a factor stays within [1/3, 6]; nothing after an origin enters.
 
     Args:
-        half_life: Steps after which an error counts half.
-        reach: Steps of horizon over which errors speak for each other.
-        strength: The $n_0$, in errors.
+        step: The gain γ: how fast factors follow.
+        reach: Steps of horizon over which misses speak for each other.
+        levels: Levels p whose intervals are followed; those between and beyond are stretched in between.
 
     Raises:
-        ValueError: If a number is not positive.
+        ValueError: If a number is not positive or a level not in (0, 1).
 
-    Source: the score's minimum follows from its closed form (Gneiting & Raftery 2007, section 4.2); the weighting is
-    exponential smoothing.
+    Source: Gibbs & Candès 2021 (arXiv:2106.00170), eq. 2, on the width instead of the level: the quantile tracking of
+    Angelopoulos, Candès & Tibshirani 2023 (arXiv:2307.16895), section 2.
     """
 
-    half_life: float
-    reach: float
-    strength: float = 100.0
+    step: float = 0.04
+    reach: float = 12.0
+    levels: Sequence[float] = (0.5, 0.8, 0.95)
 
     def __post_init__(self) -> None:
-        for name in ("half_life", "reach", "strength"):
+        for name in ("step", "reach"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be positive and finite, but {value!r} was given.")
+        if not self.levels or list(self.levels) != sorted({check_level(p, "levels") for p in self.levels}):
+            raise ValueError(f"levels must be distinct and increase, but {list(self.levels)} was given.")
 
     @classmethod
-    def for_horizon(cls, horizon: int) -> "RollingScale":
-        """Return the one that forgets half in one horizon and lets a sixth of the horizon speak for each step."""
-        return cls(half_life=1.0 * check_whole(horizon, "horizon"), reach=max(horizon / 6, 1.0))
+    def for_horizon(cls, horizon: int) -> "RollingIntervals":
+        """Return the one in which steps speak for each other over a whole horizon."""
+        return cls(reach=float(horizon))
 
     def factors(self, raw: Backtest, origins: Tensor | None = None) -> Tensor:
-        """Return the factor of each step ahead at each origin (by default those of `raw`), (O, H), float64."""
-        law = raw.predictive
-        z = ((raw.target - law.mean) / law.std).double().reshape(-1, 1)
-        evidence = torch.exp(-0.5 * (z / _SCALES) ** 2) / math.sqrt(2 * math.pi)
-        prior = _SCALES / torch.sqrt(2 * math.pi * (1 + _SCALES**2))
-        known_at = raw.positions().reshape(-1)
-        seen = raw.series.observed[known_at]
-        steps = torch.arange(1, raw.horizon + 1)
-        apart = (steps[:, None] - steps.repeat(len(raw))).abs()
-        near = torch.exp(-apart / self.reach) * seen
-        rows = []
-        for origin in raw.origins if origins is None else origins:
-            age = origin - known_at
-            weight = near * torch.where(age >= 0, torch.exp2(-age.clamp(min=0) / self.half_life), 0.0)
-            level = weight.double() @ evidence + self.strength * prior
-            rows.append(_crossing(level / (weight.sum(1, keepdim=True) + self.strength)))
-        return torch.stack(rows)
+        """Return the factors of each level at each origin (by default those of `raw`) and step, (levels, O, H)."""
+        issued = raw.origins.tolist()
+        asked = issued if origins is None else origins.tolist()
+        half, median = self._half_widths(raw.predictive)
+        reached = (raw.target - median).abs() / half
+        known_at, seen = raw.positions(), raw.series.observed[raw.positions()]
+        near = torch.exp(-(torch.arange(raw.horizon)[:, None] - torch.arange(raw.horizon)).abs() / self.reach).double()
+        levels = torch.tensor(self.levels, dtype=torch.float64)[:, None]
+        state = torch.zeros(len(self.levels), raw.horizon, dtype=torch.float64)
+        used = torch.ones_like(half)
+        row_of = {origin: row for row, origin in enumerate(issued)}
+        found, before = {}, -1
+        for now in sorted({*issued, *asked}):
+            rows, steps = ((known_at > before) & (known_at <= now) & seen).nonzero(as_tuple=True)
+            if len(rows):
+                missed = (reached[:, rows, steps] > used[:, rows, steps]).double()
+                surprise = (missed - (1 - levels)) / (levels * (1 - levels)).sqrt()
+                weight = near[:, steps]
+                state = state + self.step * surprise @ (weight / weight.sum(1, keepdim=True)).T
+                state = state.clamp(_LEAST, _MOST)
+            found[now] = _nested(state.exp(), levels)
+            if now in row_of:
+                used[:, row_of[now]] = found[now]
+            before = now
+        return torch.stack([found[origin] for origin in asked], 1)
 
-    def apply(self, raw: Backtest) -> tuple[ContinuousPredictive, Tensor]:
-        """Return the recalibrated forecasts and the factor of each, (O, H); the variances grow by its square."""
-        factor = self.factors(raw)
-        return stretch(raw.predictive, factor), factor
+    def stretch(self, predictive: ContinuousPredictive, factors: Tensor) -> ContinuousPredictive:
+        """Return the predictive whose central intervals are those of `predictive` times `factors` (levels, O, H)."""
+        half, median = self._half_widths(predictive)
+        return predictive.with_law(RadialLaw(predictive.law, half, _increasing(half * factors), median))
+
+    def apply(self, raw: Backtest) -> ContinuousPredictive:
+        """Return the recalibrated forecasts."""
+        return self.stretch(raw.predictive, self.factors(raw))
+
+    def _half_widths(self, predictive: ContinuousPredictive) -> tuple[Tensor, Tensor]:
+        ends = [predictive.interval(level) for level in self.levels]
+        return torch.stack([(high - low).double() / 2 for low, high in ends]), predictive.quantile(0.5).double()
 
 
-def stretch(predictive: ContinuousPredictive, factor: Tensor) -> ContinuousPredictive:
-    """Return the predictive with the spread of each target about its mean times its factor.
-
-    Raises:
-        TypeError: If the law is no mixture of Gaussians or Student t over draws, as forecasters give it.
-    """
-    law = predictive.law
-    wide: Any = law.component() if isinstance(law, MixtureLaw) else None
-    if not isinstance(wide, Normal | StudentT):
-        raise TypeError(f"only a mixture of Gaussians or Student t can be stretched, not a {type(law).__name__}.")
-    mean = law.mean()
-    shape = (wide.df,) if isinstance(wide, StudentT) else ()
-    make: Any = type(wide)
-    moved = make(*shape, mean + factor * (wide.loc - mean), factor * wide.scale, validate_args=False)
-    return predictive.with_law(MixtureLaw(moved))
+def _nested(factors: Tensor, levels: Tensor) -> Tensor:
+    """Raise factors where a wider level would otherwise have the narrower interval (of a normal law)."""
+    normal = torch.special.ndtri((1 + levels) / 2)
+    return _increasing(factors * normal) / normal
 
 
-def _crossing(level: Tensor) -> Tensor:
-    """Return where each increasing row of `level` (H, scales) crosses the aim, on a logarithmic line between scales."""
-    after = (level < _AIM).sum(1).clamp(1, len(_SCALES) - 1)
-    low, high = (level.gather(1, (after - k)[:, None]).squeeze(1) for k in (1, 0))
-    share = ((_AIM - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-    return torch.exp((1 - share) * _SCALES[after - 1].log() + share * _SCALES[after].log())
+def _increasing(values: Tensor) -> Tensor:
+    rows = [values[0]]
+    for value in values[1:]:
+        rows.append(torch.maximum(value, _APART * rows[-1]))
+    return torch.stack(rows)

@@ -57,7 +57,7 @@ def settings_for(
     draws: int = 200,
     seed: int = 0,
 ) -> Settings:
-    """Return settings for any series: a context of five seasons where it is long enough, some 600 training steps at most.
+    """Return settings for any series: a context of five seasons where it is long enough, at most 600 training steps.
 
     Args:
         series: The series.

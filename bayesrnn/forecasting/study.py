@@ -13,7 +13,7 @@ from bayesrnn._checks import check_seed, check_whole
 from bayesrnn.data.series import Series
 from bayesrnn.forecasting.backtest import Backtest, backtest, deterministic, forecast
 from bayesrnn.forecasting.baselines import exponential_smoothing, seasonal_naive
-from bayesrnn.forecasting.recalibrate import RollingScale, stretch
+from bayesrnn.forecasting.recalibrate import RollingIntervals
 from bayesrnn.forecasting.scores import score_table
 from bayesrnn.forecasting.settings import Settings
 from bayesrnn.forecasting.splits import Split, origins_between, split_in_time
@@ -44,7 +44,7 @@ class Study:
         history: Its losses.
         raw: Forecasts of the held-out span as the draws give them.
         recalibrated: The same with spreads that follow past errors.
-        factors: By how much each spread was multiplied, (O, H).
+        factors: By how much the 50, 80 and 95 % intervals were widened, (3, O, H).
         forecasts: Name → law of the held-out targets; the first two are `recalibrated` and `raw`.
         table: Scores of all of them.
         blocks: Block of each origin, for the bootstrap.
@@ -111,16 +111,16 @@ def study(
     options: dict[str, Any] = {"draws": settings.draws, "seed": settings.seed}
     everything = backtest(forecaster, series, origins, **options, progress=progress)
     plain = deterministic(forecaster, series, origins)
-    rolling = RollingScale.for_horizon(settings.horizon)
+    rolling = RollingIntervals.for_horizon(settings.horizon)
     held = origins >= split.held_out - 1
     factors = rolling.factors(everything)
     raw = everything[held]
-    recalibrated = raw.with_predictive(stretch(raw.predictive, factors[held]))
+    recalibrated = raw.with_predictive(rolling.stretch(raw.predictive, factors[:, held]))
     later = raw.origins
     forecasts = {
         MC: recalibrated.predictive,
         RAW: raw.predictive,
-        STANDARD_RECALIBRATED: stretch(plain.predictive, rolling.factors(plain))[held],
+        STANDARD_RECALIBRATED: rolling.apply(plain)[held],
         STANDARD: plain.predictive[held],
     }
     if per_step:
@@ -139,7 +139,7 @@ def study(
     blocks = _blocks(later, horizon)
     table = score_table(forecasts, raw.target, reference=STANDARD, blocks=blocks, seed=settings.seed)
     end = torch.tensor([len(series) - 1])
-    future = stretch(forecast(forecaster, series, **options), rolling.factors(everything, end))
+    future = rolling.stretch(forecast(forecaster, series, **options), rolling.factors(everything, end))
     clock.stop()
     return Study(
         series,
@@ -149,7 +149,7 @@ def study(
         history,
         raw,
         recalibrated,
-        factors[held],
+        factors[:, held],
         forecasts,
         table,
         blocks,

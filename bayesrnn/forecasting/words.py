@@ -56,9 +56,11 @@ def _coverage(found: Study, name: str, what: str) -> tuple[str, str]:
         )
     text = f"The {what} " + "; the ".join(parts) + "."
     if what == "raw":
-        factor = float(found.factors.mean())
+        factor = float(found.factors[1].mean())
         change = "widened" if factor > 1 else "narrowed"
-        text += f" Recalibration {change} them by a factor of {factor:.2f} on average, from past errors only."
+        text += (
+            f" Recalibration {change} the 80 % intervals by a factor of {factor:.2f} on average, from past errors only."
+        )
     return text, tone
 
 

@@ -64,7 +64,7 @@ def run(task: Task, data: Path, *, seed: int, smoke: bool) -> dict[str, Any]:
         "held_out_forecasts": found.raw.target.numel(),
         "origins": len(found.raw),
         "units": found.series.units,
-        "mean_factor": float(found.factors.mean()),
+        "mean_factor_80": float(found.factors[1].mean()),
         "scores": table.astype(object).where(table.notna(), None).to_dict("records"),
         "seconds": seconds,
     }

@@ -31,7 +31,7 @@ def _section(name: str, result: dict[str, Any]) -> list[str]:
     facts = (
         f"Validation from {spans['validation']}, held out from {spans['held_out']}; {result['origins']} origins, "
         f"horizon {settings['horizon']}, {settings['draws']} draws, seed {settings['seed']}; units: {result['units']}. "
-        f"Recalibration changed the spread by a factor of {result['mean_factor']:.2f} on average."
+        f"Recalibration changed the 80 % intervals by a factor of {result['mean_factor_80']:.2f} on average."
     )
     head = ["forecast", *(_label(c) for c in _COLUMNS)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]

@@ -50,7 +50,7 @@ def ett(data: Path) -> Series:
 
 
 TASKS = {
-    "co2": Task("Mauna Loa CO2, monthly to 2026", co2, Settings(horizon=24, context=60), "1994-01", "2004-01"),
+    "co2": Task("Mauna Loa CO2, monthly to 2026", co2, Settings(horizon=12, context=60), "1994-01", "2004-01"),
     "taxi": Task(
         "New York taxi passengers, hourly",
         taxi,

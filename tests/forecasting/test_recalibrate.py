@@ -1,4 +1,4 @@
-"""Rolling recalibration: causal, the identity on calibrated forecasts, a cure for wrong spreads."""
+"""Rolling recalibration: causal, at rest on calibrated forecasts, a cure for wrong spreads; and the law it makes."""
 
 import math
 
@@ -6,17 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.optimize import brentq
-from scipy.stats import norm
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
-from torch.distributions import Normal, StudentT
 
 from bayesrnn.data import Series
-from bayesrnn.forecasting import Backtest, RollingScale
-from bayesrnn.forecasting.recalibrate import stretch
+from bayesrnn.forecasting import Backtest, RadialLaw, RollingIntervals
 from bayesrnn.predictive import Predictive
 
-ROLLING = RollingScale(half_life=10.0, reach=2.0, strength=20.0)
+ROLLING = RollingIntervals(step=0.1, reach=2.0)
 
 
 def made(origins: int = 60, horizon: int = 4, spread: float = 1.0, seed: int = 0) -> Backtest:
@@ -33,24 +31,29 @@ def with_target(test: Backtest, target: Tensor) -> Backtest:
     return Backtest(test.series, test.origins, test.predictive, target)
 
 
+def coverage(law: object, target: Tensor, level: float) -> float:
+    low, high = law.interval(level)
+    return float(((low <= target) & (target <= high)).double().mean())
+
+
 def test_errors_enter_only_once_they_are_known() -> None:
-    test = made()
-    base = ROLLING.factors(test)
     for row, step in ((10, 0), (10, 3), (30, 2)):
+        test = made()
+        test.target[row, step] = 0.0
+        base = ROLLING.factors(test)
         target = test.target.clone()
-        target[row, step] = 1000.0
-        change = (ROLLING.factors(with_target(test, target)) != base).any(1)
+        target[row, step] = 1000.0  # a hit becomes a miss
+        change = (ROLLING.factors(with_target(test, target)) != base).any(2).any(0)
         known_at = row + step + 1  # the origin at which this target has been seen
         assert not change[:known_at].any()
-        assert change[known_at:].all()
+        assert change[known_at]
 
 
 def test_future_errors_do_not_change_past_intervals() -> None:
     test = made()
-    law, _ = ROLLING.apply(test)
     target = test.target.clone()
     target[test.positions() > 40] = 1e6
-    other, _ = ROLLING.apply(with_target(test, target))
+    law, other = ROLLING.apply(test), ROLLING.apply(with_target(test, target))
     low, high = law.interval(0.8)
     changed_low, changed_high = other.interval(0.8)
     assert torch.equal(low[:41], changed_low[:41])
@@ -58,39 +61,56 @@ def test_future_errors_do_not_change_past_intervals() -> None:
     assert (changed_high - changed_low > high - low)[45:].all()
 
 
-def test_a_factor_solves_its_equation() -> None:
-    """Against a root finder on the sum, term by term."""
-    test = made(12, 3, 2.0)
-    factor = ROLLING.factors(test)
-    for origin, step in ((0, 1), (5, 1), (11, 3)):
-
-        def excess(scale: float, origin: int = origin, step: int = step) -> float:
-            prior = scale / math.sqrt(2 * math.pi * (1 + scale**2))
-            total, weights = 20.0 * prior, 20.0
-            for row in range(12):
-                for ahead in range(1, 4):
-                    if row + ahead <= origin:
-                        weight = 0.5 ** ((origin - row - ahead) / 10.0) * math.exp(-abs(ahead - step) / 2.0)
-                        total += weight * norm.pdf(float(test.target[row, ahead - 1]) / scale)
+def test_factors_follow_the_equation() -> None:
+    """Against plain loops over origins, levels and steps."""
+    test = made(20, 3, 1.5)
+    found = ROLLING.factors(test)
+    normal = [0.6744897501960817, 1.2815515655446004, 1.959963984540054]
+    state, used = np.zeros((3, 3)), np.ones((3, 20, 3))
+    for now in range(20):
+        for p, level in enumerate(ROLLING.levels):
+            change = np.zeros(3)
+            for step in range(3):
+                total = weights = 0.0
+                for ahead in range(3):
+                    row = now - ahead - 1
+                    if row >= 0:
+                        missed = abs(float(test.target[row, ahead])) > used[p, row, ahead] * normal[p]
+                        weight = math.exp(-abs(step - ahead) / 2.0)
+                        total += weight * (missed - (1 - level)) / math.sqrt(level * (1 - level))
                         weights += weight
-            return total - weights / (2 * math.sqrt(math.pi))
-
-        assert float(factor[origin, step - 1]) == pytest.approx(brentq(excess, 0.1, 10), rel=2e-3)
-
-
-@pytest.mark.parametrize(("spread", "low", "high"), [(1.0, 0.93, 1.07), (2.5, 2.2, 2.8), (0.4, 0.36, 0.47)])
-def test_the_factor_tends_to_the_true_spread(spread: float, low: float, high: float) -> None:
-    factors = RollingScale(half_life=200.0, reach=5.0, strength=20.0).factors(made(150, 4, spread))
-    assert float(factors[0].mean()) == pytest.approx(1.0, abs=1e-3)
-    assert low < float(factors[-1].mean()) < high
+                change[step] = 0.1 * total / weights if weights else 0.0
+            state[p] += change
+        for step in range(3):
+            radius = 0.0
+            for p in range(3):
+                radius = max(math.exp(state[p, step]) * normal[p], 1.02 * radius)
+                used[p, now, step] = radius / normal[p]
+    np.testing.assert_allclose(found, used, rtol=1e-6)
 
 
-def test_recalibrated_intervals_cover_what_they_promise() -> None:
-    test = made(250, 4, 1.8, seed=3)
-    law, _ = RollingScale(half_life=100.0, reach=5.0, strength=20.0).apply(test)
-    inside = [((a <= test.target) & (test.target <= b))[50:].double().mean() for a, b in [law.interval(0.8)]]
-    assert abs(float(inside[0]) - 0.8) < 0.04
-    assert float((test.target.abs() < 1.2816)[50:].double().mean()) < 0.6  # raw
+def test_the_first_forecast_is_as_it_was() -> None:
+    test = made()
+    after = ROLLING.apply(test)[:1]
+    assert torch.allclose(after.quantile(0.9), test.predictive[:1].quantile(0.9))
+    assert torch.allclose(after.log_prob(test.target[:1]), test.predictive[:1].log_prob(test.target[:1]))
+
+
+@pytest.mark.parametrize("spread", [1.0, 2.5, 0.5])
+def test_recalibrated_intervals_cover_what_they_promise(spread: float) -> None:
+    test = made(500, 3, spread, seed=3)
+    law = RollingIntervals(step=0.04, reach=3.0).apply(test)[100:]
+    for level in (0.5, 0.8, 0.95):
+        assert abs(coverage(law, test.target[100:], level) - level) < 0.04
+    assert abs(coverage(test.predictive, test.target, 0.8) - 0.8) > 0.1 or spread == 1.0
+
+
+def test_intervals_are_nested() -> None:
+    test = made(80, 3, 3.0, seed=1)
+    bounds = [e for level in (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99) for e in ROLLING.apply(test).interval(level)]
+    lower, upper = torch.stack(bounds[0::2]), torch.stack(bounds[1::2])
+    assert (torch.diff(lower, dim=0) < 0).all()
+    assert (torch.diff(upper, dim=0) > 0).all()
 
 
 def test_unobserved_targets_teach_nothing() -> None:
@@ -106,29 +126,64 @@ def test_unobserved_targets_teach_nothing() -> None:
 
 def test_an_origin_after_the_last_forecast_is_served() -> None:
     test = made()
-    assert ROLLING.factors(test, torch.tensor([63])).shape == (1, 4)
+    later = ROLLING.factors(test, torch.tensor([63]))
+    assert later.shape == (3, 1, 4)
+    assert not torch.equal(later[:, 0], ROLLING.factors(test)[:, -1])
 
 
-@pytest.mark.parametrize("family", ["normal", "student"])
-def test_stretching_scales_both_parts(family: str) -> None:
-    loc = torch.randn(50, 3, 2, dtype=torch.float64)
-    law = Normal(loc, torch.ones_like(loc)) if family == "normal" else StudentT(torch.full_like(loc, 5.0), loc, 1.0)
-    before = Predictive.from_draws(law)
-    factor = torch.tensor([[1.0, 2.0], [0.5, 3.0], [1.5, 1.0]], dtype=torch.float64)
-    after = stretch(before, factor)
-    for part in ("aleatoric", "epistemic", "variance"):
-        assert torch.allclose(getattr(after, part), factor**2 * getattr(before, part), rtol=1e-9)
-    assert torch.allclose(after.mean, before.mean)
-    wide, narrow = after.interval(0.8), before.interval(0.8)
-    assert torch.allclose(wide[1] - after.mean, factor * (narrow[1] - before.mean), atol=1e-6)
-
-
-def test_other_laws_are_refused() -> None:
-    with pytest.raises(TypeError, match="only a mixture of Gaussians or Student t"):
-        stretch(Predictive.from_samples(torch.randn(50, 3)), torch.ones(3))
-
-
-@pytest.mark.parametrize("name", ["half_life", "reach", "strength"])
+@pytest.mark.parametrize("name", ["step", "reach"])
 def test_numbers_must_be_positive(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be positive and finite"):
-        RollingScale(**{"half_life": 1.0, "reach": 1.0, "strength": 1.0, name: 0.0})
+        RollingIntervals(**{name: 0.0})
+
+
+@pytest.mark.parametrize("levels", [(), (0.8, 0.5), (0.5, 0.5)])
+def test_levels_must_increase(levels: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="levels must be distinct and increase"):
+        RollingIntervals(levels=levels)
+
+
+def radial(seed: int = 0, factors: tuple[float, ...] = (2.0, 1.5, 3.0)) -> tuple[Predictive, Predictive]:
+    generator = torch.Generator().manual_seed(seed)
+    loc = torch.randn(5, 4, 2, generator=generator, dtype=torch.float64)
+    before = Predictive.from_draws(torch.distributions.Normal(loc, 0.5 + loc.abs()))
+    half = torch.stack([(high - low) / 2 for low, high in (before.interval(p) for p in (0.5, 0.8, 0.95))])
+    after = half * torch.tensor(factors, dtype=torch.float64)[:, None, None]
+    return before, before.with_law(RadialLaw(before.law, half, after))
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10_000), st.lists(st.floats(0.5, 1.5), min_size=3, max_size=3))
+def test_the_law_is_one_law(seed: int, rises: list[float]) -> None:
+    """Quantile and cdf invert each other, and the density is the slope of the cdf."""
+    _, law = radial(seed, tuple(np.cumsum(rises)))
+    for q in (0.01, 0.2, 0.5, 0.77, 0.999):
+        y = law.quantile(q)
+        assert torch.allclose(law.cdf(y), torch.full_like(y, q), atol=1e-6)
+    y = law.quantile(0.63)
+    slope = (law.cdf(y + 1e-5) - law.cdf(y - 1e-5)) / 2e-5
+    assert torch.allclose(law.log_prob(y).exp(), slope, rtol=1e-4)
+
+
+def test_intervals_are_stretched_as_asked() -> None:
+    before = Predictive.from_gaussian(torch.randn(5, 4, dtype=torch.float64), torch.rand(5, 4, dtype=torch.float64) + 1)
+    factors = torch.tensor([2.0, 1.5, 3.0], dtype=torch.float64)[:, None, None].expand(3, 5, 4)
+    law = RollingIntervals().stretch(before, factors)
+    for level, factor in ((0.5, 2.0), (0.8, 1.5), (0.95, 3.0)):
+        widths = [high - low for low, high in (law.interval(level), before.interval(level))]
+        assert torch.allclose(widths[0], factor * widths[1], rtol=1e-6)
+
+
+def test_both_parts_keep_their_shares() -> None:
+    before, law = radial()
+    assert torch.allclose(law.aleatoric + law.epistemic, law.variance)
+    assert torch.allclose(law.epistemic / law.variance, before.epistemic / before.variance)
+    samples = law[:2].sample(2_000, seed=0)
+    assert torch.allclose(samples.var(0), law.variance[:2], rtol=0.25)
+
+
+def test_rows_can_be_chosen() -> None:
+    _, law = radial()
+    some = law[torch.tensor([2, 0])]
+    assert torch.allclose(some.quantile(0.9), law.quantile(0.9)[[2, 0]])
+    assert law.to(torch.float32).dtype == torch.float32
