@@ -18,7 +18,7 @@ def split_sentence(found: Study) -> str:
     return (
         f"Trained on {first} to {start}, recalibration begun on the errors from {start} to {test}, judged on {test} to "
         f"{last}: {found.raw.target.numel()} forecasts of {settings.horizon} steps from {len(found.raw)} origins, "
-        f"{settings.draws} mask sets each, one set along a whole roll-out. Nothing was chosen on the held-out span."
+        f"{settings.draws} mask sets each, one set along a whole roll-out. Nothing was fitted to the held-out span."
     )
 
 
