@@ -60,8 +60,8 @@ def score_grid(table: Any, units: str) -> Any:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    title = f"Held-out scores{f' in {units}' if units else ''} (% in 80: targets inside the 80 % interval)"
-    grid = Table(title=title, title_justify="left", box=SIMPLE)
+    title = f"Held-out scores{f' in {units}' if units else ''} (in 80: inside the 80 % interval)"
+    grid = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     grid.add_column("", no_wrap=True)
     for score in _SHOWN:
         grid.add_column(_heading(score), justify="right", no_wrap=True)
@@ -72,10 +72,10 @@ def score_grid(table: Any, units: str) -> Any:
 
 
 def _cell(score: str, value: float) -> str:
-    return f"{100 * value:.0f} %" if score.startswith("coverage") else f"{value:.3g}"
+    return f"{100 * value:.0f} %" if score.startswith("coverage") else f"{value:#.3g}"
 
 
 def _heading(score: str) -> str:
     if score.startswith("coverage_"):
-        return f"% in {score[9:]}"
-    return f"width {score[6:]}" if score.startswith("width_") else score.upper()
+        return f"in {score[9:]}"
+    return "width" if score.startswith("width_") else score.upper()
