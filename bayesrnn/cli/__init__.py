@@ -1,6 +1,7 @@
 """The command line: `bayesrnn demo`, `bayesrnn forecast`, ... One line and exit code 2 for an error of the user."""
 
 import sys
+from typing import Any
 
 __all__ = ["main"]
 
@@ -8,28 +9,35 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, or 2 where the input was wrong."""
     import typer
-    from click.exceptions import ClickException, Exit
     from typer.main import get_command
 
     from bayesrnn.cli.app import app
 
     command = get_command(app)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        result = command.main(args=arguments, prog_name="bayesrnn", standalone_mode=False)
-    except (typer.Exit, Exit) as stop:
+        result = command.main(args=arguments or ["--help"], prog_name="bayesrnn", standalone_mode=False)
+    except typer.Exit as stop:
         return int(stop.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         return _complain("stopped.")
-    except ClickException as error:
-        return _complain(error.format_message())
     except (ValueError, TypeError, OSError) as error:
         return _complain(str(error))
+    except Exception as error:
+        if not isinstance(error, _usage_errors(typer.BadParameter)):
+            raise
+        return _complain(error.format_message())
     return result if isinstance(result, int) else 0
 
 
 def run() -> None:
     """Entry point of the console script."""
     sys.exit(main())
+
+
+def _usage_errors(known: type[Exception]) -> Any:
+    """Return the base of all errors of usage: click's, whether typer brings a click of its own or not."""
+    return next(base for base in known.__mro__ if base.__name__ == "ClickException")
 
 
 def _complain(message: str) -> int:

@@ -24,7 +24,9 @@ def settings() -> "Settings":
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")] = Path(
+        "demo"
+    ),
     seed: Annotated[int, typer.Option(help="Seed of weights, masks and bootstrap.")] = 0,
     draws: Annotated[int, typer.Option(help="Mask sets a forecast.")] = 200,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes, and worse forecasts.")] = False,

@@ -22,6 +22,9 @@ def forecast(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
     draws: Annotated[int, typer.Option(help="Mask sets a forecast.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of weights, masks and bootstrap.")] = 0,
+    bridge: Annotated[
+        bool, typer.Option("--bridge", help="Bridge missing values; they are neither learned nor scored.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes, and worse forecasts.")] = False,
 ) -> None:
     """Forecast a series of a csv file with intervals, after judging the forecasts on its last part."""
@@ -31,6 +34,6 @@ def forecast(
     from bayesrnn.forecasting import settings_for
 
     check_whole(horizon, "--horizon")
-    series = read_series(file, time=time, target=target, period=period, units=units)
+    series = read_series(file, time=time, target=target, period=period, units=units, bridge=bridge)
     settings = settings_for(series, horizon, context=context, epochs=epochs, draws=draws, seed=seed)
     show_study(series, quickened(settings) if quick else settings, output, future=True)

@@ -11,7 +11,13 @@ __all__ = ["mauna_loa_co2", "read_series"]
 
 
 def read_series(
-    path: str | os.PathLike[str], *, time: str, target: str, period: int | None = None, units: str = ""
+    path: str | os.PathLike[str],
+    *,
+    time: str,
+    target: str,
+    period: int | None = None,
+    units: str = "",
+    bridge: bool = False,
 ) -> Series:
     """Read one column of a csv file as a series; `time` names the column of times, `target` that of the values.
 
@@ -41,7 +47,10 @@ def read_series(
             f"{words.iloc[0]!r}. Remove or replace what is no number."
         )
     return Series.from_pandas(
-        pd.Series(numbers.to_numpy(), index=_times(table[time], path), name=target), period=period, units=units
+        pd.Series(numbers.to_numpy(), index=_times(table[time], path), name=target),
+        period=period,
+        units=units,
+        bridge=bridge,
     )
 
 

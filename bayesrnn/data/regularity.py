@@ -48,14 +48,26 @@ def _inferred(index: Any) -> Any:
 
 
 def _unequal(index: Any, steps: Any) -> str:
+    """Say where the first unequal step is, counting in months where every time is the same day of a month."""
+    import pandas as pd
+
+    length = _length
+    if isinstance(index, pd.DatetimeIndex) and bool((index.day == index.day[0]).all()):
+        months = np.diff(index.year * 12 + index.month)
+        if bool((months > 0).all()):
+            steps, length = months, _months
     usual, counts = np.unique(steps, return_counts=True)
     common = usual[counts.argmax()]
     place = int(np.argmax(steps != common))
     return (
         f"the time steps are unequal: {time_text(index[place + 1])} follows {time_text(index[place])}, a step of "
-        f"{_length(steps[place])} where most are {_length(common)}. A forecast needs equal steps: resample, e.g. with "
-        "series.resample('D').mean(), or fill in the missing times."
+        f"{length(steps[place])} where most are {length(common)}. A forecast needs equal steps: fill in the "
+        "missing times, or resample, e.g. with series.resample('D').mean()."
     )
+
+
+def _months(step: Any) -> str:
+    return f"{int(step)} month{'s' if step != 1 else ''}"
 
 
 def season(times: Any) -> int:

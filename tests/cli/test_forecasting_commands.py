@@ -65,3 +65,33 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 def test_an_output_that_is_a_file_is_refused(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--output", str(table), "--quick"]) == 2
     assert "--output must be a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--nonsense"], "No such option: --nonsense"),
+        (["forecast"], "Missing argument"),
+        (["forecast", "x.csv", "--time", "t", "--target", "y", "--horizon", "six", "--output", "o"], "--horizon"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_no_arguments_show_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "forecast" in capsys.readouterr().out
+
+
+def test_a_missing_month_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    times = [t for t in pd.date_range("1990-01-01", periods=120, freq="MS") if str(t.date()) != "1994-03-01"]
+    file = tmp_path / "gap.csv"
+    pd.DataFrame({"t": times, "y": range(119)}).to_csv(file, index=False)
+    assert main(["forecast", str(file), "--time", "t", "--target", "y", "--horizon", "6", "--output", "o"]) == 2
+    assert "1994-04-01 follows 1994-02-01, a step of 2 months where most are 1 month" in capsys.readouterr().err
