@@ -99,8 +99,8 @@ def observed_values(values: Any, times: Any, bridge: bool, shortest: int) -> Any
     if len(missing) and not bridge:
         raise ValueError(
             f"{len(missing)} of {len(values)} values are missing (first at {time_text(times[missing[0]])}). Fill them "
-            "in, start after them, or bridge them (bridge=True, or --bridge on the command line): they are then neither "
-            "learned nor scored."
+            "in, start after them, or bridge them (bridge=True, or --bridge on the command line): they are then "
+            "neither learned nor scored."
         )
     if len(values) - len(missing) < shortest:
         raise ValueError(f"only {len(values) - len(missing)} values are observed; at least {shortest} are needed.")
