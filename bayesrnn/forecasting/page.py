@@ -48,7 +48,7 @@ def study_page(found: Study, images: Mapping[str, bytes], future: Any = None) ->
 _RELIABILITY = (
     "Left: the share of held-out targets inside intervals of every level, on the diagonal if the intervals keep their "
     "word. Middle: where targets fall in their predicted law, flat if it is right. Right: the same by steps ahead. "
-    "Above as the draws give it, below recalibrated from errors known at each origin."
+    "Orange: as the draws give it. Blue: recalibrated, by what was known at each origin."
 )
 
 

@@ -18,11 +18,13 @@ def available() -> bool:
     return importlib.util.find_spec("neuralforecast") is not None
 
 
-def deepar(found: Study, *, steps: int = 500, samples: int = 200) -> tuple[ContinuousPredictive, float]:
+def deepar(
+    found: Study, *, steps: int = 500, windows: int = 64, samples: int = 200
+) -> tuple[ContinuousPredictive, float]:
     """Train DeepAR on the training span and forecast from the same origins; return the predictive and the seconds.
 
     The network, its scaling and its learning rate are the library's defaults with a Student t law, our context as
-    input size and as many steps as ours. Each origin is a series of its own that ends there, so nothing later is seen.
+    input size, and 500 steps of 64 windows. Each origin is a series of its own that ends there, so nothing later is seen.
     """
     from neuralforecast import NeuralForecast
     from neuralforecast.losses.pytorch import DistributionLoss
@@ -36,6 +38,7 @@ def deepar(found: Study, *, steps: int = 500, samples: int = 200) -> tuple[Conti
         input_size=settings.context,
         loss=loss,
         max_steps=steps,
+        windows_batch_size=windows,
         scaler_type="standard",
         random_seed=settings.seed,
         trajectory_samples=samples,

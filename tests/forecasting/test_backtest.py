@@ -57,7 +57,7 @@ def test_the_deterministic_pass_has_no_epistemic_part(forecaster: Forecaster) ->
     found = deterministic(forecaster, series, torch.tensor([50, 60]))
     with torch.no_grad():
         law = forecaster.eval()(series.values[27:51][None])
-    assert torch.equal(found.predictive.mean[0], law.mean[0])
+    assert torch.allclose(found.predictive.mean[0], law.mean[0])
     assert not found.predictive.epistemic.any()
 
 
