@@ -178,8 +178,8 @@ def test_both_parts_keep_their_shares() -> None:
     before, law = radial()
     assert torch.allclose(law.aleatoric + law.epistemic, law.variance)
     assert torch.allclose(law.epistemic / law.variance, before.epistemic / before.variance)
-    samples = law[:2].sample(2_000, seed=0)
-    assert torch.allclose(samples.var(0), law.variance[:2], rtol=0.25)
+    samples = law[:1].sample(1_000, seed=0)
+    assert torch.allclose(samples.var(0), law.variance[:1], rtol=0.35)
 
 
 def test_rows_can_be_chosen() -> None:
