@@ -8,7 +8,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m evaluation.speed", description=__doc__)
     parser.add_argument("what", choices=("train", "predict"), help="a training step, or a prediction with many draws")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
-    parser.add_argument("--only", help="one size: 2x650, 2x1500 or 1x128 (train); draws x sequences: 100x20 (predict)")
+    only = "some sizes: 2x650, 2x1500, 1x128 (train); draws x sequences: 100x1, 100x20, 1000x20 (predict)"
+    parser.add_argument("--only", nargs="+", help=only)
     given = parser.parse_args(arguments)
     if given.what == "train":
         from evaluation.speed import train as benchmark

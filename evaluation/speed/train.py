@@ -34,6 +34,11 @@ class Size:
     rows: int
     steps: int
 
+    @property
+    def rounds(self) -> int:
+        """How often everything is timed."""
+        return 11 if self.units < 1000 else 5
+
     def __str__(self) -> str:
         return f"{self.layers}x{self.units}, batch {self.rows}x{self.steps}"
 
@@ -62,21 +67,21 @@ def schemes(kind: str) -> dict[str, br.schemes.Scheme]:
     return found if kind == "GRU" else found | {"moon": s.moon(P)}
 
 
-def run(*, quick: bool = False, only: str | None = None) -> None:
-    """Time everything (or one size, such as 2x650), print the table, save it as JSON."""
+def run(*, quick: bool = False, only: list[str] | None = None) -> None:
+    """Time everything (or some sizes, such as 2x650), print the table, save it as JSON."""
     torch.manual_seed(0)
-    rounds, console, rows = (3 if quick else 11), Console(width=120), []
-    sizes = [size for size in (QUICK if quick else SIZES) if only is None or str(size).startswith(f"{only},")]
+    console, rows = Console(width=120), []
+    sizes = [size for size in (QUICK if quick else SIZES) if only is None or str(size).split(",")[0] in only]
     if not sizes:
-        raise SystemExit(f"--only {only} is none of {', '.join(str(size) for size in SIZES)}.")
+        raise SystemExit(f"--only {' '.join(only or [])} is none of {', '.join(str(size) for size in SIZES)}.")
     for size in sizes:
         for kind in ("LSTM", "GRU"):
-            found = _measure(kind, size, rounds)
+            found = _measure(kind, size, 3 if quick else size.rounds)
             rows += found
             console.print(_table(f"{kind} {size}", found))
     summary = _summary(rows)
     console.print(_verdict(summary))
-    name = "_".join(filter(None, ("speed_train", "quick" if quick else "", only)))
+    name = "_".join(filter(None, ("speed_train", "quick" if quick else "", *(only or [])))
     path = records.save(name, {"rows": rows, "summary": summary}, seed=0)
     console.print(f"saved {path.name}")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.scan.parts import Masks, Weights, at, one
+from bayesrnn.nn.scan.parts import Masks, Weights, along, cut, gated, ungated
 from bayesrnn.nn.scan.pointwise import POINTWISE, Kept, Pointwise
 from bayesrnn.nn.scan.products import input_gradient, weight_gradient
 
@@ -83,64 +83,79 @@ def _loop(
     if cell.memory:
         grad_c = torch.zeros_like(first) if grad_last is None else grad_last.clone()
     steps, rows = blocks.shape[:2]
+    sizes = sizes or [rows] * steps
+    arriving = None if grad_out is None else along(grad_out, sizes)
+    gradients, lows = along(blocks, sizes), along(low, sizes)
+    onward = along(low[:, :, cell.hidden].flatten(2), sizes)
+    carries = None if carry is None else along(carry, sizes)
+    memory = None if by_h is None else _Memory(blocks, by_h, masks, sizes)
+    hidden, keeps = gated(masks.hidden, sizes), ungated(masks.keep_hidden, sizes)
     buffer = torch.empty_like(first)
-    for t in reversed(range(steps)):
-        n = sizes[t] if sizes else rows
+    for t in reversed(range(len(sizes))):
+        n = sizes[t]
         if n < rows:
             blocks[t, n:].zero_()
             low[t, n:].zero_()
         if n == 0:
             continue
-        total = grad_h[:n]
-        if grad_out is not None:
-            total.add_(grad_out[t, :n])
-        keep, kept = one(masks.keep_hidden, t, n), None
+        total = cut(grad_h, n)
+        if arriving is not None:
+            total.add_(arriving[t])
+        keep, kept = keeps[t], None
         if keep is not None:
             kept = total * keep
             total = total - kept
-        gradient = blocks[t, :n]
-        if grad_c is not None and by_h is not None and carry is not None:
-            _memory_step(gradient, total, grad_c[:n], by_h[t, :n], carry[t, :n], one(masks.keep_cell, t, n))
+        if memory is not None and grad_c is not None and carries is not None:
+            memory.step(t, total, cut(grad_c, n), carries[t])
         else:
-            gradient.mul_(total.unsqueeze(1))
+            gradients[t].mul_(total.unsqueeze(1))
         if low is not blocks:
-            low[t, :n].copy_(gradient)
-        found = _through(low[t, :n, cell.hidden], hh, at(masks.hidden, t, n), buffer[:n])
-        if carry is not None and not cell.memory:
-            found.addcmul_(total, carry[t, :n])
+            lows[t].copy_(gradients[t])
+        found = _through(onward[t], hh, hidden[t], cut(buffer, n))
+        if carries is not None and memory is None:
+            found.addcmul_(total, carries[t])
         if kept is not None:
             found.add_(kept)
-        if found is not buffer or n < rows:
+        if found is not buffer:
             grad_h[:n].copy_(found)
         else:
             grad_h, buffer = found, grad_h
+    for t in range(len(sizes), steps):
+        blocks[t].zero_()
+        low[t].zero_()
     return grad_h, grad_c
 
 
-def _memory_step(
-    gradient: Tensor, total: Tensor, grad_c: Tensor, by_h: Tensor, carry: Tensor, keep: Tensor | None
-) -> None:
-    """One step of an LSTM: the factors in `gradient` become gradients, `grad_c` goes from new memory to old."""
-    kept = None
-    if keep is not None:
-        kept = grad_c * keep
-        grad_c.sub_(kept)
-    grad_c.addcmul_(total, by_h)
-    gradient[:, :3].mul_(grad_c.unsqueeze(1))
-    gradient[:, 3].mul_(total)
-    grad_c.mul_(carry)
-    if kept is not None:
-        grad_c.add_(kept)
+class _Memory:
+    """The part of a step backward that an LSTM's memory cells need."""
+
+    def __init__(self, blocks: Tensor, by_h: Tensor, masks: Masks, sizes: list[int]) -> None:
+        self.inner, self.output = along(blocks[:, :, :3], sizes), along(blocks[:, :, 3], sizes)
+        self.by_h, self.keeps = along(by_h, sizes), ungated(masks.keep_cell, sizes)
+
+    def step(self, t: int, total: Tensor, grad_c: Tensor, carry: Tensor) -> None:
+        """Turn the factors of a step into gradients, and `grad_c` of the new memory into that of the old."""
+        keep, kept = self.keeps[t], None
+        if keep is not None:
+            kept = grad_c * keep
+            grad_c.sub_(kept)
+        grad_c.addcmul_(total, self.by_h[t])
+        self.inner[t].mul_(grad_c.unsqueeze(1))
+        self.output[t].mul_(total)
+        grad_c.mul_(carry)
+        if kept is not None:
+            grad_c.add_(kept)
 
 
 def _through(gradient: Tensor, weight: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
-    """Return the gradient of h (rows, H) through the recurrent product of one step."""
+    """Return the gradient of h (rows, H) through the recurrent product of one step, from that of its flat gates."""
     if mask is not None and mask.shape[0] > 1:
         gates = mask.shape[0]
-        found = torch.bmm(gradient.transpose(0, 1), weight.unflatten(0, (gates, -1)))
+        per_gate = gradient.unflatten(1, (gates, -1)).transpose(0, 1)
+        found = torch.bmm(per_gate, weight.unflatten(0, (gates, -1)))
         return torch.sum(found.to(out.dtype).mul_(mask), 0, out=out)
     if weight.dtype == out.dtype:
-        torch.mm(gradient.flatten(1), weight, out=out)
+        torch.mm(gradient, weight, out=out)
     else:
-        out.copy_(torch.mm(gradient.flatten(1), weight))
+        out.copy_(torch.mm(gradient, weight))
     return out if mask is None else out.mul_(mask[0])

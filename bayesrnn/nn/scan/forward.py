@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.scan.parts import Masks, Weights, at, one
+from bayesrnn.nn.scan.parts import Masks, Weights, along, cut, gated, ungated
 from bayesrnn.nn.scan.pointwise import POINTWISE, Pointwise
 from bayesrnn.nn.scan.products import GateProduct
 
@@ -45,12 +45,14 @@ def forward(
     steps, rows = x.shape[:2]
     out = first.new_empty(steps, rows, first.shape[1])
     last = first.new_empty(0) if memory is None else memory.clone()
-    inward = GateProduct(weights.ih, cell.gates, masks.input is not None and masks.input.shape[1] > 1, product)
-    onward = GateProduct(weights.hh, cell.gates, masks.hidden is not None and masks.hidden.shape[1] > 1, product)
+    block_rows = rows if save else _even(rows, _BLOCK_ROWS)
+    inward = GateProduct(weights.ih, cell.gates, _apart(masks.input), product, rows, steps, at_once=True)
+    onward = GateProduct(
+        weights.hh, cell.gates, _apart(masks.hidden), product, block_rows, steps * (rows // block_rows), at_once=False
+    )
     gates = first.new_empty((steps, rows, cell.gates, first.shape[1]) if save else (0,))
     extra = first.new_empty((steps, rows, first.shape[1]) if save and cell.extra else (0,))
     biases = _biases(cell, weights, first)
-    block_rows = rows if save else _even(rows, _BLOCK_ROWS)
     for start in range(0, rows, block_rows):
         stop = min(start + block_rows, rows)
         part = slice(start, stop)
@@ -90,27 +92,27 @@ def _forward_block(
     buffer = first.new_empty(span, rows, cell.gates, units) if kept is None else kept
     recurrent = first.new_empty(rows, cell.gates, units) if cell.apart else first
     scratch = first.new_empty(rows, units)
-    old = first
+    targets, outs = along(buffer, sizes[:1] * span), along(out, sizes)
+    mores = along(extra, sizes) if kept is not None and cell.extra else None
+    hidden, keeps, extras = gated(masks.hidden, sizes), ungated(masks.keep_hidden, sizes), masks.extras_along(sizes)
+    old, before = first, last
     for t, n in enumerate(sizes):
         place = t % span
         if place == 0:
             _project(inward, buffer, x, biases[0], masks.input, t, min(t + span, len(sizes)), n)
-        target = buffer[place, :n]
+        target = cut(targets[place], n)
         into = target
         if cell.apart:
-            into = recurrent[:n]
+            into = cut(recurrent, n)
             _fill(into, biases[1])
-        old = old[:n]
-        onward.add_(into, old, at(masks.hidden, t, n))
-        h = out[t, :n]
-        if cell.memory:
-            more = last[:n] if kept is None else extra[t, :n]
-            before = more if kept is None else (last if t == 0 else extra[t - 1])[:n]
-        else:
-            more = extra[t, :n] if kept is not None and cell.extra else scratch[:n]
-            before = more
-        cell.forward(target, into, old, before, h, more, masks.extras_at(t, n))
-        keep = one(masks.keep_hidden, t, n)
+        old = cut(old, n)
+        onward.add_(into, old, hidden[t])
+        h = outs[t]
+        more = mores[t] if mores is not None else cut(last if cell.memory else scratch, n)
+        before = cut(before, n) if cell.memory and kept is not None else more
+        cell.forward(target, into, old, before, h, more, extras[t])
+        before = more
+        keep = keeps[t]
         if keep is not None:
             h.lerp_(old, keep)
         if cell.memory and kept is not None and (t + 1 == len(sizes) or sizes[t + 1] < n):
@@ -135,6 +137,11 @@ def _project(
         mask = mask[t:stop] if mask.shape[0] > 1 else mask
         mask = mask[:, :, :n] if mask.shape[2] > n else mask
     inward.project_(target, entering, mask)
+
+
+def _apart(mask: Tensor | None) -> bool:
+    """Whether each gate has a mask of its own."""
+    return mask is not None and mask.shape[1] > 1
 
 
 def _fill(target: Tensor, bias: Tensor | None) -> None:

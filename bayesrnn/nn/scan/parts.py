@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bayesrnn.nn.scan.pointwise import Extras
 
-__all__ = ["Masks", "Weights", "at", "one"]
+__all__ = ["Masks", "Weights", "along", "cut", "gated", "ungated"]
 
 
 @dataclass(frozen=True)
@@ -41,25 +41,39 @@ class Masks:
         """Return the pointwise masks of all steps."""
         return Extras(*(None if m is None else m[:, 0] for m in self._all()[2:5]))
 
-    def extras_at(self, t: int, rows: int) -> Extras:
-        """Return the pointwise masks of step t."""
+    def extras_along(self, sizes: list[int]) -> list[Extras]:
+        """Return the pointwise masks of every step."""
         if self.cell is None and self.candidate is None and self.keep_cell is None:
-            return _NO_EXTRAS
-        return Extras(*(one(m, t, rows) for m in self._all()[2:5]))
+            return [_NO_EXTRAS] * len(sizes)
+        sites = (ungated(m, sizes) for m in self._all()[2:5])
+        return [Extras(*now) for now in zip(*sites, strict=True)]
 
 
 _NO_EXTRAS = Extras()
 
 
-def at(mask: Tensor | None, t: int, rows: int) -> Tensor | None:
-    """Return (gates or 1, rows or 1, features): the mask of step t for the first rows."""
+def along(value: Tensor, sizes: list[int]) -> list[Tensor]:
+    """Return the steps of (steps, rows, ...), each with the rows that are alive; one call is cheaper than many."""
+    return [cut(step, n) for step, n in zip(value.unbind(0), sizes, strict=False)]
+
+
+def gated(mask: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
+    """Return the mask of every step, (gates or 1, rows or 1, features), for the rows that are alive."""
     if mask is None:
-        return None
-    now = mask[t if mask.shape[0] > 1 else 0]
-    return now[:, :rows] if now.shape[1] > rows else now
+        return [None] * len(sizes)
+    steps = mask.unbind(0) if mask.shape[0] > 1 else [mask[0]] * len(sizes)
+    return [m[:, :n] if m.shape[1] > n else m for m, n in zip(steps, sizes, strict=False)]
 
 
-def one(mask: Tensor | None, t: int, rows: int) -> Tensor | None:
-    """Return (rows or 1, features): the mask of step t of a site without gates."""
-    now = at(mask, t, rows)
-    return None if now is None else now[0]
+def ungated(mask: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
+    """Return the mask of every step of a site without gates, (rows or 1, features)."""
+    if mask is None:
+        return [None] * len(sizes)
+    if mask.shape[0] == 1 and mask.shape[2] == 1:
+        return [mask[0, 0]] * len(sizes)
+    return [None if m is None else m[0] for m in gated(mask, sizes)]
+
+
+def cut(value: Tensor, rows: int) -> Tensor:
+    """Return the first rows."""
+    return value if value.shape[0] == rows else value[:rows]
