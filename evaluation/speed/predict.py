@@ -35,7 +35,7 @@ def run(*, quick: bool = False, only: list[str] | None = None) -> dict[str, Any]
     tables = [_measure(s, quick) for s in settings]
     gains = efficiency(quick)
     result = {"quick": quick, "tables": tables, "efficiency": gains}
-    name = "_".join(filter(None, ("speed_predict", "quick" if quick else "", *(only or [])))
+    name = "_".join(filter(None, ("speed_predict", "quick" if quick else "", *(only or []))))
     path = records.save(name, result, seed=0)
     text = "\n\n".join([_markdown(t) for t in tables] + [_gains(gains)])
     path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")

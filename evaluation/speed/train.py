@@ -81,7 +81,7 @@ def run(*, quick: bool = False, only: list[str] | None = None) -> None:
             console.print(_table(f"{kind} {size}", found))
     summary = _summary(rows)
     console.print(_verdict(summary))
-    name = "_".join(filter(None, ("speed_train", "quick" if quick else "", *(only or [])))
+    name = "_".join(filter(None, ("speed_train", "quick" if quick else "", *(only or []))))
     path = records.save(name, {"rows": rows, "summary": summary}, seed=0)
     console.print(f"saved {path.name}")
 
