@@ -1,4 +1,4 @@
-"""`python -m evaluation.speed train|predict [--quick]`: how long things take, against what people use today."""
+"""`python -m evaluation.speed train|predict|memory [--quick]`: what things take, against what people use today."""
 
 import argparse
 
@@ -6,15 +6,19 @@ import argparse
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark named on the command line, print its table and save it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m evaluation.speed", description=__doc__)
-    parser.add_argument("what", choices=("train", "predict"), help="a training step, or a prediction with many draws")
+    parser.add_argument(
+        "what", choices=("train", "predict", "memory"), help="a training step; a prediction with many draws; its memory"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
     only = "some sizes: 2x650, 2x1500, 1x128 (train); draws x sequences: 100x1, 100x20, 1000x20 (predict)"
     parser.add_argument("--only", nargs="+", help=only)
     given = parser.parse_args(arguments)
     if given.what == "train":
         from evaluation.speed import train as benchmark
-    else:
+    elif given.what == "predict":
         from evaluation.speed import predict as benchmark
+    else:
+        from evaluation.speed import memory as benchmark
     benchmark.run(quick=given.quick, only=given.only)
 
 

@@ -5,8 +5,6 @@ rivals b and the line "one mask a pass" share masks among rows). Loops over draw
 scaled; every candidate is timed in turn, round after round.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +16,7 @@ from evaluation.speed.efficiency import efficiency
 from evaluation.speed.rivals import Setting, keras_loop, products, rivals
 from evaluation.speed.timing import interleaved
 
-__all__ = ["run"]
+__all__ = ["ours", "run"]
 
 FIRST = "a: a cell loop per draw"
 
@@ -43,7 +41,7 @@ def run(*, quick: bool = False, only: list[str] | None = None) -> dict[str, Any]
     return result
 
 
-def _ours(s: Setting) -> dict[str, Callable[[], object]]:
+def ours(s: Setting) -> dict[str, Callable[[], object]]:
     x, tied, untied = s.inputs(), s.layer(), s.layer("untied")
 
     def predict(layer: torch.nn.Module, **options: Any) -> Callable[[], object]:
@@ -71,10 +69,10 @@ def _measure(s: Setting, quick: bool) -> dict[str, Any]:
         "bound: products alone, float32": products(s, torch.float32),
         "bound: products alone, bf16": products(s, torch.bfloat16),
     }
-    ours = _ours(s)
+    made = ours(s)
     if s.draws * s.rows > 10_000:
-        ours = {name: call for name, call in ours.items() if "untied" not in name}
-    candidates = loops | ({} if keras is None else {"d: Keras 3, training=True": keras}) | ours | bounds
+        made = {name: call for name, call in made.items() if "untied" not in name}
+    candidates = loops | ({} if keras is None else {"d: Keras 3, training=True": keras}) | made | bounds
     scales = dict.fromkeys(loops, s.draws / part) | {"d: Keras 3, training=True": s.draws / 2}
     with torch.no_grad():
         large = s.draws * s.rows > 10_000
@@ -90,41 +88,16 @@ def _measure(s: Setting, quick: bool) -> dict[str, Any]:
                 "best_milliseconds": timing.best * scale,
                 "times_faster_than_a": times[FIRST].ratio(timing) * scales[FIRST] / scale,
                 "draws_timed": round(s.draws / scale),
-                "peak_mebibytes": _peak(name, s) if not quick and name in PEAKS else None,
             }
         )
     return {"draws": s.draws, "rows": s.rows, "steps": s.steps, "units": s.units, "candidates": rows}
 
 
-PEAKS = ("predict", "predict, bf16", "e: the batch repeated, one cell loop", "c: deterministic nn.LSTM passes")
-_SCRIPT = """
-import resource, sys, torch
-from evaluation.speed.predict import _ours
-from evaluation.speed.rivals import Setting, rivals
-torch.set_num_threads({threads})
-s = Setting({draws}, {rows}, {steps}, {units})
-torch.set_grad_enabled(False)
-call = (_ours(s) | rivals(s, s.draws if "repeated" in {name!r} else 2))[{name!r}]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-call()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-"""
-
-
-def _peak(name: str, s: Setting) -> float | None:
-    """Return the mebibytes that a candidate adds to a fresh process at its peak; None where it does not fit."""
-    facts = {"draws": s.draws, "rows": s.rows, "steps": s.steps, "units": s.units}
-    script = _SCRIPT.format(name=name, threads=torch.get_num_threads(), **facts)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    return round(float(done.stdout), 1) if done.returncode == 0 else None
-
-
 def _markdown(table: dict[str, Any]) -> str:
     sizes = "{draws} draws x {rows} sequences, {steps} steps, 2 x {units} units".format(**table)
-    lines = [f"### {sizes}", "", "| candidate | ms | times faster than (a) | peak MiB |", "|---|---:|---:|---:|"]
+    lines = [f"### {sizes}", "", "| candidate | ms | times faster than (a) |", "|---|---:|---:|"]
     for row in table["candidates"]:
-        peak = "" if row["peak_mebibytes"] is None else f"{row['peak_mebibytes']:.0f}"
-        lines.append(f"| {row['candidate']} | {row['milliseconds']:.1f} | {row['times_faster_than_a']:.2f} | {peak} |")
+        lines.append(f"| {row['candidate']} | {row['milliseconds']:.1f} | {row['times_faster_than_a']:.2f} |")
     return "\n".join(lines)
 
 
