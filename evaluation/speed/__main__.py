@@ -1,14 +1,14 @@
-"""`python -m evaluation.speed train|predict|memory [--quick]`: what things take, against what people use today."""
+"""`python -m evaluation.speed train|predict|memory|draws [--quick]`: what things take, against other ways."""
 
 import argparse
+
+_HELP = "a training step; a prediction with many draws; its memory; what a stratified draw is worth"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark named on the command line, print its table and save it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m evaluation.speed", description=__doc__)
-    parser.add_argument(
-        "what", choices=("train", "predict", "memory"), help="a training step; a prediction with many draws; its memory"
-    )
+    parser.add_argument("what", choices=("train", "predict", "memory", "draws"), help=_HELP)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
     only = "some sizes: 2x650, 2x1500, 1x128 (train); draws x sequences: 100x1, 100x20, 1000x20 (predict)"
     parser.add_argument("--only", nargs="+", help=only)
@@ -17,8 +17,10 @@ def main(arguments: list[str] | None = None) -> None:
         from evaluation.speed import train as benchmark
     elif given.what == "predict":
         from evaluation.speed import predict as benchmark
-    else:
+    elif given.what == "memory":
         from evaluation.speed import memory as benchmark
+    else:
+        from evaluation.speed import draws as benchmark
     benchmark.run(quick=given.quick, only=given.only)
 
 

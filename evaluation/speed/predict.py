@@ -2,7 +2,8 @@
 
 Two layers of 650 units, 35 steps, rate .5 on inputs and hidden states, masks of their own for each sequence (the
 rivals b and the line "one mask a pass" share masks among rows). Loops over draws are timed over some of the draws and
-scaled; every candidate is timed in turn, round after round.
+scaled; every candidate is timed in turn, round after round. Then the memory they take, and how many independent draws
+a stratified one is worth: the time to equal standard error.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import torch
 
 import bayesrnn as br
 from evaluation import records
-from evaluation.speed.efficiency import efficiency
+from evaluation.speed import draws, memory
 from evaluation.speed.rivals import Setting, keras_loop, products, rivals
 from evaluation.speed.timing import interleaved
 
@@ -30,14 +31,15 @@ def run(*, quick: bool = False, only: list[str] | None = None) -> dict[str, Any]
     settings = [s for s in settings if only is None or f"{s.draws}x{s.rows}" in only]
     if not settings:
         raise SystemExit(f"--only {' '.join(only or [])} is none of 100x1, 100x20, 1000x20.")
-    tables = [_measure(s, quick) for s in settings]
-    gains = efficiency(quick)
-    result = {"quick": quick, "tables": tables, "efficiency": gains}
+    result: dict[str, Any] = {"quick": quick, "tables": [_measure(s, quick) for s in settings]}
     name = "_".join(filter(None, ("speed_predict", "quick" if quick else "", *(only or []))))
     path = records.save(name, result, seed=0)
-    text = "\n\n".join([_markdown(t) for t in tables] + [_gains(gains)])
+    text = "\n\n".join(_markdown(t) for t in result["tables"])
     path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
     print(text)
+    if only is None:
+        memory.run(quick=quick)
+        draws.run(quick=quick)
     return result
 
 
@@ -98,15 +100,4 @@ def _markdown(table: dict[str, Any]) -> str:
     lines = [f"### {sizes}", "", "| candidate | ms | times faster than (a) |", "|---|---:|---:|"]
     for row in table["candidates"]:
         lines.append(f"| {row['candidate']} | {row['milliseconds']:.1f} | {row['times_faster_than_a']:.2f} |")
-    return "\n".join(lines)
-
-
-def _gains(gains: list[dict[str, Any]]) -> str:
-    lines = [
-        "### Time to equal standard error: independent draws that a stratified draw is worth",
-        "",
-        "| model | draws | variance, independent / stratified |",
-        "|---|---:|---:|",
-    ]
-    lines += [f"| {g['model']} | {g['draws']} | {g['variance_ratio']:.1f} |" for g in gains]
     return "\n".join(lines)

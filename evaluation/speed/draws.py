@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 import bayesrnn as br
+from evaluation import records
 
-__all__ = ["efficiency"]
+__all__ = ["efficiency", "run"]
 
 
 class Series(nn.Module):
@@ -38,6 +39,21 @@ class Language(nn.Module):
         return torch.distributions.Categorical(logits=self.readout(features))
 
 
+def run(*, quick: bool = False, only: list[str] | None = None) -> None:
+    """Measure every model (or those named), print the table and save it as JSON."""
+    gains = [gain for gain in efficiency(quick) if only is None or gain["model"] in only]
+    path = records.save("speed_draws_quick" if quick else "speed_draws", {"rows": gains}, seed=0)
+    lines = [
+        "### Time to equal standard error: independent draws that a stratified draw is worth",
+        "",
+        "| model | draws | variance, independent / stratified |",
+        "|---|---:|---:|",
+    ]
+    lines += [f"| {g['model']} | {g['draws']} | {g['variance_ratio']:.1f} |" for g in gains]
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
 def efficiency(quick: bool) -> list[dict[str, Any]]:
     """Return, for each model and number of draws, the variance of independent over that of stratified sampling."""
     steps, seeds, sizes = (60, 8, (96,)) if quick else (600, 40, (16, 32, 96, 192))
@@ -51,8 +67,9 @@ def efficiency(quick: bool) -> list[dict[str, Any]]:
         ),
         "forecaster, readout dominates": (_fit(Series(gal(hidden=0.05), 0.5), windows, targets, steps), windows),
     }
-    text = _text()
-    models["language model"] = (_fit(Language(50), text[:, :-1], text[:, 1:], steps), text[:, :-1])
+    for name, sequences in (("language model", 4096), ("language model that learned 64 sequences by heart", 64)):
+        text = _text(sequences)
+        models[name] = (_fit(Language(50), text[:, :-1], text[:, 1:], steps), text[:, :-1])
     rows = []
     for name, (model, x) in models.items():
         for draws in sizes:
@@ -81,11 +98,11 @@ def _series() -> tuple[Tensor, Tensor]:
     return windows[:, :24].unsqueeze(-1), windows[:, 24]
 
 
-def _text() -> Tensor:
-    """Sequences of a Markov chain over 50 symbols, (64, 21)."""
+def _text(sequences: int) -> Tensor:
+    """Sequences of a Markov chain over 50 symbols, (sequences, 21)."""
     generator = torch.Generator().manual_seed(2)
     chain = torch.softmax(3 * torch.randn(50, 50, generator=generator), -1)
-    state = torch.randint(50, (64,), generator=generator)
+    state = torch.randint(50, (sequences,), generator=generator)
     found = [state]
     for _ in range(20):
         state = torch.multinomial(chain[state], 1, generator=generator).squeeze(1)
