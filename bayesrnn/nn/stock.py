@@ -1,6 +1,7 @@
 """torch's own kernels (cuDNN on a GPU): for no masks, and for masks that all rows share, folded into the weights."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def fold(weights: Weights, masks: SiteMasks, gates: int) -> Weights:
     """
     w_ih, w_hh, b_ih, b_hh = weights
     if masks.weight is not None:
-        w_hh = w_hh * masks.weight
+        w_hh = _times(w_hh, masks.weight)
     return _folded(w_ih, masks.input, gates), _folded(w_hh, masks.hidden, gates), b_ih, b_hh
 
 
@@ -46,8 +47,35 @@ def _folded(weight: Tensor, mask: Tensor | None, gates: int) -> Tensor:
         return weight
     mask = mask.to(weight.dtype)
     if mask.dim() == 2:
+        return _times(weight, mask)
+    return _times(weight.unflatten(0, (gates, -1)), mask).flatten(0, 1)
+
+
+def _times(weight: Tensor, mask: Tensor) -> Tensor:
+    if mask.requires_grad or not (weight.requires_grad and torch.is_grad_enabled()):
         return weight * mask
-    return (weight.unflatten(0, (gates, -1)) * mask).flatten(0, 1)
+    product: Tensor = _Times.apply(weight, mask)  # type: ignore[no-untyped-call]
+    return product
+
+
+class _Times(torch.autograd.Function):
+    """weight * mask, whose gradient is made in the memory of the gradient that comes: fresh memory costs more.
+
+    What comes is the gradient of the folded weight, which the kernel alone has used, so that nobody else holds it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        return weight * mask
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        (gradient,) = gradients
+        if torch.is_grad_enabled() or not gradient.is_contiguous():  # a graph of the gradient is asked for
+            return gradient * mask, None
+        return gradient.mul_(mask), None
 
 
 def stock(

@@ -32,6 +32,7 @@ def scan(
     if masks.weight is not None:
         w_hh = w_hh * masks.weight
     product = product_dtype(x, w_ih)
+    w_ih, w_hh = w_ih.to(product), w_hh.to(product)  # once, for both directions of time
     held = torch.float32 if product in _LOW else product
     order = _Order(lengths, x.shape[0], reverse, x.device)
     entering = order.inward(x)

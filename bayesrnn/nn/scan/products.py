@@ -101,7 +101,7 @@ def weight_gradient(gradient: Tensor, x: Tensor, mask: Tensor | None, out: Tenso
     if mask is None or mask.shape[1] == 1:
         entering = (x if mask is None else x * mask[:, 0]).to(gradient.dtype).flatten(0, 1)
         flat = gradient.flatten(2).flatten(0, 1)
-        if out.dtype == gradient.dtype:
+        if gradient.dtype.itemsize > 2:
             torch.mm(flat.t(), entering, out=out)
         else:  # the smaller factor turned around in memory: half the time of turning the larger one inside the product
             out.copy_(turned(torch.mm(turned(entering), flat)))
