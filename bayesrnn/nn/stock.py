@@ -54,7 +54,7 @@ def _folded(weight: Tensor, mask: Tensor | None, gates: int) -> Tensor:
 def _times(weight: Tensor, mask: Tensor) -> Tensor:
     if mask.requires_grad or not (weight.requires_grad and torch.is_grad_enabled()):
         return weight * mask
-    product: Tensor = _Times.apply(weight, mask)  # type: ignore[no-untyped-call]
+    product: Tensor = _Times.apply(weight, mask)
     return product
 
 
