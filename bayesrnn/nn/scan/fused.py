@@ -54,6 +54,9 @@ def fused_forward(
     memory = last.contiguous()
     old, before = first.contiguous(), memory
     call = found[f"{name}_forward"]
+    ones = first.new_ones(units)
+    narrow = onward.dtype == torch.bfloat16 and not _untied(masks.hidden)
+    entering = torch.empty(first.shape, dtype=torch.bfloat16) if narrow else None
     for t in range(steps):
         if t % span == 0:
             stop = min(t + span, steps)
@@ -61,16 +64,20 @@ def fused_forward(
             if mask is not None and mask.shape[0] > 1:
                 mask = mask[t:stop]
             pre = inward.many(x[t:stop], mask, None if kept is None else kept.flatten(2).flatten(0, 1))
-        add = onward.one(old, hidden[t])
+        add = onward.one(old, hidden[t]) if entering is None or t == 0 else onward.one(entering, None)
+        following: tuple[int | None, int, int] = (None, ones.data_ptr(), 0)
+        if entering is not None and t + 1 < steps:
+            site = _site(hidden[t + 1], ones)
+            following = (entering.data_ptr(), site.data_ptr(), units if site.dim() == 2 and site.shape[0] > 1 else 0)
         act = None if acts is None else acts[t].data_ptr()
         told = (rows, units, *_strides(pre, t % span, rows, cell), *_strides(add, 0, rows, cell), bias.data_ptr())
         if cell.memory:
             more = memory if extras is None else extras[t]
-            call(*told, before.data_ptr(), more.data_ptr(), outs[t].data_ptr(), act)
+            call(*told, before.data_ptr(), more.data_ptr(), outs[t].data_ptr(), act, *following)
             before = more
         else:
             recurrent = None if extras is None else extras[t].data_ptr()
-            call(*told, again.data_ptr(), old.data_ptr(), outs[t].data_ptr(), act, recurrent)
+            call(*told, again.data_ptr(), old.data_ptr(), outs[t].data_ptr(), act, recurrent, *following)
         old = outs[t]
     if states is not out:
         out.copy_(states)
@@ -130,9 +137,18 @@ def fused_backward(
         if site is not None and site.shape[0] > 1:
             raw, mask = through(onward[t], hh, site, torch.empty_like(zeros)), ones
         else:
-            raw, mask = torch.mm(onward[t], hh), ones if site is None else site[0].contiguous()
+            raw, mask = torch.mm(onward[t], hh), _site(site, ones)
     grad_h = raw.float().mul_(mask) if raw is not zeros else torch.zeros_like(zeros)
     return blocks, low, grad_h if cell.memory else grad_h.add_(carried), carried if cell.memory else None
+
+
+def _untied(mask: Tensor | None) -> bool:
+    return mask is not None and mask.shape[1] > 1
+
+
+def _site(mask: Tensor | None, ones: Tensor) -> Tensor:
+    """Return the tied mask of a step, (rows or 1, H) or (H,), contiguous."""
+    return ones if mask is None else mask[0].contiguous()
 
 
 def _strides(product: Tensor, place: int, rows: int, cell: Pointwise) -> Strides:

@@ -66,9 +66,22 @@ struct Product {
   Long row, gate;
 };
 
+// What enters the next product: h * mask, in bfloat16; nothing where `data` is null.
+struct Next {
+  Low* data;
+  const float* mask;
+  Long mask_row;
+  void fill(const float* h, Long r, Long units) const {
+    Low* into = data + r * units;
+    const float* m = mask + r * mask_row;
+#pragma omp simd
+    for (Long j = 0; j < units; ++j) into[j] = narrow(h[j] * m[j]);
+  }
+};
+
 template <class P, class A, bool Keep>
 void lstm_forward(Long rows, Long units, Product<P> pre, Product<A> add, const float* bias, const float* c_old,
-                  float* c_new, float* h, float* act) {
+                  float* c_new, float* h, float* act, Next next) {
 #pragma omp parallel for schedule(static) if (rows * units > 4096)
   for (Long r = 0; r < rows; ++r) {
     const P *p0 = pre.data + r * pre.row, *p1 = p0 + pre.gate, *p2 = p1 + pre.gate, *p3 = p2 + pre.gate;
@@ -92,12 +105,13 @@ void lstm_forward(Long rows, Long units, Product<P> pre, Product<A> add, const f
         kept[3 * units + j] = o;
       }
     }
+    if (next.data) next.fill(out, r, units);
   }
 }
 
 template <class P, class A, bool Keep>
 void gru_forward(Long rows, Long units, Product<P> pre, Product<A> add, const float* bias, const float* again,
-                 const float* old_h, float* h, float* act, float* extra) {
+                 const float* old_h, float* h, float* act, float* extra, Next next) {
 #pragma omp parallel for schedule(static) if (rows * units > 4096)
   for (Long r = 0; r < rows; ++r) {
     const P *p0 = pre.data + r * pre.row, *p1 = p0 + pre.gate, *p2 = p1 + pre.gate;
@@ -120,6 +134,7 @@ void gru_forward(Long rows, Long units, Product<P> pre, Product<A> add, const fl
         more[j] = u;
       }
     }
+    if (next.data) next.fill(out, r, units);
   }
 }
 
@@ -207,10 +222,12 @@ extern "C" {
 // `low_pre` and `low_add` say whether a product is bfloat16.
 void bayesrnn_lstm_forward(Long rows, Long units, const void* pre, Long pre_row, Long pre_gate, int low_pre,
                            const void* add, Long add_row, Long add_gate, int low_add, const float* bias,
-                           const float* c_old, float* c_new, float* h, float* act) {
+                           const float* c_old, float* c_new, float* h, float* act, Low* next, const float* mask,
+                           Long mask_row) {
 #define CALL(P, A, KEEP)                                                                                             \
   lstm_forward<P, A, KEEP>(rows, units, {static_cast<const P*>(pre), pre_row, pre_gate},                             \
-                           {static_cast<const A*>(add), add_row, add_gate}, bias, c_old, c_new, h, act)
+                           {static_cast<const A*>(add), add_row, add_gate}, bias, c_old, c_new, h, act,          \
+                           {next, mask, mask_row})
   if (low_pre && low_add) act ? CALL(Low, Low, true) : CALL(Low, Low, false);
   else if (low_pre) act ? CALL(Low, float, true) : CALL(Low, float, false);
   else if (low_add) act ? CALL(float, Low, true) : CALL(float, Low, false);
@@ -220,10 +237,12 @@ void bayesrnn_lstm_forward(Long rows, Long units, const void* pre, Long pre_row,
 
 void bayesrnn_gru_forward(Long rows, Long units, const void* pre, Long pre_row, Long pre_gate, int low_pre,
                           const void* add, Long add_row, Long add_gate, int low_add, const float* bias,
-                          const float* again, const float* old_h, float* h, float* act, float* extra) {
+                          const float* again, const float* old_h, float* h, float* act, float* extra, Low* next,
+                          const float* mask, Long mask_row) {
 #define CALL(P, A, KEEP)                                                                                             \
   gru_forward<P, A, KEEP>(rows, units, {static_cast<const P*>(pre), pre_row, pre_gate},                              \
-                          {static_cast<const A*>(add), add_row, add_gate}, bias, again, old_h, h, act, extra)
+                          {static_cast<const A*>(add), add_row, add_gate}, bias, again, old_h, h, act, extra,    \
+                          {next, mask, mask_row})
   if (low_pre && low_add) act ? CALL(Low, Low, true) : CALL(Low, Low, false);
   else if (low_pre) act ? CALL(Low, float, true) : CALL(Low, float, false);
   else if (low_add) act ? CALL(float, Low, true) : CALL(float, Low, false);

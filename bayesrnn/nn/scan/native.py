@@ -20,10 +20,11 @@ _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std
 _COMPILERS = ("g++", "clang++", "c++")
 _P, _N, _I = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 _PRODUCT = (_P, _N, _N, _I)
+_NEXT = (_P, _P, _N)
 _ARRIVING = (_P, _I, _P, _N, _P)
 _SIGNATURES = {
-    "lstm_forward": (_N, _N, *_PRODUCT, *_PRODUCT, *[_P] * 5),
-    "gru_forward": (_N, _N, *_PRODUCT, *_PRODUCT, *[_P] * 6),
+    "lstm_forward": (_N, _N, *_PRODUCT, *_PRODUCT, *[_P] * 5, *_NEXT),
+    "gru_forward": (_N, _N, *_PRODUCT, *_PRODUCT, *[_P] * 6, *_NEXT),
     "lstm_backward": (_N, _N, *[_P] * 3, *_ARRIVING, *[_P] * 3),
     "gru_backward": (_N, _N, *[_P] * 3, *_ARRIVING, *[_P] * 3),
 }
