@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bayesrnn.nn.scan.fused import fused, fused_backward
 from bayesrnn.nn.scan.parts import Masks, Weights, along, cut, gated, ungated
 from bayesrnn.nn.scan.pointwise import POINTWISE, Kept, Pointwise
 from bayesrnn.nn.scan.products import input_gradient, weight_gradient
@@ -43,10 +44,16 @@ def backward(
     """Go backward through a layer; the weights' gradients are one product over all steps, at the end."""
     cell = POINTWISE[name]
     old = torch.cat((first.unsqueeze(0), out[:-1]))
-    blocks, carry, by_h = cell.factors(Kept(gates, extra, old, memory), masks.extras())
-    low = blocks if product == blocks.dtype else torch.empty_like(blocks, dtype=product)
     hh = weights.hh.to(product)
-    grad_h, grad_c = _loop(cell, grad_out, grad_last, first, hh, masks, blocks, carry, by_h, low, sizes)
+    compiled = fused(name, first, masks, sizes, product)
+    if compiled is not None:
+        blocks, low, grad_h, grad_c = fused_backward(
+            compiled, name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra, _through
+        )
+    else:
+        blocks, carry, by_h = cell.factors(Kept(gates, extra, old, memory), masks.extras())
+        low = blocks if product == blocks.dtype else torch.empty_like(blocks, dtype=product)
+        grad_h, grad_c = _loop(cell, grad_out, grad_last, first, hh, masks, blocks, carry, by_h, low, sizes)
     grad_ih, grad_hh = torch.empty_like(weights.ih), torch.empty_like(weights.hh)
     weight_gradient(low[:, :, cell.hidden], old, masks.hidden, grad_hh)
     units = first.shape[1]

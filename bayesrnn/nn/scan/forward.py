@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from bayesrnn.nn.scan.fused import fused, fused_forward
 from bayesrnn.nn.scan.parts import Masks, Weights, along, cut, gated, ungated
 from bayesrnn.nn.scan.pointwise import POINTWISE, Pointwise
 from bayesrnn.nn.scan.products import GateProduct
@@ -53,9 +54,27 @@ def forward(
     gates = first.new_empty((steps, rows, cell.gates, first.shape[1]) if save else (0,))
     extra = first.new_empty((steps, rows, first.shape[1]) if save and cell.extra else (0,))
     biases = _biases(cell, weights, first)
+    compiled = fused(name, first, masks, sizes, product)
     for start in range(0, rows, block_rows):
         stop = min(start + block_rows, rows)
         part = slice(start, stop)
+        if compiled is not None:
+            span = steps if save else _steps_at_once((stop - start) * cell.gates * out.shape[2] * 4, steps)
+            fused_forward(
+                compiled,
+                name,
+                x[:, part],
+                first[part],
+                (inward, onward),
+                biases,
+                masks.rows(start, stop),
+                out[:, part],
+                last[part],
+                gates if save else None,
+                extra,
+                span,
+            )
+            continue
         _forward_block(
             cell,
             x[:, part],

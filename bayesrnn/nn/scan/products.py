@@ -59,12 +59,10 @@ class GateProduct:
 
     def _add_low(self, into: Tensor, entering: Tensor) -> None:
         """Add a product made in a lower type; its two buffers are kept, since fresh memory costs more than the sum."""
-        shape = (*entering.shape[:-1], self.weight.shape[-1])
-        if self._low is None or self._wide is None or self._low.shape != shape:
-            self._low = entering.new_empty(shape)
-            self._wide = into.new_empty(shape)
-        torch.matmul(entering, self.weight, out=self._low)
-        into.add_(self._wide.copy_(self._low))
+        low = torch.matmul(entering, self.weight, out=self._buffer(entering))
+        if self._wide is None or self._wide.shape != low.shape:
+            self._wide = into.new_empty(low.shape)
+        into.add_(self._wide.copy_(low))
 
     def project_(self, target: Tensor, x: Tensor, mask: Tensor | None) -> None:
         """Do the same for many steps: (steps, rows, gates, H), (steps, rows, features), a mask of four dimensions."""
@@ -80,6 +78,31 @@ class GateProduct:
                 self._add_low(into, masked)
         else:
             self.add_(flat, (x * mask[:, 0]).flatten(0, 1), None)
+
+    def one(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the product of a step, (rows, gates * H) or (gates, rows, H) if untied, until the next one is made."""
+        untied = self.untied and mask is not None
+        entering = (x if mask is None else x * (mask if untied else mask[0])).to(self.dtype)
+        if self.packed and x.shape[0] == self.rows:
+            if untied:
+                return torch.stack([product(part) for product, part in zip(self.packed, entering, strict=True)])
+            return self.packed[0](entering)
+        return torch.matmul(entering, self.weight, out=self._buffer(entering))
+
+    def many(self, x: Tensor, mask: Tensor | None, into: Tensor | None = None) -> Tensor:
+        """Return the products of steps, (steps * rows, gates * H) or (gates, steps * rows, H), in `into` if it fits."""
+        untied = self.untied and mask is not None
+        if mask is not None:
+            x = x * (mask.transpose(0, 1) if untied else mask[:, 0])
+        entering = x.to(self.dtype).flatten(-3, -2)
+        fits = into is not None and not untied and into.dtype == self.dtype
+        return torch.matmul(entering, self.weight, out=into if fits else self._buffer(entering))
+
+    def _buffer(self, entering: Tensor) -> Tensor:
+        shape = (*entering.shape[:-1], self.weight.shape[-1])
+        if self._low is None or self._low.shape != shape:
+            self._low = entering.new_empty(shape)
+        return self._low
 
 
 def turned(value: Tensor) -> Tensor:
