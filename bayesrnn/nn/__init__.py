@@ -6,5 +6,6 @@ from bayesrnn.nn.layers import GRU as GRU
 from bayesrnn.nn.layers import LSTM as LSTM
 from bayesrnn.nn.layers import RNN as RNN
 from bayesrnn.nn.masked import MaskedModule as MaskedModule
+from bayesrnn.nn.scan.native import use_compiled as use_compiled
 
-__all__ = ["GRU", "LSTM", "RNN", "Dropout", "Embedding", "MaskedModule"]
+__all__ = ["GRU", "LSTM", "RNN", "Dropout", "Embedding", "MaskedModule", "use_compiled"]

@@ -2,6 +2,8 @@
 
 import argparse
 
+import bayesrnn as br
+
 _HELP = "a training step; a prediction with many draws; its memory; what a stratified draw is worth"
 
 
@@ -12,7 +14,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
     only = "some sizes: 2x650, 2x1500, 1x128 (train); draws x sequences: 100x1, 100x20, 1000x20 (predict)"
     parser.add_argument("--only", nargs="+", help=only)
+    parser.add_argument("--compiled", action="store_true", help="with the compiled pointwise part (a C++ compiler)")
     given = parser.parse_args(arguments)
+    if given.compiled:
+        br.nn.use_compiled()
     if given.what == "train":
         from evaluation.speed import train as benchmark
     elif given.what == "predict":
@@ -21,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
         from evaluation.speed import memory as benchmark
     else:
         from evaluation.speed import draws as benchmark
-    benchmark.run(quick=given.quick, only=given.only)
+    benchmark.run(quick=given.quick, only=given.only, compiled=given.compiled)
 
 
 if __name__ == "__main__":

@@ -39,10 +39,14 @@ class Language(nn.Module):
         return torch.distributions.Categorical(logits=self.readout(features))
 
 
-def run(*, quick: bool = False, only: list[str] | None = None) -> None:
+def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> None:
     """Measure every model (or those named), print the table and save it as JSON."""
     gains = [gain for gain in efficiency(quick) if only is None or gain["model"] in only]
-    path = records.save("speed_draws_quick" if quick else "speed_draws", {"rows": gains}, seed=0)
+    path = records.save(
+        "_".join(filter(None, ("speed_draws", "compiled" if compiled else "", "quick" if quick else ""))),
+        {"rows": gains},
+        seed=0,
+    )
     lines = [
         "### Time to equal standard error: independent draws that a stratified draw is worth",
         "",

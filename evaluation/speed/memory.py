@@ -1,5 +1,6 @@
 """The memory that a prediction adds at its peak, each in a process of its own, for 10, 100 and 1000 draws."""
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -32,7 +33,7 @@ print((now("VmHWM") - before) / 1024)
 """
 
 
-def run(*, quick: bool = False, only: list[str] | None = None) -> None:
+def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> None:
     """Measure everything (or some settings, such as 100x20), print the table and save it as JSON."""
     settings = [Setting(s, 20, 10, 128) for s in (4, 40)] if quick else [Setting(s, 20) for s in (10, 100, 1000)]
     settings = [s for s in settings if only is None or f"{s.draws}x{s.rows}" in only]
@@ -40,18 +41,23 @@ def run(*, quick: bool = False, only: list[str] | None = None) -> None:
         {"candidate": name, "draws": s.draws, "rows": s.rows, "steps": s.steps, "units": s.units, "mebibytes": peak}
         for name in CANDIDATES
         for s in settings
-        for peak in [_peak(name, s)]
+        for peak in [_peak(name, s, compiled)]
     ]
-    path = records.save("speed_memory_quick" if quick else "speed_memory", {"rows": rows}, seed=0)
+    path = records.save(
+        "_".join(filter(None, ("speed_memory", "compiled" if compiled else "", "quick" if quick else ""))),
+        {"rows": rows},
+        seed=0,
+    )
     lines = ["| candidate | draws | sequences | peak MiB |", "|---|---:|---:|---:|"]
     lines += [f"| {row['candidate']} | {row['draws']} | {row['rows']} | {row['mebibytes']:.0f} |" for row in rows]
     path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
 
-def _peak(name: str, s: Setting) -> float:
+def _peak(name: str, s: Setting, compiled: bool) -> float:
     """Return the mebibytes that a candidate adds to a fresh process at its peak."""
     facts = {"draws": s.draws, "rows": s.rows, "steps": s.steps, "units": s.units}
     script = SCRIPT.format(name=name, threads=torch.get_num_threads(), **facts)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    own = os.environ | {"BAYESRNN_COMPILED": "1" if compiled else ""}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=own)
     return round(float(done.stdout), 1)

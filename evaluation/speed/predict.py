@@ -22,7 +22,7 @@ __all__ = ["ours", "run"]
 FIRST = "a: a cell loop per draw"
 
 
-def run(*, quick: bool = False, only: list[str] | None = None) -> dict[str, Any]:
+def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> dict[str, Any]:
     """Time everything (or some settings, such as 100x20), print the tables, and save them as JSON."""
     if quick:
         settings = [Setting(20, 1, 10, 128), Setting(20, 8, 10, 128)]
@@ -31,15 +31,17 @@ def run(*, quick: bool = False, only: list[str] | None = None) -> dict[str, Any]
     settings = [s for s in settings if only is None or f"{s.draws}x{s.rows}" in only]
     if not settings:
         raise SystemExit(f"--only {' '.join(only or [])} is none of 100x1, 100x20, 1000x20.")
-    result: dict[str, Any] = {"quick": quick, "tables": [_measure(s, quick) for s in settings]}
-    name = "_".join(filter(None, ("speed_predict", "quick" if quick else "", *(only or []))))
+    result: dict[str, Any] = {"compiled": compiled, "quick": quick, "tables": [_measure(s, quick) for s in settings]}
+    name = "_".join(
+        filter(None, ("speed_predict", "compiled" if compiled else "", "quick" if quick else "", *(only or [])))
+    )
     path = records.save(name, result, seed=0)
     text = "\n\n".join(_markdown(t) for t in result["tables"])
     path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
     print(text)
     if only is None:
-        memory.run(quick=quick)
-        draws.run(quick=quick)
+        memory.run(quick=quick, compiled=compiled)
+        draws.run(quick=quick, compiled=compiled)
     return result
 
 

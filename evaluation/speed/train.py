@@ -67,7 +67,7 @@ def schemes(kind: str) -> dict[str, br.schemes.Scheme]:
     return found if kind == "GRU" else found | {"moon": s.moon(P)}
 
 
-def run(*, quick: bool = False, only: list[str] | None = None) -> None:
+def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> None:
     """Time everything (or some sizes, such as 2x650), print the table, save it as JSON."""
     torch.manual_seed(0)
     console, rows = Console(width=120), []
@@ -81,8 +81,10 @@ def run(*, quick: bool = False, only: list[str] | None = None) -> None:
             console.print(_table(f"{kind} {size}", found))
     summary = _summary(rows)
     console.print(_verdict(summary))
-    name = "_".join(filter(None, ("speed_train", "quick" if quick else "", *(only or []))))
-    path = records.save(name, {"rows": rows, "summary": summary}, seed=0)
+    name = "_".join(
+        filter(None, ("speed_train", "compiled" if compiled else "", "quick" if quick else "", *(only or [])))
+    )
+    path = records.save(name, {"compiled": compiled, "rows": rows, "summary": summary}, seed=0)
     console.print(f"saved {path.name}")
 
 
