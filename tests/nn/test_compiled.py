@@ -58,8 +58,7 @@ def outcome(layer: Any, x: torch.Tensor, low: bool, grad: bool, masks: Any) -> l
 @pytest.mark.parametrize("name", SCHEMES)
 @pytest.mark.parametrize("low", [False, True])
 @pytest.mark.parametrize("grad", [True, False])
-@pytest.mark.parametrize(("rows", "units", "steps"), [(3, 5, 4), (2, 37, 6), (20, 160, 9)])
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("rows", "units", "steps", "bias"), [(3, 5, 4, True), (2, 37, 6, False), (20, 160, 9, True)])
 def test_compiled_agrees(
     compiled: None, kind: str, name: str, low: bool, grad: bool, rows: int, units: int, steps: int, bias: bool
 ) -> None:
