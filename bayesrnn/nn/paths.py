@@ -60,6 +60,8 @@ def _serves_stock(x: Tensor, layers: list[Layer], lengths: Tensor | None) -> boo
     if x.device.type == "cpu":
         if torch.is_autocast_enabled("cpu"):
             return False  # the scan keeps the state in float32
+        if torch.compiler.is_compiling():
+            return False  # torch's default compiler fails on the CPU kernel of an LSTM; the scan is one node for it
         if lengths is not None and torch.is_grad_enabled():
             return False  # torch's loop over a packed batch is no kernel on a CPU: training takes twice as long
     return all(can_fold(masks) for _, masks in layers)

@@ -1,6 +1,7 @@
 """Three paths and a numpy transcription of the equations give one answer, forward and backward."""
 
 import copy
+import shutil
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -296,6 +297,21 @@ def test_compile_without_a_graph_break(kind: str) -> None:
         fresh = compiled(x)[0]
         assert not torch.equal(fresh, compiled(x)[0])
         assert fresh.shape == want.shape
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's default compiler needs a C++ compiler")
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_the_default_compiler_takes_a_model_with_and_without_masks(kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch._dynamo.reset()
+        layer = build(kind, SCHEMES["tied"], dtype=torch.float32)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 3), layer)
+        compiled, x = torch.compile(model, fullgraph=True), torch.randn(4, 2, 3)
+        torch.testing.assert_close(compiled.eval()(x)[0], model.eval()(x)[0], rtol=1e-5, atol=1e-5)
+        compiled.train()(x)[0].sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.gpu
