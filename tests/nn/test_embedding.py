@@ -62,6 +62,19 @@ def test_shared_masks_are_one_for_all_rows() -> None:
     assert not torch.equal(factors[0], factors[1])
 
 
+@pytest.mark.parametrize("mode", [True, False])
+def test_sequences_drop_words_of_their_own(mode: bool) -> None:
+    layer, tokens = bnn.Embedding(40, 2, dropout=0.5), torch.arange(40).repeat(100, 1)
+    if mode:
+        factors = kept(layer, tokens)
+    else:
+        with bound(layer.eval(), binding(1, 100)):
+            factors = kept(layer, tokens)
+    agree = torch.stack([(a == b).float().mean() for a, b in zip(factors[:-1], factors[1:])])
+    assert abs(float(agree.mean()) - 0.5) < 4 * 0.5 / (99 * 40) ** 0.5
+    assert agree.max() < 1.0
+
+
 def test_padding_is_never_dropped() -> None:
     layer = bnn.Embedding(5, 2, padding_idx=1, dropout=0.9)
     factors = kept(layer, torch.ones(200, 3, dtype=torch.long))
