@@ -1,5 +1,7 @@
 """Word-type masks: one per word type and sequence, at every place, never on padding or on the decoder's side."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -70,7 +72,7 @@ def test_sequences_drop_words_of_their_own(mode: bool) -> None:
     else:
         with bound(layer.eval(), binding(1, 100)):
             factors = kept(layer, tokens)
-    agree = torch.stack([(a == b).float().mean() for a, b in zip(factors[:-1], factors[1:])])
+    agree = torch.stack([(a == b).float().mean() for a, b in itertools.pairwise(factors)])
     assert abs(float(agree.mean()) - 0.5) < 4 * 0.5 / (99 * 40) ** 0.5
     assert agree.max() < 1.0
 
