@@ -38,19 +38,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in given.tasks or list(TASKS):
         if name not in TASKS:
             raise SystemExit(f"{name!r} is none of the tasks {', '.join(TASKS)}.")
-        result = run(TASKS[name], Path(data), seed=given.seed, smoke=given.smoke)
+        result = run(TASKS[name], Path(data), seed=given.seed, smoke=given.smoke, per_step=not given.skip_naive)
         suffix = f"_seed{given.seed}" if given.seed else ""
         print(records.save(name + suffix, result, seed=given.seed, folder=results))
     report.write(results)
 
 
-def run(task: Task, data: Path, *, seed: int, smoke: bool) -> dict[str, Any]:
+def run(task: Task, data: Path, *, seed: int, smoke: bool, per_step: bool = True) -> dict[str, Any]:
     """Return the scores of one task."""
     settings = replace(task.settings, seed=seed)
     if smoke:
         settings = replace(settings, hidden_size=4, epochs=1, draws=8, every=10 * task.settings.every)
     found = study(
-        task.read(data), settings, validation=task.validation, held_out=task.held_out, per_step=not smoke, say=print
+        task.read(data),
+        settings,
+        validation=task.validation,
+        held_out=task.held_out,
+        per_step=per_step and not smoke,
+        say=print,
     )
     table, seconds = found.table, dict(found.seconds)
     if deepar.available() and not smoke:
@@ -86,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("tasks", nargs="*", help=f"of {', '.join(TASKS)}; or report")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--skip-naive", action="store_true", help="leave out the network with per-step masks")
     parser.add_argument("--results", type=Path)
     return parser
 
