@@ -27,10 +27,12 @@ from torch import Tensor
 from bayesrnn._checks import check_choice, check_seed
 from bayesrnn.schemes import Placement
 
-__all__ = ["BLOCK", "Binding", "IndependentStream", "MaskStream", "StratifiedStream", "fresh", "stream"]
+__all__ = ["BLOCK", "Binding", "IndependentStream", "MaskStream", "StratifiedStream", "fresh", "fresh_words", "stream"]
 
 BLOCK = 16
 """Draws in one stratified block; blocks are independent of each other."""
+
+_MANY = 1 << 18
 
 
 def _signed(value: int) -> int:
@@ -268,6 +270,36 @@ def fresh(
         shape = (gates, *shape)
     if placement.span == "step":
         shape = (steps, *shape)
+    mask = torch.empty(shape, dtype=dtype, device=device)
     if placement.site in ("keep_cell", "keep_hidden"):
-        return torch.empty(shape, dtype=dtype, device=device).bernoulli_(placement.rate)
-    return torch.empty(shape, dtype=dtype, device=device).bernoulli_(1.0 - placement.rate).div_(1.0 - placement.rate)
+        return _bernoulli_(mask, placement.rate)
+    return _bernoulli_(mask, 1.0 - placement.rate).div_(1.0 - placement.rate)
+
+
+def fresh_words(placement: Placement, tokens: Tensor, vocabulary: int, *, dtype: torch.dtype) -> Tensor:
+    """Draw the mask of the word types that sequences hold, from torch's global state, for training.
+
+    A word takes the number drawn at its first place in its sequence, so that nothing is drawn for the rest of the
+    vocabulary.
+
+    Args:
+        placement: Of the words.
+        tokens: (rows, steps).
+        vocabulary: Number of word types.
+        dtype: Of the mask.
+
+    Returns:
+        Tensor of the shape of `tokens`, values 0 or 1/(1-rate).
+    """
+    rows, steps = tokens.shape
+    drawn = torch.empty((rows, steps), dtype=dtype, device=tokens.device).bernoulli_(1.0 - placement.rate)
+    places = torch.arange(steps, device=tokens.device).expand(rows, steps)
+    first = places.new_empty(rows, vocabulary).scatter_reduce_(1, tokens, places, "amin", include_self=False)
+    return drawn.gather(1, first.gather(1, tokens)).div_(1.0 - placement.rate)
+
+
+def _bernoulli_(mask: Tensor, probability: float) -> Tensor:
+    """Fill with ones at a probability; for many numbers on a CPU in a quarter of the time of `Tensor.bernoulli_`."""
+    if mask.is_cuda or mask.numel() < _MANY:
+        return mask.bernoulli_(probability)
+    return mask.uniform_().lt_(probability)

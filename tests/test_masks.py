@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bayesrnn.masks import BLOCK, Binding, fresh, stream
+from bayesrnn.masks import BLOCK, Binding, fresh, fresh_words, stream
 from bayesrnn.schemes import Placement
 
 SAMPLING = ("independent", "stratified")
@@ -156,6 +156,33 @@ def test_masks_scale_to_mean_one() -> None:
     drawn = fresh(Placement("hidden", 0.3), 500, 200, gates=1, steps=1, dtype=torch.float32, device=torch.device("cpu"))
     assert abs(drawn.mean() - 1.0) < 0.02
     assert set(np.round(drawn.unique().tolist(), 5)) == {0.0, round(1 / 0.7, 5)}
+
+
+def test_large_fresh_masks_are_bernoulli_too() -> None:
+    placement = Placement("hidden", 0.3, "step")
+    options = {"gates": 1, "steps": 40, "dtype": torch.float32, "device": torch.device("cpu")}
+    torch.manual_seed(0)
+    drawn = fresh(placement, 100, 100, **options)
+    kept = (drawn > 0).double()
+    assert drawn.numel() > 1 << 18
+    assert set(np.round(drawn.unique().tolist(), 5)) == {0.0, round(1 / 0.7, 5)}
+    assert abs(kept.mean() - 0.7) < 4 * (0.21 / drawn.numel()) ** 0.5
+    assert abs(np.corrcoef(kept[1:].flatten(), kept[:-1].flatten())[0, 1]) < 4 / drawn.numel() ** 0.5
+    torch.manual_seed(0)
+    assert torch.equal(drawn, fresh(placement, 100, 100, **options))
+
+
+def test_fresh_masks_of_words_are_one_number_a_word_and_sequence() -> None:
+    tokens = torch.randint(0, 30, (200, 60))
+    torch.manual_seed(0)
+    mask = fresh_words(Placement("word", 0.25), tokens, 30, dtype=torch.float64)
+    table = torch.full((200, 30), -1.0, dtype=torch.float64).scatter(1, tokens, mask)
+    assert torch.equal(table.gather(1, tokens), mask)
+    seen = table[table >= 0]
+    assert set(seen.tolist()) == {0.0, 1 / 0.75}
+    assert abs((seen > 0).double().mean() - 0.75) < 4 * (0.1875 / len(seen)) ** 0.5
+    torch.manual_seed(0)
+    assert torch.equal(mask, fresh_words(Placement("word", 0.25), tokens, 30, dtype=torch.float64))
 
 
 def test_zoneouts_masks_are_kept_values_not_scaled() -> None:

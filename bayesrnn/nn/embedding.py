@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesrnn.masks import fresh
+from bayesrnn.masks import fresh_words
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.schemes import Placement, Scheme, as_scheme
 
@@ -100,16 +100,7 @@ class Embedding(MaskedModule, nn.Embedding):
             return self.binding.words("word", placement, tokens.contiguous(), self.weight.dtype)
         if not self.training:
             return None
-        values = fresh(
-            placement,
-            tokens.shape[0],
-            self.num_embeddings,
-            gates=1,
-            steps=1,
-            dtype=self.weight.dtype,
-            device=tokens.device,
-        )
-        return values.gather(1, tokens)
+        return fresh_words(placement, tokens, self.num_embeddings, dtype=self.weight.dtype)
 
     def _check(self, tokens: Tensor) -> None:
         if tokens.is_floating_point() or tokens.dtype == torch.bool or tokens.dim() not in (1, 2):
