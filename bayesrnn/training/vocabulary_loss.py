@@ -5,9 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayesrnn.nn.scan.native import kernels
+from bayesrnn.nn.scan.products import turned
+
 __all__ = ["vocabulary_loss"]
 
 _CELLS = 2**24  # logits held at once
+_STRIP = 64  # tokens whose share of the bias's gradient the kernel sums
 
 
 class _VocabularyLoss(torch.autograd.Function):
@@ -17,21 +21,18 @@ class _VocabularyLoss(torch.autograd.Function):
     def forward(
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, dtype: torch.dtype
     ) -> Tensor:
-        x, w, b = features.to(dtype), weight.to(dtype), bias.to(dtype)
-        to_features = torch.empty_like(features)
-        to_weight, to_bias, total = None, torch.zeros_like(bias), features.new_zeros(())
-        for part in torch.arange(len(x), device=x.device).split(max(_CELLS // len(weight), 1)):
-            rows = slice(int(part[0]), int(part[-1]) + 1)
-            logs = torch.log_softmax(torch.addmm(b, x[rows], w.t()).to(features.dtype), -1)
-            total -= logs.gather(1, targets[rows, None]).sum()
-            law = logs.exp_()
-            law.scatter_add_(1, targets[rows, None], law.new_full((len(law), 1), -1.0))
-            to_bias += law.sum(0)
-            gradient = law.to(dtype).mul_(scale)
-            to_features[rows] = gradient @ w
-            piece = (gradient.t() @ x[rows]).to(weight.dtype)
-            to_weight = piece if to_weight is None else to_weight.add_(piece)
-        ctx.save_for_backward(to_features, to_weight, to_bias.mul_(scale))
+        x, w = features.to(dtype), weight.to(dtype)
+        step = _fused if _serves(features, dtype) else _plain
+        size = max(_CELLS // len(weight), 1)
+        into = torch.empty_like(features)
+        total, to_bias, to_weight = features.new_zeros(()), torch.zeros_like(bias), None
+        for rows, wanted, to_rows in zip(x.split(size), targets.split(size), into.split(size), strict=True):
+            nll, for_weight, for_bias = step(rows, w, bias, wanted, scale, to_rows)
+            total += nll
+            for_weight = for_weight.to(weight.dtype)
+            to_weight = for_weight if to_weight is None else to_weight.add_(for_weight)
+            to_bias += for_bias
+        ctx.save_for_backward(into, to_weight, to_bias)
         return total * scale
 
     @staticmethod
@@ -41,6 +42,58 @@ class _VocabularyLoss(torch.autograd.Function):
         if float(factor) != 1.0:
             found = tuple(value * factor for value in found)
         return (*found, None, None, None)
+
+
+def _plain(
+    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, to_features: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the sum of the losses, and the gradients of weight and bias; fill that of the features."""
+    logs = torch.log_softmax(torch.addmm(bias.to(x.dtype), x, weight.t()).to(bias.dtype), -1)
+    nll = -logs.gather(1, targets[:, None]).sum()
+    law = logs.exp_()
+    law.scatter_add_(1, targets[:, None], law.new_full((len(law), 1), -1.0))
+    to_bias = law.sum(0).mul_(scale)
+    gradient = law.to(x.dtype).mul_(scale)
+    to_features.copy_(gradient @ weight)
+    return nll, gradient.t() @ x, to_bias
+
+
+def _fused(
+    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, to_features: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do the same with the compiled kernel, on logits of the shape (words, tokens)."""
+    words, tokens = len(weight), len(x)
+    if tokens and not 0 <= int(targets.min()) <= int(targets.max()) < words:
+        raise IndexError(f"targets must lie in 0..{words - 1}")
+    logits = torch.mm(weight, x.t())
+    to_bias, nll = bias.new_empty(-(-tokens // _STRIP), words), bias.new_empty(tokens)
+    held, wanted = bias.contiguous(), targets.contiguous()
+    (kernels() or {})["vocabulary_loss"](
+        words,
+        tokens,
+        logits.data_ptr(),
+        x.dtype == torch.bfloat16,
+        held.data_ptr(),
+        wanted.data_ptr(),
+        scale,
+        to_bias.data_ptr(),
+        nll.data_ptr(),
+        torch.get_num_threads(),
+    )
+    if (
+        weight.shape[1] < tokens
+    ):  # turning the smaller factor in memory is cheaper than turning the larger in the product
+        to_features.copy_((turned(weight) @ logits).t())
+    else:
+        to_features.copy_(logits.t() @ weight)
+    return nll.sum(), logits @ x, to_bias.sum(0)
+
+
+def _serves(features: Tensor, dtype: torch.dtype) -> bool:
+    """Whether the compiled kernel is wanted and knows these types."""
+    if features.device.type != "cpu" or features.dtype != torch.float32:
+        return False
+    return dtype in (torch.float32, torch.bfloat16) and kernels() is not None
 
 
 def vocabulary_loss(

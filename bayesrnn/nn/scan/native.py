@@ -15,10 +15,11 @@ import torch
 
 __all__ = ["Kernels", "kernels", "use_compiled"]
 
-_SOURCE = Path(__file__).with_name("native.cpp")
+_FOLDER = Path(__file__).parent
+_SOURCES, _HEADERS = ("native.cpp", "softmax.cpp"), ("arithmetic.h",)
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-shared", "-fPIC")
 _COMPILERS = ("g++", "clang++", "c++")
-_P, _N, _I = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+_P, _N, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
 _PRODUCT = (_P, _N, _N, _I)
 _NEXT = (_P, _P, _N)
 _ARRIVING = (_P, _I, _P, _N, _P)
@@ -27,6 +28,7 @@ _SIGNATURES = {
     "gru_forward": (_N, _N, *_PRODUCT, *_PRODUCT, *[_P] * 6, *_NEXT),
     "lstm_backward": (_N, _N, *[_P] * 3, *_ARRIVING, *[_P] * 3),
     "gru_backward": (_N, _N, *[_P] * 3, *_ARRIVING, *[_P] * 3),
+    "vocabulary_loss": (_N, _N, _P, _I, _P, _P, _F, _P, _P, _N),
 }
 Kernels = dict[str, Callable[..., None]]
 _loaded: Kernels = {}
@@ -79,7 +81,8 @@ def _library() -> Path:
             "Install one, or leave BAYESRNN_COMPILED unset: the plain scan gives the same numbers."
         )
     command = [compiler, *_FLAGS, *_threads()]
-    told = [_SOURCE.read_text(encoding="utf-8"), *command, torch.__version__, platform.machine(), _processor()]
+    sources = [(_FOLDER / name).read_text(encoding="utf-8") for name in (*_SOURCES, *_HEADERS)]
+    told = [*sources, *command, torch.__version__, platform.machine(), _processor()]
     key = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bayesrnn"
     path = folder / f"native-{key}.so"
@@ -93,7 +96,12 @@ def _compile(command: list[str], path: Path) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
     os.close(handle)
     try:
-        done = subprocess.run([*command, str(_SOURCE), "-o", name], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, *(str(_FOLDER / source) for source in _SOURCES), "-o", name],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             raise RuntimeError(f"{command[0]} could not compile the kernels: {done.stderr.strip()[-500:]}")
         os.replace(name, path)
