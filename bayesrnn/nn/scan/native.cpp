@@ -176,10 +176,27 @@ void gru_backward(Long rows, Long units, const float* act, const float* extra, c
   }
 }
 
+// x * mask in bfloat16, of (steps, rows, units); strides of the mask are 0 where it is shared.
+void masked(Long steps, Long rows, Long units, const float* x, const float* mask, Long mask_step, Long mask_row,
+            Low* out) {
+#pragma omp parallel for schedule(static) if (steps * rows * units > 4096)
+  for (Long n = 0; n < steps * rows; ++n) {
+    const float *from = x + n * units, *m = mask + n / rows * mask_step + n % rows * mask_row;
+    Low* into = out + n * units;
+#pragma omp simd
+    for (Long j = 0; j < units; ++j) into[j] = narrow(from[j] * m[j]);
+  }
+}
+
 }  // namespace
 
 
 extern "C" {
+
+void bayesrnn_masked(Long steps, Long rows, Long units, const float* x, const float* mask, Long mask_step,
+                     Long mask_row, Low* out) {
+  masked(steps, rows, units, x, mask, mask_step, mask_row, out);
+}
 
 // `low_pre` and `low_add` say whether a product is bfloat16.
 void bayesrnn_lstm_forward(Long rows, Long units, const void* pre, Long pre_row, Long pre_gate, int low_pre,

@@ -28,6 +28,7 @@ _SIGNATURES = {
     "gru_forward": (_N, _N, *_PRODUCT, *_PRODUCT, *[_P] * 6, *_NEXT),
     "lstm_backward": (_N, _N, *[_P] * 3, *_ARRIVING, *[_P] * 3),
     "gru_backward": (_N, _N, *[_P] * 3, *_ARRIVING, *[_P] * 3),
+    "masked": (_N, _N, _N, _P, _P, _N, _N, _P),
     "vocabulary_loss": (_N, _N, _P, _I, _P, _P, _F, _P, _P, _N),
 }
 Kernels = dict[str, Callable[..., None]]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from bayesrnn.nn.scan.native import kernels
 from bayesrnn.nn.scan.packing import packed
 
 __all__ = ["GateProduct", "input_gradient", "weight_gradient"]
@@ -82,7 +83,7 @@ class GateProduct:
                 else:
                     into.add_(torch.mm(entering, self.weight[gate]))
         else:
-            self.add_(flat, (x * mask[:, 0]).flatten(0, 1), None)
+            self.add_(flat, under(x, mask[:, 0], self.dtype).flatten(0, 1), None)
 
     def one(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Return the product of a step, (rows, gates * H) or (gates, rows, H) if untied, until the next one is made."""
@@ -101,7 +102,7 @@ class GateProduct:
             for gate, part in enumerate(masked(x, mask, self.dtype)):
                 torch.mm(part, self.weight[gate], out=found[gate])
             return found
-        entering = (x if mask is None else x * mask[:, 0]).to(self.dtype).flatten(-3, -2)
+        entering = (x.to(self.dtype) if mask is None else under(x, mask[:, 0], self.dtype)).flatten(-3, -2)
         fits = into is not None and into.dtype == self.dtype
         return torch.matmul(entering, self.weight, out=into if fits else self._buffer(entering))
 
@@ -121,11 +122,22 @@ def turned(value: Tensor) -> Tensor:
 
 def masked(x: Tensor, mask: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
     """Yield x under the mask of each gate, (steps * rows, features): one buffer, which the next gate overwrites."""
-    buffer = torch.empty_like(x, memory_format=torch.contiguous_format)
-    low = buffer if dtype == x.dtype else torch.empty_like(buffer, dtype=dtype)
+    buffer: Tensor | None = None
     for part in mask.unbind(1):
-        torch.mul(x, part, out=buffer)
-        yield (low if low is buffer else low.copy_(buffer)).flatten(0, 1)
+        buffer = under(x, part, dtype, buffer)
+        yield buffer.flatten(0, 1)
+
+
+def under(x: Tensor, mask: Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
+    """Return x * mask, (steps, rows, features), in the type of a product; in `out` if that is given."""
+    compiled = kernels() if dtype == torch.bfloat16 and x.dtype == torch.float32 and not x.is_cuda else None
+    if compiled is None or not x.is_contiguous() or mask.shape[2] != x.shape[2] or mask.dtype != x.dtype:
+        return torch.mul(x, mask, out=out) if x.dtype == mask.dtype == dtype else (x * mask).to(dtype)
+    out = torch.empty_like(x, dtype=dtype) if out is None else out
+    mask = mask.contiguous()
+    step, row = (mask.stride(d) if mask.shape[d] > 1 else 0 for d in (0, 1))
+    compiled["masked"](*x.shape, x.data_ptr(), mask.data_ptr(), step, row, out.data_ptr())
+    return out
 
 
 def weight_gradient(gradient: Tensor, x: Tensor, mask: Tensor | None, out: Tensor) -> None:
@@ -138,7 +150,7 @@ def weight_gradient(gradient: Tensor, x: Tensor, mask: Tensor | None, out: Tenso
         out: Where to write.
     """
     if mask is None or mask.shape[1] == 1:
-        entering = (x if mask is None else x * mask[:, 0]).to(gradient.dtype).flatten(0, 1)
+        entering = (x.to(gradient.dtype) if mask is None else under(x, mask[:, 0], gradient.dtype)).flatten(0, 1)
         _outer(gradient.flatten(2).flatten(0, 1), entering, out)
         return
     per_gate, parts = gradient.flatten(0, 1).unbind(1), out.unflatten(0, (gradient.shape[2], -1))
