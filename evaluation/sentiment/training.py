@@ -76,7 +76,7 @@ def train(run: Run, report: Callable[[str], None] = print) -> dict[str, Any]:
     optimizer = torch.optim.Adam(groups(net, run.variant, run.settings.penalty), lr=run.settings.learning_rate)
     state = run.checkpoints / run.name / "last.safetensors"
     if state.is_file() and (run.results / f"{run.name}.json").is_file():
-        record = load(run.name, run.results)
+        record = _continued(run, load(run.name, run.results))
         record["epochs"] = record["epochs"][: _restore(net, optimizer, state)]
     for epoch in range(len(record["epochs"]) + 1, run.settings.epochs + 1):
         record["epochs"].append(_epoch(run, net, optimizer, epoch))
@@ -87,6 +87,23 @@ def train(run: Run, report: Callable[[str], None] = print) -> dict[str, Any]:
         last = record["epochs"][-1]
         report(f"{run.name} epoch {epoch}: train {last['train']:.4f} test {last['test']:.4f} {last['seconds']:.0f} s")
     return record
+
+
+def _continued(run: Run, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of an interrupted run, which may go on for more epochs but not as another network.
+
+    Raises:
+        ValueError: If it was trained with other rates or settings.
+    """
+    given = {"variant": run.variant.to_dict(), **run.settings.to_dict(), "epochs": None}
+    found = {"variant": record["variant"], **record["settings"], "epochs": None}
+    foreign = [f"{key} {found.get(key)!r} (now {given[key]!r})" for key in given if found.get(key) != given[key]]
+    if foreign:
+        raise ValueError(
+            f"{run.name} was trained with {', '.join(foreign)}. Go on with the same, or give other folders with "
+            "--results and --checkpoints."
+        )
+    return record | {"settings": run.settings.to_dict()}
 
 
 def best_epoch(run: Run, epochs: list[dict[str, Any]]) -> int:

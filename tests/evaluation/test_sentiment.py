@@ -137,6 +137,9 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(tmp_path):
     saved = json.loads((tmp_path / "cut/results" / f"{cut.name}.json").read_text())
     assert saved["epochs"][1]["test"] == record["epochs"][1]["test"]
     assert saved["provenance"]["seed"] == 0
+    assert saved["settings"]["epochs"] == TINY.epochs
+    with pytest.raises(ValueError, match=r"variant .*0\.25.*--results"):
+        train(tiny(tmp_path / "cut", main_variants(0.5)["gal"]), report=lambda line: None)
 
 
 def test_early_stopping_keeps_the_best_weights(tmp_path):
