@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +88,9 @@ def _reference(problem: Problem, chains: dict[str, int], seed: int, folder: Path
         with safe_open(kept, "pt") as file:
             return file.get_tensor("draws"), json.loads(file.metadata()["diagnostics"])
     start = time.perf_counter()
-    draws, diagnostics = nuts(problem, **chains, seed=seed)
+    draws, diagnostics = nuts(
+        problem, **chains, seed=seed, compiled=folder == RESULTS and shutil.which("g++") is not None
+    )
     diagnostics["seconds"] = time.perf_counter() - start
     if folder == RESULTS:
         kept.parent.mkdir(parents=True, exist_ok=True)

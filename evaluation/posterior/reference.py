@@ -10,11 +10,12 @@ from pyro.infer.autoguide import AutoNormal
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
-from evaluation.posterior.problem import LENGTH_SCALE, NOISE, PRECISION, Flat, Problem, sequences
+from evaluation.posterior.energy import energy
+from evaluation.posterior.problem import LENGTH_SCALE, NOISE, Flat, Problem, sequences
 
 
 def nuts(
-    problem: Problem, chains: int, warmup: int, samples: int, depth: int, seed: int
+    problem: Problem, chains: int, warmup: int, samples: int, depth: int, seed: int, *, compiled: bool = False
 ) -> tuple[Tensor, dict[str, Any]]:
     """Sample the posterior; return function draws (S, points) and how well the chains mixed.
 
@@ -23,16 +24,14 @@ def nuts(
     """
     flat = Flat()
 
-    def potential(state: dict[str, Tensor]) -> Tensor:
-        weights = state["weights"]
-        error = (flat(weights, problem.x) - problem.y).square().sum()
-        return 0.5 * PRECISION * error + 0.5 * LENGTH_SCALE**2 * weights.square().sum()
-
+    density = energy(problem, flat, compiled=compiled)
     found, divergent = [], 0
     with torch.random.fork_rng(devices=[]):
         for chain in range(chains):
             pyro.set_rng_seed(1000 * seed + chain)
-            kernel = NUTS(potential_fn=potential, max_tree_depth=depth, target_accept_prob=0.8)
+            kernel = NUTS(
+                potential_fn=lambda state: density(state["weights"]), max_tree_depth=depth, target_accept_prob=0.8
+            )
             start = {"weights": 0.5 * torch.randn(flat.size)}
             mcmc = MCMC(kernel, samples, warmup, initial_params=start, num_chains=1, disable_progbar=True)
             mcmc.run()

@@ -1,12 +1,14 @@
 """The comparison with NUTS: its measures on known laws, the flat network, the reference on a conjugate case, a run."""
 
 import math
+import shutil
 
 import pytest
 import torch
 
 from evaluation.posterior import __main__ as posterior
 from evaluation.posterior.comparison import agreement, compare, convergence, scores, table, verdicts
+from evaluation.posterior.energy import energy
 from evaluation.posterior.methods import _groups, trained
 from evaluation.posterior.problem import LENGTH_SCALE, NOISE, PRECISION, Flat, Net, make, sequences, truth
 from evaluation.posterior.reference import mean_field, nuts
@@ -41,6 +43,19 @@ def test_regions_are_where_they_say():
     assert float(problem.regions["gap"][0].abs().max()) <= 0.25
     assert float(problem.regions["beyond"][0].abs().min()) >= 1.5
     torch.testing.assert_close(sequences(u)[:, 2, 0], u * 3 / 4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+def test_the_compiled_energy_is_the_plain_one():
+    problem, flat = make(rows=8, seed=0), Flat()
+    weights = torch.randn(flat.size, requires_grad=True)
+    found = []
+    for compiled in (False, True):
+        value = energy(problem, flat, compiled=compiled)(weights)
+        found.append((value, *torch.autograd.grad(2 * value, weights)))
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-4)
 
 
 def test_the_flat_network_is_the_network():
