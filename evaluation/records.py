@@ -19,7 +19,7 @@ def provenance(seed: int | None = None) -> dict[str, Any]:
     return {
         "commit": _git("rev-parse", "--short=12", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", _module(), *(_shown(a) for a in sys.argv[1:])]),
         "seed": seed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
@@ -58,6 +58,11 @@ def _module() -> str:
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     name = spec.name if spec is not None else Path(sys.argv[0]).stem
     return name.removesuffix(".__main__")
+
+
+def _shown(argument: str) -> str:
+    """Return an argument without the folders of one machine."""
+    return Path(argument).name if os.path.isabs(argument) else argument
 
 
 def _git(*arguments: str) -> str | None:

@@ -73,7 +73,9 @@ def train(run: Run, report: Callable[[str], None] = print) -> dict[str, Any]:
     number, so that an interrupted run ends where an uninterrupted one does.
     """
     net, record = run.network(), _fresh(run)
-    optimizer = torch.optim.Adam(groups(net, run.variant, run.settings.penalty), lr=run.settings.learning_rate)
+    optimizer = torch.optim.Adam(
+        groups(net, run.variant, run.settings.penalty), lr=run.settings.learning_rate, fused=True
+    )
     state = run.checkpoints / run.name / "last.safetensors"
     if state.is_file() and (run.results / f"{run.name}.json").is_file():
         record = _continued(run, load(run.name, run.results))
