@@ -12,6 +12,15 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+ENVIRONMENT = (
+    "BAYESRNN_COMPILED",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+)
+"""Variables that change how fast things run, noted where they are set."""
 
 
 def provenance(seed: int | None = None) -> dict[str, Any]:
@@ -23,6 +32,7 @@ def provenance(seed: int | None = None) -> dict[str, Any]:
         "seed": seed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
     }
 
 
