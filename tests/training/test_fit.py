@@ -4,8 +4,9 @@ import logging
 import math
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def test_leaves_random_state_handlers_loggers_and_working_folder(
         warnings.simplefilter("error")
         fit(model, rows, rows, epochs=2, checkpoint=tmp_path / "kept")
     assert torch.equal(state, torch.get_rng_state())
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(signal.SIGINT) is interruptible
     assert logging.getLogger("lightning.pytorch").level == level
     assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["kept", "kept/training.safetensors"]
     assert capfd.readouterr() == ("", "")  # no terminal, no bar
@@ -192,8 +193,15 @@ def test_bf16_trains_to_about_the_same_place(rows: Rows, make: Make) -> None:
     assert all(p.dtype == torch.float32 for p in half.parameters())
 
 
-def test_interrupt_stays_an_interrupt(rows: Rows, make: Make, tmp_path: Path) -> None:
-    handler = signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def interruptible() -> Iterator[Any]:
+    """Python's own handler, also where the suite runs in the background and was started with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupt_stays_an_interrupt(rows: Rows, make: Make, tmp_path: Path, interruptible: Any) -> None:
 
     def interrupted(law: torch.distributions.Distribution, target: Tensor) -> Tensor:
         calls.append(1)
@@ -204,7 +212,7 @@ def test_interrupt_stays_an_interrupt(rows: Rows, make: Make, tmp_path: Path) ->
     calls: list[int] = []
     with pytest.raises(KeyboardInterrupt):
         fit(make(), rows, loss=interrupted, epochs=9, batch_size=24, checkpoint=tmp_path)
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(signal.SIGINT) is interruptible
     model, whole = make(), make()
     assert fit(model, rows, epochs=4, batch_size=24, checkpoint=tmp_path).epochs == 4
     fit(whole, rows, epochs=4, batch_size=24)
