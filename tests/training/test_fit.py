@@ -71,7 +71,7 @@ def test_leaves_random_state_handlers_loggers_and_working_folder(
         warnings.simplefilter("error")
         fit(model, rows, rows, epochs=2, checkpoint=tmp_path / "kept")
     assert torch.equal(state, torch.get_rng_state())
-    assert signal.getsignal(signal.SIGINT) is interruptible
+    assert signal.getsignal(signal.SIGINT) is handler
     assert logging.getLogger("lightning.pytorch").level == level
     assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["kept", "kept/training.safetensors"]
     assert capfd.readouterr() == ("", "")  # no terminal, no bar
