@@ -1,11 +1,12 @@
 """The loss over a vocabulary with its gradient made on the way: the logits are seen once and never kept."""
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.scan.native import kernels
+from bayesrnn.nn.scan.native import Kernels, kernels
 from bayesrnn.nn.scan.products import turned
 
 __all__ = ["vocabulary_loss"]
@@ -22,7 +23,8 @@ class _VocabularyLoss(torch.autograd.Function):
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, dtype: torch.dtype
     ) -> Tensor:
         x, w = features.to(dtype), weight.to(dtype)
-        step = _fused if _serves(features, dtype) else _plain
+        compiled = _compiled(features, dtype)
+        step = _plain if compiled is None else partial(_fused, compiled)
         size = max(_CELLS // len(weight), 1)
         into = torch.empty_like(features)
         total, to_bias, to_weight = features.new_zeros(()), torch.zeros_like(bias), None
@@ -59,7 +61,7 @@ def _plain(
 
 
 def _fused(
-    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, to_features: Tensor
+    compiled: Kernels, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, to_features: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Do the same with the compiled kernel, on logits of the shape (words, tokens)."""
     words, tokens = len(weight), len(x)
@@ -68,7 +70,7 @@ def _fused(
     logits = torch.mm(weight, x.t())
     to_bias, nll = bias.new_empty(-(-tokens // _STRIP), words), bias.new_empty(tokens)
     held, wanted = bias.contiguous(), targets.contiguous()
-    (kernels() or {})["vocabulary_loss"](
+    compiled["vocabulary_loss"](
         words,
         tokens,
         logits.data_ptr(),
@@ -80,20 +82,18 @@ def _fused(
         nll.data_ptr(),
         torch.get_num_threads(),
     )
-    if (
-        weight.shape[1] < tokens
-    ):  # turning the smaller factor in memory is cheaper than turning the larger in the product
+    if weight.shape[1] < tokens:  # turning the smaller factor in memory costs less than the larger in the product
         to_features.copy_((turned(weight) @ logits).t())
     else:
         to_features.copy_(logits.t() @ weight)
     return nll.sum(), logits @ x, to_bias.sum(0)
 
 
-def _serves(features: Tensor, dtype: torch.dtype) -> bool:
-    """Whether the compiled kernel is wanted and knows these types."""
+def _compiled(features: Tensor, dtype: torch.dtype) -> Kernels | None:
+    """Return the compiled kernels if they are wanted and know these types."""
     if features.device.type != "cpu" or features.dtype != torch.float32:
-        return False
-    return dtype in (torch.float32, torch.bfloat16) and kernels() is not None
+        return None
+    return kernels() if dtype in (torch.float32, torch.bfloat16) else None
 
 
 def vocabulary_loss(
