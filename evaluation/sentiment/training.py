@@ -27,7 +27,7 @@ class Settings:
     learning_rate: float = 1e-3
     penalty: float = 1e-6
     draws: int = 10  # of the MC error along the way
-    draws_every: int = 5  # epochs
+    draws_every: int = 10  # epochs
     draws_final: int = 50
     measured: int = 1000  # training segments on which the training error is measured
     units: int = UNITS
@@ -73,9 +73,7 @@ def train(run: Run, report: Callable[[str], None] = print) -> dict[str, Any]:
     number, so that an interrupted run ends where an uninterrupted one does.
     """
     net, record = run.network(), _fresh(run)
-    optimizer = torch.optim.Adam(
-        groups(net, run.variant, run.settings.penalty), lr=run.settings.learning_rate, fused=True
-    )
+    optimizer = torch.optim.Adam(groups(net, run.variant, run.settings.penalty, run.settings.learning_rate), fused=True)
     state = run.checkpoints / run.name / "last.safetensors"
     if state.is_file() and (run.results / f"{run.name}.json").is_file():
         record = _continued(run, load(run.name, run.results))

@@ -40,6 +40,15 @@ class Variant:
         """Whether anything is dropped."""
         return max(self.word, self.input, self.hidden, self.output) > 0.0
 
+    def entering(self) -> dict[str, float]:
+        """Rate of what enters the product of each weight matrix, by the matrix's name in `SentimentNet`."""
+        return {
+            "words.weight": self.word,
+            "recurrent.weight_ih_l0": self.input,
+            "recurrent.weight_hh_l0": self.hidden,
+            "head.weight": self.output,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -69,6 +78,10 @@ def grid_variants(rate: float = RATE) -> dict[str, Variant]:
 class SentimentNet(nn.Module):
     """Embedding, one recurrent layer, dropout on its last state, a linear readout.
 
+    The published networks multiply by masks of 0 or 1 and store M; these multiply by 0 or 1/keep and store W = keep M,
+    so that both make the same passes, with masks and without. A weight therefore starts at keep times the published
+    start; with `groups` it then goes the published way.
+
     Args:
         cell: `lstm` or `gru`.
         variant: What is dropped.
@@ -88,10 +101,10 @@ class SentimentNet(nn.Module):
         self.recurrent = LAYERS[cell](units, units, batch_first=True, dropout=scheme)
         self.readout = br.nn.Dropout(variant.output) if variant.output else nn.Identity()
         self.head = nn.Linear(units, variant.outputs)
-        self._initialize(cell)
+        self._initialize(cell, variant)
 
-    def _initialize(self, cell: str) -> None:
-        """Draw weights as the published code does: glorot for inputs, orthogonal states, forget bias 1."""
+    def _initialize(self, cell: str, variant: Variant) -> None:
+        """Draw weights as the published code does (glorot for inputs, orthogonal states, forget bias 1), times keep."""
         nn.init.uniform_(self.words.weight, -0.05, 0.05)
         for name, parameter in self.recurrent.named_parameters():
             if "bias" in name:
@@ -103,6 +116,9 @@ class SentimentNet(nn.Module):
             nn.init.ones_(self.recurrent.bias_ih_l0.data.chunk(4)[1])
         nn.init.xavier_uniform_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        with torch.no_grad():
+            for name, rate in variant.entering().items():
+                self.get_parameter(name).mul_(1.0 - rate)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return (rows, outputs) in standardized units; padding in front is read like words, as published."""
@@ -110,23 +126,19 @@ class SentimentNet(nn.Module):
         return self.head(self.readout(states[:, -1]))
 
 
-def groups(net: SentimentNet, variant: Variant, penalty: float) -> list[dict[str, Any]]:
-    """Return optimizer groups with the published penalty on every parameter.
+def groups(net: SentimentNet, variant: Variant, penalty: float, learning_rate: float) -> list[dict[str, Any]]:
+    """Return optimizer groups under which Adam takes W = keep M along the way on which it would take M.
 
-    The published networks multiply by masks of 0 or 1 and penalize their stored weights; the masks here are 0 or
-    1/(1-p), so the same prior is a penalty that is larger by 1/(1-p)^2. `objective` does that conversion.
+    The published penalty on M is larger by 1/keep^2 on W (`objective` does that conversion), and a step of Adam, whose
+    size does not depend on the scale of the gradient, is smaller by keep.
     """
-    rates = {
-        "words.weight": variant.word,
-        "recurrent.weight_ih_l0": variant.input,
-        "recurrent.weight_hh_l0": variant.hidden,
-        "head.weight": variant.output,
-    }
+    rates = variant.entering()
     found = []
     for name, parameter in net.named_parameters():
         rate = rates.get(name, 0.0)
         length = objective.prior_length_scale(penalty, rate, 1.0, inverted=False, penalty=True)
-        found.append({"params": [parameter], "weight_decay": objective.weight_decay(length, rate, 1.0)})
+        decay = objective.weight_decay(length, rate, 1.0)
+        found.append({"params": [parameter], "weight_decay": decay, "lr": learning_rate * (1.0 - rate)})
     return found
 
 

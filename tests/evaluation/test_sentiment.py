@@ -115,12 +115,37 @@ def test_every_variant_drops_where_it_says(cell, variant):
     assert net(torch.zeros(3, 5, dtype=torch.long)).shape == (3, variant.outputs)
 
 
-def test_the_penalty_is_the_published_one_in_the_published_parametrization():
-    """0/1 masks with stored weights M = W / keep are penalized by lambda |M|^2 = lambda |W|^2 / keep^2."""
-    net = SentimentNet("gru", main_variants(0.5)["gal"], 30, 6)
-    decays = {id(g["params"][0]): g["weight_decay"] for g in groups(net, main_variants(0.5)["gal"], 1e-6)}
-    assert decays[id(net.recurrent.weight_hh_l0)] == pytest.approx(2 * 1e-6 / 0.25)
-    assert decays[id(net.head.bias)] == pytest.approx(2 * 1e-6)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_training_goes_the_way_of_the_published_parametrization(cell):
+    """Stored weights M under masks of 0 or 1, penalized by lambda |M|^2, and W = keep M under masks of 0 or 1/keep."""
+    variant = Variant("some", word=0.3, input=0.5, hidden=0.4, output=0.2)
+    tokens, target = torch.randint(0, 30, (16, 5)), torch.randn(16)
+    torch.manual_seed(0)
+    net = SentimentNet(cell, variant, 30, 6)
+    keep = {name: 1.0 - variant.entering().get(name, 0.0) for name, _ in net.named_parameters()}
+    stored = {name: (p.detach() / keep[name]).requires_grad_() for name, p in net.named_parameters()}
+    ours = torch.optim.Adam(groups(net, variant, 1e-2, 3e-3), eps=1e-12)
+    published = torch.optim.Adam(stored.values(), lr=3e-3, weight_decay=2e-2, eps=1e-12)
+    for step in range(5):
+        torch.manual_seed(step)
+        ours.zero_grad()
+        (net(tokens)[:, 0] - target).square().mean().backward()
+        ours.step()
+        torch.manual_seed(step)
+        published.zero_grad()
+        effective = {name: keep[name] * m for name, m in stored.items()}  # a mask of 0 or 1 times M
+        (torch.func.functional_call(net, effective, (tokens,))[:, 0] - target).square().mean().backward()
+        published.step()
+    for name, parameter in net.named_parameters():
+        assert torch.allclose(parameter, keep[name] * stored[name], atol=2e-6), name
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_weights_start_at_keep_times_the_published_start(cell):
+    net = SentimentNet(cell, Variant("some", word=0.3, hidden=0.5), 30, 6)
+    assert 0.9 * 0.05 * 0.7 < float(net.words.weight.detach().abs().max()) <= 0.05 * 0.7 + 1e-7
+    gate = net.recurrent.weight_hh_l0.detach().chunk(4 if cell == "lstm" else 3)[0]
+    assert torch.allclose(gate @ gate.T, 0.25 * torch.eye(6), atol=1e-6)
 
 
 def test_a_killed_run_ends_where_an_uninterrupted_one_does(tmp_path):
