@@ -28,6 +28,12 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def native_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products in bfloat16 also where the processor has no units for them: slow, and right."""
+    monkeypatch.setattr("bayesrnn.nn.precision.multiplies_bfloat16", lambda device="cpu": True)
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of the data sets that do not ship with the package, named by BAYESRNN_DATA."""

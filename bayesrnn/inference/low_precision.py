@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from bayesrnn.inference.products import matrix_products
+from bayesrnn.nn.precision import usable_precision
 from bayesrnn.nn.recurrent import Recurrent
 
 __all__ = ["lower_products"]
@@ -18,11 +19,13 @@ def lower_products(model: nn.Module, precision: str | None) -> Iterator[None]:
     """Within the block, make the matrix products of `model` from bfloat16 factors ("bf16"), or leave them (None).
 
     Recurrent layers run under autocast, which their scan reads as: products in bfloat16, state in float32. Other layers
-    keep float32 results; only the factors inside their products are rounded. A float64 model is left as it is.
+    keep float32 results; only the factors inside their products are rounded. A float64 model is left as it is. Where
+    the processor has no units for bfloat16, a warning says so and every model is left as it is.
 
     Raises:
         ValueError: If the precision is neither "bf16" nor None.
     """
+    precision = usable_precision(precision, next((p.device for p in model.parameters()), torch.device("cpu")))
     with ExitStack() as stack:
         stack.enter_context(matrix_products(precision))
         if precision == "bf16":

@@ -66,7 +66,7 @@ def perplexity(
         multiplier: Factor on all rates at test time.
         temperature: Each draw's logits are divided by it.
         statistics: Whether to compute entropies and confidences per token; without, the pass is faster.
-        precision: "bf16" for bfloat16 products with float32 state.
+        precision: "bf16" for bfloat16 products with float32 state, where the processor has units for them.
         max_memory: Bytes that logits and activations may take, roughly.
         progress: Whether to show a progress bar.
 

@@ -65,7 +65,7 @@ def predict(
         tolerance: Rows stop taking draws once the standard error of their mean (for classes, of every probability) is
             at most this, in target units; `draws` is then the ceiling and `draws_per_row` says what each row took.
         batch_dim: Dimension of the rows in the inputs: 0, or 1 for time-first tensors.
-        precision: "bf16" for bfloat16 products with float32 state.
+        precision: "bf16" for bfloat16 products with float32 state, where the processor has units for them.
         sequence_ids: Whole numbers that name the sequences; 0, 1, 2, ... if not given.
         lengths: Steps of each row, handed to the model as `lengths=`.
         max_memory: Bytes that one pass may use; a share of what is free if not given. Results do not depend on it.

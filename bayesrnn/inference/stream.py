@@ -37,7 +37,7 @@ class Stream:
         sharing: "sequence" for masks of its own for each row, or "pass".
         likelihood: From the model's output to a torch Distribution; needless if the model returns one.
         batch_dim: Dimension of the rows in the windows: 0, or 1 for time-first tensors.
-        precision: "bf16" for bfloat16 products with float32 state.
+        precision: "bf16" for bfloat16 products with float32 state, where the processor has units for them.
         sequence_ids: Whole numbers that name the rows; 0, 1, 2, ... if not given.
         max_memory: Bytes that one pass may use.
 

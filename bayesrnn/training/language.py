@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bayesrnn.data.text import Vocabulary
 from bayesrnn.inference.low_precision import lower_products
 from bayesrnn.inference.perplexity import perplexity
 from bayesrnn.models.language_model import LanguageModel, State
+from bayesrnn.nn.precision import usable_precision
 from bayesrnn.training.batches import epoch_seed
 from bayesrnn.training.language_bar import bar
 from bayesrnn.training.language_state import Checkpoint
@@ -112,6 +114,7 @@ class _Run:
             folder,
         )
         self.windows = (rows.shape[1] - 1) // recipe.window
+        self.precision = usable_precision(recipe.precision, next(model.parameters()).device)
         self.stepper = Stepper(list(model.parameters()), recipe.optimizer, recipe.clip)
         self.average = Average(model, recipe.averaging)
         self.state: State | None = None
@@ -142,7 +145,7 @@ class _Run:
         start = window * recipe.window
         inputs = self.rows[:, start : start + recipe.window]
         targets = self.rows[:, start + 1 : start + recipe.window + 1]
-        with lower_products(self.model, recipe.precision):
+        with lower_products(self.model, self.precision):
             features, state = self.model.features(inputs, self.state)
         loss = vocabulary_loss(
             features.flatten(0, 1),
@@ -150,7 +153,7 @@ class _Run:
             self.model.decoder_bias,
             targets.flatten(),
             scale=1.0 / len(inputs),
-            precision=recipe.precision,
+            precision=self.precision,
         )
         loss.backward()
         progress = point.step / (recipe.epochs * self.windows)
@@ -176,7 +179,7 @@ class _Run:
         }
         if valid is not None:
             with self.average.in_place():
-                nll = validation_nll(self.model, valid, recipe)
+                nll = validation_nll(self.model, valid, replace(recipe, precision=self.precision))
                 done |= {"valid_nll": nll, "valid_perplexity": _exp(nll)}
                 values = [e["valid_nll"] for e in point.history] + [nll]
                 if recipe.keep == "best" and nll <= min(values):

@@ -106,7 +106,7 @@ class Recipe:
         clip: Largest norm of the gradient of all parameters.
         averaging: What is validated and kept instead of the last weights, if anything.
         keep: `last` weights (the papers) or those of the `best` validation (early stopping).
-        precision: None, or "bf16" for bfloat16 factors in matrix products.
+        precision: None, or "bf16" for bfloat16 factors in matrix products, where the processor has units for them.
         carry_state: Whether the state goes on from window to window.
 
     Raises:

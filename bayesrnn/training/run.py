@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bayesrnn._checks import check_choice, check_seed, check_whole
+from bayesrnn.nn.precision import usable_precision
 from bayesrnn.training.batches import Batches, Data, as_batches
 from bayesrnn.training.history import History
 from bayesrnn.training.loss import Loss
@@ -157,7 +158,7 @@ def _run(
             max_epochs=epochs - done,
             callbacks=callbacks,
             gradient_clip_val=gradient_clip,
-            precision="bf16-mixed" if precision == "bf16" else None,
+            precision="bf16-mixed" if usable_precision(precision, device) == "bf16" else None,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from bayesrnn.data.text import Corpus, Vocabulary, read_corpus
+from bayesrnn.nn.precision import multiplies_bfloat16
 from evaluation.penn_treebank import report
 from evaluation.penn_treebank.rows import DRAWS, FRACTIONS, rows
 from evaluation.penn_treebank.run import Plan, run_row
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in report.write(given.table, given.size, results):
             print(path)
         return 0
-    chosen = rows(given.table, given.size, epochs=given.epochs, precision=None if given.float32 else "bf16")
+    chosen = rows(given.table, given.size, epochs=given.epochs, precision=_precision(given.float32))
     if given.row:
         chosen = [row for row in chosen if row.name in given.row]
         if len(chosen) < len(set(given.row)):
@@ -87,6 +88,11 @@ def _smoke(results: Path | None) -> int:
     return 0
 
 
+def _precision(float32: bool) -> str | None:
+    """bfloat16 products where the processor has units for them and float32 was not asked for."""
+    return "bf16" if multiplies_bfloat16() and not float32 else None
+
+
 def _tiny_corpus() -> Corpus:
     """A stream in which each token follows from the one before, most of the time."""
     generator = torch.Generator().manual_seed(0)
@@ -113,7 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--draws", type=int, help="draws on the test text (small: 64, else 100)")
     parser.add_argument("--members", type=int, default=1, help="models of a row, judged together as an ensemble")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--float32", action="store_true", help="no bfloat16 in matrix products")
+    parser.add_argument(
+        "--float32",
+        action="store_true",
+        help="no bfloat16 in matrix products, even where the processor has units for it",
+    )
     parser.add_argument("--data", type=Path, help="folder with ptb/ (else BAYESRNN_DATA)")
     parser.add_argument("--work", type=Path, default=Path("runs/penn_treebank"), help="folder of the checkpoints")
     parser.add_argument("--results", type=Path, help="folder of the JSON files, tables and plots")

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bayesrnn.nn.precision import multiplies_bfloat16
 from evaluation.records import RESULTS
 from evaluation.sentiment import report, vader
 from evaluation.sentiment.corpus import Split, load_split, synthetic_split
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _settings(given: argparse.Namespace) -> Settings:
-    settings = Settings(penalty=given.penalty, bfloat16=not given.float32)
+    settings = Settings(penalty=given.penalty, bfloat16=multiplies_bfloat16() and not given.float32)
     if given.quick:
         quick = {"epochs": 2, "draws": 4, "draws_every": 2, "draws_final": 16, "measured": 100, "units": 32}
         settings = replace(settings, **quick)
@@ -82,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, help="60 if not given")
     parser.add_argument("--rate", type=float, default=0.5, help="of every site in the main study")
     parser.add_argument("--penalty", type=float, default=1e-6, help="the published weight decay")
-    parser.add_argument("--float32", action="store_true", help="no bfloat16 products")
+    parser.add_argument(
+        "--float32", action="store_true", help="no bfloat16 products, even where the processor has units for them"
+    )
     parser.add_argument("--rescore", action="store_true")
     parser.add_argument("--results", type=Path)
     parser.add_argument("--checkpoints", type=Path)

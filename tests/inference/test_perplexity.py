@@ -193,7 +193,7 @@ def test_nothing_is_disturbed() -> None:
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_bfloat16_products_are_close_and_leave_the_setting_alone() -> None:
+def test_bfloat16_products_are_close_and_leave_the_setting_alone(native_bfloat16: None) -> None:
     exact = perplexity(language_model(), text(), draws=16)
     rounded = perplexity(language_model(), text(), draws=16, precision="bf16")
     assert rounded.nll == pytest.approx(exact.nll, rel=0.02)

@@ -200,7 +200,7 @@ def test_a_plain_tensor_is_a_point_prediction(x):
     assert p[2:4].mean.shape == (2, 4)
 
 
-def test_low_precision_is_close_and_leaves_no_trace(x):
+def test_low_precision_is_close_and_leaves_no_trace(x, native_bfloat16):
     torch.manual_seed(1)
     net = Net(norm=False)
     before = torch.get_float32_matmul_precision()

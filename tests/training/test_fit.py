@@ -184,7 +184,7 @@ def test_loader_and_its_seed(rows: Rows, make: Make) -> None:
     assert torch.equal(*found)
 
 
-def test_bf16_trains_to_about_the_same_place(rows: Rows, make: Make) -> None:
+def test_bf16_trains_to_about_the_same_place(rows: Rows, make: Make, native_bfloat16: None) -> None:
     full, half = make(0.05), make(0.05)
     a = fit(full, rows, epochs=5, learning_rate=0.02)
     b = fit(half, rows, epochs=5, learning_rate=0.02, precision="bf16")
