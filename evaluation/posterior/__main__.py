@@ -109,16 +109,23 @@ def draw(problem: Problem, found: dict[str, Tensor], path: Path) -> None:
     u = problem.points[order]
     figure, axes = plt.subplots(2, 5, figsize=(16, 6), sharex=True, sharey=True)
     for axis, (name, values) in zip(axes.flat, found.items(), strict=True):
-        for draws, color in ((found["NUTS"], "gray"), (values, "tab:blue")):
+        for draws, color, told in ((found["NUTS"], "gray", "NUTS"), (values, "tab:blue", "the method")):
             mean = draws.mean(0)[order]
             spread = draws.std(0)[order] if len(draws) > 1 else torch.zeros_like(mean)
-            axis.plot(u, mean, color=color, lw=1)
-            axis.fill_between(u, mean - 2 * spread, mean + 2 * spread, color=color, alpha=0.25, lw=0)
-        axis.plot(problem.x[:, -1, 0], problem.y, "k.", ms=3)
-        axis.plot(u, truth(u), "k:", lw=0.7)
-        axis.set(title=name, ylim=(-2.5, 2.5))
+            axis.plot(u, mean, color=color, lw=1, label=f"{told}: mean")
+            band = mean - 2 * spread, mean + 2 * spread
+            axis.fill_between(u, *band, color=color, alpha=0.25, lw=0, label=f"{told}: ± 2 standard deviations")
+        axis.plot(problem.x[:, -1, 0], problem.y, "k.", ms=3, label="training targets")
+        axis.plot(u, truth(u), "k:", lw=0.7, label="truth")
+        axis.set_title(name)
+    for axis in axes[-1]:
+        axis.set_xlabel("last input u")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("f(u)")
+    handles, labels = axes[0, 1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), bbox_to_anchor=(0.5, -0.04))
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 

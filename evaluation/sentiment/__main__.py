@@ -10,6 +10,7 @@ python -m evaluation.sentiment report                         # tables and figur
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,22 +26,37 @@ from evaluation.sentiment.variants import grid_variants, main_variants
 CHECKPOINTS = Path("runs/sentiment")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
+    try:
+        _work(given)
+    except ValueError as error:
+        print(f"evaluation.sentiment: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _work(given: argparse.Namespace) -> None:
     results = given.results or (Path("runs/sentiment-quick/results") if given.quick else RESULTS / "sentiment")
-    checkpoints = given.checkpoints or (Path("runs/sentiment-quick/state") if given.quick else CHECKPOINTS)
     if given.job == "report":
         report.write(results)
-        return
-    if given.job == "vader":
+    elif given.job == "vader":
         vader.run(results, quick=given.quick)
-        return
-    settings = _settings(given)
-    split = _split(given)
+    else:
+        _train(given, results)
+    if given.quick and given.job == "train":
+        if os.environ.get("BAYESRNN_DATA") and not given.synthetic:
+            vader.run(results, quick=True)
+        report.write(results)
+
+
+def _train(given: argparse.Namespace, results: Path) -> None:
+    checkpoints = given.checkpoints or (Path("runs/sentiment-quick/state") if given.quick else CHECKPOINTS)
     chosen = grid_variants(given.rate) if given.study == "grid" else main_variants(given.rate)
-    for name in given.variants or list(chosen):
+    for name in given.variants or ():
         if name not in chosen:
-            raise SystemExit(f"--variants must be of {list(chosen)}, but {name!r} was given.")
+            raise ValueError(f"--variants must be of {list(chosen)}, but {name!r} was given.")
+    settings, split = _settings(given), _split(given)
     for seed in given.seeds:
         for cell in given.cells:
             for name in given.variants or list(chosen):
@@ -48,13 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 record = train(run)
                 if "scores" not in record or given.rescore:
                     score(run)
-    if given.quick:
-        if os.environ.get("BAYESRNN_DATA"):
-            vader.run(results, quick=True)
-        report.write(results)
 
 
 def _settings(given: argparse.Namespace) -> Settings:
+    if given.penalty < 0.0 or (given.epochs is not None and given.epochs < 1):
+        raise ValueError(f"--epochs must be at least 1 and --penalty at least 0, not {given.epochs}, {given.penalty}.")
     settings = Settings(penalty=given.penalty, bfloat16=multiplies_bfloat16() and not given.float32)
     if given.quick:
         quick = {"epochs": 2, "draws": 4, "draws_every": 2, "draws_final": 16, "measured": 100, "units": 32}
@@ -93,4 +107,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -9,6 +9,8 @@ import numpy as np
 
 COLORS = {"none": "tab:red", "naive": "tab:orange", "gal": "tab:blue", "gal_variance": "tab:purple"}
 LABELS = {"none": "no dropout", "naive": "naive dropout", "gal": "variational", "gal_variance": "variational, variance"}
+PASSES = {"deterministic": "deterministic", "mc": "draws"}
+KINDS = {"epistemic": "epistemic", "variance": "total variance"}
 COLUMNS = ("rmse", "mae", "nll", "crps", "coverage_0.5", "coverage_0.8", "coverage_0.95")
 
 
@@ -18,7 +20,10 @@ def write(results: Path) -> None:
 
     matplotlib.use("Agg")
     records = _records(results)
-    (results / "table.md").write_text(table(records), encoding="utf-8")
+    if records:
+        (results / "table.md").write_text(table(records), encoding="utf-8")
+    elif not (results / "vader.json").is_file():
+        raise ValueError(f"there are no runs in {results}: train first.")
     for split in sorted({r["split"] for r in records}):
         for cell in sorted({r["cell"] for r in records}):
             chosen = [r for r in records if (r["split"], r["cell"]) == (split, cell)]
@@ -28,10 +33,10 @@ def write(results: Path) -> None:
             grid = [r for r in chosen if r["variant"]["name"].startswith("pE")]
             if grid:
                 curves(grid, results / f"grid-{split}-{cell}.png", f"{cell.upper()}, p_E × p_U, {split} split")
-            if any("scores" in r and r["variant"]["outputs"] == 2 for r in chosen):
-                abstention(chosen, results / f"abstention-{split}-{cell}.png")
+            if any(_kept(r) for r in main):
+                abstention(main, results / f"abstention-{split}-{cell}.png", f"{cell.upper()}, {split} split")
     if (results / "vader.json").is_file():
-        vader(json.loads((results / "vader.json").read_text(encoding="utf-8"))["vader"], results / "vader.png")
+        vader(_read(results / "vader.json")["vader"], results / "vader.png")
 
 
 def table(records: list[dict[str, Any]]) -> str:
@@ -65,6 +70,7 @@ def table(records: list[dict[str, Any]]) -> str:
 def curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
     """Draw error against epoch, training left and test right, one color a variant, mean and range over seeds."""
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
     names = sorted({r["variant"]["name"] for r in records}, key=lambda n: (n not in COLORS, n))
@@ -80,30 +86,45 @@ def curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
         drawn = [(e["epoch"], e["test_mc"]) for epochs in chosen for e in epochs[:length] if "test_mc" in e]
         if drawn:
             axes[1].plot(*zip(*drawn, strict=True), ".", color=color, ms=4)
+    axes[1].axhline(records[0]["constant_error"], color="gray", lw=0.8, ls=":", label="constant prediction")
     for axis, name in zip(axes, ("training", "test (dots: mean over draws)"), strict=True):
-        axis.axhline(records[0]["constant_error"], color="gray", lw=0.8, ls=":")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set(xlabel="epoch", title=f"{title}: {name}")
     axes[0].set_ylabel("RMSE, ratings in [0, 1]")
     axes[1].legend(fontsize=8)
     _save(figure, path)
 
 
-def abstention(records: list[dict[str, Any]], path: Path) -> None:
-    """Draw risk against coverage of the first seed: epistemic and total uncertainty against the deterministic one."""
+def abstention(records: list[dict[str, Any]], path: Path, title: str) -> None:
+    """Draw error against coverage, first seed of each variant: what is kept are the least uncertain test segments."""
     from matplotlib import pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(6, 4))
-    shown = [r for r in records if "scores" in r and r["variant"]["name"] in ("gal", "gal_variance") and r["seed"] == 0]
-    for record in shown:
-        for judged, scores in record["scores"]["best"].items():
-            for kind in ("epistemic", "variance"):
-                curve = scores["abstention"].get(kind) if judged != "epoch" else None
-                if curve is not None:
-                    name = f"{LABELS[record['variant']['name']]}, {judged}: {kind} (area {curve['area']:.4f})"
-                    axis.plot(curve["coverage"], np.sqrt(curve["risk"]), label=name)
-    axis.set(xlabel="share of segments kept", ylabel="RMSE of those kept", title="Learning to abstain")
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    seen: set[str] = set()
+    for record in sorted(records, key=lambda r: r["seed"]):
+        name = record["variant"]["name"]
+        if name not in seen:
+            seen.add(name)
+            for number, (judged, kind, curve) in enumerate(_kept(record)):
+                label = f"{LABELS[name]}, {PASSES[judged]}: {KINDS[kind]} (AUROC of large errors {curve['auroc']:.2f})"
+                style = {"color": COLORS[name], "ls": ("-", "--", ":")[number % 3]}
+                axis.plot(curve["coverage"], np.sqrt(curve["risk"]), label=label, **style)
+    axis.set(xlabel="share of segments kept", ylabel="RMSE of those kept", title=f"Learning to abstain: {title}")
     axis.legend(fontsize=7)
     _save(figure, path)
+
+
+def _kept(record: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return (pass, uncertainty, curve) of the weights that validation chose, for each uncertainty that varies between segments.
+
+    Where a network predicts no variance of its own, epistemic and total uncertainty of draws rank alike: one stays.
+    """
+    found = []
+    for judged in ("deterministic", "mc"):
+        scores = record.get("scores", {}).get("best", {}).get(judged, {}).get("abstention", {})
+        kinds = ("epistemic", "variance") if record["variant"]["outputs"] == 2 else ("epistemic",)
+        found += [(judged, kind, scores[kind]) for kind in kinds if kind in scores]
+    return found
 
 
 def vader(studies: dict[str, Any], path: Path) -> None:
@@ -115,18 +136,23 @@ def vader(studies: dict[str, Any], path: Path) -> None:
         at = [b["predicted"] for b in study["bins"]], [b["measured"] for b in study["bins"]]
         words = f"trained on {which} rating{'s' if which == 'all' else ''} a snippet"
         axis.plot(*at, "o-", label=f"{words} (rank correlation {study['spearman']:.2f})")
-    low, high = axis.get_xlim()
-    axis.plot([low, high], [low, high], color="gray", lw=0.8, ls=":")
-    axis.set(xlabel="predicted aleatoric variance", ylabel="measured variance of the raters")
+    ends = [b[kind] for study in studies.values() for b in study["bins"] for kind in ("predicted", "measured")]
+    low, high = min(ends), max(ends)
+    axis.plot([low, high], [low, high], color="gray", lw=0.8, ls=":", label="predicted = measured")
+    axis.set(xlabel="predicted aleatoric variance, squared rating units", ylabel="measured variance of the raters")
     axis.legend(fontsize=8)
     _save(figure, path)
 
 
 def _records(results: Path) -> list[dict[str, Any]]:
-    files = sorted(results.glob("*-seed*.json"))
-    if not files:
-        raise SystemExit(f"there are no runs in {results}: train first.")
-    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    return [_read(path) for path in sorted(results.glob("*-seed*.json"))]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): delete it and train that run again.") from error
 
 
 def _line(cells: list[str]) -> str:

@@ -86,13 +86,14 @@ def abstention(judged: Any, target: Tensor) -> dict[str, Any]:
     """Risk-coverage area and detection of large errors, by each uncertainty that varies between segments.
 
     The risk is the squared error; an error is large above LARGE_ERROR. A network of constant noise has no confidence
-    of its own in its deterministic pass, so nothing is reported there.
+    of its own in its deterministic pass, so nothing is reported there: what varies no more than rounding does is left
+    out.
     """
     wrong = ((judged.mean - target).abs() > LARGE_ERROR).numpy()
     found: dict[str, Any] = {"large_errors": float(wrong.mean())}
     for name in ("epistemic", "aleatoric", "variance"):
         uncertainty = getattr(judged, name)
-        if float(uncertainty.std()) <= 1e-9 or not 0 < wrong.mean() < 1:
+        if float(uncertainty.std()) <= 1e-5 * float(uncertainty.mean()) or not 0 < wrong.mean() < 1:
             continue
         curve = metrics.risk_coverage(judged, target, uncertainty=uncertainty)
         picked = np.unique(np.linspace(0, len(curve.coverage) - 1, 60).round().astype(int))

@@ -93,10 +93,11 @@ def _continued(run: Run, record: dict[str, Any]) -> dict[str, Any]:
     """Return the record of an interrupted run, which may go on for more epochs but not as another network.
 
     Raises:
-        ValueError: If it was trained with other rates or settings.
+        ValueError: If it was trained with other rates or settings, or on other data.
     """
-    given = {"variant": run.variant.to_dict(), **run.settings.to_dict(), "epochs": None}
-    found = {"variant": record["variant"], **record["settings"], "epochs": None}
+    given = {"variant": run.variant.to_dict(), **run.settings.to_dict(), **_data(run), "epochs": None}
+    told = {key: record[key] for key in ("variant", *_data(run))}
+    found = {**record["settings"], **told, "epochs": None}
     foreign = [f"{key} {found.get(key)!r} (now {given[key]!r})" for key in given if found.get(key) != given[key]]
     if foreign:
         raise ValueError(
@@ -192,10 +193,15 @@ def _fresh(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "variant": run.variant.to_dict(),
         "settings": run.settings.to_dict(),
-        "rows": {"train": len(run.split.train), "test": len(run.split.test)},
-        "constant_error": run.split.constant_error(),
+        **_data(run),
         "epochs": [],
     }
+
+
+def _data(run: Run) -> dict[str, Any]:
+    """What tells one set of reviews from another."""
+    rows = {"train": len(run.split.train), "test": len(run.split.test)}
+    return {"rows": rows, "constant_error": run.split.constant_error()}
 
 
 def _keep(run: Run, net: SentimentNet, optimizer: torch.optim.Optimizer, epochs: list[dict[str, Any]]) -> None:

@@ -136,8 +136,10 @@ def groups(net: SentimentNet, variant: Variant, penalty: float, learning_rate: f
     found = []
     for name, parameter in net.named_parameters():
         rate = rates.get(name, 0.0)
-        length = objective.prior_length_scale(penalty, rate, 1.0, inverted=False, penalty=True)
-        decay = objective.weight_decay(length, rate, 1.0)
+        decay = 0.0
+        if penalty > 0.0:
+            length = objective.prior_length_scale(penalty, rate, 1.0, inverted=False, penalty=True)
+            decay = objective.weight_decay(length, rate, 1.0)
         found.append({"params": [parameter], "weight_decay": decay, "lr": learning_rate * (1.0 - rate)})
     return found
 

@@ -227,10 +227,44 @@ def test_a_whole_small_run(tmp_path, capsys, monkeypatch):
     names = {p.name for p in (tmp_path / "results").iterdir()}
     assert {"curves-sound-gru.png", "abstention-sound-gru.png", "sound-gru-none-seed0.json"} <= names
     assert "epoch 1" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="--variants must be of"):
-        main(["--quick", *options, "--variants", "best"])
-    with pytest.raises(SystemExit, match="there are no runs"):
+    for wrong, message in (
+        (["--variants", "best"], "--variants must be of"),
+        (["--epochs", "0"], "--epochs must be at least 1"),
+        (["--penalty", "-1"], "--penalty at least 0"),
+        (["report", "--results", str(tmp_path / "state")], "there are no runs"),
+    ):
+        assert main(["--quick", *options, *wrong]) == 2
+        told = capsys.readouterr().err
+        assert message in told
+        assert told.count("\n") == 1
+
+
+def test_a_run_on_other_data_is_no_continuation(tmp_path):
+    variant = main_variants()["none"]
+    train(tiny(tmp_path, variant), report=lambda line: None)
+    other = Run("gru", variant, synthetic_split("sound", 50, 20), 0, TINY, tmp_path / "results", tmp_path / "state")
+    with pytest.raises(ValueError, match=r"trained with rows .*constant_error .*--results"):
+        train(other, report=lambda line: None)
+
+
+def test_the_report_draws_what_there_is_and_names_what_is_broken(tmp_path):
+    bins = [{"predicted": 1.0, "measured": 0.5}, {"predicted": 2.0, "measured": 1.5}]
+    (tmp_path / "vader.json").write_text(json.dumps({"vader": {"one": {"bins": bins, "spearman": 0.1}}}))
+    report.write(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"vader.json", "vader.png"}
+    (tmp_path / "sound-gru-none-seed0.json").write_text("{")
+    with pytest.raises(ValueError, match=r"seed0.json is no JSON .*train that run again"):
         report.write(tmp_path)
+
+
+def test_constant_noise_gives_no_confidence():
+    judged = br.Predictive.from_gaussian(torch.randn(50), torch.full((50,), 0.3))
+    assert set(abstention(judged, torch.randn(50))) == {"large_errors", "oracle_area", "random_area"}
+
+
+def test_no_penalty_is_none():
+    net = SentimentNet("gru", Variant("some", hidden=0.5), 30, 6)
+    assert {group["weight_decay"] for group in groups(net, Variant("some", hidden=0.5), 0.0, 1e-3)} == {0.0}
 
 
 def test_scores_hold_both_passes(tmp_path):
