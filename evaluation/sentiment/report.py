@@ -115,7 +115,7 @@ def abstention(records: list[dict[str, Any]], path: Path, title: str) -> None:
 
 
 def _kept(record: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return (pass, uncertainty, curve) of the weights that validation chose, for each uncertainty that varies between segments.
+    """Return (pass, uncertainty, curve) of the best weights, for each uncertainty that varies between segments.
 
     Where a network predicts no variance of its own, epistemic and total uncertainty of draws rank alike: one stays.
     """
