@@ -18,6 +18,8 @@ from bayesrnn.inference import predict as predict
 from bayesrnn.inference.perplexity import perplexity as perplexity
 from bayesrnn.nn.convert import convert as convert
 from bayesrnn.predictive import Predictive as Predictive
+from bayesrnn.rate_search import rate_grid as rate_grid
+from bayesrnn.rate_search import rate_search as rate_search
 from bayesrnn.report import calibration_report as calibration_report
 from bayesrnn.storage import load as load
 from bayesrnn.storage import load_weights as load_weights
@@ -27,6 +29,7 @@ from bayesrnn.training import fit as fit
 
 if TYPE_CHECKING:
     from bayesrnn import estimators as estimators
+    from bayesrnn import pyro as pyro
 
 __version__ = "0.1.0"
 
@@ -49,13 +52,16 @@ __all__ = [
     "perplexity",
     "plots",
     "predict",
+    "pyro",
+    "rate_grid",
+    "rate_search",
     "recalibration",
     "save",
     "save_weights",
     "schemes",
 ]
 
-_LAZY = ("estimators",)  # modules that need a heavy library as soon as they are imported
+_LAZY = ("estimators", "pyro")  # modules that need a heavy library as soon as they are imported
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """Layers with masks: drop-in for torch.nn's recurrent, embedding and dropout layers."""
 
+from bayesrnn.nn.concrete import ConcreteDropout as ConcreteDropout
 from bayesrnn.nn.dropout import Dropout as Dropout
 from bayesrnn.nn.embedding import Embedding as Embedding
 from bayesrnn.nn.layers import GRU as GRU
@@ -8,4 +9,4 @@ from bayesrnn.nn.layers import RNN as RNN
 from bayesrnn.nn.masked import MaskedModule as MaskedModule
 from bayesrnn.nn.scan.native import use_compiled as use_compiled
 
-__all__ = ["GRU", "LSTM", "RNN", "Dropout", "Embedding", "MaskedModule", "use_compiled"]
+__all__ = ["GRU", "LSTM", "RNN", "ConcreteDropout", "Dropout", "Embedding", "MaskedModule", "use_compiled"]
