@@ -1,19 +1,54 @@
 """Checks shared by the public functions: each error says what was given, what is legal and the fix."""
 
 import math
+import numbers
 from collections.abc import Collection, Iterable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["check_choice", "check_finite", "check_lengths", "check_level", "check_rate", "check_seed", "check_whole"]
+__all__ = [
+    "as_number",
+    "check_choice",
+    "check_finite",
+    "check_lengths",
+    "check_level",
+    "check_rate",
+    "check_seed",
+    "check_whole",
+]
+
+
+def as_number(value: Any) -> int | float | None:
+    """Return `value` as Python's own number if it is one, a numpy scalar or a numpy array without dimensions.
+
+    None for what is no number: booleans, texts, and tensors, whose gradient would be lost on the way.
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, bool | np.bool_):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else None
+
+
+def _fix(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return " For a tensor of one number pass value.item()."
+    return " For a text of digits convert it first, float(value)." if isinstance(value, str) else ""
 
 
 def check_rate(rate: float, name: str = "rate") -> float:
     """Return `rate` as a float if it is a dropout rate in [0, 1)."""
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise TypeError(f"{name} must be a number in [0, 1), but {rate!r} ({type(rate).__name__}) was given.")
-    value = float(rate)
+    number = as_number(rate)
+    if number is None:
+        raise TypeError(
+            f"{name} must be a number in [0, 1), but {rate!r} ({type(rate).__name__}) was given.{_fix(rate)}"
+        )
+    value = float(number)
     if not (math.isfinite(value) and 0.0 <= value < 1.0):
         raise ValueError(
             f"{name} is the probability of DROPPING a unit and must lie in [0, 1); {value!r} was given. "
@@ -25,9 +60,12 @@ def check_rate(rate: float, name: str = "rate") -> float:
 
 def check_level(level: float, name: str = "level") -> float:
     """Return `level` as a float if it is a probability strictly between 0 and 1."""
-    if isinstance(level, bool) or not isinstance(level, int | float):
-        raise TypeError(f"{name} must be a number in (0, 1), but {level!r} ({type(level).__name__}) was given.")
-    value = float(level)
+    number = as_number(level)
+    if number is None:
+        raise TypeError(
+            f"{name} must be a number in (0, 1), but {level!r} ({type(level).__name__}) was given.{_fix(level)}"
+        )
+    value = float(number)
     if not (math.isfinite(value) and 0.0 < value < 1.0):
         raise ValueError(f"{name} must lie strictly between 0 and 1, but {value!r} was given. For 95 % pass 0.95.")
     return value
@@ -35,19 +73,22 @@ def check_level(level: float, name: str = "level") -> float:
 
 def check_whole(value: int, name: str, minimum: int = 1) -> int:
     """Return `value` as an int if it is a whole number of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, but {value!r} ({type(value).__name__}) was given.")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, but {value} was given.")
-    return value
+    number = as_number(value)
+    if not isinstance(number, int):
+        raise TypeError(
+            f"{name} must be a whole number, but {value!r} ({type(value).__name__}) was given.{_fix(value)}"
+        )
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, but {number} was given.")
+    return number
 
 
 def check_seed(seed: int) -> int:
     """Return `seed` if it is a whole number in [0, 2**63)."""
-    check_whole(seed, "seed", 0)
-    if seed >= 2**63:
-        raise ValueError(f"seed must be below 2**63, but {seed} was given.")
-    return seed
+    value = check_whole(seed, "seed", 0)
+    if value >= 2**63:
+        raise ValueError(f"seed must be below 2**63, but {value} was given.")
+    return value
 
 
 def check_choice(value: str, name: str, choices: Collection[str]) -> str:

@@ -4,12 +4,15 @@ import pyro
 import pyro.infer
 import pytest
 import torch
+from torch import distributions as D
 from torch import nn
 
 import bayesrnn.nn as bnn
-from bayesrnn import likelihoods, schemes
+from bayesrnn import likelihoods, models, schemes
 from bayesrnn.inference import predict
+from bayesrnn.nn.concrete import ConcreteDropout
 from bayesrnn.pyro import Mask, lift, masks_of
+from bayesrnn.pyro.laws import as_pyro
 
 
 class Net(nn.Module):
@@ -60,6 +63,164 @@ def test_conditioned_on_the_engines_masks_it_is_the_engines_draw(scheme, samplin
         torch.testing.assert_close(output.squeeze(-1), found.draws[draw], atol=1e-6, rtol=1e-5)
 
 
+def _with_learned_rates(**options) -> ConcreteDropout:
+    """Two layers that learned rates far apart, never run since."""
+    torch.manual_seed(0)
+    wrapped = ConcreteDropout(Net(GAL), **options)
+    with torch.no_grad():
+        for key, logit in wrapped.logits.items():
+            logit.copy_(torch.logit(torch.tensor(0.88 if key.endswith(("_l0", "hidden")) else 0.12)))
+    return wrapped
+
+
+@pytest.mark.parametrize("share", ["layer", "site"])
+@pytest.mark.parametrize("training", [True, False])
+def test_at_learned_rates_it_is_the_engines_draw_in_either_mode(training, share):
+    wrapped = _with_learned_rates(share=share).train(training)
+    masks = masks_of(wrapped, TOKENS, seed=7, draw=3)
+    trace = pyro.poutine.trace(lift(wrapped)).get_trace(TOKENS)
+    rates = {key: rate.item() for key, rate in wrapped.rates().items()}
+    for key, rate in rates.items():
+        for mask in (masks[f"model.{key}"], trace.nodes[f"model.{key}"]["value"]):
+            torch.testing.assert_close(mask.max(), torch.tensor(1 / (1 - rate)), msg=key)
+    output = pyro.condition(lift(wrapped), data=masks)(TOKENS)
+    assert wrapped.training is training
+    found = predict(wrapped, TOKENS, draws=4, seed=7, likelihood=GAUSSIAN)
+    torch.testing.assert_close(output.squeeze(-1), found.draws[3], atol=1e-6, rtol=1e-5)
+
+
+def test_learned_rates_reach_masks_inside_a_larger_model():
+    whole = nn.Sequential(_with_learned_rates(), nn.Flatten(0))
+    masks = masks_of(whole, TOKENS, seed=1, draw=2)
+    output = pyro.condition(lift(whole), data=masks)(TOKENS)
+    torch.testing.assert_close(output, predict(whole, TOKENS, draws=3, seed=1).draws[2], atol=1e-6, rtol=1e-5)
+
+
+def test_asking_for_masks_leaves_the_model_and_the_random_state_alone():
+    net = nn.Sequential(nn.BatchNorm1d(3), bnn.Dropout(0.5), nn.Dropout(0.5)).train()
+    state = torch.get_rng_state()
+    masks_of(net, torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), seed=0)
+    assert torch.equal(state, torch.get_rng_state())
+    assert net[0].num_batches_tracked == 0
+    assert all(part.training for part in net.modules())
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "given", "message"),
+    [
+        (GAUSSIAN, (5, 1), r"target must have the shape \(5,\) of its law, but \(5, 1\).*Give target.squeeze\(-1\)"),
+        (GAUSSIAN, (1,), r"but \(1,\) was given.*one value for each of these"),
+        (lambda o: D.Normal(o, 1.0), (5,), r"of its law, but \(5,\) was given.*Give target.unsqueeze\(-1\)"),
+    ],
+)
+def test_a_target_that_would_be_broadcast_is_refused(likelihood, given, message):
+    lifted = lift(Net(GAL), likelihood)
+    with pytest.raises(ValueError, match=message):
+        lifted(TOKENS, target=torch.zeros(given))
+    with pytest.raises(ValueError, match=message):
+        pyro.poutine.trace(pyro.condition(lifted, data={"target": torch.zeros(given)})).get_trace(TOKENS)
+
+
+@pytest.mark.parametrize("targets", [1, 2])
+def test_a_model_that_returns_its_law_needs_no_likelihood(targets):
+    torch.manual_seed(0)
+    model = models.SequenceRegressor(3, 4, outputs=targets, dropout=0.3)
+    x, y = torch.randn(5, 6, 3), torch.randn((5, targets) if targets > 1 else (5,))
+    trace = pyro.poutine.trace(lift(model)).get_trace(x, target=y)
+    trace.compute_log_prob()
+    masks = {name: trace.nodes[name]["value"] for name in trace.stochastic_nodes}
+    law = pyro.condition(lift(model), data=masks)(x)
+    torch.testing.assert_close(trace.nodes["target"]["log_prob"], law.log_prob(y).sum())
+    lifted = lift(model, learn=True)
+    svi = pyro.infer.SVI(lifted, lifted.guide, pyro.optim.Adam({"lr": 0.02}), pyro.infer.Trace_ELBO())
+    losses = [svi.step(x, target=y) for _ in range(80)]
+    assert sum(losses[-10:]) < sum(losses[:10])
+    assert pyro.infer.Predictive(lift(model), num_samples=3)(x)["target"].shape == (3, *y.shape)
+
+
+LAWS = {
+    "independent": lambda o: D.Independent(D.Normal(o, 1.0), 1),
+    "mixture": lambda o: D.MixtureSameFamily(
+        D.Categorical(logits=torch.zeros(5, 2)), D.Normal(torch.cat([o, -o], -1), 1.0)
+    ),
+    "transformed": lambda o: D.TransformedDistribution(D.Normal(o[:, 0], 1.0), [D.AffineTransform(2.0, 3.0)]),
+    "mixture of vectors": lambda o: D.MixtureSameFamily(
+        D.Categorical(logits=torch.zeros(5, 2)), D.Independent(D.Normal(o[:, None].expand(-1, 2, 3), 1.0), 1)
+    ),
+    "log normal": lambda o: D.LogNormal(o[:, 0], 1.0),
+    "one hot": lambda o: D.OneHotCategorical(logits=torch.cat([o, -o], -1)),
+    "multinomial": lambda o: D.Multinomial(7, logits=torch.cat([o, -o], -1)),
+    "relaxed": lambda o: D.RelaxedBernoulli(torch.tensor(0.5), logits=o[:, 0]),
+    "joint": lambda o: D.MultivariateNormal(o.expand(-1, 2), covariance_matrix=2 * torch.eye(2)),
+    "bernoulli whose probs were read": lambda o: (lambda law: (law.probs, law)[1])(D.Bernoulli(logits=o[:, 0])),
+    "negative binomial": lambda o: likelihoods.negative_binomial(torch.cat([o, o], -1)),
+    "negative binomial of torch": lambda o: D.NegativeBinomial(torch.tensor(3.0), logits=o[:, 0]),
+    "uniform": lambda o: D.Uniform(o[:, 0], o[:, 0] + 1),
+    "student": lambda o: likelihoods.student_t(o.expand(-1, 3)),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_of_torch_becomes_one_of_pyro_with_the_same_density(name):
+    torch.manual_seed(0)
+    expected = LAWS[name](torch.randn(5, 1))
+    target = expected.sample()
+    found = as_pyro(expected)
+    torch.testing.assert_close(found.log_prob(target), expected.log_prob(target))
+    net = Net(GAL)
+    trace = pyro.poutine.trace(lift(net, LAWS[name])).get_trace(TOKENS)  # a sample has a legal shape and value
+    target = trace.nodes["target"]["value"]
+    masks = {site: trace.nodes[site]["value"] for site in SITES}
+    again = pyro.poutine.trace(pyro.condition(lift(net, LAWS[name]), data=masks)).get_trace(TOKENS, target=target)
+    again.compute_log_prob()
+    law = LAWS[name](pyro.condition(lift(net), data=masks)(TOKENS))
+    torch.testing.assert_close(again.nodes["target"]["log_prob"], law.log_prob(target).sum())
+
+
+class Twice(nn.Module):
+    """One dropout and one layer at two places each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.d = bnn.GRU(3, 3, batch_first=True, dropout=0.4), bnn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.d(self.gru(self.d(x))[0])
+        return self.gru(h[:, :4])[0][:, -1]
+
+
+def test_a_layer_called_twice_is_one_site_and_the_engines_draw():
+    torch.manual_seed(0)
+    net, x = Twice(), torch.randn(5, 6, 3)
+    trace = pyro.poutine.trace(lift(net)).get_trace(x)
+    assert sorted(trace.stochastic_nodes) == ["d.output", "gru.hidden_l0", "gru.input_l0"]
+    masks = masks_of(net, x, seed=2, draw=1)
+    output = pyro.condition(lift(net), data=masks)(x)
+    found = predict(net, x, draws=2, seed=2)
+    torch.testing.assert_close(output, found.draws[1], atol=1e-6, rtol=1e-5)
+
+
+def test_a_layer_called_with_other_steps_and_masks_of_each_step_is_refused():
+    net = nn.Module()
+    net.d = bnn.Dropout(0.5, "step")
+    net.forward = lambda x: net.d(net.d(x)[:, 1:])
+    for call in (lift(net), lambda x: masks_of(net, x, seed=0)):
+        with pytest.raises(ValueError, match=r"'d' is called several times.*\(6, 5, 3\) and then of shape \(5, 5, 3\)"):
+            call(torch.zeros(5, 6, 3))
+
+
+def test_vectorized_samples_are_refused_with_the_way_out():
+    lifted = lift(Net(GAL), GAUSSIAN)
+    message = r"the mask 'words.word' must have shape \(5, 9\).*parallel=False.*vectorize_particles=False"
+    with pytest.raises(ValueError, match=message):
+        pyro.infer.Predictive(lifted, num_samples=4, parallel=True)(TOKENS)
+    loss = pyro.infer.Trace_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=0)
+    with pytest.raises(ValueError, match=message):
+        loss.loss(lifted, lifted.guide, TOKENS, target=torch.zeros(5))
+    with pytest.raises(ValueError, match=message), pyro.plate("data", 5):
+        lifted(TOKENS)
+
+
 def test_predictive_averages_to_the_same_moments():
     torch.manual_seed(0)
     net = Net(GAL).eval()
@@ -99,6 +260,13 @@ def test_the_law_of_a_mask():
     torch.testing.assert_close(draws.mean(0), law.mean, atol=0.03, rtol=0)
     torch.testing.assert_close(draws.var(0), law.variance, atol=0.05, rtol=0)
     assert law.expand((3, 2)).sample().shape == (3, 2)
+    torch.testing.assert_close(Mask(0.25).log_prob(torch.tensor(0.0)), torch.tensor(0.25).log())
+    with pytest.raises(TypeError, match=r"rate must be a number in \[0, 1\), but 'a'"):
+        Mask("a")
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\); 1.5 was given"):
+        Mask(1.5)
+    with pytest.raises(TypeError, match=r"a tensor of torch.int64 was given.*torch.tensor\(0.5\)"):
+        Mask(torch.tensor(0))
     with pytest.raises(ValueError, match="within the support"):
         Mask(torch.tensor(0.5), validate_args=True).log_prob(torch.tensor(1.0))
 
@@ -110,14 +278,38 @@ def test_bad_input_is_refused():
         masks_of(nn.Linear(2, 2), torch.zeros(1, 2), seed=0)
     with pytest.raises(ValueError, match="a target needs a likelihood"):
         lift(Net(GAL))(TOKENS, target=torch.zeros(5))
+    with pytest.raises(TypeError, match="target must be a tensor, but a list was given"):
+        lift(Net(GAL), GAUSSIAN)(TOKENS, target=[0.0] * 5)
+    with pytest.raises(TypeError, match="the likelihood must return a torch Distribution, but it returned a Tensor"):
+        lift(Net(GAL), lambda output: output)(TOKENS)
     lift(Net(GAL), learn=True)(TOKENS)
     with pytest.raises(ValueError, match=r"already holds another model\$\$\$.*clear_param_store"):
         lift(Net(GAL), learn=True)(TOKENS)
 
 
-def test_an_unknown_law_is_refused():
-    class Odd(torch.distributions.Normal):
-        pass
+@pytest.mark.parametrize("name", ["Odd", "Poisson", "Normal"])  # also under the name of one of Pyro's classes
+def test_a_law_that_pyro_does_not_know_keeps_its_own_density(name):
+    def log_prob(self: D.Normal, value: torch.Tensor) -> torch.Tensor:
+        return D.Normal.log_prob(self, value) - 7.0
 
-    with pytest.raises(ValueError, match="Pyro has no Odd"):
-        lift(Net(GAL), lambda output: Odd(output.squeeze(-1), 1.0))(TOKENS)
+    kind = type(name, (D.Normal,), {"log_prob": log_prob})
+    net, target = Net(GAL), torch.randn(5)
+    trace = pyro.poutine.trace(lift(net, lambda output: kind(output.squeeze(-1), 1.0))).get_trace(TOKENS, target=target)
+    trace.compute_log_prob()
+    output = pyro.condition(lift(net), {k: trace.nodes[k]["value"] for k in SITES})(TOKENS).squeeze(-1)
+    expected = D.Normal(output, 1.0).log_prob(target).sum() - 35.0
+    torch.testing.assert_close(trace.nodes["target"]["log_prob"], expected)
+    law = as_pyro(kind(torch.zeros(3), 1.0)).expand((2, 3))
+    assert law.sample().shape == (2, 3)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "homoscedastic", "student_t", "poisson", "negative_binomial"])
+def test_every_likelihood_of_the_models_is_scored_by_its_own_law(likelihood):
+    torch.manual_seed(0)
+    model = models.SequenceRegressor(3, 4, likelihood=likelihood, dropout=0.3, every_step=True)
+    x, target, lengths = torch.randn(5, 6, 3), torch.randint(0, 4, (5, 6)).float(), torch.tensor([6, 5, 4, 3, 2])
+    trace = pyro.poutine.trace(lift(model)).get_trace(x, target=target, lengths=lengths)
+    trace.compute_log_prob()
+    masks = {site: trace.nodes[site]["value"] for site in trace.stochastic_nodes}
+    law = pyro.condition(lift(model), data=masks)(x, lengths=lengths)
+    torch.testing.assert_close(trace.nodes["target"]["log_prob"], law.log_prob(target).sum())

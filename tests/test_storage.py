@@ -4,6 +4,7 @@ import json
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -250,3 +251,9 @@ def test_weights_of_another_module(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(1, 2), "extra": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match=r"missing \['bias'\], foreign \['extra'\], other shapes none"):
         storage.load_weights(nn.Linear(2, 1), tmp_path / "x.safetensors")
+
+
+def test_sizes_that_are_numpy_numbers_are_kept_as_plain_ones(tmp_path: Path) -> None:
+    model = models.SequenceRegressor(np.int64(3), np.int32(8), dropout=np.float32(0.25))
+    storage.save(model, tmp_path / "model")
+    assert same(storage.load(tmp_path / "model"), model)

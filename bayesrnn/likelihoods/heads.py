@@ -10,12 +10,14 @@ from torch.distributions import (
     Bernoulli,
     Categorical,
     Distribution,
-    NegativeBinomial,
     Normal,
     Poisson,
     StudentT,
 )
 from torch.nn import functional as F
+
+from bayesrnn._checks import as_number
+from bayesrnn.likelihoods.counts import NegativeBinomial
 
 
 class Likelihood(Protocol):
@@ -32,6 +34,7 @@ def gaussian(output: Tensor) -> Normal:
     $y \sim N(\mu, e^{s})$ with $(\mu, s)$ the two entries of the last dimension: mean (target units) and log variance.
 
     Raises:
+        TypeError: If the output is no floating point tensor.
         ValueError: If the last dimension is not 2.
 
     Source: Kendall & Gal 2017 (arXiv:1703.04977), section 3.1: the network predicts the log variance.
@@ -55,9 +58,13 @@ class HomoscedasticGaussian:
     precision: float
 
     def __post_init__(self) -> None:
-        precision = self.precision
-        if isinstance(precision, bool) or not isinstance(precision, int | float):
-            raise TypeError(f"precision must be a positive number, but {precision!r} was given.")
+        precision = as_number(self.precision)
+        if precision is None:
+            raise TypeError(
+                f"precision must be a positive number, but {self.precision!r} ({type(self.precision).__name__}) was "
+                "given. Pass a number of Python or numpy: tensor.item() for a tensor of one number."
+            )
+        object.__setattr__(self, "precision", float(precision))
         if not (math.isfinite(precision) and precision > 0):
             raise ValueError(
                 f"precision is 1 / noise variance and must be positive and finite, but {precision!r} was given. "
@@ -91,6 +98,7 @@ def student_t(output: Tensor) -> StudentT:
     freedom stay above 2, so the variance $e^{2s}\nu/(\nu-2)$ is finite.
 
     Raises:
+        TypeError: If the output is no floating point tensor.
         ValueError: If the last dimension is not 3.
     """
     _check_last(output, 3, "student_t", "location, log scale and raw degrees of freedom")
@@ -103,6 +111,7 @@ def poisson(output: Tensor) -> Poisson:
     r"""Poisson counts with rate $e^{o}$; the last dimension is 1, the log rate.
 
     Raises:
+        TypeError: If the output is no floating point tensor.
         ValueError: If the last dimension is not 1.
     """
     _check_last(output, 1, "poisson", "the log rate")
@@ -112,13 +121,19 @@ def poisson(output: Tensor) -> Poisson:
 def negative_binomial(output: Tensor) -> NegativeBinomial:
     r"""Overdispersed counts: mean $\mu$, variance $\mu + \alpha\mu^2$, with $(\log\mu, \log\alpha)$ the last dimension.
 
+    As $\log\alpha \to -\infty$ it is the Poisson law, in value and gradient. Below -40 (float32; 45 % of the exponents
+    that the type has) $\log\alpha$ is taken as that bound: counts below a million cannot tell the difference.
+
     Raises:
+        TypeError: If the output is no floating point tensor.
         ValueError: If the last dimension is not 2.
 
     Source: Salinas et al. 2020, DeepAR (arXiv:1704.04110), section 3.1.
     """
     _check_last(output, 2, "negative_binomial", "log mean and log dispersion")
     log_mean, log_dispersion = output.unbind(-1)
+    smallest = -0.45 * math.log(torch.finfo(output.dtype).max)  # so that alpha**2, in the gradient, does not underflow
+    log_dispersion = log_dispersion.clamp(min=smallest)
     return NegativeBinomial(torch.exp(-log_dispersion), logits=log_mean + log_dispersion)
 
 
@@ -126,6 +141,7 @@ def bernoulli(output: Tensor) -> Bernoulli:
     """Two classes; the last dimension is 1, the logit of class 1.
 
     Raises:
+        TypeError: If the output is no floating point tensor.
         ValueError: If the last dimension is not 1.
     """
     _check_last(output, 1, "bernoulli", "the logit of class 1")
@@ -136,8 +152,10 @@ def categorical(output: Tensor) -> Categorical:
     """K classes; the last dimension holds their K logits.
 
     Raises:
+        TypeError: If the output is no floating point tensor.
         ValueError: If the last dimension is below 2.
     """
+    _check_floating(output, "categorical")
     if output.dim() < 1 or output.shape[-1] < 2:
         raise ValueError(
             f"categorical needs at least 2 logits in the last dimension, but an output of shape {tuple(output.shape)} "
@@ -152,10 +170,12 @@ def ordinal(output: Tensor) -> Categorical:
     $\theta_0 = o_0$, $\theta_k = \theta_{k-1} + \mathrm{softplus}(o_k)$. The last dimension is K - 1 for K classes.
 
     Raises:
+        TypeError: If the output is no floating point tensor.
         ValueError: If the last dimension is missing or empty.
 
     Source: McCullagh 1980, Regression models for ordinal data, section 2.
     """
+    _check_floating(output, "ordinal")
     if output.dim() < 1 or output.shape[-1] < 1:
         raise ValueError(
             f"ordinal needs K - 1 numbers in the last dimension for K ordered classes, but an output of shape "
@@ -171,9 +191,22 @@ def ordinal(output: Tensor) -> Categorical:
     return Categorical(logits=torch.cat([first, inner, last], -1))
 
 
-def _check_last(output: Tensor, size: int, name: str, meaning: str) -> None:
+def _check_floating(output: Tensor, name: str) -> None:
     if not isinstance(output, Tensor):
-        raise TypeError(f"{name} maps a model's output tensor to a law, but a {type(output).__name__} was given.")
+        raise TypeError(
+            f"{name} maps a model's output tensor to a law, but a {type(output).__name__} was given. For numbers of "
+            "another kind: torch.as_tensor(output); for a model with several outputs, choose one: likelihood=lambda "
+            f"output: {name}(output[0])."
+        )
+    if not output.is_floating_point():
+        raise TypeError(
+            f"{name} maps a model's raw output, floating point, to a law, but {output.dtype} was given. Did the "
+            "targets come in its place? Else use output.float()."
+        )
+
+
+def _check_last(output: Tensor, size: int, name: str, meaning: str) -> None:
+    _check_floating(output, name)
     if output.dim() < 1 or output.shape[-1] != size:
         raise ValueError(
             f"{name} needs {size} in the last dimension ({meaning}), but an output of shape {tuple(output.shape)} was "

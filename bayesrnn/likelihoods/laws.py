@@ -172,9 +172,10 @@ def _count_cdf(law: Distribution, count: Tensor) -> Tensor:
     if isinstance(law, D.Poisson):
         below = torch.special.gammaincc(whole + 1, law.rate)
     elif isinstance(law, D.NegativeBinomial):
-        from scipy.special import betainc
+        from scipy.special import betaincc, expit
 
-        below = _through_numpy(betainc, law.total_count, whole + 1, torch.sigmoid(-law.logits))
+        # not 1 - sigmoid(-logits), which is 0 for a dispersion near that of a Poisson law
+        below = _through_numpy(lambda y, r, o: betaincc(y, r, expit(o)), whole + 1, law.total_count, law.logits)
     elif isinstance(law, D.Binomial):
         from scipy.special import betainc
 

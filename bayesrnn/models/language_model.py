@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from bayesrnn._checks import check_choice, check_whole
+from bayesrnn._checks import as_number, check_choice, check_whole
 from bayesrnn.nn import GRU, LSTM, Dropout, Embedding
 from bayesrnn.schemes import Scheme, as_scheme
 
@@ -16,6 +16,7 @@ State = Tensor | tuple[Tensor, Tensor]
 """h, or (h, c): each (layers, rows, H)."""
 
 _CELLS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "gru": GRU}
+_SHORT = (torch.uint8, torch.int8, torch.int16)  # whole numbers that torch does not look up
 
 
 class LanguageModel(nn.Module):
@@ -69,9 +70,7 @@ class LanguageModel(nn.Module):
         self.cell = check_choice(cell, "cell", _CELLS)
         self.scheme = as_scheme(dropout)
         self.shared_embeddings = shared_embeddings
-        if not 0.0 < init_range < float("inf"):
-            raise ValueError(f"init_range is the a of U(-a, a) and must be positive, but {init_range} was given.")
-        self.init_range = float(init_range)
+        self.init_range = _init_range(init_range)
         self.embedding = Embedding(vocabulary_size, embedding_size, dropout=self.scheme)
         self.recurrent = _CELLS[cell](embedding_size, hidden_size, num_layers, batch_first=True, dropout=self.scheme)
         output = self.scheme.placement("output")
@@ -101,16 +100,24 @@ class LanguageModel(nn.Module):
 
         Raises:
             ValueError: If tokens are not (rows, steps) or not in the vocabulary, or the state does not fit.
+            TypeError: If tokens are no tensor.
         """
         features, last = self.features(tokens, state)
         return Categorical(logits=self.logits(features), validate_args=False), last
 
     def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Return what the decoder sees, (rows, steps, features), and the state after the last token."""
+        if not isinstance(tokens, Tensor):
+            raise TypeError(
+                f"tokens must be a tensor of whole numbers (rows, steps), but a {type(tokens).__name__} was given. "
+                "Pass torch.tensor(tokens)."
+            )
         if tokens.dim() != 2:
             raise ValueError(
                 f"tokens must be (rows, steps), but their shape is {tuple(tokens.shape)}. For one stream: tokens[None]."
             )
+        if tokens.dtype in _SHORT:
+            tokens = tokens.long()
         hidden, last = self.recurrent(self.embedding(tokens), state)
         hidden = self.output_dropout(hidden)
         return hidden if self.projection is None else self.projection(hidden), last
@@ -124,6 +131,15 @@ class LanguageModel(nn.Module):
         """The matrix from features to logits, (V, features): the embedding's where that is shared."""
         return self.embedding.weight if self.decoder_weight is None else self.decoder_weight
 
+    def weights_behind(self) -> dict[str, str]:
+        """Return the weight whose input the output mask multiplies: its name -> that of the Dropout before it.
+
+        That is the projection, where there is one; else the decoder's matrix, which may be the embedding's.
+        """
+        if self.projection is not None:
+            return {"projection.weight": "output_dropout"}
+        return {"embedding.weight" if self.decoder_weight is None else "decoder_weight": "output_dropout"}
+
     def config(self) -> dict[str, Any]:
         """Return the arguments that make a model of this shape, as plain data."""
         return {
@@ -136,3 +152,14 @@ class LanguageModel(nn.Module):
             "shared_embeddings": self.shared_embeddings,
             "init_range": self.init_range,
         }
+
+
+def _init_range(value: float) -> float:
+    number = as_number(value)
+    if number is None:
+        raise TypeError(
+            f"init_range is the a of U(-a, a) and must be a number, but {value!r} ({type(value).__name__}) was given."
+        )
+    if not 0.0 < number < float("inf"):
+        raise ValueError(f"init_range is the a of U(-a, a) and must be positive, but {number} was given.")
+    return float(number)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from bayesrnn._checks import as_number
 from bayesrnn.models.encoder import CellName, Encoder, scheme_of
 from bayesrnn.models.heads import ClassHead, ClassLikelihood, NumberHead, NumberLikelihood
 from bayesrnn.schemes import Scheme
@@ -21,7 +22,8 @@ class SequenceModel(nn.Module):
     def __init__(self, arguments: dict[str, Any], dropout: float | Scheme | Mapping[str, Any]) -> None:
         super().__init__()
         self.scheme = scheme_of(dropout)
-        self._arguments = arguments | {"dropout": self.scheme.to_dict()}
+        plain = {name: value if (found := as_number(value)) is None else found for name, value in arguments.items()}
+        self._arguments = plain | {"dropout": self.scheme.to_dict()}
         encoder = {k: v for k, v in arguments.items() if k not in ("outputs", "classes", "likelihood", "dropout")}
         self.encoder = Encoder(dropout=self.scheme, **encoder)
         self.every_step = bool(arguments["every_step"])
@@ -29,6 +31,10 @@ class SequenceModel(nn.Module):
     def config(self) -> dict[str, Any]:
         """Return plain data, fit for JSON, from which ``type(self)(**config)`` makes a model of the same shape."""
         return dict(self._arguments)
+
+    def weights_behind(self) -> dict[str, str]:
+        """Return the weight whose input the output mask multiplies: its name -> that of the Dropout before it."""
+        return {"head.linear.weight": "encoder.dropout"}
 
     def forward(self, x: Tensor, lengths: Tensor | Iterable[int] | None = None) -> Distribution:
         """Return the law of the target given one draw of masks (train mode) or none (eval mode).

@@ -1,5 +1,6 @@
 """Dropout rates that are learned: the relaxed masks of concrete dropout for the layers of this library."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -7,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from bayesrnn._checks import check_choice
+from bayesrnn._checks import as_number, check_choice
 from bayesrnn.nn.dropout import Dropout
 from bayesrnn.nn.embedding import Embedding
 from bayesrnn.nn.injection import MaskSite, drawn, injected
@@ -15,7 +16,7 @@ from bayesrnn.nn.masked import MaskedModule, masked_modules
 from bayesrnn.nn.recurrent import Recurrent
 from bayesrnn.schemes import Site
 
-__all__ = ["ConcreteDropout", "relaxed_mask"]
+__all__ = ["ConcreteDropout", "learned_rates", "relaxed_mask"]
 
 Share = Literal["layer", "site"]
 _LEARNABLE: tuple[Site, ...] = ("word", "input", "hidden", "output", "candidate", "cell")
@@ -43,7 +44,9 @@ class ConcreteDropout(nn.Module):
             masks one rate, ...).
 
     Raises:
-        ValueError: If no mask is active, a site is not a multiplicative mask on units, or the temperature not positive.
+        TypeError: If the temperature is no number.
+        ValueError: If no mask is active, a site is not a multiplicative mask on units, or the temperature not positive
+            and finite.
 
     Example:
         >>> from bayesrnn.nn import GRU
@@ -55,11 +58,7 @@ class ConcreteDropout(nn.Module):
     def __init__(self, model: nn.Module, *, temperature: float = 0.1, share: Share = "layer") -> None:
         super().__init__()
         check_choice(share, "share", get_args(Share))
-        if not temperature > 0.0:
-            raise ValueError(
-                f"temperature must be positive, but {temperature!r} was given. 0.1 is the usual one; 0 has no gradient."
-            )
-        self.model, self.temperature, self.share = model, float(temperature), share
+        self.model, self.temperature, self.share = model, _check_temperature(temperature), share
         self._groups = _groups(model, share)
         starts = dict(self._groups.values())
         self.logits = nn.ParameterDict(
@@ -131,6 +130,33 @@ class ConcreteDropout(nn.Module):
                 module.scheme = module.scheme.with_rates(**means)
 
 
+def learned_rates(model: nn.Module) -> dict[str, Tensor]:
+    """Return the rates that every `ConcreteDropout` inside `model` has learned, by the qualified key of the mask.
+
+    These are the rates at which `predict` draws, differentiable in what is learned. The layers' own, which
+    `placements()` tells, are older: they are written in an evaluation, and are a mean where the layers of one stack
+    differ.
+
+    Args:
+        model: Any torch module, itself a `ConcreteDropout` or holding some; without one nothing is returned.
+
+    Example:
+        >>> from bayesrnn.nn import GRU
+        >>> sorted(learned_rates(nn.Sequential(ConcreteDropout(GRU(2, 4, dropout=0.1)))))
+        ['0.model.hidden_l0', '0.model.input_l0']
+    """
+    names = {module: name for name, module in masked_modules(model).items()}
+    found: dict[str, Tensor] = {}
+    for wrapped in model.modules():
+        if not isinstance(wrapped, ConcreteDropout):
+            continue
+        rates = wrapped.rates()
+        for name, module in masked_modules(wrapped.model).items():
+            for key in module.placements():
+                found.setdefault(_qualified(names[module], key), rates[_qualified(name, key)])
+    return found
+
+
 def relaxed_mask(rate: Tensor, site: MaskSite, temperature: float) -> Tensor:
     """Draw a relaxed mask from torch's global state, for training; differentiable in the rate."""
     uniform = torch.rand(site.shape, dtype=site.dtype, device=site.device)
@@ -157,6 +183,21 @@ def _groups(model: nn.Module, share: Share) -> dict[str, tuple[str, float]]:
             "such as dropout=schemes.gal(0.1)."
         )
     return found
+
+
+def _check_temperature(temperature: float) -> float:
+    number = as_number(temperature)
+    if number is None:
+        raise TypeError(
+            f"temperature must be a positive number, but {temperature!r} ({type(temperature).__name__}) was given. "
+            "0.1 is the usual one."
+        )
+    if not (math.isfinite(number) and number > 0.0):
+        raise ValueError(
+            f"temperature must be positive and finite, but {temperature!r} was given. 0.1 is the usual one; 0 has no "
+            "gradient, and at an infinite one every mask is the same and tells nothing of the rate."
+        )
+    return float(number)
 
 
 def _qualified(name: str, key: str) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from bayesrnn._checks import check_rate
+from bayesrnn._checks import check_finite, check_rate, check_whole
+from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.objective.conversions import check_positive
-from bayesrnn.objective.terms import weight_terms
+from bayesrnn.objective.terms import WeightTerm, all_terms
 
 __all__ = ["entropy", "kl", "model_kl", "negative_elbo"]
 
@@ -16,12 +17,21 @@ __all__ = ["entropy", "kl", "model_kl", "negative_elbo"]
 def entropy(rate: float | Tensor) -> Tensor:
     r"""Return $H(p) = -p \log p - (1-p)\log(1-p)$ of one mask entry, nats; 0 at rate 0.
 
+    Args:
+        rate: p, a number or a tensor of any shape (differentiable).
+
+    Returns:
+        The entropies, shape of `rate`.
+
+    Raises:
+        TypeError: If the rate is neither a number nor a tensor of numbers.
+        ValueError: If a rate is outside [0, 1).
+
     Example:
         >>> entropy(0.5)
         tensor(0.6931)
     """
-    p = torch.as_tensor(check_rate(rate, "rate")) if not isinstance(rate, Tensor) else rate
-    p = p if p.is_floating_point() else p.float()
+    p = _checked_rates(rate) if isinstance(rate, Tensor) else torch.as_tensor(check_rate(rate, "rate"))
     return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p))
 
 
@@ -48,7 +58,7 @@ def kl(
 
     Args:
         weight: The stored weight W, any shape.
-        rate: p, a number or a tensor (differentiable).
+        rate: p, a number or a tensor of one number (differentiable).
         prior_length_scale: $l$.
         units: K; the size of the last dimension (a weight's input features) if not given. With untied gates each gate
             has units of its own: gates * features.
@@ -56,7 +66,9 @@ def kl(
         noise_std: $\sigma$, to include the constant.
 
     Raises:
-        ValueError: If l or sigma is not positive, or the rate outside [0, 1).
+        TypeError: If the weight is no tensor, the rate no number, or the units no whole number.
+        ValueError: If l or sigma is not positive, the rate outside [0, 1) or more than one number, the units negative,
+            or the weight holds NaN or infinite values.
 
     Source: Gal & Ghahramani (2016), arXiv:1506.02142, appendix; for the entropy, Gal et al. (2017), arXiv:1705.07832.
 
@@ -65,10 +77,14 @@ def kl(
         tensor(6.)
     """
     length = check_positive(prior_length_scale, "prior_length_scale")
-    keep = 1.0 - (rate if isinstance(rate, Tensor) else check_rate(rate, "rate"))
-    total = 0.5 * length**2 * weight.square().sum() * (1.0 / keep if inverted else keep)
-    count = (weight.shape[-1] if weight.dim() else 1) if units is None else units
-    total = total - count * entropy(rate).to(total)
+    p = _single_rate(rate)
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"the weight must be a tensor, but a {type(weight).__name__} was given: torch.as_tensor(...).")
+    total = 0.5 * length**2 * weight.square().sum() * (1.0 / (1.0 - p) if inverted else 1.0 - p)
+    count = (weight.shape[-1] if weight.dim() else 1) if units is None else check_whole(units, "units", 0)
+    total = total - count * entropy(p).to(total)
+    if not bool(torch.isfinite(total.detach())):  # one number to look at in the good case, not every weight
+        check_finite(weight.detach(), "the weight")
     if noise_std is None:
         return total
     ratio = (length * check_positive(noise_std, "noise_std")) ** 2
@@ -84,15 +100,20 @@ def model_kl(
 ) -> Tensor:
     r"""Return the KL of all weights of a model, each with the mask that acts on its input; differentiable, nats.
 
+    The sum of `kl` over `weight_terms`. A `bayesrnn.nn.concrete.ConcreteDropout`, or a model that holds one, is taken
+    at the rates it learns, differentiable, and its logits are no weights. A frozen weight counts where the rate of its
+    mask is learned.
+
     Args:
         model: Any module with layers of this library inside.
         prior_length_scale: $l$, common to all weights.
-        rates: Rates to use instead of the layers' own, by the qualified key of the mask: what is learned
-            (`bayesrnn.nn.concrete.ConcreteDropout.rates`).
+        rates: Rates to use instead of the layers' own, by the qualified key of the mask in `model`: what is learned
+            (`bayesrnn.nn.concrete.ConcreteDropout.rates`, beside the model that it wraps).
         behind: See `weight_terms`.
 
     Raises:
-        ValueError: As `kl` and `weight_terms` do, or if `rates` names a mask that no weight sees.
+        ValueError: As `kl` and `weight_terms` do, or if `rates` names a mask that no weight sees, or the model has no
+            trainable parameter.
 
     Example:
         >>> import bayesrnn.nn
@@ -100,15 +121,21 @@ def model_kl(
         True
     """
     given = dict(rates or {})
-    terms = weight_terms(model, behind)
+    terms = all_terms(model, behind)
     unknown = sorted(set(given) - {term.mask for term in terms})
     if unknown:
-        legal = sorted({term.mask for term in terms if term.mask})
-        raise ValueError(f"rates names the masks {unknown}, which act on no weight of the model; those are {legal}.")
+        raise ValueError(_unknown_masks(unknown, model, terms))
+    learned: dict[str, Tensor] = learned_rates(model) | given
     parts = [
-        kl(term.parameter, given.get(term.mask or "", term.rate), prior_length_scale, units=term.units)
+        kl(term.parameter, learned.get(term.mask or "", term.rate), prior_length_scale, units=term.units)
         for term in terms
+        if term.parameter.requires_grad or term.mask in learned
     ]
+    if not parts:
+        raise ValueError(
+            f"this {type(model).__name__} has no trainable parameter, so there is no law over weights and no KL. Pass "
+            "the model that is trained, and look for requires_grad=False."
+        )
     return torch.stack(parts).sum()
 
 
@@ -121,6 +148,55 @@ def negative_elbo(nll: Tensor, divergence: Tensor, size: float) -> Tensor:
         size: N, the number of things in the whole training set that `nll` is a mean over.
 
     Raises:
-        ValueError: If N is not positive.
+        ValueError: If N is not positive, or `nll` or `divergence` is not one finite number.
     """
-    return nll + divergence / check_positive(size, "size")
+    count = check_positive(size, "size")
+    _check_one_number(nll, "nll", "Average it over the batch first, nll.mean()")
+    _check_one_number(divergence, "divergence", "Add up the KL of all weights, as model_kl does")
+    return nll + divergence / count
+
+
+def _check_one_number(value: Tensor | float, name: str, fix: str) -> None:
+    number = torch.as_tensor(value).detach()
+    if number.numel() != 1:
+        raise ValueError(f"{name} must be one number, but the shape {tuple(number.shape)} was given. {fix}.")
+    if not bool(torch.isfinite(number).all()):
+        raise ValueError(
+            f"{name} must be finite, but it is {float(number)}. Look for weights that diverged (a lower learning rate, "
+            "clipped gradients) or for NaN in the inputs or targets."
+        )
+
+
+def _single_rate(rate: float | Tensor) -> float | Tensor:
+    if not isinstance(rate, Tensor):
+        return check_rate(rate, "rate")
+    if rate.numel() != 1:
+        raise ValueError(
+            f"one weight has one rate, but a tensor of shape {tuple(rate.shape)} was given. Add up kl of each weight "
+            "with its own rate, or let model_kl do so."
+        )
+    return _checked_rates(rate).reshape(())
+
+
+def _checked_rates(rates: Tensor) -> Tensor:
+    if rates.dtype == torch.bool or rates.is_complex():
+        raise TypeError(f"a rate must be a real number in [0, 1), but a tensor of {rates.dtype} was given.")
+    values = rates if rates.is_floating_point() else rates.float()
+    found = values.detach()
+    if not bool(((found >= 0.0) & (found < 1.0)).all()):
+        wrong = found[~((found >= 0.0) & (found < 1.0))].flatten()
+        check_rate(float(wrong[0]), "rate")
+    return values
+
+
+def _unknown_masks(unknown: list[str], model: nn.Module, terms: list[WeightTerm]) -> str:
+    legal = sorted({term.mask for term in terms if term.mask})
+    learned = {key for key in learned_rates(model) if any(key.endswith(f".{name}") for name in unknown)}
+    if learned:
+        fix = (
+            "The model holds a ConcreteDropout, whose learned rates are used anyway: leave out rates=, or pass the "
+            "model that it wraps, model_kl(wrapped.model, ..., rates=wrapped.rates())."
+        )
+    else:
+        fix = "Keys are qualified names, as in weight_terms(model); for a Dropout before another weight use behind=."
+    return f"rates names the masks {unknown}, which act on no weight of the model; those are {legal}. {fix}"

@@ -1,4 +1,4 @@
-"""Parameter groups for an optimizer, each with the weight decay that its own rate implies."""
+"""Parameter groups for an optimizer, each with the weight decay that its own rates imply."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from bayesrnn.objective.conversions import Loss, weight_decay
-from bayesrnn.objective.terms import WeightTerm, weight_terms
+from bayesrnn.objective.terms import WeightTerm, rate_parameters, weight_terms
 
 __all__ = ["parameter_groups"]
 
@@ -23,7 +23,12 @@ def parameter_groups(
     r"""Return optimizer groups, one a rate, whose coupled weight decay makes the loss the negative ELBO.
 
     A weight behind a mask of rate p gets $2 l^2 / (N \tau (1-p))$ for squared errors (masks of this library are
-    inverted), a bias or a weight without a mask that of p = 0; see `weight_decay`.
+    inverted), a bias or a weight without a mask that of p = 0; see `weight_decay`. A weight with several terms (a
+    shared embedding behind a word and an output mask, see `weight_terms`) gets their sum, in a group of its own.
+
+    The logits of a `ConcreteDropout` are rates and no weights: they come in a last group without decay. Decay stands
+    for the quadratic part of the KL alone, and at the rates of this moment; where rates are learned the loss needs
+    `model_kl` itself, with its entropy, and the optimizer no decay.
 
     Args:
         model: Any module with layers of this library inside.
@@ -34,7 +39,7 @@ def parameter_groups(
         behind: See `weight_terms`.
 
     Returns:
-        Groups with `params`, `weight_decay`, and `names` of the parameters.
+        Groups with `params`, `weight_decay`, and `names` of the parameters; every trainable parameter is in one.
 
     Raises:
         ValueError: As `weight_decay` and `weight_terms` do.
@@ -47,14 +52,21 @@ def parameter_groups(
         [(2, 0.0002), (2, 0.0004)]
         >>> optimizer = torch.optim.Adam(groups, lr=1e-3)
     """
-    by_rate: dict[float, list[WeightTerm]] = {}
+    by_name: dict[str, list[WeightTerm]] = {}
     for term in weight_terms(model, behind):
-        by_rate.setdefault(term.rate, []).append(term)
-    return [
+        by_name.setdefault(term.name, []).append(term)
+    by_rates: dict[tuple[float, ...], list[WeightTerm]] = {}
+    for terms in by_name.values():
+        by_rates.setdefault(tuple(sorted(term.rate for term in terms)), []).append(terms[0])
+    groups: list[dict[str, Any]] = [
         {
             "params": [term.parameter for term in terms],
-            "weight_decay": weight_decay(prior_length_scale, rate, size, precision, loss=loss),
+            "weight_decay": sum(weight_decay(prior_length_scale, p, size, precision, loss=loss) for p in rates),
             "names": [term.name for term in terms],
         }
-        for rate, terms in sorted(by_rate.items())
+        for rates, terms in sorted(by_rates.items(), key=lambda item: item[0])
     ]
+    learned = {name: logit for name, logit in rate_parameters(model).items() if logit.requires_grad}
+    if learned:
+        groups.append({"params": list(learned.values()), "weight_decay": 0.0, "names": list(learned)})
+    return groups

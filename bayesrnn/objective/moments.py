@@ -1,11 +1,13 @@
 """Predictive variance and log-likelihood of a homoscedastic regression, as the papers define them."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from bayesrnn._checks import check_finite
 from bayesrnn.likelihoods import homoscedastic_gaussian
 from bayesrnn.objective.conversions import check_positive
 
@@ -15,17 +17,20 @@ __all__ = ["predictive_log_likelihood", "predictive_variance"]
 def predictive_variance(draws: Tensor, precision: float) -> Tensor:
     r"""Return $\mathrm{Var}[y] = \tau^{-1} + \frac1S\sum_s \hat y_s^2 - \bigl(\frac1S\sum_s \hat y_s\bigr)^2$.
 
-    The noise is added to the variance, never to the standard deviation.
+    The noise is added to the variance, never to the standard deviation. The spread of the draws is divided by S, as in
+    the paper: it is the variance of the mixture of these S draws. `Predictive.variance` divides by S - 1, the unbiased
+    estimate for infinitely many draws; its epistemic part is S / (S - 1) times the one here.
 
     Args:
-        draws: Per-draw means, (S, B, ...), target units.
+        draws: Per-draw means, (S, B, ...), floating point, target units.
         precision: $\tau$, 1 / noise variance, in the same units.
 
     Returns:
         Variances (B, ...).
 
     Raises:
-        ValueError: If the precision is not positive or there are no draws.
+        TypeError: If the draws are no floating point tensor.
+        ValueError: If the precision is not positive, there are no draws, or one is NaN or infinite.
 
     Source: Gal & Ghahramani (2016), arXiv:1506.02142, section 4.
 
@@ -41,15 +46,21 @@ def predictive_log_likelihood(draws: Tensor | Distribution, target: Tensor, prec
     r"""Return $\log \frac1S \sum_s p(y \mid \omega_s)$ for each target, nats; report its mean over targets.
 
     The sum over draws is inside the logarithm and each target has a logarithm of its own. For per-draw means and a
-    precision, $p$ is $N(y; \hat y_s, \tau^{-1})$; for a heteroscedastic or discrete head give the law itself.
+    precision, $p$ is $N(y; \hat y_s, \tau^{-1})$; for a heteroscedastic or discrete head give the law itself. A joint
+    law of several targets (`Independent`, `MultivariateNormal`) has one logarithm for all of them.
 
     Args:
-        draws: Per-draw means (S, B, ...), or a Distribution of batch shape (S, B, ...).
-        target: (B, ...), target units.
+        draws: Per-draw means (S, B, ...), floating point, or a Distribution of batch shape (S, B, ...).
+        target: (B, ...), target units; for a Distribution its batch shape without S, and then its event shape.
         precision: $\tau$; needed for means, and wrong beside a Distribution.
 
+    Returns:
+        Log densities (log probabilities for classes and counts), (B, ...): the batch shape without S.
+
     Raises:
-        ValueError: If the shapes do not fit, or the precision is missing, not positive, or given beside a law.
+        TypeError: If the target is no tensor, or the draws are neither a floating point tensor nor a Distribution.
+        ValueError: If the shapes do not fit, a value is NaN or infinite, there are no draws, or the precision is
+            missing, not positive, or given beside a law.
 
     Source: Gal & Ghahramani (2016), arXiv:1506.02142, section 4.
 
@@ -58,23 +69,40 @@ def predictive_log_likelihood(draws: Tensor | Distribution, target: Tensor, prec
         >>> predictive_log_likelihood(draws, torch.zeros(3, 1), precision=2 * math.pi).mean()
         tensor(0.)
     """
+    law = _law(draws, precision)
+    if not law.batch_shape or not law.batch_shape[0]:
+        raise ValueError(
+            f"the law must have the batch shape (S, B, ...) with S of at least 1 draw, but a {type(law).__name__} of "
+            f"batch shape {tuple(law.batch_shape)} was given. For one draw add a first dimension, e.g. "
+            "Normal(mean[None], std[None])."
+        )
+    if not isinstance(target, Tensor):
+        raise TypeError(f"target must be a tensor, but a {type(target).__name__} was given: torch.as_tensor(target).")
+    expected = (*law.batch_shape[1:], *law.event_shape)
+    if tuple(target.shape) != expected:
+        raise ValueError(f"target must have the shape of one draw, {expected}, but {tuple(target.shape)} was given.")
+    return torch.logsumexp(law.log_prob(check_finite(target, "target")), 0) - math.log(law.batch_shape[0])
+
+
+def _law(draws: Tensor | Distribution, precision: float | None) -> Distribution:
     if isinstance(draws, Distribution):
         if precision is not None:
             raise ValueError("a Distribution has its own noise: leave out precision=, or give the per-draw means.")
-        law, shape = draws, draws.batch_shape
-    else:
-        if precision is None:
-            raise ValueError("per-draw means need the precision of the noise: pass precision=, or a Distribution.")
-        law = homoscedastic_gaussian(check_positive(precision, "precision"))(_draws(draws).unsqueeze(-1))
-        shape = draws.shape
-    if tuple(target.shape) != tuple(shape[1:]):
-        raise ValueError(
-            f"target must have the shape of one draw, {tuple(shape[1:])}, but {tuple(target.shape)} was given."
+        return draws
+    if precision is None:
+        raise ValueError("per-draw means need the precision of the noise: pass precision=, or a Distribution.")
+    return homoscedastic_gaussian(check_positive(precision, "precision"))(_draws(draws).unsqueeze(-1))
+
+
+def _draws(draws: Any) -> Tensor:
+    if not isinstance(draws, Tensor):
+        raise TypeError(
+            f"draws must be a tensor (S, B, ...), but a {type(draws).__name__} was given: torch.as_tensor(draws)."
         )
-    return torch.logsumexp(law.log_prob(target), 0) - math.log(shape[0])
-
-
-def _draws(draws: Tensor) -> Tensor:
+    if not draws.is_floating_point():
+        raise TypeError(f"draws are means in target units, floating point, but {draws.dtype} was given: draws.float().")
     if draws.dim() < 1 or not draws.shape[0]:
         raise ValueError(f"draws must be (S, B, ...) with S of at least 1, but the shape is {tuple(draws.shape)}.")
+    if not bool(torch.isfinite(draws).all()):
+        check_finite(draws.transpose(0, 1) if draws.dim() > 1 else draws, "draws")  # names rows, not draws
     return draws

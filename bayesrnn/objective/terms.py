@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
+from bayesrnn.nn.concrete import ConcreteDropout, learned_rates
 from bayesrnn.nn.dropout import Dropout
 from bayesrnn.nn.embedding import Embedding
 from bayesrnn.nn.masked import masked_modules
 from bayesrnn.nn.recurrent import Recurrent
-from bayesrnn.schemes import Placement
 
-__all__ = ["WeightTerm", "weight_terms"]
+__all__ = ["WeightTerm", "all_terms", "rate_parameters", "weight_terms"]
 
 _WITH_KL = ("word", "input", "hidden", "output", "weight")
 
@@ -25,7 +26,8 @@ class WeightTerm:
         parameter: The stored (not rescaled) weight.
         mask: Qualified key of the mask, such as ``lstm.hidden_l0``; None where the weight sees no mask.
         rate: Rate of that mask, 0 without one.
-        units: How many mask entries one draw of the weight has: the count of its Bernoulli variables.
+        units: How many mask entries one draw of the weight has: the count of its Bernoulli variables. Where one
+            `Dropout` feeds several weights they are counted at the first.
     """
 
     name: str
@@ -35,86 +37,170 @@ class WeightTerm:
     units: int = 0
 
 
-def weight_terms(model: nn.Module, behind: Mapping[str, str | None] | None = None) -> list[WeightTerm]:
-    """Return a term for every trainable parameter of the model, each parameter once.
+@dataclass(frozen=True)
+class _Mask:
+    """A mask on the input of a weight."""
 
-    Recurrent layers and embeddings say themselves which mask acts where. A `Linear` sees the mask of a
-    `bayesrnn.nn.Dropout` that is registered right before it in the same parent module; name other cases in `behind`.
+    key: str
+    rate: float
+    units: int
+
+
+def weight_terms(model: nn.Module, behind: Mapping[str, str | None] | None = None) -> list[WeightTerm]:
+    """Return the terms of every trainable parameter of the model: one for each mask on it, or one without mask.
+
+    Recurrent layers and embeddings say themselves which mask acts where. For a `bayesrnn.nn.Dropout` these are asked,
+    later ones first:
+
+    1. the order of registration: a `Linear` right after the Dropout in the same parent module sees its mask;
+    2. the model: a module may have a method ``weights_behind()`` that returns the name of a weight -> the name of the
+       Dropout before it, both relative to the module (the models of this library have one);
+    3. `behind`.
+
+    A weight that serves as embedding and as decoder has a term for the word mask of the lookup and one for the output
+    mask of the decoder: in a pass these are two matrices with masks of their own, $z_w E$ and $E z_o$, each with the
+    prior, which share the stored mean; the word mask is not applied in the decoder. A role without a mask adds no term.
+
+    The logits of a `ConcreteDropout` are rates, not weights, and have no term; `rate` is then what was learned.
 
     Args:
         model: Any module with layers of this library inside.
-        behind: Name of a weight -> name of the `Dropout` module before it, or None for no mask.
+        behind: Name of a weight -> name of the `Dropout` module before it, or None for no such module.
 
     Raises:
-        ValueError: If `behind` names what the model does not have, or a mask has no KL of this form: masks that change
-            each step are not a law over weights, and those on cells, candidates or kept states enter no product.
+        ValueError: If `behind` names what the model does not have, a Dropout acts on no weight that is known or on one
+            whose layer masks the same product already, or a mask has no KL of this form: masks that change each step
+            are not a law over weights, and those on cells, candidates or kept states enter no product.
     """
+    return [term for term in all_terms(model, behind) if term.parameter.requires_grad]
+
+
+def all_terms(model: nn.Module, behind: Mapping[str, str | None] | None = None) -> list[WeightTerm]:
+    """Return what `weight_terms` does, for frozen parameters too: their masks may have rates that are learned."""
     _check_sites(model)
-    chosen = _dropout_before(model) | _checked(model, dict(behind or {}))
-    found = dict(_masked_parameters(model))
-    for name, dropout in chosen.items():
-        module = None if dropout is None else model.get_submodule(dropout)
-        if dropout is not None and isinstance(module, Dropout):
-            width = model.get_parameter(name).shape[-1]
-            found[name] = ("output", dropout, module.placements().get("output"), width)
-    terms = []
+    masks = _layer_masks(model)
+    for name, mask in _dropout_masks(model, behind).items():
+        masks.setdefault(name, []).append(mask)
+    learned, rates = {key: float(rate.detach()) for key, rate in learned_rates(model).items()}, rate_parameters(model)
+    terms: list[WeightTerm] = []
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
+        if name in rates:
             continue
-        key, owner, placement, units = found.get(name, ("", "", None, 0))
-        if placement is None:
-            terms.append(WeightTerm(name, parameter))
-        else:
-            terms.append(WeightTerm(name, parameter, f"{owner}.{key}".lstrip("."), placement.rate, units))
+        found = [WeightTerm(name, parameter, m.key, learned.get(m.key, m.rate), m.units) for m in masks.get(name, [])]
+        terms += found or [WeightTerm(name, parameter)]
     return terms
 
 
-_Found = tuple[str, str, Placement | None, int]
+def rate_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters of the model that are rates and no weights: the logits of a `ConcreteDropout`."""
+    names = _names(model)
+    return {
+        names[_joined(owner, f"logits.{key}")]: logit
+        for owner, wrapped in _wrappers(model).items()
+        for key, logit in wrapped.logits.named_parameters()
+    }
 
 
-def _masked_parameters(model: nn.Module) -> Iterator[tuple[str, _Found]]:
+def _wrappers(model: nn.Module) -> dict[str, ConcreteDropout]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, ConcreteDropout)}
+
+
+def _layer_masks(model: nn.Module) -> dict[str, list[_Mask]]:
+    names = _names(model)
+    masks: dict[str, list[_Mask]] = {}
+    for name, mask in _masked_parameters(model):
+        if name in names:
+            masks.setdefault(names[name], []).append(mask)
+    return masks
+
+
+def _masked_parameters(model: nn.Module) -> Iterator[tuple[str, _Mask]]:
     for owner, module in masked_modules(model).items():
-        start = f"{owner}." if owner else ""
         for key, placement in module.placements().items():
+            qualified = _joined(owner, key)
             if isinstance(module, Embedding):
-                yield f"{start}weight", (key, owner, placement, module.num_embeddings)
+                yield _joined(owner, "weight"), _Mask(qualified, placement.rate, module.num_embeddings)
             elif isinstance(module, Recurrent):
                 site, end = key.rsplit("_l", 1)
                 name = f"weight_{'ih' if site == 'input' else 'hh'}_l{end}"
                 weight = getattr(module, name)
                 copies = module.cell.gates if placement.gates == "untied" else 1
                 units = weight.numel() if placement.site == "weight" else copies * weight.shape[1]
-                yield f"{start}{name}", (key, owner, placement, units)
+                yield _joined(owner, name), _Mask(qualified, placement.rate, units)
 
 
-def _dropout_before(model: nn.Module) -> dict[str, str | None]:
-    pairs: dict[str, str | None] = {}
+def _dropout_masks(model: nn.Module, behind: Mapping[str, str | None] | None) -> dict[str, _Mask]:
+    """From the name of a weight to the mask of the active Dropout before it."""
+    active = {name: module for name, module in masked_modules(model).items() if isinstance(module, Dropout)}
+    guessed = {name: owner for name, owner in _dropout_before(model).items() if owner in active}
+    given = _checked(model, dict(behind or {}))
+    denied = {guessed[name] for name, owner in given.items() if owner is None and name in guessed}
+    found: dict[str, _Mask] = {}
+    met: set[str] = set()
+    for name, owner in (guessed | given).items():
+        if owner in active:
+            _check_alone(model, name, owner)
+            units = 0 if owner in met else model.get_parameter(name).shape[-1]
+            found[name] = _Mask(_joined(owner, "output"), active[owner].p, units)
+            met.add(owner)
+    lost = sorted(set(active) - met - denied)
+    if lost:
+        raise ValueError(_unplaced(model, lost[0]))
+    return found
+
+
+def _dropout_before(model: nn.Module) -> dict[str, str]:
+    """Return what the order of registration and the modules' own `weights_behind` say of active Dropouts."""
+    pairs: dict[str, str] = {}
     for owner, parent in model.named_modules():
-        start = f"{owner}." if owner else ""
         last = None
-        for name, child in parent.named_children():
+        for name, child in parent._modules.items():  # named_children would leave out a module that comes twice
             if isinstance(child, nn.Linear) and last is not None:
-                pairs[f"{start}{name}.weight"] = f"{start}{last}"
+                pairs[_joined(owner, f"{name}.weight")] = _joined(owner, last)
             last = name if isinstance(child, Dropout) else None
-    names = dict(model.named_parameters())
-    return {name: dropout for name, dropout in pairs.items() if name in names}
+    for owner, parent in model.named_modules():
+        said: Any = getattr(parent, "weights_behind", None)
+        pairs |= {_joined(owner, w): _joined(owner, d) for w, d in said().items()} if callable(said) else {}
+    names, modules = _names(model), _module_names(model)
+    return {names[weight]: modules[dropout] for weight, dropout in pairs.items() if weight in names}
 
 
 def _checked(model: nn.Module, behind: dict[str, str | None]) -> dict[str, str | None]:
-    names, modules = dict(model.named_parameters()), dict(model.named_modules())
+    names, modules = _names(model), dict(model.named_modules(remove_duplicate=False))
     for name, dropout in behind.items():
         if name not in names:
             raise ValueError(f"behind names the parameter {name!r}, which the model lacks; it has {sorted(names)}.")
         if dropout is not None and not isinstance(modules.get(dropout), Dropout):
             legal = sorted(n for n, m in modules.items() if isinstance(m, Dropout))
             raise ValueError(f"behind names {dropout!r}, which is no Dropout of the model; those are {legal}.")
-    return behind
+    places = _module_names(model)
+    return {names[name]: None if owner is None else places[owner] for name, owner in behind.items()}
+
+
+def _check_alone(model: nn.Module, name: str, dropout: str) -> None:
+    """Refuse two masks in one product: a Dropout before a weight whose recurrent layer masks its input as well."""
+    layer = model.get_submodule(name.rpartition(".")[0])
+    own = [mask.key for mask in _layer_masks(model).get(name, [])]
+    if own and isinstance(layer, Recurrent):
+        raise ValueError(
+            f"{name!r} sees two masks in one product, {own[0]!r} and that of the Dropout {dropout!r}, and the KL of "
+            "their product is not offered. Give one of the two the rate 0."
+        )
+
+
+def _unplaced(model: nn.Module, dropout: str) -> str:
+    weights = [name for name, parameter in model.named_parameters() if parameter.dim() > 1]
+    return (
+        f"the Dropout {dropout!r} acts on no weight that is known: no Linear is registered right after it. Name the "
+        f"weight whose input it masks, behind={{weight: {dropout!r}}}; the weights are {weights}. If what it masks "
+        "enters no weight's product, it has no KL of this form: give the optimizer a weight decay yourself."
+    )
 
 
 def _check_sites(model: nn.Module) -> None:
     for owner, module in masked_modules(model).items():
         for key, placement in module.placements().items():
-            place = f"{owner}.{key}".lstrip(".")
+            place = _joined(owner, key)
             if placement.site not in _WITH_KL:
                 raise ValueError(
                     f"the mask {place!r} acts on {placement.site!r}, which enters no weight's product, so it has no KL "
@@ -125,3 +211,18 @@ def _check_sites(model: nn.Module) -> None:
                     f"the mask {place!r} changes each step, so it is no law over weights and has no KL. Give the "
                     "optimizer a weight decay yourself, or use a scheme with the span 'sequence' such as gal."
                 )
+
+
+def _names(model: nn.Module) -> dict[str, str]:
+    """From every name of a parameter, also of one that is shared, to the one that `named_parameters` has."""
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {name: first[id(parameter)] for name, parameter in model.named_parameters(remove_duplicate=False)}
+
+
+def _module_names(model: nn.Module) -> dict[str, str]:
+    first = {module: name for name, module in model.named_modules()}
+    return {name: first[module] for name, module in model.named_modules(remove_duplicate=False)}
+
+
+def _joined(owner: str, name: str) -> str:
+    return f"{owner}.{name}" if owner and name else owner or name

@@ -56,13 +56,24 @@ def risk_coverage(
         number = (f"{shown[-1]:.3g}", f"{half:.3g}") if squared else (f"{shown[-1]:.1%}", f"{half:.1%}")
         notes.append(f"{name + ': ' if name else ''}all {number[0]}, surest half {number[1]}")
     percent_axis(ax.xaxis)
-    if not squared:
-        percent_axis(ax.yaxis)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
+    if not squared:
+        _share_axis(ax, lines=len(notes))
     ax.set_xlabel("targets kept (the least certain are refused first)")
     unit = f" [{units}]" if units else ""
     ax.set_ylabel(f"root mean squared error of those kept{unit}" if squared else "wrong among those kept")
     headline(ax, "Risk against coverage", "\n".join(notes))
     legend(ax, loc="lower right")
     return ax
+
+
+def _share_axis(ax: "Axes", lines: int) -> None:
+    """Label shares of wrong targets up to 100 % and no further; above is only room for the lines of the note."""
+    from matplotlib.ticker import PercentFormatter
+
+    top = min(ax.get_ylim()[1], 1.05 + 0.07 * lines)
+    top = top if top > 1e-9 else 0.1  # without a single wrong target the limits are rounding noise
+    ax.set_ylim(0, top)
+    ax.set_yticks([tick for tick in ax.get_yticks() if 0.0 <= tick <= min(top, 1.0)])
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if top > 0.1 else None))  # 0.2 % is not 0 %

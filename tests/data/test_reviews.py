@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bayesrnn.data.reviews import SCALE_AUTHORS, read_rated_snippets, read_scale_reviews
+from bayesrnn.data.reviews import SCALE_AUTHORS, RatedSnippets, Reviews, read_rated_snippets, read_scale_reviews
 
 DATA = os.environ.get("BAYESRNN_DATA")
 
@@ -63,6 +63,47 @@ def test_snippets_have_the_moments_of_their_raters(tmp_path):
     texts.write_text("1 2.0 fine\n")
     with pytest.raises(ValueError, match=r"line 1 of t\.txt must be id, mean and text"):
         read_rated_snippets(texts, ratings)
+
+
+def write_ratings(folder: Path, ratings: str, texts: str = "1\t2.0\tfine\n") -> tuple[Path, Path]:
+    (folder / "t.txt").write_text(texts)
+    (folder / "r.txt").write_text(ratings)
+    return folder / "t.txt", folder / "r.txt"
+
+
+def test_ratings_are_read_in_any_form_of_a_number(tmp_path):
+    files = write_ratings(tmp_path, "1\t0\t0\t[.5, 2, 1e-3, -1.5E2, +3.,4]\n")
+    (values,) = read_rated_snippets(*files).ratings
+    assert values.tolist() == [0.5, 2.0, 1e-3, -150.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("ratings", ["[1, nan, 2]", "[1, inf]", "[1, , 2]", "[1, two, 2]", "1, 2", "[1 2, 3]", "[]"])
+def test_what_is_no_list_of_finite_numbers_is_refused(tmp_path, ratings):
+    files = write_ratings(tmp_path, f"1\t0\t0\t{ratings}\n")
+    with pytest.raises(ValueError, match=r"line 1 of r\.txt must be id, .* finite numbers as in"):
+        read_rated_snippets(*files)
+
+
+def test_an_id_that_comes_twice_is_refused(tmp_path):
+    twice = "1\t0\t0\t[1, 2]\n1\t0\t0\t[3, 4]\n"
+    with pytest.raises(ValueError, match=r"the id '1' in line 2 of r\.txt came before"):
+        read_rated_snippets(*write_ratings(tmp_path, twice))
+    with pytest.raises(ValueError, match=r"the id '1' in line 2 of t\.txt came before"):
+        read_rated_snippets(*write_ratings(tmp_path, twice, "1\t2.0\tfine\n1\t2.0\tbad\n"))
+
+
+def test_parts_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="2 texts, 3 ratings, 2 authors were given"):
+        Reviews(("a", "b"), torch.zeros(3), ("x", "x"))
+    with pytest.raises(ValueError, match=r"one number a text, \(N,\), but the shape is \(2, 4\)"):
+        Reviews(("a", "b"), torch.zeros(2, 4), ("x", "x"))
+    with pytest.raises(ValueError, match="1 ids, 2 texts, 1 ratings were given"):
+        RatedSnippets(("1",), ("a", "b"), (torch.zeros(3),))
+
+
+def test_one_author_is_a_list_of_one(tmp_path):
+    with pytest.raises(TypeError, match=r"the text 'A\+One' was given.*pass \['A\+One'\]"):
+        read_scale_reviews(write_authors(tmp_path), "A+One")
 
 
 @pytest.mark.skipif(not DATA, reason="BAYESRNN_DATA names no folder")

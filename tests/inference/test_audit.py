@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import bayesrnn as br
 from bayesrnn.inference import AuditWarning, point
+from bayesrnn.nn.concrete import ConcreteDropout
 
 
 class Mixed(nn.Module):
@@ -62,6 +63,19 @@ def test_it_prints_and_makes_a_table():
     assert table["stochastic"].sum() == 3
     assert table.loc[table["site"] == "output", "rate"].item() == 0.5
     assert str(br.audit(nn.Linear(2, 2))) == "stochastic sites: none"
+
+
+def test_learned_rates_are_those_of_the_moment():
+    wrapped = ConcreteDropout(br.nn.GRU(3, 4, 2, dropout=0.2)).train()
+    optimizer = torch.optim.SGD(wrapped.logits.parameters(), lr=1.0)
+    sum(rate * k for k, rate in enumerate(wrapped.rates().values())).backward()
+    optimizer.step()
+    for model, prefix in ((wrapped, ""), (nn.Sequential(wrapped), "0.")):
+        shown = {f"{s.module}.{s.site}": s.rate for s in br.audit(model).sites}
+        assert shown == {f"{prefix}model.{key}": rate.item() for key, rate in wrapped.rates().items()}
+        assert len(set(shown.values())) == 4
+    assert "input_l0 at rate 0.2," in str(br.audit(wrapped))
+    assert br.audit(wrapped).to_frame()["rate"].min() < 0.15
 
 
 def test_prediction_warns_of_each_by_name():

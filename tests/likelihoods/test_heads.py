@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -33,6 +34,60 @@ def test_negative_binomial_moments_and_probabilities():
     oracle = stats.nbinom(1 / dispersion, 1 / (1 + dispersion * mean))
     assert law.log_prob(torch.tensor([4.0])).item() == pytest.approx(oracle.logpmf(4))
     assert L.cdf_of(law, torch.tensor([4.0], dtype=torch.double)).item() == pytest.approx(oracle.cdf(4))
+
+
+def exact_negative_binomial(log_mean: float, log_dispersion: float, count: int) -> float:
+    """The closed form with a rising factorial instead of gamma functions: nothing cancels at any dispersion."""
+    dispersion = math.exp(log_dispersion)
+    rising = sum(math.log1p(j * dispersion) for j in range(count))
+    spread = math.log1p(dispersion * math.exp(log_mean))
+    share = spread / dispersion if dispersion > 0 else math.exp(log_mean)
+    return rising + count * (log_mean - spread) - math.lgamma(count + 1) - share
+
+
+DISPERSIONS = (4.0, 0.0, -2.7, -2.8, -6.0, -10.0, -15.0, -20.0, -30.0, -39.0, -62.0, -500.0, -math.inf)
+
+
+@pytest.mark.parametrize("log_dispersion", DISPERSIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_negative_binomial_does_not_cancel_down_to_the_poisson_law(log_dispersion, dtype):
+    precise = dtype == torch.float64
+    for log_mean in (-2.0, 3.0):
+        output = torch.tensor([log_mean, log_dispersion], dtype=dtype, requires_grad=True)
+        for count in (0, 1, 20, 300):
+            found = L.negative_binomial(output).log_prob(torch.tensor(float(count), dtype=dtype))
+            expected = exact_negative_binomial(log_mean, log_dispersion, count)
+            rounding = 3e-7 * (20 + math.lgamma(count + 1))  # of mu and log y!, the largest terms, in float32
+            assert found.item() == pytest.approx(expected, rel=1e-11, abs=1e-10 if precise else rounding)
+            (slope,) = torch.autograd.grad(found, output)
+            step = 1e-4
+            for k, shift in enumerate(((step, 0.0), (0.0, step))):
+                up = exact_negative_binomial(log_mean + shift[0], log_dispersion + shift[1], count)
+                down = exact_negative_binomial(log_mean - shift[0], log_dispersion - shift[1], count)
+                assert slope[k].item() == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=5e-4)
+
+
+@pytest.mark.parametrize("log_dispersion", [-15.0, -30.0, -62.0, -math.inf])
+def test_negative_binomial_near_the_poisson_law_has_its_moments_and_probabilities(log_dispersion):
+    torch.manual_seed(0)
+    law = L.negative_binomial(torch.tensor([3.0, log_dispersion]))
+    oracle = stats.poisson(math.exp(3.0))
+    assert law.mean.item() == pytest.approx(oracle.mean(), rel=1e-5)
+    assert law.variance.item() == pytest.approx(oracle.var(), rel=1e-4)
+    for count in (-1.0, 10.0, 20.0, 40.0):
+        assert L.cdf_of(law, torch.tensor(count)).item() == pytest.approx(oracle.cdf(count), rel=1e-4)
+    draws = law.sample((20_000,))
+    assert draws.mean().item() == pytest.approx(oracle.mean(), abs=4 * oracle.std() / 20_000**0.5)
+    assert draws.var().item() == pytest.approx(oracle.var(), rel=0.05)
+
+
+def test_negative_binomial_is_a_law_of_torch_that_can_be_taken_apart():
+    law = L.negative_binomial(torch.tensor([[3.0, -30.0], [1.0, -1.0]]))
+    assert isinstance(law, D.NegativeBinomial)
+    second = L.map_parameters(law, lambda t: t[1:])
+    torch.testing.assert_close(second.log_prob(torch.tensor([2.0])), law.log_prob(torch.tensor(2.0))[1:])
+    grown = law.expand((3, 2))
+    torch.testing.assert_close(grown.log_prob(torch.tensor(2.0))[1], law.log_prob(torch.tensor(2.0)))
 
 
 def test_poisson_rate_is_exponential():
@@ -72,6 +127,22 @@ def test_wrong_last_dimension_is_named(likelihood, size):
 def test_no_tensor_is_refused():
     with pytest.raises(TypeError, match="output tensor"):
         L.gaussian([[0.0, 1.0]])
+
+
+@pytest.mark.parametrize("likelihood", [L.categorical, L.ordinal, L.student_t, L.negative_binomial, L.poisson])
+def test_lists_and_whole_numbers_are_refused(likelihood):
+    name = likelihood.__name__
+    with pytest.raises(TypeError, match=rf"{name} maps a model's output tensor to a law, but a list was given"):
+        likelihood([[0.0, 1.0, 2.0]])
+    with pytest.raises(TypeError, match=rf"{name} maps .* torch\.int64 was given.*output\.float\(\)"):
+        likelihood(torch.zeros(2, 3, dtype=torch.long))
+
+
+@pytest.mark.parametrize("precision", [np.float32(4.0), np.int64(4), np.array(4.0)])
+def test_the_precision_may_be_a_number_of_numpy(precision):
+    law = L.homoscedastic_gaussian(precision)
+    assert law == L.homoscedastic_gaussian(4.0)
+    assert law(torch.zeros(2, 1)).stddev.tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(("precision", "error"), [(0.0, ValueError), (math.inf, ValueError), ("1", TypeError)])

@@ -83,7 +83,7 @@ def test_likelihoods_and_shapes(likelihood: str, law: type, numbers: int, output
     x = torch.randn(5, 6, 2)
     found = model(x)
     shape = (5,) + ((6,) if every_step else ()) + ((3,) if outputs == 3 else ())
-    assert type(found) is law
+    assert isinstance(found, law)
     assert found.batch_shape == shape
     assert model.head.linear.out_features == outputs * numbers
     assert torch.isfinite(found.log_prob(torch.ones(shape))).all()

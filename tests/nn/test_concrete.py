@@ -9,7 +9,7 @@ from torch import nn
 import bayesrnn.nn as bnn
 from bayesrnn import objective, schemes
 from bayesrnn.inference import predict
-from bayesrnn.nn.concrete import ConcreteDropout, relaxed_mask
+from bayesrnn.nn.concrete import ConcreteDropout, learned_rates, relaxed_mask
 from bayesrnn.nn.injection import MaskSite
 from bayesrnn.schemes import Placement
 
@@ -115,6 +115,16 @@ def _unit_gaussian(output: torch.Tensor) -> torch.distributions.Normal:
     return torch.distributions.Normal(output.squeeze(-1), 1.0)
 
 
+def test_learned_rates_are_told_without_a_pass_of_the_model():
+    wrapped = ConcreteDropout(Net(2))
+    with torch.no_grad():
+        wrapped.logits["gru/hidden_l1"].copy_(torch.logit(torch.tensor(0.7)))
+    found = learned_rates(nn.ModuleDict({"a": wrapped, "b": Net()}))
+    assert found["a.model.gru.hidden_l1"].item() == pytest.approx(0.7)
+    assert found == {f"a.model.{key}": rate for key, rate in wrapped.rates().items()}
+    assert learned_rates(Net()) == {}
+
+
 def test_rates_of_a_site_are_shared_or_not():
     assert set(ConcreteDropout(Net()).rates()) == KEYS
     by_site = ConcreteDropout(Net(2), share="site")
@@ -153,7 +163,9 @@ def test_a_copy_learns_for_itself():
     ("make", "message"),
     [
         (lambda: ConcreteDropout(Net(scheme=0.0)), "no mask of this model is active"),
-        (lambda: ConcreteDropout(Net(), temperature=0.0), "temperature must be positive, but 0.0"),
+        (lambda: ConcreteDropout(Net(), temperature=0.0), "temperature must be positive and finite, but 0.0"),
+        (lambda: ConcreteDropout(Net(), temperature=float("inf")), "temperature must be positive and finite, but inf"),
+        (lambda: ConcreteDropout(Net(), temperature=float("nan")), "temperature must be positive and finite, but nan"),
         (lambda: ConcreteDropout(Net(), share="model"), "share must be one of 'layer', 'site'"),
         (
             lambda: ConcreteDropout(bnn.LSTM(2, 2, dropout=schemes.zoneout(0.1, 0.1))),
@@ -164,6 +176,12 @@ def test_a_copy_learns_for_itself():
 def test_bad_input_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("temperature", ["a", None, True, torch.tensor(0.1)])
+def test_a_temperature_that_is_no_number_is_refused(temperature):
+    with pytest.raises(TypeError, match=r"temperature must be a positive number, but .* was given\. 0\.1 is the usual"):
+        ConcreteDropout(Net(), temperature=temperature)
 
 
 def _learned_rates(size: int) -> list[float]:

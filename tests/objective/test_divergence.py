@@ -105,10 +105,29 @@ def test_tied_gates_have_fewer_units_and_dropped_weights_one_each():
     assert dropped["weight_hh_l0"].mask == "weight_hh_l0"
 
 
-def test_a_shared_embedding_is_counted_once():
-    names = [t.name for t in objective.weight_terms(Net(SCHEME, shared=True))]
-    assert names.count("words.weight") == 1
-    assert "head.weight" not in names
+def test_a_shared_embedding_has_a_term_for_the_mask_of_each_role_and_is_in_one_group():
+    net = Net(SCHEME, shared=True)
+    terms = [t for t in objective.weight_terms(net) if t.name in ("words.weight", "head.weight")]
+    assert [(t.name, t.mask, t.rate, t.units) for t in terms] == [
+        ("words.weight", "words.word", 0.1, 7),
+        ("words.weight", "dropout.output", 0.4, 3),
+    ]
+    groups = objective.parameter_groups(net, prior_length_scale=0.1, size=50, loss="nll")
+    names = [name for group in groups for name in group["names"]]
+    assert sorted(names) == sorted(dict(net.named_parameters()))
+
+
+def test_the_terms_of_a_shared_matrix_are_the_kl_of_the_two_matrices_of_a_pass():
+    """Untie the two roles and give both the same values: the KL of lookup and decoder, each with its own mask."""
+    shared, untied = Net(SCHEME, shared=True), Net(SCHEME)
+    untied.load_state_dict(shared.state_dict())
+    torch.testing.assert_close(objective.model_kl(shared, 0.5), objective.model_kl(untied, 0.5))
+
+
+def test_a_shared_embedding_without_an_output_mask_has_the_term_of_its_word_mask_alone():
+    terms = objective.weight_terms(Net(schemes.gal(word=0.1), shared=True))
+    assert [(t.name, t.mask) for t in terms][:1] == [("words.weight", "words.word")]
+    assert [t.name for t in terms].count("words.weight") == 1
 
 
 def test_the_kl_of_a_model_is_the_sum_of_its_parts():
@@ -183,3 +202,62 @@ def test_bad_input_is_refused(call, message):
 def test_behind_overrides_what_was_guessed():
     terms = {t.name: t for t in objective.weight_terms(Net(SCHEME), {"head.weight": None})}
     assert terms["head.weight"].rate == 0.0
+
+
+W = torch.ones(2, 3)
+NAN = torch.tensor(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        *[
+            (lambda p=p, f=f: f(torch.tensor(p)), r"must lie in \[0, 1\)")
+            for p in (1.5, -0.1, math.nan, 1.0)
+            for f in (lambda r: objective.kl(W, r, 1.0), objective.entropy)
+        ],
+        *[
+            (lambda p=p: objective.model_kl(Net(SCHEME), 1.0, rates={"lstm.hidden_l0": torch.tensor(p)}), "must lie in")
+            for p in (1.5, math.nan, 1.0)
+        ],
+        (lambda: objective.kl(W, torch.tensor([0.1, 0.2]), 1.0), r"one weight has one rate, but .* shape \(2,\)"),
+        (lambda: objective.kl(W, 0.1, 1.0, units=-1), "units must be at least 0, but -1"),
+        (lambda: objective.kl(torch.tensor([1.0, math.nan]), 0.1, 1.0), "the weight holds 1 NaN or infinite"),
+        (lambda: objective.negative_elbo(torch.zeros(2), NAN, 1), r"nll must be one number.*\(2,\).*nll\.mean\(\)"),
+        (lambda: objective.negative_elbo(NAN, torch.tensor(1.0), 1), "nll must be finite, but it is nan"),
+        (lambda: objective.negative_elbo(torch.tensor(1.0), NAN, 1), "divergence must be finite"),
+    ],
+)
+def test_values_that_would_give_a_silent_nan_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: objective.kl([1.0], 0.1, 1.0), "the weight must be a tensor, but a list"),
+        (lambda: objective.kl(W, 0.1, 1.0, units=1.5), "units must be a whole number"),
+        (lambda: objective.entropy(torch.tensor(True)), "a rate must be a real number"),
+    ],
+)
+def test_things_of_another_kind_are_refused(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_a_rate_of_one_entry_is_a_rate():
+    torch.testing.assert_close(objective.kl(W, torch.tensor([0.1]), 1.0), objective.kl(W, 0.1, 1.0))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.array])
+def test_numpy_numbers_are_numbers(kind):
+    rate, size = kind(0.25), np.int64(50)
+    expected = objective.weight_decay(0.5, 0.25, 50, 4.0)
+    assert objective.weight_decay(kind(0.5), rate, size, kind(4.0)) == expected
+    assert float(objective.kl(W, rate, kind(0.5), units=np.int32(3))) == float(objective.kl(W, 0.25, 0.5, units=3))
+    assert type(bnn.Dropout(rate).p) is float
+    with pytest.raises(TypeError, match="must be a positive number"):
+        objective.weight_decay(np.bool_(True), rate, size)
+    with pytest.raises(TypeError, match=r"tensor\.item\(\)"):
+        objective.weight_decay(0.5, rate, torch.tensor(50))

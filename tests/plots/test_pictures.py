@@ -281,3 +281,20 @@ ERRORS: list[tuple[Callable[[], Any], str]] = [
 def test_errors_say_what_is_wrong(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 100, 200])
+@pytest.mark.parametrize("names", [1, 3])
+def test_risk_coverage_labels_no_share_above_one(wrong, names):
+    """Ticks end at 100 %, lie inside the picture, and differ as they are written."""
+    target = torch.zeros(200, dtype=torch.long)
+    predicted = torch.where(torch.arange(200) < wrong, 1, 0)
+    one = Predictive.from_probabilities(torch.nn.functional.one_hot(predicted, 2).expand(2, -1, -1) * 0.8 + 0.1)
+    ax = plots.risk_coverage({str(k): one for k in range(names)}, target)
+    ax.figure.canvas.draw()
+    ticks, top = ax.get_yticks(), ax.get_ylim()[1]
+    assert ticks.max() <= min(1.0, top)
+    assert top <= 1.4
+    assert max(np.max(line.get_ydata()) for line in ax.get_lines()) < top
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert len(set(labels)) == len(labels) >= 3

@@ -1,0 +1,8 @@
+"""A model's masks as Pyro sample sites, so that trace, condition, Predictive and SVI work on them."""
+
+from bayesrnn.pyro.bridge import Lifted as Lifted
+from bayesrnn.pyro.bridge import lift as lift
+from bayesrnn.pyro.bridge import masks_of as masks_of
+from bayesrnn.pyro.laws import Mask as Mask
+
+__all__ = ["Lifted", "Mask", "lift", "masks_of"]
