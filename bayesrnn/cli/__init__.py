@@ -5,6 +5,8 @@ from typing import Any
 
 __all__ = ["main"]
 
+_INTERRUPTED = 130  # what shells give for Ctrl-C
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, or 2 where the input was wrong."""
@@ -19,14 +21,20 @@ def main(arguments: list[str] | None = None) -> int:
         result = command.main(args=arguments or ["--help"], prog_name="bayesrnn", standalone_mode=False)
     except typer.Exit as stop:
         return int(stop.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        return _complain("stopped.")
+    except (typer.Abort, KeyboardInterrupt) as stop:
+        _complain(str(stop) or "stopped.")
+        return _INTERRUPTED
     except (ValueError, TypeError, OSError) as error:
         return _complain(str(error))
     except Exception as error:
         if not isinstance(error, _usage_errors(typer.BadParameter)):
             raise
+        if type(error).__name__ == "NoArgsIsHelpError":  # `bayesrnn lm`: its message is the help
+            print(error.format_message())
+            return 0
         return _complain(error.format_message())
+    if result == _INTERRUPTED:  # typer makes this of Ctrl-C
+        _complain("stopped.")
     return result if isinstance(result, int) else 0
 
 

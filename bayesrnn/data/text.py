@@ -1,8 +1,10 @@
 """Text as streams of tokens: a corpus of UTF-8 files, its vocabulary, and the rows a stream is read in."""
 
+import codecs
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +20,11 @@ __all__ = ["EOS", "LEVELS", "UNK", "Corpus", "Vocabulary", "fold_stream", "read_
 
 EOS, UNK = "<eos>", "<unk>"
 LEVELS = ("word", "character")
-_SPLITS = ("train", "valid", "test")
+_SPLITS = {
+    "train": re.compile(r"train(ing|set|data)?\d*"),
+    "valid": re.compile(r"(valid(ation)?|val|dev)(set|data)?\d*"),
+    "test": re.compile(r"test(ing|set|data)?\d*"),
+}
 _FORMAT = "bayesrnn.vocabulary/1"
 
 
@@ -40,6 +46,8 @@ class Vocabulary:
     def __init__(self, tokens: Iterable[str]) -> None:
         self.tokens = tuple(tokens)
         self._index = {token: i for i, token in enumerate(self.tokens)}
+        if isinstance(tokens, str) or not all(isinstance(token, str) for token in self.tokens):
+            raise TypeError(f"a vocabulary is made of a list of texts, but {tokens!r:.80} was given.")
         if not self.tokens:
             raise ValueError("a vocabulary needs at least one token, but none was given.")
         if len(self._index) != len(self.tokens):
@@ -47,13 +55,17 @@ class Vocabulary:
             raise ValueError(f"the vocabulary holds the token {twice!r} twice. Each token has one number.")
 
     @classmethod
-    def build(cls, tokens: Iterable[str], *, min_count: int = 1, max_size: int | None = None) -> "Vocabulary":
+    def build(
+        cls, tokens: Iterable[str], *, min_count: int = 1, max_size: int | None = None, unknown: bool = False
+    ) -> "Vocabulary":
         """Collect the tokens of a text, the most frequent first (ties in alphabetical order).
 
         Args:
             tokens: The text.
             min_count: Rarer tokens become `<unk>`.
             max_size: Keep so many of the most frequent, `<unk>` included.
+            unknown: Whether `<unk>` is there in any case, so that a token which comes later can be encoded. If nothing
+                became `<unk>`, training never sees it, and a model knows no more of it than that.
 
         Raises:
             ValueError: If the text holds no token.
@@ -62,10 +74,10 @@ class Vocabulary:
         counts = Counter(tokens)
         ranked = sorted(counts, key=lambda token: (-counts[token], token))
         kept = [token for token in ranked if counts[token] >= min_count or token in (EOS, UNK)]
+        if (unknown or len(kept) < len(ranked)) and UNK not in kept:
+            kept.append(UNK)
         if max_size is not None and len(kept) > check_whole(max_size, "max_size", 2):
             kept = [*[token for token in kept if token != UNK][: max_size - 1], UNK]
-        if len(kept) < len(ranked) and UNK not in kept:
-            kept.append(UNK)
         return cls(kept)
 
     def encode(self, tokens: Iterable[str]) -> Tensor:
@@ -83,15 +95,26 @@ class Vocabulary:
             if number is None:
                 raise ValueError(
                     f"token {place} of the text, {token!r}, is out of the vocabulary of {len(self)} tokens, which has "
-                    f"no {UNK}. Build the vocabulary with min_count=2 or max_size=, so that rare tokens become {UNK} "
-                    "in training too, or replace the token."
+                    f"no {UNK}. Build the vocabulary with unknown=True, or with min_count=2 if some tokens come once, "
+                    f"so that it holds {UNK}; or replace the token."
                 )
             numbers.append(number)
         return torch.tensor(numbers, dtype=torch.long)
 
     def decode(self, numbers: Tensor | Iterable[int]) -> list[str]:
-        """Return the tokens of numbers."""
-        return [self.tokens[int(number)] for number in numbers]
+        """Return the tokens of numbers.
+
+        Raises:
+            ValueError: If a number is not in [0, V).
+        """
+        places = [int(number) for number in numbers]
+        for number in places:
+            if not 0 <= number < len(self):
+                raise ValueError(
+                    f"there is no token {number}: the vocabulary has the tokens 0 to {len(self) - 1}. Is it that of "
+                    "the model which gave the numbers?"
+                )
+        return [self.tokens[number] for number in places]
 
     def fingerprint(self) -> str:
         """Return a short digest that two vocabularies share only if they are equal."""
@@ -170,12 +193,19 @@ def read_text(path: str | os.PathLike[str]) -> str:
     if not path.is_file():
         raise ValueError(f"there is no text file {path}.")
     raw = path.read_bytes()
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{path} is UTF-16, not UTF-8. Convert it first: iconv -f utf-16 -t utf-8.")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        strange = sum(raw.count(byte) for byte in range(32) if byte not in b"\t\n\v\f\r\x1a\x1b")
+        fix = (
+            "It holds control characters and seems to be no text (a picture, an archive, a model). Give a text file."
+            if strange
+            else "Convert it first, for example, if it is Latin-1, with: iconv -f latin1 -t utf-8."
+        )
         raise ValueError(
-            f"{path} is not UTF-8: byte {error.start} is 0x{raw[error.start]:02x} ({error.reason}). "
-            "Convert it first, for example with: iconv -f latin1 -t utf-8."
+            f"{path} is not UTF-8: byte {error.start} is 0x{raw[error.start]:02x} ({error.reason}). {fix}"
         ) from None
     if "\0" in text:
         raise ValueError(
@@ -195,6 +225,8 @@ def tokenize(text: str, level: str = "word") -> list[str]:
         ['a', 'cat', '<eos>', 'sat', '<eos>']
     """
     check_choice(level, "level", LEVELS)
+    if not isinstance(text, str):
+        raise TypeError(f"text must be one str, but a {type(text).__name__} was given. For a file: read_text(path).")
     tokens: list[str] = []
     for line in _lines(text):
         tokens.extend(line.split() if level == "word" else line)
@@ -210,11 +242,13 @@ def read_corpus(
     min_count: int = 1,
     max_size: int | None = None,
     fractions: tuple[float, float] = (0.05, 0.05),
+    unknown: bool = False,
 ) -> Corpus:
     """Read a text file, or a folder with files that have `train`, `valid` and `test` in their names.
 
-    A single file is cut by lines: the last two `fractions` of it are valid and test. The vocabulary is that of the
-    training part, unless one is given.
+    Names such as `wiki.train.txt`, `training.txt`, `val.txt`, `dev.txt` and `validation.txt` are understood. A single
+    file is cut by lines: the last two `fractions` of it are valid and test. The vocabulary is that of the training
+    part, unless one is given.
 
     Args:
         path: UTF-8 file or folder.
@@ -223,11 +257,18 @@ def read_corpus(
         min_count: Tokens that are rarer in training become `<unk>`.
         max_size: Largest vocabulary.
         fractions: Shares of lines for valid and test, for a single file.
+        unknown: Whether the vocabulary holds `<unk>` even if every training token is in it.
 
     Raises:
         ValueError: If a file is missing, empty, not UTF-8 or ambiguous; or a token is out of a vocabulary without
             `<unk>`.
+        TypeError: If `vocabulary` is no `Vocabulary`.
     """
+    if vocabulary is not None and not isinstance(vocabulary, Vocabulary):
+        raise TypeError(
+            f"vocabulary must be a Vocabulary, but a {type(vocabulary).__name__} was given. Make one of it: "
+            "Vocabulary(tokens)."
+        )
     path = Path(path)
     if path.is_dir():
         texts = _folder_texts(path)
@@ -242,7 +283,7 @@ def read_corpus(
                 f"{path} has no file with 'train' in its name, only {sorted(tokens)}: without a training part there is "
                 "no vocabulary. Add the file, or give vocabulary=."
             )
-        vocabulary = Vocabulary.build(tokens["train"], min_count=min_count, max_size=max_size)
+        vocabulary = Vocabulary.build(tokens["train"], min_count=min_count, max_size=max_size, unknown=unknown)
     return Corpus(vocabulary, level, {part: _encoded(vocabulary, words, part) for part, words in tokens.items()})
 
 
@@ -251,11 +292,18 @@ def fold_stream(tokens: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
 
     Returns:
         Inputs and targets, both (rows, steps), the targets one token later, and which targets exist, (rows, steps):
-        what is missing at the end of the last rows is filled with token 0.
+        what is missing at the end of the last row is filled with token 0. Where that would leave rows without any
+        target, the targets are spread over all rows instead, and later rows end one step earlier.
 
     Raises:
-        ValueError: If the stream is not whole numbers of shape (N,) with at least two tokens a row.
+        ValueError: If the stream is not whole numbers of shape (N,), or has less than one target a row.
+        TypeError: If it is no tensor.
     """
+    if not isinstance(tokens, Tensor):
+        raise TypeError(
+            f"tokens must be a tensor of token numbers, but a {type(tokens).__name__} was given. Make one with "
+            "vocabulary.encode(words) or torch.tensor(numbers)."
+        )
     if tokens.dim() != 1 or tokens.is_floating_point() or tokens.dtype == torch.bool:
         raise ValueError(
             f"tokens must be one stream of whole numbers, shape (N,), but {tokens.dtype} of shape "
@@ -268,10 +316,13 @@ def fold_stream(tokens: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
             "Give more text or a smaller batch_size."
         )
     steps = -(-count // rows)
-    inputs, targets = tokens.new_zeros(rows * steps), tokens.new_zeros(rows * steps)
-    inputs[:count], targets[:count] = tokens[:-1], tokens[1:]
-    exists = torch.arange(rows * steps, device=tokens.device) < count
-    return inputs.view(rows, steps), targets.view(rows, steps), exists.view(rows, steps)
+    lengths = torch.full((rows, 1), steps)
+    if count <= steps * (rows - 1):  # the last row would be empty
+        lengths = count // rows + (torch.arange(rows)[:, None] < count % rows).long()
+    places = lengths.cumsum(0) - lengths + torch.arange(steps)
+    exists = ((torch.arange(steps) < lengths) & (places < count)).to(tokens.device)
+    places = places.clamp(max=count - 1).to(tokens.device)
+    return tokens[places] * exists, tokens[places + 1] * exists, exists
 
 
 def _encoded(vocabulary: Vocabulary, words: list[str], part: str) -> Tensor:
@@ -284,8 +335,8 @@ def _encoded(vocabulary: Vocabulary, words: list[str], part: str) -> Tensor:
 def _folder_texts(folder: Path) -> dict[str, str]:
     files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     texts = {}
-    for part in _SPLITS:
-        found = [f for f in files if part in f.stem.lower().replace("-", ".").replace("_", ".").split(".")]
+    for part, names in _SPLITS.items():
+        found = [f for f in files if any(names.fullmatch(word) for word in re.split(r"[-._ ]", f.stem.lower()))]
         if len(found) > 1:
             raise ValueError(f"{folder} has several files for the part {part!r}: {[f.name for f in found]}. Keep one.")
         if found:

@@ -2,18 +2,42 @@
 
 `fit` trains any torch module that returns a torch Distribution (or whatever the given loss understands). `Training` is
 the LightningModule behind it, for those who bring a `lightning.Trainer` of their own; Lightning is imported when one
-of them is used.
+of them is used. `train_language_model` trains a `LanguageModel` on a stream of tokens as a `Recipe` says.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from bayesrnn.training.history import History as History
+from bayesrnn.training.language import train_language_model as train_language_model
+from bayesrnn.training.recipes import SGD as SGD
+from bayesrnn.training.recipes import AdamW as AdamW
+from bayesrnn.training.recipes import Cosine as Cosine
+from bayesrnn.training.recipes import ExponentialAverage as ExponentialAverage
+from bayesrnn.training.recipes import NonMonotoneAverage as NonMonotoneAverage
+from bayesrnn.training.recipes import Recipe as Recipe
+from bayesrnn.training.recipes import StepDecay as StepDecay
+from bayesrnn.training.recipes import gal as gal
+from bayesrnn.training.recipes import zaremba as zaremba
 from bayesrnn.training.run import fit as fit
 
 if TYPE_CHECKING:
     from bayesrnn.training.module import Training as Training
 
-__all__ = ["History", "Training", "fit"]
+__all__ = [
+    "SGD",
+    "AdamW",
+    "Cosine",
+    "ExponentialAverage",
+    "History",
+    "NonMonotoneAverage",
+    "Recipe",
+    "StepDecay",
+    "Training",
+    "fit",
+    "gal",
+    "train_language_model",
+    "zaremba",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """Training of language models: truncated back-propagation over a stream, resumable after a kill at any moment."""
 
 import copy
+import hashlib
 import math
 import os
 import time
@@ -21,7 +22,14 @@ from bayesrnn.models.language_model import LanguageModel, State
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.training.batches import epoch_seed
 from bayesrnn.training.language_bar import bar
-from bayesrnn.training.language_state import Checkpoint
+from bayesrnn.training.language_state import (
+    FILE,
+    Checkpoint,
+    check_numbers,
+    check_tensors,
+    damaged,
+    interrupts_wait,
+)
 from bayesrnn.training.optimizers import Average, Stepper
 from bayesrnn.training.recipes import NonMonotoneAverage, Recipe
 from bayesrnn.training.vocabulary_loss import vocabulary_loss
@@ -43,6 +51,7 @@ def train_language_model(
     resume: bool = True,
     checkpoint_seconds: float = 60.0,
     on_epoch: Callable[[Epoch], None] | None = None,
+    on_start: Callable[[], None] | None = None,
     progress: bool = False,
 ) -> list[Epoch]:
     r"""Train `model` in place on a stream, and return what each epoch came to.
@@ -50,19 +59,21 @@ def train_language_model(
     The stream is cut into rows that are read side by side in windows; the state goes on from window to window, the
     gradient does not. The loss of a window is $\frac1B \sum_b \sum_t -\log p(w_{b,t+1} \mid w_{b,\le t}, z)$ under
     fresh masks. The masks of a step depend on (seed, step) alone, so that a training which is killed and resumed ends,
-    on a CPU, with the same bits as one that was not.
+    on a CPU, with the same bits as one that was not. Ctrl-C writes the checkpoint before the training stops.
 
     Args:
         model: The model; it is left in eval mode with its last weights, their average, or the best (see `Recipe`).
-        train: Token numbers (N,).
+        train: Token numbers (N,). A checkpoint of another text is refused.
         recipe: How to train.
-        valid: Token numbers of the validation text; its perplexity is that of the deterministic pass.
+        valid: Token numbers of the validation text; its perplexity is that of the deterministic pass. A checkpoint with
+            another one is refused.
         vocabulary: That of the text; a checkpoint for another one is refused.
         seed: Seed of the masks. The initial weights are the model's own.
         folder: Where the checkpoint is kept; without it nothing is written.
         resume: Whether to go on from a checkpoint in `folder`; otherwise it is overwritten.
-        checkpoint_seconds: A checkpoint is written when the last one is so old, and after each epoch.
+        checkpoint_seconds: A checkpoint is written when the last one is so old, at the start, and after each epoch.
         on_epoch: Called with each new epoch.
+        on_start: Called when everything given was found to be right, before the first step.
         progress: Whether to show a progress bar with words per second and validation perplexity.
 
     Returns:
@@ -71,32 +82,60 @@ def train_language_model(
 
     Raises:
         ValueError: If the text is shorter than a window in each row, a token is not in the model's vocabulary, the
-            checkpoint belongs to another training or vocabulary, or the training diverges.
+            checkpoint belongs to another training or vocabulary or is damaged, the folder cannot be written to, or the
+            training diverges.
+        TypeError: If an argument is of another class.
 
     Source: Zaremba et al. (2014), arXiv:1409.2329; Gal & Ghahramani (2016), arXiv:1512.05287.
     """
     check_seed(seed)
+    _check_classes(model, recipe, vocabulary)
     if valid is None and (recipe.keep == "best" or isinstance(recipe.averaging, NonMonotoneAverage)):
         raise ValueError("the best weights and non-monotone averages are judged by validation text: give valid=.")
     rows = _rows(train, recipe, model.vocabulary_size)
-    settings = _settings(model, recipe, vocabulary, seed, train)
+    if valid is not None:
+        _check_stream(valid, "valid", model.vocabulary_size)
+    settings = _settings(model, recipe, vocabulary, seed, train, valid)
     run = _Run(model, rows, recipe, Checkpoint(settings), seed, None if folder is None else Path(folder))
-    if run.folder is not None:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        found = Checkpoint.load(run.folder) if resume else None
-        if found is not None:
-            found.check(settings, run.folder)
-            run.restore(found)
+    found = Checkpoint.load(run.folder) if resume and run.folder is not None else None
+    if found is not None and run.folder is not None:
+        found.check(settings, run.folder)
+        run.restore(found)
+    _begin(run, on_start, new=found is None)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng())
         shown = stack.enter_context(bar(recipe.epochs, run.windows, progress))
-        while run.epoch < recipe.epochs:
-            run.train_epoch(checkpoint_seconds, shown)
-            done = run.close_epoch(valid)
-            if on_epoch is not None:
-                on_epoch(done)
+        try:
+            while run.epoch < recipe.epochs:
+                run.train_epoch(checkpoint_seconds, shown)
+                done = run.close_epoch(valid)
+                if on_epoch is not None:
+                    on_epoch(done)
+        except KeyboardInterrupt:
+            if run.folder is not None:
+                run.save()
+            raise
     run.finish()
     return copy.deepcopy(run.point.history)
+
+
+def _begin(run: "_Run", on_start: Callable[[], None] | None, *, new: bool) -> None:
+    """Make the folder, and write into it before the first step: what cannot be written is found now."""
+    if run.folder is None:
+        if on_start is not None:
+            on_start()
+        return
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        if on_start is not None:
+            on_start()
+        if new:
+            run.save()
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to the folder {run.folder} ({error.strerror or error}). Give a folder that is there or can "
+            "be made, on a disk that has room and can be written to."
+        ) from None
 
 
 class _Run:
@@ -131,7 +170,8 @@ class _Run:
         point, began, saved = self.point, time.monotonic(), time.monotonic()
         before = point.seconds
         for window in range(point.step - self.epoch * self.windows, self.windows):
-            self._step(window)
+            with interrupts_wait():
+                self._step(window)
             now = time.monotonic()
             point.seconds = before + now - began
             shown(point, self.recipe.batch_size)
@@ -181,12 +221,13 @@ class _Run:
             with self.average.in_place():
                 nll = validation_nll(self.model, valid, replace(recipe, precision=self.precision))
                 done |= {"valid_nll": nll, "valid_perplexity": _exp(nll)}
-                values = [e["valid_nll"] for e in point.history] + [nll]
+                values = [e["valid_nll"] for e in point.history if "valid_nll" in e] + [nll]
                 if recipe.keep == "best" and nll <= min(values):
                     self.best = {name: p.detach().clone() for name, p in self.model.named_parameters()}
             self.average.judge(values)
-        point.history.append(done)
-        point.loss, point.targets, point.seconds, self.state = 0.0, 0, 0.0, None
+        with interrupts_wait():
+            point.history.append(done)
+            point.loss, point.targets, point.seconds, self.state = 0.0, 0, 0.0, None
         if self.folder is not None:
             self.save()
         return done
@@ -207,7 +248,12 @@ class _Run:
 
     @torch.no_grad()
     def restore(self, found: Checkpoint) -> None:
-        """Take up a checkpoint."""
+        """Take up a checkpoint.
+
+        Raises:
+            ValueError: If it cannot be one of this training.
+        """
+        self._check(found)
         device = next(self.model.parameters()).device
         parts = {part: {k: v.to(device) for k, v in named.items()} for part, named in found.tensors.items()}
         for name, parameter in self.model.named_parameters():
@@ -219,7 +265,32 @@ class _Run:
         self.best = parts.get("best", {})
         carried = tuple(parts.get("state", {})[str(i)] for i in range(len(parts.get("state", {}))))
         self.state = None if not carried else carried[0] if len(carried) == 1 else (carried[0], carried[1])
-        self.point = found
+        found.settings, self.point = self.point.settings, found
+
+    def _check(self, found: Checkpoint) -> None:
+        """Refuse a checkpoint that says it is of this training, and cannot be."""
+        if self.folder is None:
+            return
+        path, parts = self.folder / FILE, found.tensors
+        parameters: dict[str, Tensor] = {name: p.detach() for name, p in self.model.named_parameters()}
+        check_numbers(path, found, self.recipe.epochs, self.windows)
+        check_tensors(path, "weights", parts.get("weights", {}), parameters)
+        if (found.averaged > 0) != bool(parts.get("average")):
+            raise damaged(path, f"an average of {found.averaged} steps with {len(parts.get('average', {}))} weights")
+        for part in ("average", "best"):
+            if parts.get(part):
+                check_tensors(path, part, parts[part], parameters)
+        if self.recipe.keep == "best" and found.history and not parts.get("best"):
+            raise damaged(path, "the best weights are missing")
+        check_tensors(path, "optimizer", parts.get("optimizer", {}), self.stepper.expected(found.step))
+        check_tensors(path, "state", parts.get("state", {}), self._expected_state(found))
+
+    def _expected_state(self, found: Checkpoint) -> dict[str, Tensor]:
+        """Return tensors of the shapes that the carried state has at a checkpoint."""
+        if not self.recipe.carry_state or not found.targets:
+            return {}
+        shape = (self.model.num_layers, len(self.rows), self.model.hidden_size)
+        return {str(i): torch.empty(shape, device="meta") for i in range(2 if self.model.cell == "lstm" else 1)}
 
     def finish(self) -> None:
         """Leave the weights that the recipe wants in the model."""
@@ -245,33 +316,84 @@ def validation_nll(model: LanguageModel, tokens: Tensor, recipe: Recipe) -> floa
     return result.nll
 
 
+def _check_classes(model: Any, recipe: Any, vocabulary: Any) -> None:
+    """Refuse arguments of foreign classes, and a vocabulary of another size than the model's."""
+    if not isinstance(model, LanguageModel):
+        raise TypeError(
+            f"model must be a bayesrnn.models.LanguageModel, but a {type(model).__name__} was given. Modules of your "
+            "own are trained by bayesrnn.fit."
+        )
+    if not isinstance(recipe, Recipe):
+        raise TypeError(
+            f"recipe must be a Recipe, but {recipe!r:.60} was given. Take bayesrnn.training.zaremba() or gal(), or "
+            "write one: Recipe(epochs=10)."
+        )
+    if vocabulary is not None and not isinstance(vocabulary, Vocabulary):
+        raise TypeError(f"vocabulary must be a Vocabulary, but a {type(vocabulary).__name__} was given.")
+    if vocabulary is not None and len(vocabulary) != model.vocabulary_size:
+        raise ValueError(
+            f"the vocabulary has {len(vocabulary)} tokens, but the model is for {model.vocabulary_size}. Build the "
+            "model with vocabulary_size=len(vocabulary)."
+        )
+
+
+def _check_stream(tokens: Any, name: str, vocabulary_size: int) -> Tensor:
+    """Return `tokens` if they are one stream of at least two tokens of the model's vocabulary."""
+    if not isinstance(tokens, Tensor):
+        raise TypeError(
+            f"{name} must be a tensor of token numbers (N,), but a {type(tokens).__name__} was given. Make one with "
+            "vocabulary.encode(words) or torch.tensor(numbers)."
+        )
+    if tokens.dim() != 1 or tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise ValueError(
+            f"{name} must be one stream of token numbers (N,), but {tokens.dtype} of shape {tuple(tokens.shape)} was "
+            "given."
+        )
+    if tokens.numel() < 2:
+        raise ValueError(f"{name} has {tokens.numel()} tokens, but at least 2 are needed: one to read, one to predict.")
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= vocabulary_size:
+        raise ValueError(
+            f"the text {name} holds the token {low if low < 0 else high}, but the model's vocabulary has "
+            f"{vocabulary_size} tokens. Encode the text with the vocabulary that the model was built for."
+        )
+    return tokens
+
+
 def _rows(train: Tensor, recipe: Recipe, vocabulary_size: int) -> Tensor:
     """Return the stream as rows (B, N // B), each of at least one window; what is left over is not trained on."""
-    if train.dim() != 1 or train.is_floating_point():
-        raise ValueError(f"train must be one stream of token numbers (N,), but its shape is {tuple(train.shape)}.")
+    _check_stream(train, "train", vocabulary_size)
     length = train.numel() // recipe.batch_size
     if length < recipe.window + 1:
         raise ValueError(
             f"{train.numel()} tokens make {recipe.batch_size} rows of {length}, too short for a window of "
             f"{recipe.window} steps and its targets. Give more text, or a smaller batch_size or window."
         )
-    if int(train.max()) >= vocabulary_size or int(train.min()) < 0:
-        raise ValueError(
-            f"the text holds the token {int(train.max())}, but the model's vocabulary has {vocabulary_size} tokens."
-        )
     return train[: length * recipe.batch_size].view(recipe.batch_size, length)
 
 
 def _settings(
-    model: LanguageModel, recipe: Recipe, vocabulary: Vocabulary | None, seed: int, train: Tensor
+    model: LanguageModel,
+    recipe: Recipe,
+    vocabulary: Vocabulary | None,
+    seed: int,
+    train: Tensor,
+    valid: Tensor | None,
 ) -> dict[str, Any]:
     return {
         "vocabulary": None if vocabulary is None else vocabulary.fingerprint(),
         "model": model.config(),
         "recipe": recipe.to_dict(),
-        "seed": seed,
+        "seed": int(seed),
         "tokens": train.numel(),
+        "train": _digest(train),
+        "valid": None if valid is None else _digest(valid),
     }
+
+
+def _digest(tokens: Tensor) -> str:
+    """Return a short digest that two streams share only if they are equal."""
+    return hashlib.sha256(tokens.detach().cpu().long().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def _detached(state: State) -> State:

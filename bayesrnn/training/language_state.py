@@ -4,8 +4,12 @@ Of the random state nothing needs keeping: the masks of a step are seeded by (se
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,40 @@ from torch import Tensor
 
 from bayesrnn._files import atomic_path
 
-__all__ = ["FILE", "Checkpoint"]
+__all__ = ["FILE", "Checkpoint", "check_numbers", "check_tensors", "damaged", "interrupts_wait"]
 
 FILE = "checkpoint.safetensors"
 _FORMAT = "bayesrnn.language/1"
+_PARTS = {"weights", "optimizer", "average", "best", "state"}
+_FIRST = ("tokens", "train", "valid")
+"""Settings that say which text it was; `train` and `valid`, its digests, are missing in the oldest checkpoints."""
+
+
+def damaged(path: Path, reason: str) -> ValueError:
+    """Return the error for a checkpoint whose content cannot be."""
+    return ValueError(
+        f"{path} is damaged: {reason}. Nothing can go on from it: delete it, or begin anew with resume=False."
+    )
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Hold Ctrl-C back to the end of the block, so that what belongs together is not cut in two.
+
+    Where somebody else handles the signal, or in another thread than the main one, nothing is changed.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    held: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if held:
+        raise KeyboardInterrupt
 
 
 @dataclass
@@ -78,14 +112,17 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if header.pop("format") != _FORMAT:
                 raise KeyError("format")
-        except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError, OSError) as error:
             raise ValueError(
                 f"{path} is not a checkpoint of a language model ({error}). Delete it, or choose another folder."
             ) from None
+        _check_header(path, header)
         parts: dict[str, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             part, _, key = name.partition("/")
             parts.setdefault(part, {})[key] = value
+        if not parts.keys() <= _PARTS:
+            raise damaged(path, f"it holds unknown parts {sorted(parts.keys() - _PARTS)}")
         return cls(tensors=parts, **header)
 
     def check(self, settings: Mapping[str, Any], folder: Path) -> None:
@@ -94,15 +131,99 @@ class Checkpoint:
         Raises:
             ValueError: If a setting differs; another vocabulary is named as such.
         """
-        other = [key for key in settings if self.settings.get(key) != settings[key]]
-        if "vocabulary" in other:
+        there, now = _flat(self.settings), _flat(settings)
+        for name in ("train", "valid"):
+            if name not in self.settings:
+                now.pop(name)
+        if there.get("vocabulary") != now["vocabulary"]:
             raise ValueError(
-                f"{folder / FILE} was trained with another vocabulary ({self.settings.get('vocabulary')}, but that of "
-                f"the text is {settings['vocabulary']}). It is left as it is: give its own text, or another folder."
+                f"{folder / FILE} was trained with another vocabulary ({there.get('vocabulary')}, but that of "
+                f"the text is {now['vocabulary']}). It is left as it is: give its own text, or another folder, or "
+                "resume=False to begin anew there."
             )
-        if other:
-            changes = "; ".join(f"{key}: {self.settings.get(key)!r} there, {settings[key]!r} now" for key in other)
-            raise ValueError(
-                f"{folder / FILE} belongs to another training ({changes}). It is left as it is: choose another folder, "
-                "or resume=False to begin anew there."
-            )
+        other = [key for key in sorted(there.keys() | now.keys()) if there.get(key) != now.get(key)]
+        if not other:
+            return
+        texts = [_TEXTS[key] for key in _FIRST if key in other]
+        rest = [f"{key}: {there.get(key)!r} there, {now.get(key)!r} now" for key in other if key not in _FIRST]
+        raise ValueError(
+            f"{folder / FILE} belongs to another training ({'; '.join(dict.fromkeys([*texts, *rest]))}). It is left as "
+            "it is: give what it was begun with, or another folder, or resume=False to begin anew there."
+        )
+
+
+_TEXTS = {
+    "tokens": "the training text is another one",
+    "train": "the training text is another one",
+    "valid": "the validation text is another one, or there is one on one side only",
+}
+
+
+def check_tensors(path: Path, part: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of a checkpoint that are not those of the model, or not finite.
+
+    Raises:
+        ValueError: If a name, a shape or a value cannot be.
+    """
+    if found.keys() != expected.keys():
+        missing, foreign = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+        raise damaged(path, f"its {part} lack {missing[:3]}" if missing else f"its {part} hold {foreign[:3]} too many")
+    for name, value in found.items():
+        if value.shape != expected[name].shape or value.is_floating_point() != expected[name].is_floating_point():
+            shape, wanted = tuple(value.shape), tuple(expected[name].shape)
+            raise damaged(path, f"its {part} hold {name} of shape {shape} and type {value.dtype}, not {wanted}")
+        if not bool(torch.isfinite(value).all()):
+            raise damaged(path, f"its {part} hold NaN or infinite values in {name}")
+
+
+def check_numbers(path: Path, point: Checkpoint, epochs: int, windows: int) -> None:
+    """Refuse counts of a checkpoint that contradict each other.
+
+    Raises:
+        ValueError: If they do.
+    """
+    done = len(point.history)
+    if done > epochs or not done * windows <= point.step <= min(done + 1, epochs) * windows:
+        raise damaged(path, f"step {point.step} with {done} closed epochs of {windows} steps cannot be")
+    if (point.step > done * windows) != (point.targets > 0):
+        raise damaged(path, f"{point.targets} targets at step {point.step} after {done} epochs cannot be")
+
+
+def _check_header(path: Path, header: Mapping[str, Any]) -> None:
+    """Refuse a header without just the fields of a `Checkpoint`, each of its type."""
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "settings": dict,
+        "step": int,
+        "loss": (int, float),
+        "targets": int,
+        "seconds": (int, float),
+        "averaged": int,
+        "averaging": bool,
+        "history": list,
+    }
+    names = {f.name for f in fields(Checkpoint)} - {"tensors"}
+    if header.keys() != names:
+        raise damaged(path, f"the entries {sorted(header.keys() ^ names)} of its header are missing or unknown")
+    for name, kind in kinds.items():
+        value: Any = header[name]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise damaged(path, f"the entry {name!r} of its header cannot be {value!r:.40}")
+        if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+            raise damaged(path, f"the entry {name!r} of its header cannot be {value!r}")
+    for place, epoch in enumerate(header["history"]):
+        whole = isinstance(epoch, dict) and epoch.get("epoch") == place + 1
+        if not whole or any(not isinstance(epoch.get(n), int | float) for n in ("train_nll", "train_perplexity")):
+            raise damaged(path, f"epoch {place + 1} of its history cannot be {epoch!r:.40}")
+        if not isinstance(epoch.get("valid_nll", 0.0), int | float):
+            raise damaged(path, f"epoch {place + 1} of its history has no number as valid_nll")
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one dict with dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

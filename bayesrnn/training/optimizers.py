@@ -40,7 +40,8 @@ class Stepper:
         group = self.optimizer.param_groups[0]
         if isinstance(self.spec, SGD):
             group["lr"] = rate * scale
-            group["weight_decay"] = self.spec.weight_decay / group["lr"]  # torch multiplies it by the rate again
+            decay = self.spec.weight_decay
+            group["weight_decay"] = decay / group["lr"] if decay else 0.0  # torch multiplies it by the rate again
         else:
             group["lr"] = rate
             if scale < 1.0:
@@ -54,6 +55,18 @@ class Stepper:
         state = self.optimizer.state_dict()["state"]
         return {
             f"{i}/{key}": value for i, values in state.items() for key, value in values.items() if value is not None
+        }
+
+    def expected(self, step: int) -> dict[str, Tensor]:
+        """Return tensors of the names and shapes that `tensors` returns after `step` steps."""
+        if not step or not isinstance(self.spec, AdamW):
+            return {}
+        one = torch.empty((), device="meta")
+        shapes = {i: torch.empty(p.shape, device="meta") for i, p in enumerate(self.parameters)}
+        return {
+            f"{i}/{key}": one if key == "step" else like
+            for i, like in shapes.items()
+            for key in ("step", "exp_avg", "exp_avg_sq")
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:

@@ -1,11 +1,13 @@
 """`bayesrnn lm` from text to perplexity and generated words."""
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bayesrnn.cli import main
+from bayesrnn.data.text import UNK, Vocabulary
 
 SMALL = ["--hidden", "12", "--embedding", "12", "--layers", "1", "--epochs", "2", "--batch-size", "4", "--window", "8"]
 
@@ -103,7 +105,6 @@ def test_errors_are_one_line(run: Path, text: Path, tmp_path: Path, capsys: pyte
     before = (run / "checkpoint.safetensors").read_bytes()
     assert "is empty" in refused(["lm", "evaluate", str(run), str(empty)], capsys)
     assert "byte 3 is 0xe9" in refused(["lm", "evaluate", str(run), str(latin)], capsys)
-    assert "out of the vocabulary" in refused(["lm", "evaluate", str(run), str(other)], capsys)
     assert "another vocabulary" in refused(["lm", "train", str(other), str(run), *SMALL], capsys)
     assert "belongs to another training" in refused(["lm", "train", str(text), str(run), *SMALL, "--seed", "3"], capsys)
     assert "holds no trained model" in refused(["lm", "generate", str(tmp_path)], capsys)
@@ -116,11 +117,123 @@ def test_errors_are_one_line(run: Path, text: Path, tmp_path: Path, capsys: pyte
 def test_a_model_beside_a_foreign_vocabulary_is_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
-    from bayesrnn.data.text import Vocabulary
-
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     Vocabulary(["a", "b"]).save(copy / "vocabulary.json")
     assert "is for another vocabulary" in refused(["lm", "generate", str(copy)], capsys)
+
+
+def test_an_exchanged_order_of_the_vocabulary_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    Vocabulary(reversed(Vocabulary.load(run / "vocabulary.json").tokens)).save(copy / "vocabulary.json")
+    assert "the tokens or their order differ" in refused(["lm", "generate", str(copy)], capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "there is no"), ("{}", "does not say"), ("garbage", "is not JSON"), ("[1]", "does not say")],
+)
+def test_a_damaged_history_is_one_line(
+    content: str | None, message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "history.json").unlink()
+    if content is not None:
+        (copy / "history.json").write_text(content)
+    assert message in refused(["lm", "generate", str(copy)], capsys)
+
+
+def test_the_withheld_part_of_the_text_is_evaluated(
+    run: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["lm", "evaluate", str(run), "--draws", "0"]
+    assert main([*command, str(text)]) == 0
+    withheld = capsys.readouterr().out
+    assert "only its last 5 % of lines, which were withheld" in withheld
+    last = tmp_path / "last.txt"
+    lines = text.read_text().splitlines()
+    last.write_text("\n".join(lines[round(len(lines) * 0.95) :]) + "\n")
+    assert main([*command, str(last)]) == 0
+    assert withheld.splitlines()[1:] == capsys.readouterr().out.splitlines()
+    assert main([*command, str(text), "--whole"]) == 0
+    out = capsys.readouterr().out
+    assert "is too low" in out
+    assert f"tokens                     {sum(len(line.split()) + 1 for line in lines) - 1}" in out
+
+
+def test_training_says_what_is_withheld(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lm", "train", str(text), str(tmp_path / "run"), *SMALL, "--epochs", "1"]) == 0
+    assert "for training (90 % of the lines)" in capsys.readouterr().out
+
+
+def test_words_that_come_once_become_unknown(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prose, run = tmp_path / "prose.txt", tmp_path / "run"
+    prose.write_text(text.read_text() + "".join(f"rare{i} the cat\n" for i in range(60)))
+    assert main(["lm", "train", str(prose), str(run), *SMALL, "--epochs", "1"]) == 0
+    vocabulary = Vocabulary.load(run / "vocabulary.json")
+    assert UNK in vocabulary
+    assert "rare1" not in vocabulary
+    assert main(["lm", "evaluate", str(run), str(prose), "--draws", "0"]) == 0
+    assert "of them <unk>" in capsys.readouterr().out
+    again = tmp_path / "again"
+    assert main(["lm", "train", str(prose), str(again), *SMALL, "--epochs", "1", "--max-size", "7"]) == 0
+    assert len(Vocabulary.load(again / "vocabulary.json")) == 7
+
+
+def test_a_run_begun_anew_with_another_text_goes_on(
+    run: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the second epoch; the old vocabulary does not stand in the way."""
+    from bayesrnn.cli import lm
+
+    copy, other = shutil.copytree(run, tmp_path / "run"), tmp_path / "other.txt"
+    other.write_text(text.read_text().replace("moon", "sun"))
+    line = lm._line
+
+    def stops(epoch: dict) -> str:
+        if epoch["epoch"] == 1:
+            raise KeyboardInterrupt
+        return line(epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lm, "_line", stops)
+        assert main(["lm", "train", str(other), str(copy), *SMALL, "--no-resume"]) == 130
+    captured = capsys.readouterr().err
+    assert captured.count("\n") == 1
+    assert "the same command (without --no-resume) goes on" in captured
+    assert "begun anew there and not finished" in refused(["lm", "generate", str(copy)], capsys)
+    assert main(["lm", "train", str(other), str(copy), *SMALL]) == 0
+    out = capsys.readouterr().out
+    assert "epoch 2" in out
+    assert "epoch 1" not in out
+    assert main(["lm", "generate", str(copy), "--length", "2"]) == 0
+
+
+def test_refusals_speak_of_options_and_leave_nothing(
+    run: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new, short = tmp_path / "new", tmp_path / "short.txt"
+    short.write_text("a b\n" * 12)
+    train = ["lm", "train", str(text)]
+    changed = refused([*train, str(run), *SMALL, "--hidden", "13", "--epochs", "3"], capsys)
+    assert "--hidden: 12 there, 13 now" in changed
+    assert "--epochs: 2 there, 3 now" in changed
+    assert "--no-resume to begin anew" in changed
+    assert len(changed) < 500
+    assert "--rate" in refused([*train, str(new), *SMALL, "--scheme", "none", "--rate", "7"], capsys)
+    assert "--seed must be below" in refused([*train, str(new), *SMALL, "--seed", "9" * 20], capsys)
+    assert "smaller --batch-size or --window" in refused(["lm", "train", str(short), str(new)], capsys)
+    assert not new.exists()
+    assert "--prompt holds no word" in refused(["lm", "generate", str(run), "--prompt", "   "], capsys)
+    assert "is a file" in refused([*train, str(short), *SMALL], capsys)
+    (new / "model").mkdir(parents=True)
+    (new / "model" / "notes.txt").write_text("mine")
+    assert "is no saved model" in refused([*train, str(new), *SMALL], capsys)
+    assert "cannot write to the folder" in refused([*train, str(short / "run"), *SMALL], capsys)
+
+
+def test_without_a_command_the_help_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lm"]) == 0
+    assert capsys.readouterr().out.count("\n") > 5

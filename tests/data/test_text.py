@@ -149,6 +149,7 @@ def test_a_byte_order_mark_is_no_token(tmp_path: Path) -> None:
 def test_a_folded_stream_holds_each_target_once_in_order(count: int, rows: int) -> None:
     if count - 1 < rows:
         return
+    assert fold_stream(torch.arange(count), rows)[2].any(1).all()
     inputs, targets, exists = fold_stream(torch.arange(count), rows)
     assert inputs.shape == targets.shape == exists.shape
     assert targets[exists].tolist() == list(range(1, count))
@@ -160,6 +161,52 @@ def test_a_stream_is_one_line_of_whole_numbers() -> None:
         fold_stream(torch.zeros(3, 4, dtype=torch.long), 1)
     with pytest.raises(ValueError, match="cannot be cut into 5 rows"):
         fold_stream(torch.arange(5), 5)
+
+
+def test_rows_that_would_be_empty_share_the_targets() -> None:
+    inputs, targets, exists = fold_stream(torch.arange(11), 8)
+    assert exists.sum(1).tolist() == [2, 2, 1, 1, 1, 1, 1, 1]
+    assert targets[exists].tolist() == list(range(1, 11))
+    assert targets[~exists].tolist() == inputs[~exists].tolist() == [0] * 6
+
+
+def test_a_vocabulary_can_hold_unk_in_any_case() -> None:
+    vocabulary = Vocabulary.build("abc", unknown=True)
+    assert vocabulary.tokens == ("a", "b", "c", UNK)
+    assert vocabulary.encode("az").tolist() == [0, 3]
+    assert Vocabulary.build("aabc", unknown=True, max_size=3).tokens == ("a", "b", UNK)
+
+
+@pytest.mark.parametrize(
+    "names", [("training", "validation", "test"), ("a.train", "a.val", "a.test"), ("TRAIN", "dev", "testset")]
+)
+def test_usual_names_of_parts_are_understood(names: tuple[str, str, str], tmp_path: Path) -> None:
+    for name in names:
+        write(tmp_path / f"{name}.txt", "a b\n")
+    assert set(read_corpus(tmp_path).parts) == {"train", "valid", "test"}
+
+
+def test_foreign_classes_are_named() -> None:
+    with pytest.raises(TypeError, match=r"a list was given. Make one with vocabulary.encode"):
+        fold_stream([1, 2, 3], 1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="text must be one str, but a NoneType"):
+        tokenize(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"a list was given. Make one of it: Vocabulary\(tokens\)"):
+        read_corpus("x", vocabulary=["a"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a list of texts"):
+        Vocabulary([1, 2])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="there is no token 5: the vocabulary has the tokens 0 to 1"):
+        Vocabulary(["a", "b"]).decode([5])
+
+
+def test_utf_16_and_binary_files_get_no_advice_that_spoils_them(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_bytes("a cat".encode("utf-16"))
+    with pytest.raises(ValueError, match="iconv -f utf-16"):
+        read_text(path)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff")
+    with pytest.raises(ValueError, match="seems to be no text"):
+        read_text(path)
 
 
 def test_the_treebank_has_its_published_sizes(data_folder: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -281,6 +282,11 @@ def test_bfloat16_products_train_nearly_the_same(native_bfloat16: None) -> None:
         ({"train": stream(10)}, "too short for a window of 5"),
         ({"train": stream().view(2, 100)}, "train must be one stream"),
         ({"train": stream() + 5}, "the model's vocabulary has 11 tokens"),
+        ({"train": stream() - 1}, "holds the token -1, but"),
+        ({"valid": stream(1)}, "valid has 1 tokens, but at least 2"),
+        ({"valid": stream(60) + 5}, "the text valid holds the token 15"),
+        ({"valid": stream(60).float()}, "valid must be one stream"),
+        ({"vocabulary": Vocabulary(["a", "b"])}, "the vocabulary has 2 tokens, but the model is for 11"),
         ({"recipe": replace(RULE, keep="best")}, "judged by validation text"),
         ({"recipe": replace(RULE, averaging=NonMonotoneAverage())}, "judged by validation text"),
     ],
@@ -289,6 +295,148 @@ def test_what_cannot_be_is_refused(change: dict, message: str) -> None:
     given = {"train": stream(), "recipe": RULE} | change
     with pytest.raises(ValueError, match=message):
         train_language_model(language_model(), **given)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": stream().tolist()}, "train must be a tensor of token numbers"),
+        ({"valid": [1, 2]}, "valid must be a tensor of token numbers"),
+        ({"recipe": "zaremba"}, "recipe must be a Recipe, but 'zaremba'"),
+        ({"recipe": None}, "recipe must be a Recipe, but None"),
+        ({"model": nn.Linear(1, 1)}, "must be a bayesrnn.models.LanguageModel, but a Linear"),
+        ({"vocabulary": ["a"]}, "vocabulary must be a Vocabulary, but a list"),
+    ],
+)
+def test_foreign_classes_are_named(change: dict, message: str) -> None:
+    given = {"model": language_model(), "train": stream(), "recipe": RULE} | change
+    with pytest.raises(TypeError, match=message):
+        train_language_model(**given)
+
+
+def test_a_folder_that_cannot_be_is_one_line_before_any_step(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    model = language_model()
+    before = weights(model)
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ValueError, match="cannot write to the folder"):
+            train_language_model(model, stream(), RULE, folder=folder)
+    assert same(before, weights(model))
+    with pytest.raises(ValueError, match="too short"):
+        train_language_model(model, stream(10), RULE, folder=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_another_text_or_validation_text_is_refused(tmp_path: Path) -> None:
+    options = {"folder": tmp_path, "valid": stream(60)}
+    train_language_model(language_model(), stream(), RULE, **options)
+    with pytest.raises(ValueError, match=r"another training \(the training text is another one\)"):
+        train_language_model(language_model(), stream().flip(0), RULE, **options)
+    with pytest.raises(ValueError, match="the training text is another one"):
+        train_language_model(language_model(), stream(199), RULE, **options)
+    for valid in (None, stream(60).flip(0)):
+        with pytest.raises(ValueError, match="the validation text is another one, or there is one on one side only"):
+            train_language_model(language_model(), stream(), RULE, folder=tmp_path, valid=valid)
+
+
+def test_a_refusal_names_only_what_differs(tmp_path: Path) -> None:
+    train_language_model(language_model(), stream(), RULE, folder=tmp_path)
+    with pytest.raises(ValueError, match=r"\(recipe.epochs: 2 there, 3 now; recipe.optimizer.schedule.rate: 0.5") as e:
+        train_language_model(language_model(), stream(), zaremba_like(), folder=tmp_path)
+    assert len(str(e.value)) < 400 + len(str(tmp_path))
+
+
+def zaremba_like() -> Recipe:
+    return replace(RULE, epochs=3, optimizer=SGD(StepDecay(0.4, 1, 2.0), weight_decay=1e-3))
+
+
+def test_an_older_checkpoint_without_digests_goes_on_even_if_validation_came_later(tmp_path: Path) -> None:
+    def stops(epoch: dict) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_language_model(language_model(), stream(), RULE, folder=tmp_path, on_epoch=stops)
+    point = Checkpoint.load(tmp_path)
+    assert point is not None
+    for name in ("train", "valid"):
+        del point.settings[name]
+    point.save(tmp_path)
+    history = train_language_model(language_model(), stream(), RULE, folder=tmp_path, valid=stream(60))
+    assert ["valid_nll" in epoch for epoch in history] == [False, True]
+    with pytest.raises(ValueError, match="the training text is another one"):  # from now on it has them
+        train_language_model(language_model(), stream().flip(0), RULE, folder=tmp_path, valid=stream(60))
+
+
+def test_ctrl_c_in_mid_step_writes_a_checkpoint_that_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, resumed = language_model(), language_model()
+    train_language_model(whole, stream(), RULE)
+    step, taken = Stepper.step, [0]
+
+    def interrupted(self: Stepper, rate: float) -> float:
+        taken[0] += 1
+        if taken[0] == 5:
+            signal.raise_signal(signal.SIGINT)  # before the weights change
+        return step(self, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_language_model(language_model(), stream(), RULE, folder=tmp_path)
+    found = Checkpoint.load(tmp_path)
+    assert found is not None
+    assert found.step == 5
+    train_language_model(resumed, stream(), RULE, folder=tmp_path)
+    assert same(weights(whole), weights(resumed))
+
+
+def _missing(point: Checkpoint) -> None:
+    del point.tensors["weights"]["decoder_bias"]
+
+
+def _shaped(point: Checkpoint) -> None:
+    point.tensors["weights"]["decoder_bias"] = torch.zeros(3)
+
+
+def _nan(point: Checkpoint) -> None:
+    point.tensors["weights"]["decoder_bias"][0] = float("nan")
+
+
+def _momentum(point: Checkpoint) -> None:
+    del point.tensors["optimizer"]["0/exp_avg"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_missing, r"its weights lack \['decoder_bias'\]"),
+        (_shaped, r"its weights hold decoder_bias of shape \(3,\)"),
+        (_nan, "NaN or infinite values in decoder_bias"),
+        (_momentum, "its optimizer lack"),
+        (lambda point: point.tensors.pop("weights"), "its weights lack"),
+        (lambda point: point.tensors.pop("average"), "an average of"),
+        (lambda point: point.tensors.update(foreign={"a": torch.zeros(1)}), "unknown parts"),
+        (lambda point: setattr(point, "step", 10**6), "step 1000000 with 2 closed epochs"),
+        (lambda point: setattr(point, "targets", 5), "5 targets at step"),
+        (lambda point: setattr(point, "step", "x"), "the entry 'step' of its header cannot be 'x'"),
+        (lambda point: setattr(point, "loss", float("nan")), "the entry 'loss' of its header cannot be nan"),
+        (lambda point: setattr(point, "history", None), "the entry 'history'"),
+        (lambda point: setattr(point, "history", [{}, 3]), "epoch 1 of its history cannot be {}"),
+        (lambda point: delattr(point, "seconds"), r"the entries \['seconds'\]"),
+        (lambda point: setattr(point, "more", 1), r"the entries \['more'\]"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_line(damage: Callable[[Checkpoint], None], message: str, tmp_path: Path) -> None:
+    train_language_model(language_model(), stream(), _AVERAGED, folder=tmp_path)
+    point = Checkpoint.load(tmp_path)
+    assert point is not None
+    damage(point)
+    point.save(tmp_path)
+    with pytest.raises(ValueError, match="is damaged: .*" + message) as error:
+        train_language_model(language_model(), stream(), _AVERAGED, folder=tmp_path)
+    assert "delete it, or begin anew with resume=False" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_divergence_is_named_before_the_weights_are_lost() -> None:
@@ -308,3 +456,53 @@ def test_recipes_check_their_numbers() -> None:
         Recipe(3, keep="worst")
     with pytest.raises(ValueError, match="size must be one of"):
         zaremba("huge")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: StepDecay(-1.0), "rate must be a learning rate above 0, but -1.0"),
+        (lambda: StepDecay(0.0), "rate must be a learning rate above 0"),
+        (lambda: StepDecay(float("nan")), "rate must be"),
+        (lambda: StepDecay(factor=0.0), "factor must be a divisor of at least 1"),
+        (lambda: StepDecay(factor=0.8), "give 1 / 0.8 = 1.25"),
+        (lambda: StepDecay(constant=-1), "constant must be at least 0"),
+        (lambda: Cosine(warmup=2), r"warmup must be a share of the training in \[0, 1\)"),
+        (lambda: Cosine(final=-1.0), "final must be"),
+        (lambda: SGD(weight_decay=-1), "weight_decay must be a share"),
+        (lambda: AdamW(weight_decay=-1), "weight_decay must be a number of at least 0"),
+        (lambda: AdamW(betas=(0.9, 1.0)), r"betas\[1\] must be"),
+        (lambda: AdamW(betas=(0.9,)), "betas must be two numbers"),  # type: ignore[arg-type]
+        (lambda: ExponentialAverage(1.0), "decay must be a number in"),
+        (lambda: ExponentialAverage(2.0), "decay must be a number in"),
+        (lambda: NonMonotoneAverage(0), "patience must be at least 1"),
+        (lambda: NonMonotoneAverage(-3), "patience must be at least 1"),
+        (lambda: zaremba().shortened(0), "epochs must be at least 1"),
+    ],
+)
+def test_parts_of_recipes_check_their_numbers(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Recipe(3, optimizer="sgd"), r"optimizer must be SGD\(...\) or AdamW\(...\), but 'sgd'"),  # type: ignore[arg-type]
+        (lambda: Recipe(3, averaging="nt"), r"averaging must be .* or None, but 'nt'"),  # type: ignore[arg-type]
+        (lambda: SGD(0.1), "schedule must be StepDecay"),  # type: ignore[arg-type]
+        (lambda: StepDecay("1"), "rate must be a learning rate above 0, but '1'"),  # type: ignore[arg-type]
+        (lambda: Recipe(3, clip="5"), "clip must be a norm above 0"),  # type: ignore[arg-type]
+    ],
+)
+def test_recipes_check_their_parts(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_names_are_found_where_they_are_looked_for() -> None:
+    from bayesrnn import data, training
+
+    assert training.train_language_model is train_language_model
+    assert training.Recipe is Recipe
+    assert data.Vocabulary is Vocabulary
