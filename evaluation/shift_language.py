@@ -13,6 +13,7 @@ share of <unk> and the length alone would tell.
 import argparse
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,25 +26,44 @@ from torch import Tensor
 from bayesrnn import perplexity, schemes
 from bayesrnn.data.text import EOS, UNK, Corpus, Vocabulary, read_corpus, read_text, tokenize
 from bayesrnn.models import LanguageModel
+from bayesrnn.nn.precision import multiplies_bfloat16
 from bayesrnn.predictive import TokenPredictive
 from bayesrnn.training.language import train_language_model
 from bayesrnn.training.language_state import Checkpoint
 from bayesrnn.training.recipes import gal
 from evaluation import records
+from evaluation.penn_treebank.options import OneLineParser, at_least
 
 PARTS = ("entropy", "aleatoric", "epistemic")
 PUBLISHED_GAPS = {"dropout, deterministic": 0.62, "Monte Carlo dropout": 0.58, "Bayes by Backprop": 0.67}
 _HOLMES = ("sherlock_adventures_1661.txt", "sherlock_memoirs_834.txt", "sherlock_return_108.txt")
+_OTHERS = {
+    "moby dick": "moby_dick_2701.txt",
+    "pride and prejudice": "pride_prejudice_1342.txt",
+    "alice": "alice_11.txt",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
+    try:
+        _work(given)
+    except (ValueError, OSError) as error:
+        print(f"python -m evaluation.shift_language: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _work(given: argparse.Namespace) -> None:
+    at_least(1, draws=given.draws, epochs=given.epochs)
+    at_least(2, tokens=given.tokens)
     results = given.results or records.RESULTS
     if given.smoke:
-        return _smoke(given.results)
+        _smoke(given.results)
+        return
     data = given.data or os.environ.get("BAYESRNN_DATA")
     if not data:
-        raise SystemExit("the data are not here: set BAYESRNN_DATA to the folder that holds ptb/, or give --data")
+        raise ValueError("the data are not here: set BAYESRNN_DATA to the folder that holds ptb/, or give --data")
     if given.holmes:
         result = holmes(Path(data), given.work, given.draws, given.epochs, given.tokens)
         name = "shift_language_holmes"
@@ -54,7 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = f"shift_language_{given.name or given.model.name}"
     path = records.save(name, result, seed=0, folder=results)
     print(path, *(f"{key}: {value}" for key, value in result.items()), sep="\n")
-    return 0
 
 
 def penn_treebank(
@@ -73,15 +92,18 @@ def penn_treebank(
 def shifts(
     model: LanguageModel, vocabulary: Vocabulary, own: Tensor, foreign: dict[str, Tensor], draws: int
 ) -> dict[str, Any]:
-    """Return the entropy gaps of the reversed text and, for each foreign text, what tells it from the model's own."""
-    known = judged(model, own, draws)
-    plain = perplexity(model, own, draws=0)
-    backward = own.flip(0)
-    reversed_known, reversed_plain = judged(model, backward, draws), perplexity(model, backward, draws=0)
+    """Return the entropy gaps of the reversed text and, for each foreign text, what tells it from the model's own.
+
+    All passes are made in one precision, which the result names: the gaps are differences between them.
+    """
+    precision = _precision()
+    known, plain = both(model, own, draws, precision)
+    reversed_known, reversed_plain = both(model, own.flip(0), draws, precision)
     gaps = {part: _mean(reversed_known, part) - _mean(known, part) for part in PARTS}
     gaps["deterministic entropy"] = _mean(reversed_plain, "entropy") - _mean(plain, "entropy")
     found: dict[str, Any] = {
         "draws": draws,
+        "precision": precision or "float32",
         "reversed_gap_nats": gaps,
         "published_gaps": PUBLISHED_GAPS,
         "own": _summary(known, plain),
@@ -90,16 +112,24 @@ def shifts(
     }
     inside = by_sentence(vocabulary, own, known, plain)
     for name, tokens in foreign.items():
-        strange, strange_plain = judged(model, tokens, draws), perplexity(model, tokens, draws=0)
+        strange, strange_plain = both(model, tokens, draws, precision)
         outside = by_sentence(vocabulary, tokens, strange, strange_plain)
         areas = {score: auroc(inside[score], outside[score]) for score in inside}
         found["shift"][name] = _summary(strange, strange_plain) | {"sentences": len(outside["length"]), "auroc": areas}
     return found
 
 
-def judged(model: LanguageModel, tokens: Tensor, draws: int) -> TokenPredictive:
-    """Monte Carlo over one stream, words kept as in Gal's test."""
-    return perplexity(model, tokens, draws=draws, words=False, batch_size=1, precision="bf16")
+def both(
+    model: LanguageModel, tokens: Tensor, draws: int, precision: str | None
+) -> tuple[TokenPredictive, TokenPredictive]:
+    """Monte Carlo over one stream, words kept as in Gal's test, and the pass without masks, in one precision."""
+    drawn = perplexity(model, tokens, draws=draws, words=False, batch_size=1, precision=precision)
+    return drawn, perplexity(model, tokens, draws=0, precision=precision)
+
+
+def _precision() -> str | None:
+    """bfloat16 products where the processor has units for them."""
+    return "bf16" if multiplies_bfloat16() else None
 
 
 def by_sentence(
@@ -148,6 +178,8 @@ def holmes(data: Path, work: Path, draws: int, epochs: int, most: int | None) ->
     """Train on three collections of Sherlock Holmes; ask about an unseen Holmes novel and about Moby Dick."""
     folder = data / "gutenberg"
     text = "\n".join(sentences(read_text(folder / name)) for name in _HOLMES)
+    unseen = sentences(read_text(folder / "sherlock_hound_2852.txt"))
+    others = {name: sentences(read_text(folder / file)) for name, file in _OTHERS.items()}
     stream = tokenize(text)
     vocabulary = Vocabulary.build(stream, max_size=10_000)
     tokens = vocabulary.encode(stream)
@@ -155,19 +187,12 @@ def holmes(data: Path, work: Path, draws: int, epochs: int, most: int | None) ->
     torch.manual_seed(0)
     scheme = schemes.gal(word=0.15, input=0.3, hidden=0.2, output=0.3)
     model = LanguageModel(len(vocabulary), 200, 200, dropout=scheme, init_range=0.1)
-    recipe = replace(gal("medium").shortened(epochs), precision="bf16", keep="best")
+    recipe = replace(gal("medium").shortened(epochs), precision=_precision(), keep="best")
     history = train_language_model(
         model, tokens[:cut], recipe, valid=tokens[cut:], vocabulary=vocabulary, folder=work / "holmes", progress=True
     )
-    hound = vocabulary.encode(tokenize(sentences(read_text(folder / "sherlock_hound_2852.txt"))))[:most]
-    others = {
-        "moby dick": "moby_dick_2701.txt",
-        "pride and prejudice": "pride_prejudice_1342.txt",
-        "alice": "alice_11.txt",
-    }
-    foreign = {
-        n: vocabulary.encode(tokenize(sentences(read_text(folder / f))))[: len(hound)] for n, f in others.items()
-    }
+    hound = vocabulary.encode(tokenize(unseen))[:most]
+    foreign = {name: vocabulary.encode(tokenize(strange))[: len(hound)] for name, strange in others.items()}
     return {"epochs": history} | shifts(model, vocabulary, hound, foreign, draws)
 
 
@@ -206,7 +231,7 @@ def _mean(result: TokenPredictive, part: str) -> float:
     return float(getattr(result, part)[result.mask].double().mean())
 
 
-def _smoke(results: Path | None) -> int:
+def _smoke(results: Path | None) -> None:
     """A stream with rules, its reverse, and a stream with other rules."""
     generator = torch.Generator().manual_seed(0)
 
@@ -226,11 +251,10 @@ def _smoke(results: Path | None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = records.save("shift_language_smoke", result, seed=0, folder=results or Path(folder))
         print(path.name, result["reversed_gap_nats"], result["shift"]["other rules"]["auroc"], sep="\n")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m evaluation.shift_language", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--model", type=Path, default=Path("runs/penn_treebank/gal/small/gal-untied-0"))

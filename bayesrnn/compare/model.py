@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Categorical
 
 from bayesrnn.inference import predict
+from bayesrnn.inference.guard import undisturbed
+from bayesrnn.models import LanguageModel
 from bayesrnn.predictive import Predictive
 from bayesrnn.report.measures import Measure, measures_for
 
@@ -90,9 +93,14 @@ def compare(
         'deterministic pass'
     """
     start = time.perf_counter()
-    plain = deterministic(
-        model, *inputs, likelihood=likelihood, batch_dim=batch_dim, sequence_ids=sequence_ids, lengths=lengths
-    )
+    try:
+        plain = deterministic(
+            model, *inputs, likelihood=likelihood, batch_dim=batch_dim, sequence_ids=sequence_ids, lengths=lengths
+        )
+    except ValueError as error:
+        if likelihood is None and _reads_tokens(model, inputs):
+            raise _language_model_error(model) from error
+        raise
     middle = time.perf_counter()
     drawn = predict(
         model, *inputs, draws=draws, seed=seed, sampling=sampling, likelihood=likelihood, batch_dim=batch_dim,
@@ -112,6 +120,30 @@ def compare(
         lengths=scored, nan=nan, monte_carlo=monte_carlo, resamples=resamples, seed=seed, units=units, costs=costs,
     )  # fmt: skip
     return replace(result, curves=_curves(result, drawn, target)) if curve else result
+
+
+def _reads_tokens(model: nn.Module, inputs: tuple[Any, ...]) -> bool:
+    """Whether the model gives the law of the next token and a state, as `perplexity` reads it."""
+    if isinstance(model, LanguageModel):
+        return True
+    tokens = inputs[0] if len(inputs) == 1 else None
+    if not isinstance(tokens, Tensor) or tokens.is_floating_point():
+        return False
+    try:
+        with undisturbed(model):
+            output = model(tokens)
+    except Exception:  # what the model says of its input was raised already
+        return False
+    return isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], Categorical)
+
+
+def _language_model_error(model: nn.Module) -> ValueError:
+    return ValueError(
+        f"compare scores one law a target, but {type(model).__name__} returns the law of the next token and a state. "
+        "For a language model take bayesrnn.perplexity(model, tokens): it makes the pass without masks beside the "
+        "draws, deterministic_perplexity against perplexity. Several of them are compared in pairs with "
+        "compare_predictives({name: perplexity(...), ...})."
+    )
 
 
 def _curves(result: Comparison, drawn: Any, target: Any) -> list[Curve]:

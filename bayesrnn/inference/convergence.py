@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_whole
-from bayesrnn.predictive import ClassPredictive, ContinuousPredictive
+from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, TokenPredictive
 
 __all__ = ["Jackknife", "convergence", "jackknife"]
 
@@ -40,6 +40,7 @@ def jackknife(predictive: Kept, statistic: Statistic) -> Jackknife:
 
     Raises:
         ValueError: If the draws were not kept, or there are fewer than two blocks.
+        TypeError: If it is a `TokenPredictive`, which keeps blocks of draws and has its own correction.
 
     Source: Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 11.
 
@@ -50,6 +51,7 @@ def jackknife(predictive: Kept, statistic: Statistic) -> Jackknife:
         >>> round(jackknife(p, lambda q: q.mean).corrected.item(), 6)
         1.0
     """
+    _check_draws(predictive, "jackknife")
     blocks = predictive.origin.blocks(64)
     if len(blocks) < 2:
         raise ValueError(
@@ -85,9 +87,11 @@ def convergence(
 
     Raises:
         ValueError: If a size is below 2 or above the draws that were kept.
+        TypeError: If it is a `TokenPredictive`, which keeps blocks of draws and not single ones.
     """
     import pandas as pd
 
+    _check_draws(predictive, "convergence")
     total, block = predictive.draws_used, predictive.origin.block_size
     chosen = list(sizes) if sizes is not None else _sizes(total, max(block, 4))
     for size in chosen:
@@ -99,6 +103,16 @@ def convergence(
         part = predictive if size == total else _first(predictive, size)
         rows.append({"draws": size} | {name: float(_value(f(part)).mean()) for name, f in wanted.items()})
     return pd.DataFrame(rows)
+
+
+def _check_draws(predictive: Any, name: str) -> None:
+    """Refuse what keeps no single draws."""
+    if isinstance(predictive, TokenPredictive):
+        raise TypeError(
+            f"{name} follows single draws, but a TokenPredictive keeps averages over blocks of them. Its "
+            "standard_error and perplexity_corrected say what more draws would change; keep_draws gives the result of "
+            "fewer blocks."
+        )
 
 
 def _first(predictive: Kept, size: int) -> Kept:

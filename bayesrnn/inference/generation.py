@@ -1,5 +1,6 @@
 """Text written by a language model, each token with the uncertainty it was chosen under."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -7,12 +8,14 @@ from torch import Tensor, nn
 
 from bayesrnn._checks import check_seed, check_whole
 from bayesrnn.inference.guard import undisturbed
-from bayesrnn.inference.members import Member
+from bayesrnn.inference.members import Member, as_factor, as_stream, chunked_draws, draws_at_once
 from bayesrnn.inference.token_masks import StreamBinding
-from bayesrnn.masks import stream
+from bayesrnn.masks import BLOCK, MaskStream, stream
 from bayesrnn.nn.masked import masked_modules
 
 __all__ = ["Generated", "generate"]
+
+_MEMORY = 2**29  # bytes that activations and remembered masks may take, roughly
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class Generated:
 
 def generate(
     model: nn.Module,
-    prompt: Tensor,
+    prompt: Tensor | Iterable[int],
     *,
     length: int = 50,
     draws: int = 32,
@@ -59,7 +62,9 @@ def generate(
         sampling: `stratified` or `independent` masks.
 
     Raises:
-        ValueError: If the prompt is empty, or nothing in the model is stochastic and draws are asked for.
+        ValueError: If the prompt is empty or not in the vocabulary, or nothing in the model is stochastic and draws are
+            asked for.
+        TypeError: If the model is no torch module, or the prompt is no token numbers.
 
     Example:
         >>> from bayesrnn.models.language_model import LanguageModel
@@ -69,23 +74,16 @@ def generate(
     check_whole(length, "length")
     check_whole(draws, "draws", 0)
     check_seed(seed)
-    if prompt.dim() != 1 or prompt.numel() == 0 or prompt.is_floating_point():
-        raise ValueError(f"the prompt must be token numbers (N,), at least one; its shape is {tuple(prompt.shape)}.")
-    if not temperature >= 0.0:
-        raise ValueError(f"temperature must be 0 or more, but {temperature} was given.")
-    if draws and not masked_modules(model):
-        raise ValueError("nothing in this model is stochastic: generate with draws=0, or give the model dropout.")
-    device = next(model.parameters()).device
-    rows = torch.zeros(1, dtype=torch.long, device=device)
-    numbers = torch.arange(draws, device=device)
-    masks = StreamBinding.of(stream(sampling, seed), numbers, rows, multiplier=1.0, masked_words=True, room=2**28)
-    member = Member(model, [masks] if draws else [], "stream")
+    temperature = as_factor(temperature, "temperature", "sharpens or flattens the mean law", zero=True)
+    _check_model(model, draws)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    tokens, known = _prompted(prompt).to(device)[None], []
+    member = _member(model, draws, tokens.shape[1], stream(sampling, seed), device)
     chooser = torch.Generator().manual_seed(seed)
-    tokens, known = prompt.to(device)[None], []
     start = 0
     with undisturbed(model):
         for _ in range(length):
-            features = next(member.read(tokens, start, 0)) if draws else member.read_plainly(tokens)[None]
+            features = torch.cat([*member.read(tokens, start, 0)]) if draws else member.read_plainly(tokens)[None]
             logs = torch.log_softmax(member.logits(features[:, 0, -1]).float(), -1)
             start += tokens.shape[1]
             law = logs.exp()
@@ -98,6 +96,36 @@ def generate(
             known[-1] = torch.cat([known[-1], known[-1].new_tensor([chosen])])
     log_prob, entropy, aleatoric, written = torch.stack(known).cpu().unbind(1)
     return Generated(written.long(), log_prob, entropy, aleatoric, (entropy - aleatoric).clamp(min=0))
+
+
+def _check_model(model: nn.Module, draws: int) -> None:
+    if not isinstance(model, nn.Module) or isinstance(model, nn.ModuleList):
+        raise TypeError(
+            f"generate takes one torch module, but a {type(model).__name__} was given. A text is written by one model: "
+            "of an ensemble pass one member."
+        )
+    if draws and not masked_modules(model):
+        raise ValueError("nothing in this model is stochastic: generate with draws=0, or give the model dropout.")
+
+
+def _prompted(prompt: Tensor | Iterable[int]) -> Tensor:
+    found = as_stream(prompt, "prompt tokens")
+    if found.dim() != 1 or found.numel() == 0 or found.dtype != torch.long:
+        raise ValueError(
+            f"the prompt must be token numbers (N,), at least one, but {found.dtype} of shape {tuple(found.shape)} was "
+            "given. Begin with the token that ends a sentence if there is nothing to go on from."
+        )
+    return found
+
+
+def _member(model: nn.Module, draws: int, steps: int, source: MaskStream, device: torch.device) -> Member:
+    """The model with its draws in chunks that fit the memory: one by one where the masks are of the weights."""
+    if not draws:
+        return Member(model, [], "stream")
+    chunks = chunked_draws(draws, draws_at_once(model, steps, _MEMORY), BLOCK, device)
+    rows, room = torch.zeros(1, dtype=torch.long, device=device), _MEMORY // 2 // len(chunks)
+    bindings = [StreamBinding.of(source, c, rows, multiplier=1.0, masked_words=True, room=room) for c in chunks]
+    return Member(model, bindings, "stream")
 
 
 def _choose(mean: Tensor, temperature: float, chooser: torch.Generator) -> int:

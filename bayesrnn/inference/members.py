@@ -1,17 +1,20 @@
 """One model reading a token stream in windows: many draws at once, each with a state of its own."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
+from bayesrnn._checks import as_number
 from bayesrnn.inference.token_masks import StreamBinding
-from bayesrnn.nn.masked import bound
+from bayesrnn.nn.masked import bound, masked_modules
 
-__all__ = ["Member"]
+__all__ = ["Member", "as_factor", "as_stream", "chunked_draws", "draws_at_once"]
 
 
 class Member:
@@ -71,3 +74,67 @@ def chunked_draws(draws: int, most: int, block: int, device: torch.device) -> li
     """Split 0..draws-1 into runs of at most `most`, whole blocks where that is possible."""
     size = max(most // block * block, 1) if most >= block else max(most, 1)
     return list(torch.arange(draws, device=device).split(size))
+
+
+def draws_at_once(model: nn.Module, positions: int, max_memory: int) -> int:
+    """Draws whose activations of one window fit into half of the memory; 1 where a weight mask forbids more."""
+    placements = [p for module in masked_modules(model).values() for p in module.placements().values()]
+    if any(p.site == "weight" for p in placements):
+        return 1
+    widest = max(
+        (p.shape[0] for m in masked_modules(model).values() for p in m.parameters() if p.dim() == 2), default=1
+    )
+    found = [getattr(m, "hidden_size", None) for m in model.modules()]
+    sizes = [size for size in found if isinstance(size, int)]
+    width = 16 * max(sizes) if sizes else widest
+    return max(int(max_memory // 2 // (4 * width * positions)), 1)
+
+
+def as_stream(tokens: Any, name: str = "tokens") -> Tensor:
+    """Return token numbers, given as a tensor, an array or any iterable, as a tensor: int64 where they are whole.
+
+    Raises:
+        TypeError: If they are a text, or nothing that numbers could be taken from.
+        ValueError: If one is negative.
+    """
+    if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
+        raise _no_tokens(name, f"{tokens!r:.60} ({type(tokens).__name__})")
+    given = tokens if isinstance(tokens, Tensor | np.ndarray) else list(tokens)
+    try:
+        found = torch.empty(0, dtype=torch.long) if isinstance(given, list) and not given else torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        kinds = sorted({type(item).__name__ for item in given})
+        raise _no_tokens(name, f"a {type(tokens).__name__} of {', '.join(kinds)}") from None
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        return found  # what it must be is said where its shape is looked at
+    found = found.long()
+    if found.numel() and int(found.min()) < 0:
+        place = int((found.flatten() < 0).nonzero()[0])
+        raise ValueError(
+            f"{name} are numbers from 0 on, but {int(found.flatten()[place])} was given at place {place}. If negative "
+            "numbers mark padding or missing words, leave those places out; unknown words are the vocabulary's <unk>."
+        )
+    return found
+
+
+def _no_tokens(name: str, given: str) -> TypeError:
+    return TypeError(
+        f"{name} must be whole numbers, one a token, in a tensor or an iterable, but {given} was given. "
+        "Turn text into numbers first: vocabulary.encode(tokenize(text)), both in bayesrnn.data.text."
+    )
+
+
+def as_factor(value: Any, name: str, does: str, *, zero: bool = False) -> float:
+    """Return a finite number above 0, or from 0 on with `zero`, as a float; `does` says what it is for."""
+    single = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    number = as_number(single)
+    legal = "0 or more" if zero else "above 0"
+    if number is None:
+        fix = f" Pass it as a number: {name}=float({value!r})." if isinstance(value, str) else ""
+        raise TypeError(
+            f"{name} {does} and must be a number, {legal}, but {value!r} ({type(value).__name__}) was given.{fix}"
+        )
+    if not (0.0 <= number < math.inf if zero else 0.0 < number < math.inf):
+        fix = "" if math.isnan(number) or number > 0 else " 1 leaves everything as it is."
+        raise ValueError(f"{name} {does} and must be {legal} and finite, but {number} was given.{fix}")
+    return float(number)

@@ -13,14 +13,14 @@ from bayesrnn.data.text import fold_stream
 from bayesrnn.inference.audit import audit
 from bayesrnn.inference.guard import undisturbed
 from bayesrnn.inference.low_precision import lower_products
-from bayesrnn.inference.members import Member, chunked_draws
+from bayesrnn.inference.members import Member, as_factor, as_stream, chunked_draws, draws_at_once
 from bayesrnn.inference.token_masks import StreamBinding
-from bayesrnn.inference.tokens import Decoder, Scores
+from bayesrnn.inference.tokens import Decoder, Scores, check_one_vocabulary
 from bayesrnn.masks import BLOCK, stream
 from bayesrnn.nn.masked import masked_modules
 from bayesrnn.predictive import Origin, TokenPredictive
 
-__all__ = ["perplexity"]
+__all__ = ["as_models", "perplexity"]
 
 LIFETIMES = ("stream", "window")
 _MOST_BLOCKS = 16  # replicates that the Monte Carlo error is computed from
@@ -75,9 +75,9 @@ def perplexity(
         `standard_error`, `perplexity_corrected` are numbers, its `entropy`, `aleatoric`, `epistemic` are per token.
 
     Raises:
-        ValueError: If nothing is stochastic, the stream is too short, a token is not in the model's vocabulary, a
-            multiplied rate reaches 1, or a log probability is NaN.
-        TypeError: If the model returns something else than a law and a state.
+        ValueError: If nothing is stochastic, the stream is too short, a token is not in the model's vocabulary, the
+            members of an ensemble have different vocabularies, a multiplied rate reaches 1, or a result is NaN.
+        TypeError: If the model returns something else than a law and a state, or an argument is of another type.
 
     Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.1, and its authors' code (`run_MC_test`); temperature
     and multiplier: Melis et al. (2018), arXiv:1805.09208.
@@ -88,24 +88,25 @@ def perplexity(
         >>> result.shape, result.epistemic.shape
         (torch.Size([1, 19]), torch.Size([1, 19]))
     """
-    models = _models(model)
+    models = as_models(model)
     check_whole(draws, "draws", 0)
     check_seed(seed)
     check_choice(lifetime, "lifetime", LIFETIMES)
     check_whole(window, "window")
     check_whole(max_memory, "max_memory")
-    if not temperature > 0.0:
-        raise ValueError(f"temperature divides the logits and must be above 0, but {temperature} was given.")
+    temperature = as_factor(temperature, "temperature", "divides the logits")
+    multiplier = as_factor(multiplier, "multiplier", "scales the rates")
+    _check_vocabularies(models)
     if draws:
         _check_stochastic(models, multiplier, words)
     device = next((p.device for m in models for p in m.parameters()), torch.device("cpu"))
-    inputs, targets, exists = (part.to(device) for part in fold_stream(torch.as_tensor(tokens), batch_size))
+    inputs, targets, exists = (part.to(device) for part in fold_stream(as_stream(tokens), batch_size))
     block = BLOCK if sampling == "stratified" else 1
     source = stream(sampling, seed)
     rows = torch.arange(batch_size, device=device)
 
     def member(part: nn.Module) -> Member:
-        at_once = _draws_at_once(part, batch_size * window, max_memory)
+        at_once = draws_at_once(part, batch_size * window, max_memory)
         room = max_memory // (4 * len(models))
         return Member(
             part,
@@ -157,49 +158,67 @@ def _origin(draws: int, models: int, seed: int, sampling: str, plan: _Blocks) ->
     if not draws:
         return Origin(models, sampling="deterministic")
     freedom = float(plan.count - 1) if plan.count > 1 else None
-    return Origin(draws * models, seed, sampling, min(plan.size, draws), degrees_of_freedom=freedom)
+    return Origin(draws * models, seed, sampling, min(plan.size, draws) * models, degrees_of_freedom=freedom)
 
 
-def _models(model: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
-    models = [model] if isinstance(model, nn.Module) else list(model)
+def as_models(model: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
+    """Return the members of an ensemble, or the one model, as a list."""
+    single = isinstance(model, nn.Module) and not isinstance(model, nn.ModuleList)
+    if not single and (isinstance(model, str) or not isinstance(model, Iterable)):
+        raise TypeError(
+            f"perplexity takes a torch module or a list of them, but {model!r:.60} ({type(model).__name__}) was given. "
+            "The model comes first, then the tokens."
+        )
+    models = [model] if single else list(model)  # type: ignore[arg-type]
     foreign = [type(m).__name__ for m in models if not isinstance(m, nn.Module)]
     if foreign or not models:
+        given = f"a {type(model).__name__} of {', '.join(sorted(set(foreign)))}" if foreign else "an empty list"
         raise TypeError(
-            f"perplexity takes a torch module or a list of them, but {foreign or 'an empty list'} was given."
+            f"perplexity takes a torch module or a list of them, but {given} was given. The model comes first, then "
+            "the tokens."
         )
-    return models
+    return models  # type: ignore[return-value]
+
+
+def _check_vocabularies(models: list[nn.Module]) -> None:
+    sizes = [getattr(m, "vocabulary_size", None) for m in models]
+    known = [size for size in sizes if isinstance(size, int)]
+    if len(known) == len(models):
+        check_one_vocabulary(known)
 
 
 def _check_stochastic(models: list[nn.Module], multiplier: float, words: bool) -> None:
-    if not multiplier > 0.0:
-        raise ValueError(f"multiplier scales the rates and must be above 0, but {multiplier} was given.")
-    for model in models:
-        found = [p for module in masked_modules(model).values() for p in module.placements().values()]
-        if not [p for p in found if words or p.site != "word"]:
-            looks = "; ".join(f"{i.module or 'the model'} ({i.kind}): {i.reason}" for i in audit(model).warnings)
-            raise ValueError(
-                "nothing in this model is stochastic at test time, so all draws would be equal. Pass draws=0 for the "
-                f"deterministic pass, or give the model dropout. {looks or 'It has no dropout of any kind.'}"
-            )
-        highest = max(p.rate for p in found) * multiplier
-        if highest >= 1.0:
-            raise ValueError(
-                f"multiplier {multiplier:g} takes the highest rate to {highest:g}; rates must stay below 1."
-            )
+    placed = [[p for m in masked_modules(model).values() for p in m.placements().values()] for model in models]
+    drawn = [[p for p in found if words or p.site != "word"] for found in placed]
+    quiet = [k for k, found in enumerate(drawn) if not found]
+    if quiet:
+        raise ValueError(_quiet_message(models, quiet, words_only=[k for k in quiet if placed[k]]))
+    highest = max((p.rate for found in drawn for p in found), default=0.0) * multiplier
+    if highest >= 1.0:
+        raise ValueError(
+            f"multiplier {multiplier:g} takes the highest rate to {highest:g}; rates must stay below 1. "
+            f"Give a multiplier below {multiplier / highest:g}."
+        )
 
 
-def _draws_at_once(model: nn.Module, positions: int, max_memory: int) -> int:
-    """Draws whose activations of one window fit into half of the memory; 1 where a weight mask forbids more."""
-    placements = [p for module in masked_modules(model).values() for p in module.placements().values()]
-    if any(p.site == "weight" for p in placements):
-        return 1
-    widest = max(
-        (p.shape[0] for m in masked_modules(model).values() for p in m.parameters() if p.dim() == 2), default=1
+def _quiet_message(models: list[nn.Module], quiet: list[int], words_only: list[int]) -> str:
+    """Say which models draw nothing, why, and what to do."""
+    many = len(models) > 1
+    plain = [k for k in quiet if k not in words_only]
+    numbers = ", ".join(map(str, plain or words_only))
+    plural = "members" if len(plain or words_only) > 1 else "member"
+    where = f"{plural} {numbers} of this ensemble (the first is 0)" if many else "this model"
+    if not plain:
+        return (
+            f"nothing in {where} is stochastic with words=False: the only masks there are those of word types, and "
+            "words=False leaves them off. Pass words=True, or draws=0 for the deterministic pass."
+        )
+    looks = "; ".join(f"{i.module or 'the model'} ({i.kind}): {i.reason}" for i in audit(models[plain[0]]).warnings)
+    fix = "leave it out or give it dropout" if many else "give the model dropout"
+    return (
+        f"nothing in {where} is stochastic at test time, so all its draws would be equal. Pass draws=0 for the "
+        f"deterministic pass, or {fix}. {looks or 'It has no dropout of any kind.'}"
     )
-    found = [getattr(m, "hidden_size", None) for m in model.modules()]
-    sizes = [size for size in found if isinstance(size, int)]
-    width = 16 * max(sizes) if sizes else widest
-    return max(int(max_memory // 2 // (4 * width * positions)), 1)
 
 
 def undisturbed_all(models: list[nn.Module]) -> Any:

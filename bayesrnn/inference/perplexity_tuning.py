@@ -1,12 +1,15 @@
 """How sharp and how random a language model should be at test time: chosen on validation text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from bayesrnn.inference.perplexity import perplexity
+from bayesrnn.inference.members import as_factor, as_stream
+from bayesrnn.inference.perplexity import as_models, perplexity
+from bayesrnn.nn.precision import usable_precision
 
 __all__ = ["Tuned", "tune_perplexity"]
 
@@ -30,10 +33,10 @@ class Tuned:
 
 def tune_perplexity(
     model: nn.Module | Sequence[nn.Module],
-    tokens: Tensor,
+    tokens: Tensor | Iterable[int],
     *,
-    multipliers: Sequence[float] = (0.7, 0.85, 1.0),
-    temperatures: Sequence[float] = (0.92, 0.96, 1.0, 1.04),
+    multipliers: Iterable[float] = (0.7, 0.85, 1.0),
+    temperatures: Iterable[float] = (0.92, 0.96, 1.0, 1.04),
     draws: int = 32,
     **options: Any,
 ) -> Tuned:
@@ -50,7 +53,8 @@ def tune_perplexity(
         **options: Further arguments of `perplexity`, such as `words` and `batch_size`.
 
     Raises:
-        ValueError: If a list is empty, or as `perplexity` does.
+        ValueError: If a list is empty or holds a number that is not above 0, or as `perplexity` does.
+        TypeError: If one is no list of numbers, or as `perplexity` does.
 
     Source: Melis et al. (2018), arXiv:1805.09208, section 4 (their `eval_softmax_temperature` is 1/temperature).
 
@@ -61,8 +65,11 @@ def tune_perplexity(
         >>> len(tuned.grid)
         6
     """
-    if not multipliers or not temperatures:
-        raise ValueError("give at least one multiplier and one temperature to choose from.")
+    models, tokens = as_models(model), as_stream(tokens)
+    factors = _factors(multipliers, "multipliers", "scale the rates")
+    divisors = _factors(temperatures, "temperatures", "divide the logits")
+    device = next((p.device for m in models for p in m.parameters()), torch.device("cpu"))
+    options["precision"] = usable_precision(options.get("precision"), device)  # here, to warn once
     grid: list[tuple[float, float, float]] = []
 
     def tried(multiplier: float, temperature: float) -> tuple[float, float, float]:
@@ -70,7 +77,7 @@ def tune_perplexity(
         if known is not None:
             return known
         result = perplexity(
-            model,
+            models,
             tokens,
             draws=draws,
             multiplier=multiplier,
@@ -81,6 +88,19 @@ def tune_perplexity(
         grid.append((multiplier, temperature, result.perplexity))
         return grid[-1]
 
-    best = min((tried(m, 1.0) for m in multipliers), key=lambda entry: entry[2])
-    best = min((best, *(tried(best[0], t) for t in temperatures)), key=lambda entry: entry[2])
+    best = min((tried(m, 1.0) for m in factors), key=lambda entry: entry[2])
+    best = min((best, *(tried(best[0], t) for t in divisors)), key=lambda entry: entry[2])
     return Tuned(*best, grid=tuple(grid))
+
+
+def _factors(values: Any, name: str, does: str) -> list[float]:
+    """Return the numbers to try, each above 0."""
+    if isinstance(values, str) or not isinstance(values, Iterable) or (isinstance(values, Tensor) and not values.dim()):
+        raise TypeError(
+            f"{name} must be a list of numbers above 0, but {values!r} ({type(values).__name__}) was given. "
+            f"To try one, put it in a list; to use it untried, pass {name.removesuffix('s')}= to perplexity."
+        )
+    found = [as_factor(value, name, does) for value in values]
+    if not found:
+        raise ValueError("give at least one multiplier and one temperature to choose from.")
+    return found

@@ -10,7 +10,7 @@ from torch import Tensor
 from bayesrnn.inference.members import Member
 from bayesrnn.predictive import Origin, TokenPredictive
 
-__all__ = ["Averages", "Decoder", "Scores"]
+__all__ = ["Averages", "Decoder", "Scores", "check_one_vocabulary"]
 
 _MOST_ROWS = 1024  # rows of one vocabulary product: more are no faster, and leave the caches
 
@@ -37,10 +37,12 @@ class Decoder:
         flat, size = targets.flatten(), self._rows(targets)
         parts = []
         for group in _groups(flat.numel(), size):
-            logs = [
-                self._log_law(m, f.flatten(0, -2)[group], flat).gather(-1, flat[group, None])[:, 0]
-                for m, f in zip(self.members, features, strict=True)
-            ]
+            logs, sizes = [], []
+            for member, part in zip(self.members, features, strict=True):
+                law = self._log_law(member, part.flatten(0, -2)[group], flat)
+                sizes.append(law.shape[-1])
+                logs.append(law.gather(-1, flat[group, None])[:, 0])
+            check_one_vocabulary(sizes)
             parts.append(torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs)))
         return torch.cat(parts).view(targets.shape)
 
@@ -162,6 +164,15 @@ def _log_mean(logs: Tensor) -> Tensor:
     """Return the log of the mean probability over members and draws, in float32."""
     flat = logs.flatten(0, 1)
     return (torch.logsumexp(flat, 0) - math.log(len(flat))).float()
+
+
+def check_one_vocabulary(sizes: list[int]) -> None:
+    """Refuse an ensemble whose members give laws over vocabularies of different sizes."""
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"the members of this ensemble have vocabularies of {', '.join(map(str, sizes))} tokens: their laws cannot "
+            "be averaged, and a token number means another word in each. Train all members with one vocabulary."
+        )
 
 
 def _inner(law: Tensor, logs: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The predictive of a token stream: statistics of the observed tokens, never a (draws, tokens, vocabulary) tensor."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -162,13 +163,20 @@ class TokenPredictive(Predictive):
                 moved[field.name] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
         return replace(self, **moved)
 
-    def keep_draws(self, draws: Tensor) -> "TokenPredictive":
-        """Return the predictive of a subset of the blocks of draws (indices); the other statistics stay as they are."""
+    def keep_draws(self, draws: Tensor | Sequence[int]) -> "TokenPredictive":
+        """Return the predictive of a subset of the blocks of draws (their indices); the other statistics stay.
+
+        The origin says how many draws and degrees of freedom are left. Entropies and confidences are those of all
+        draws.
+
+        Raises:
+            ValueError: If the blocks were not kept, or the indices are none of theirs.
+        """
         if self.block_log_prob is None:
             raise ValueError("this predictive kept the averages only, not its blocks of draws (block_log_prob).")
-        blocks = self.block_log_prob[draws.to(self.device)]
+        blocks = self.block_log_prob[_block_indices(draws, len(self.block_log_prob)).to(self.device)]
         wide = torch.logsumexp(blocks.double(), 0) - math.log(len(blocks))
-        return replace(self, log_prob=wide.to(self.dtype), block_log_prob=blocks)
+        return replace(self, log_prob=wide.to(self.dtype), block_log_prob=blocks, origin=self._origin_of(len(blocks)))
 
     def __len__(self) -> int:
         return self.log_prob.shape[0]
@@ -203,6 +211,13 @@ class TokenPredictive(Predictive):
         """Where the results live."""
         return self.log_prob.device
 
+    def _origin_of(self, blocks: int) -> Origin:
+        """The origin of a few of the blocks; draws that filled no block are in none of them."""
+        origin, whole = self.origin, len(self.block_log_prob)  # type: ignore[arg-type]
+        size = origin.block_size if origin.draws // origin.block_size == whole else max(origin.draws // whole, 1)
+        freedom = float(blocks - 1) if blocks > 1 else None
+        return replace(origin, draws=blocks * size, block_size=size, degrees_of_freedom=freedom)
+
     def _mean(self, log_prob: Tensor) -> float:
         return -float(log_prob[self.mask].double().mean())
 
@@ -215,6 +230,27 @@ class TokenPredictive(Predictive):
             rest = torch.cat([blocks[:r], blocks[r + 1 :]])[:, self.mask].double()
             values.append(-(torch.logsumexp(rest, 0) - math.log(len(rest))).mean())
         return torch.stack(values)
+
+
+def _block_indices(draws: Any, count: int) -> Tensor:
+    """Return indices of blocks as int64; a mask of bools becomes the places where it is True."""
+    try:
+        found = torch.as_tensor(draws)
+    except (TypeError, ValueError, RuntimeError):
+        found = torch.empty(())
+    if found.dtype == torch.bool and found.shape == (count,):
+        found = found.nonzero().flatten()
+    if found.dim() != 1 or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise TypeError(
+            f"the blocks to keep are given by their numbers, a list or a tensor (K,), but {draws!r:.60} was given. "
+            "For the first two: keep_draws([0, 1])."
+        )
+    if not found.numel() or int(found.min()) < -count or int(found.max()) >= count:
+        raise ValueError(
+            f"this predictive keeps {count} blocks of draws, numbered 0 to {count - 1}, but {found.tolist()[:5]} was "
+            "asked for. The numbers are those of blocks, not of single draws; keep at least one."
+        )
+    return found.long()
 
 
 def _exp(nll: float) -> float:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.metrics.pairs import Pairs, pair
-from bayesrnn.predictive import ContinuousPredictive, Predictive
+from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 
 FEWEST = 30
 
@@ -103,15 +103,24 @@ class AbstractRecalibrator(ABC):
 
     def _check_kind(self, predictive: Any) -> None:
         if not isinstance(predictive, self.kind):
-            advice = (
-                "VarianceScaling, QuantileRecalibration or SplitConformal"
-                if isinstance(predictive, ContinuousPredictive)
-                else "Temperature, VectorScaling or Isotonic"
-            )
             raise ValueError(
                 f"{type(self).__name__} recalibrates a {self.kind.__name__}, but a {type(predictive).__name__} was "
-                f"given. For that use {advice}."
+                f"given. {_advice(predictive)}"
             )
+
+
+def _advice(predictive: Any) -> str:
+    """Say what recalibrates a predictive of another kind."""
+    if isinstance(predictive, TokenPredictive):
+        return (
+            "It keeps no laws over the vocabulary that a map could act on: choose a temperature on validation text "
+            "with tune_perplexity(model, tokens), and judge with perplexity(model, tokens, temperature=...)."
+        )
+    if isinstance(predictive, ContinuousPredictive):
+        return "For that use VarianceScaling, QuantileRecalibration or SplitConformal."
+    if isinstance(predictive, ClassPredictive):
+        return "For that use Temperature, VectorScaling or Isotonic."
+    return "Pass what bayesrnn.predict returned, or a Predictive made with one of its from_... functions."
 
 
 def check_held_out(predictive: Predictive, training_ids: Any) -> None:

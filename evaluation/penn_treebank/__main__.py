@@ -10,6 +10,7 @@ python -m evaluation.penn_treebank --smoke                                      
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,48 +21,74 @@ import torch
 from bayesrnn.data.text import Corpus, Vocabulary, read_corpus
 from bayesrnn.nn.precision import multiplies_bfloat16
 from evaluation.penn_treebank import report
+from evaluation.penn_treebank.options import OneLineParser, at_least
 from evaluation.penn_treebank.rows import DRAWS, FRACTIONS, rows
 from evaluation.penn_treebank.run import Plan, run_row
 from evaluation.records import RESULTS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = _parser()
-    given = parser.parse_args(arguments)
-    if given.smoke:
-        return _smoke(given.results)
+    given = _parser().parse_args(arguments)
+    try:
+        _work(given)
+    except (ValueError, OSError) as error:
+        print(f"python -m evaluation.penn_treebank: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _work(given: argparse.Namespace) -> None:
+    _check(given)
     results = given.results or RESULTS
-    if given.report:
+    if given.smoke:
+        _smoke(given.results)
+    elif given.report:
         for path in report.write(given.table, given.size, results):
             print(path)
-        return 0
+    else:
+        _train(given, results)
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Refuse numbers that make no sense, before anything is trained."""
+    at_least(1, draws=given.draws, members=given.members, epochs=given.epochs)
+    at_least(0, seed=given.seed)
+    if given.fraction is not None and not 0.0 < given.fraction <= 1.0:
+        raise ValueError(
+            f"--fraction is the share of the training text and must lie in (0, 1], but {given.fraction:g} was given."
+        )
+
+
+def _train(given: argparse.Namespace, results: Path) -> None:
     chosen = rows(given.table, given.size, epochs=given.epochs, precision=_precision(given.float32))
     if given.row:
         chosen = [row for row in chosen if row.name in given.row]
         if len(chosen) < len(set(given.row)):
-            parser.error(f"--row: the rows of {given.table} are {[r.name for r in rows(given.table, given.size)]}")
+            raise ValueError(f"--row: the rows of {given.table} are {[r.name for r in rows(given.table, given.size)]}")
     data = given.data or os.environ.get("BAYESRNN_DATA")
     if not data:
-        parser.error("the data are not here: set BAYESRNN_DATA to the folder that holds ptb/, or give --data")
+        raise ValueError("the data are not here: set BAYESRNN_DATA to the folder that holds ptb/, or give --data")
+    corpus = read_corpus(Path(data) / "ptb")
+    for part in ("train", "valid", "test"):
+        corpus[part]  # an error now rather than after the training
     plan = Plan(
         given.table,
         given.size,
-        read_corpus(Path(data) / "ptb"),
+        corpus,
         given.work,
         results,
         seed=given.seed,
         members=given.members,
-        draws=given.draws or DRAWS[given.size],
-        fraction=given.fraction or FRACTIONS[given.size],
+        draws=DRAWS[given.size] if given.draws is None else given.draws,
+        fraction=FRACTIONS[given.size] if given.fraction is None else given.fraction,
         resume=given.resume,
     )
     for row in chosen:
         run_row(plan, row)
         report.write(given.table, given.size, results)
-    return 0
 
 
-def _smoke(results: Path | None) -> int:
+def _smoke(results: Path | None) -> None:
     """Every row for two epochs on a text made here, far below the papers' sizes; results go to a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         where = results or Path(folder) / "results"
@@ -85,7 +112,6 @@ def _smoke(results: Path | None) -> int:
             for path in report.write(table, "small", where):
                 print(path.name)
             print((where / f"penn_treebank_{table}_small.md").read_text(encoding="utf-8"))
-    return 0
 
 
 def _precision(float32: bool) -> str | None:
@@ -107,7 +133,7 @@ def _tiny_corpus() -> Corpus:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m evaluation.penn_treebank", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--table", choices=("gal", "zaremba", "beyond"), default="gal")

@@ -1,5 +1,7 @@
 """The table beside the published one, and the learning curves, from the JSON files alone."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,32 +31,44 @@ def write(table: str, size: str, results: Path) -> list[Path]:
 
 
 def load(table: str, size: str, results: Path) -> list[dict[str, Any]]:
-    """Return the results of a table in the order of its rows; members of ensembles are left out."""
+    """Return the results of a table, of all seeds, in the order of its rows; members of ensembles are left out."""
     from evaluation.penn_treebank.rows import rows
 
     found = []
     for row in rows(table, size):
         stem = f"penn_treebank_{table}_{size}_{row.name}"
-        paths = sorted(results.glob(f"{stem}.json")) + sorted(results.glob(f"{stem}_ensemble_*.json"))
-        found += [records.load(path.stem, results) for path in paths]
+        names = [(_place(path.stem, stem), path.stem) for path in results.glob(f"{stem}*.json")]
+        found += [records.load(name, results) for place, name in sorted(names) if place[0]]
     return found
 
 
 def markdown(table: str, size: str, found: list[dict[str, Any]]) -> str:
     """Return the table; published numbers stand in brackets beside ours."""
     columns = [c for c in _COLUMNS if any(c in r.get("scores", {}) for r in found)]
+    groups = by_seed(found)
     head = ["model", "epochs", *(_TITLES[c] for c in columns), "train, last epoch", "words/s"]
-    lines = [f"# Penn Treebank, {table} table, size {size}", "", _note(found), ""]
+    lines = [f"# Penn Treebank, {table} table, size {size}", "", _note(found, groups), ""]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for r in found:
-        epochs, scores = r.get("epochs", []), r.get("scores", {})
-        members = r.get("members", 1)
-        name = r["row"] + (f", {members} members" if members > 1 else "")
-        cells = [name, str(len(epochs)) if epochs else ""]
-        cells += [_cell(c, scores, r["published"], members) for c in columns]
-        cells += [f"{epochs[-1]['train_perplexity']:.1f}", f"{_speed(epochs):,.0f}"] if epochs else ["", ""]
+    for group in groups:
+        trained = [r["epochs"] for r in group if r.get("epochs")]
+        cells = [_name(group), " to ".join(str(n) for n in sorted({len(e) for e in trained}))]
+        cells += [_cell(c, group) for c in columns]
+        last, speeds = [e[-1]["train_perplexity"] for e in trained], [_speed(e) for e in trained]
+        cells += [f"{_mean(last):.1f}", f"{_mean(speeds):,.0f}"] if trained else ["", ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def by_seed(found: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the results in groups that differ in their seed alone: one row, one recipe, as many members, one text.
+
+    Where a seed of a group was judged, those still in training are left out.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for r in found:
+        same = [r.get(key) for key in ("row", "members", "recipe", "model", "share_of_training_text")]
+        groups.setdefault(json.dumps(same, sort_keys=True), []).append(r)
+    return [[r for r in group if r.get("scores")] or group for group in groups.values()]
 
 
 def curves(found: list[dict[str, Any]], path: Path) -> Path:
@@ -63,14 +77,16 @@ def curves(found: list[dict[str, Any]], path: Path) -> Path:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import MaxNLocator
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     for r in (r for r in found if r.get("epochs")):
         x = [e["epoch"] for e in r["epochs"]]
-        (line,) = axes.plot(x, [e["valid_perplexity"] for e in r["epochs"]], label=r["row"])
+        (line,) = axes.plot(x, [e["valid_perplexity"] for e in r["epochs"]], label=_name([r]))
         axes.plot(x, [e["train_perplexity"] for e in r["epochs"]], "--", color=line.get_color(), linewidth=0.8)
     lowest = min(e["valid_perplexity"] for r in found for e in r.get("epochs", []))
     axes.set(xlabel="epoch", ylabel="perplexity (validation; training under masks dashed)", ylim=(0, 3 * lowest))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=150, metadata={"Software": None})
@@ -78,19 +94,46 @@ def curves(found: list[dict[str, Any]], path: Path) -> Path:
     return path
 
 
-def _cell(column: str, scores: dict[str, Any], published: dict[str, float], members: int) -> str:
-    text = f"{scores[column]:.2f}" if column in scores else ""
-    error = scores.get(f"{column}_standard_error")
-    text += f" ± {error:.2f}" if error is not None else ""
+def _place(name: str, stem: str) -> tuple[bool, int, int]:
+    """Whether a file is a result of the row `stem`, the members that it judges, and its seed: the order of a table."""
+    found = re.fullmatch(r"(?:_ensemble_(\d+))?(?:_seed_(\d+))?", name.removeprefix(stem))
+    return (False, 0, 0) if found is None else (True, int(found[1] or 1), int(found[2] or 0))
+
+
+def _name(group: list[dict[str, Any]]) -> str:
+    """The row, its members, and the seeds: how many they are, or which one if it is not 0."""
+    members, seed = group[0].get("members", 1), group[0].get("provenance", {}).get("seed") or 0
+    parts = [group[0]["row"], f"{members} members" if members > 1 else ""]
+    parts.append(f"{len(group)} seeds" if len(group) > 1 else f"seed {seed}" if seed else "")
+    return ", ".join(part for part in parts if part)
+
+
+def _cell(column: str, group: list[dict[str, Any]]) -> str:
+    """Mean over seeds with the lowest and highest, or one value with its Monte Carlo error; published in brackets."""
+    all_scores = [r.get("scores", {}) for r in group]
+    values = [scores[column] for scores in all_scores if column in scores]
+    text = f"{_mean(values):.2f}" if values else ""
+    if len(values) > 1:
+        text += f" [{min(values):.2f}, {max(values):.2f}]"
+    else:
+        error = next((s[f"{column}_standard_error"] for s in all_scores if f"{column}_standard_error" in s), None)
+        text += f" ± {error:.2f}" if error is not None else ""
+    members = group[0].get("members", 1)
     key = column if members == 1 else f"{column}_ensemble_{members}"
     key = "test_mc" if key == "test_mc_words_kept" else key
-    shown = published.get(key) if column != "test_mc" else None
+    shown = group[0]["published"].get(key) if column != "test_mc" else None
     return f"{text} ({shown:.1f})" if shown is not None else text
 
 
-def _note(found: list[dict[str, Any]]) -> str:
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _note(found: list[dict[str, Any]], groups: list[list[dict[str, Any]]]) -> str:
     shares = {r.get("share_of_training_text", 1.0) for r in found}
     text = "Perplexities; published numbers in brackets. ± is the Monte Carlo standard error. Lower is better."
+    if any(len(group) > 1 for group in groups):
+        text += " Rows of several seeds: their mean, and in square brackets the lowest and the highest."
     if shares != {1.0}:
         text += (
             f" Trained on the first {max(shares):.0%} of the training text: not to be compared with published numbers."

@@ -37,7 +37,7 @@ class Plan:
 
     def name(self, row: Row, members: int = 1) -> str:
         ensemble = f"_ensemble_{members}" if members > 1 else ""
-        seed = f"_seed_{self.seed}" if self.seed and members == 1 else ""
+        seed = f"_seed_{self.seed}" if self.seed else ""
         return f"penn_treebank_{self.table}_{self.size}_{row.name}{ensemble}{seed}"
 
     @property
@@ -97,7 +97,8 @@ def _single(plan: Plan, row: Row, seed: int, *, judged: bool) -> tuple[LanguageM
     )
     scores = _judged(plan, row, [model]) if judged else {}
     path = records.save(name, result | {"epochs": history, "scores": scores}, seed=seed, folder=plan.results)
-    print(f"  {row.name}: {_brief(scores)}", flush=True)
+    if scores:
+        print(f"  {row.name}: {_brief(scores)}", flush=True)
     return model, path
 
 

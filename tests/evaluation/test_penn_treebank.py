@@ -2,18 +2,24 @@
 
 import json
 import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from bayesrnn import perplexity
 from bayesrnn.data.text import EOS, UNK, Vocabulary
+from bayesrnn.models import LanguageModel
 from bayesrnn.predictive import Origin, TokenPredictive
-from evaluation import shift_language
+from bayesrnn.training.language import train_language_model
+from evaluation import records, shift_language
 from evaluation.penn_treebank import report
-from evaluation.penn_treebank.__main__ import main
+from evaluation.penn_treebank.__main__ import _tiny_corpus, main
 from evaluation.penn_treebank.rows import rows
-from evaluation.penn_treebank.run import reliability
+from evaluation.penn_treebank.run import Plan, reliability, run_row
 
 
 def test_every_row_runs_and_leaves_its_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,6 +50,47 @@ def test_published_numbers_stand_beside_ours() -> None:
     }
     line = report.markdown("gal", "medium", [result]).splitlines()[-1]
     assert "80.00 (81.9) | 78.00 (79.7) | 77.00 ± 0.05 (78.6)" in line
+
+
+def result_of(test: float, seed: int, folder: Path, suffix: str = "", **extra: object) -> None:
+    result = {
+        "row": "none",
+        "published": {"test": 121.7},
+        "scores": {"test": test},
+        "epochs": [{"epoch": 1, "valid_perplexity": 9.0, "train_perplexity": 50.0, "words_per_second": 100.0}],
+        **extra,
+    }
+    records.save(f"penn_treebank_gal_medium_none{suffix}", result, seed=seed, folder=folder)
+
+
+def test_seeds_are_tabulated_with_mean_and_range(tmp_path: Path) -> None:
+    result_of(120.0, 1, tmp_path, "_seed_1")
+    report.write("gal", "medium", tmp_path)
+    table = tmp_path / "penn_treebank_gal_medium.md"
+    assert "| none, seed 1 | 1 | 120.00 (121.7) | 50.0 | 100 |" in table.read_text()
+    result_of(123.0, 0, tmp_path)
+    result_of(123.0, 10, tmp_path, "_seed_10")
+    result_of(0.0, 3, tmp_path, "_seed_3", scores={})  # still in training
+    result_of(0.0, 4, tmp_path, "_member_4", scores={})
+    result_of(110.0, 1, tmp_path, "_ensemble_2_seed_1", members=2, epochs=[])
+    result_of(100.0, 5, tmp_path, "_seed_5", share_of_training_text=0.5)
+    report.write("gal", "medium", tmp_path)
+    text = table.read_text()
+    assert "| none, 3 seeds | 1 | 122.00 [120.00, 123.00] (121.7) | 50.0 | 100 |" in text
+    assert "| none, 2 members, seed 1 |  | 110.00 |  |  |" in text
+    assert "| none, seed 5 | 1 | 100.00 (121.7) |" in text
+    assert text.count("| none") == 3
+    assert "Rows of several seeds: their mean" in text
+
+
+def test_a_fresh_folder_takes_another_seed_and_every_row_runs(tmp_path: Path) -> None:
+    plan = Plan("gal", "small", _tiny_corpus(), tmp_path / "w", tmp_path / "r", seed=1, units=4, progress=False)
+    for row in [r for r in rows("gal", "small", epochs=1, precision=None) if r.name in ("none", "zaremba")]:
+        run_row(replace(plan, draws=16), replace(row, recipe=replace(row.recipe, window=10, batch_size=4)))
+        report.write("gal", "small", tmp_path / "r")
+    text = (tmp_path / "r" / "penn_treebank_gal_small.md").read_text()
+    assert "| none, seed 1 |" in text
+    assert "| zaremba, seed 1 |" in text
 
 
 def test_a_table_without_results_is_an_error(tmp_path: Path) -> None:
@@ -93,3 +140,100 @@ def test_sentences_are_averaged_each_by_itself() -> None:
 def test_foreign_text_is_written_as_the_treebank_writes() -> None:
     text = "The cat’s 3,400 “mice” — don't run @-@ away .\n\n = Title = \n"
     assert shift_language.treebank_style(text) == "the cat 's N mice do n't run-away\ntitle"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--draws", "-3"], "--draws must be at least 1, but -3"),
+        (["--draws", "0"], "--draws must be at least 1, but 0"),
+        (["--draws", "many"], "argument --draws: invalid int value"),
+        (["--fraction", "0"], r"--fraction .* must lie in \(0, 1\], but 0"),
+        (["--fraction", "2"], r"must lie in \(0, 1\], but 2"),
+        (["--fraction", "-0.3"], r"must lie in \(0, 1\], but -0\.3"),
+        (["--members", "0"], "--members must be at least 1"),
+        (["--epochs", "0"], "--epochs must be at least 1"),
+        (["--seed", "-1"], "--seed must be at least 0"),
+        (["--row", "nine"], "--row: the rows of gal are"),
+        (["--report"], "holds no result of the table 'gal'"),
+        ([], "there is no text file or folder"),
+    ],
+)
+def test_one_line_says_what_is_wrong_before_anything_is_trained(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--data", str(tmp_path / "none"), "--results", str(tmp_path / "r"), "--work", str(tmp_path / "w")]
+    assert code_of(main, [*where, *options]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.search(message, said)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--draws", "0"], "--draws must be at least 1"),
+        (["--tokens", "-1"], "--tokens must be at least 2"),
+        (["--holmes", "--epochs", "0"], "--epochs must be at least 1"),
+        ([], "holds no checkpoint"),
+        (["--holmes"], "there is no text file"),
+    ],
+)
+def test_the_shift_evaluation_says_it_in_one_line_too(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--data", str(tmp_path / "none"), "--results", str(tmp_path / "r"), "--model", str(tmp_path / "m")]
+    assert code_of(shift_language.main, [*where, *options]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.search(message, said)
+
+
+def test_a_checkpoint_of_another_vocabulary_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "ptb"
+    folder.mkdir()
+    for part in ("train", "valid", "test"):
+        (folder / f"{part}.txt").write_text("a b c\nb a c\n" * 30, encoding="utf-8")
+    corpus, vocabulary = _tiny_corpus(), _tiny_corpus().vocabulary
+    recipe = replace(rows("gal", "small", epochs=1, precision=None)[0].recipe, window=10, batch_size=4)
+    train_language_model(
+        LanguageModel(20, 4, 4, 1), corpus["train"], recipe, vocabulary=vocabulary, folder=tmp_path / "m"
+    )
+    monkeypatch.delenv("BAYESRNN_DATA", raising=False)
+    options = ["--model", str(tmp_path / "m"), "--results", str(tmp_path / "r")]
+    assert shift_language.main([*options, "--data", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "was trained with another vocabulary" in said
+    assert shift_language.main(options) == 2
+    assert "set BAYESRNN_DATA" in capsys.readouterr().err
+
+
+def code_of(script: Callable[[list[str]], int], options: list[str]) -> int:
+    """Exit code, also where the parser exits itself."""
+    try:
+        return script(options)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def test_the_shift_evaluation_reads_in_one_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def noted(*given: object, **options: object) -> TokenPredictive:
+        asked.append(options.get("precision"))
+        return perplexity(*given, **options | {"precision": None})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shift_language, "perplexity", noted)
+    vocabulary = Vocabulary([EOS, *(f"w{i}" for i in range(8))])
+    text = torch.arange(54) % 9
+    model = LanguageModel(9, 4, 4, 1, dropout=0.2)
+    for units, precision in ((True, "bf16"), (False, None)):
+        monkeypatch.setattr(shift_language, "multiplies_bfloat16", lambda units=units: units)
+        asked.clear()
+        result = shift_language.shifts(model, vocabulary, text, {"same": text}, draws=16)
+        assert asked == [precision] * 6
+        assert result["precision"] == (precision or "float32")

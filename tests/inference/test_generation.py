@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+from bayesrnn import schemes
 from bayesrnn.inference.generation import generate
 from bayesrnn.inference.perplexity import perplexity
 from bayesrnn.models import LanguageModel
 
 
-def language_model(dropout: float = 0.3) -> LanguageModel:
+def language_model(dropout: float | schemes.Scheme = 0.3) -> LanguageModel:
     torch.manual_seed(1)
     return LanguageModel(12, 6, 6, 2, dropout=dropout, init_range=0.8)
 
@@ -55,7 +56,40 @@ def test_tokens_come_as_often_as_the_law_says() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="the prompt must be token numbers"):
         generate(language_model(), torch.tensor([], dtype=torch.long))
-    with pytest.raises(ValueError, match="temperature must be 0 or more"):
+    with pytest.raises(ValueError, match="must be 0 or more and finite, but -1"):
         generate(language_model(), PROMPT, temperature=-1.0)
     with pytest.raises(ValueError, match="nothing in this model is stochastic"):
         generate(language_model(0.0), PROMPT)
+
+
+def test_masks_of_weights_are_drawn_one_by_one() -> None:
+    model = language_model(schemes.weight_drop(0.3))
+    made = generate(model, PROMPT, length=5, draws=16, seed=5)
+    judged = perplexity(model, torch.cat([PROMPT, made.tokens]), draws=16, seed=5)
+    torch.testing.assert_close(made.log_prob, judged.log_prob[0, 2:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made.entropy, judged.entropy[0, 2:], rtol=1e-4, atol=1e-5)
+
+
+def test_a_prompt_may_be_any_whole_numbers() -> None:
+    model = language_model()
+    expected = generate(model, PROMPT, length=4, draws=16).tokens
+    for prompt in ([3, 1, 4], iter([3, 1, 4]), PROMPT.to(torch.uint8), PROMPT.numpy()):
+        assert torch.equal(generate(model, prompt, length=4, draws=16).tokens, expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"prompt": "abc"}, TypeError, r"prompt tokens must be whole numbers.*'abc' \(str\).*vocabulary\.encode"),
+        ({"prompt": None}, TypeError, "prompt tokens must be whole numbers"),
+        ({"prompt": [1, -2]}, ValueError, "-2 was given at place 1"),
+        ({"prompt": [1, 12]}, ValueError, r"tokens must lie in 0\.\.11"),
+        ({"prompt": [1.5]}, ValueError, "the prompt must be token numbers"),
+        ({"temperature": "1"}, TypeError, r"temperature sharpens .* but '1' \(str\) was given"),
+        ({"model": torch.nn.ModuleList([language_model()])}, TypeError, "generate takes one torch module"),
+    ],
+)
+def test_wrong_types_are_named(given: dict[str, object], error: type[Exception], message: str) -> None:
+    arguments: dict[str, object] = {"model": language_model(), "prompt": PROMPT, **given}
+    with pytest.raises(error, match=message):
+        generate(**arguments)  # type: ignore[arg-type]

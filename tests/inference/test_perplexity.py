@@ -9,12 +9,15 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from bayesrnn import schemes
+from bayesrnn.compare import compare
+from bayesrnn.inference.convergence import convergence, jackknife
 from bayesrnn.inference.perplexity import perplexity
 from bayesrnn.inference.perplexity_tuning import tune_perplexity
 from bayesrnn.masks import Binding, stream
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn import Dropout
 from bayesrnn.nn.masked import bound
+from bayesrnn.predictive import Origin, TokenPredictive
 
 
 def text(count: int = 40, size: int = 9) -> Tensor:
@@ -123,7 +126,9 @@ def test_word_masks_can_stay_off() -> None:
     torch.testing.assert_close(off.log_prob, without.log_prob)
     on = perplexity(language_model(scheme), text(), draws=16)
     assert (on.log_prob - without.log_prob).abs().max() > 1e-3
-    with pytest.raises(ValueError, match="nothing in this model is stochastic"):
+    with pytest.raises(
+        ValueError, match=r"with words=False: the only masks there are those of word types.* words=True"
+    ):
         perplexity(language_model(scheme), text(), draws=16, words=False)
 
 
@@ -133,6 +138,13 @@ def test_a_multiplier_scales_the_rates() -> None:
     torch.testing.assert_close(halved.log_prob, built.log_prob)
     with pytest.raises(ValueError, match=r"takes the highest rate to 1\.2"):
         perplexity(language_model(0.4), text(), multiplier=3.0)
+    scheme = schemes.gal(word=0.6, output=0.2)
+    kept = perplexity(language_model(scheme), text(), draws=16, words=False, multiplier=2.0)
+    torch.testing.assert_close(
+        kept.log_prob, perplexity(language_model(schemes.gal(output=0.4)), text(), draws=16).log_prob
+    )
+    with pytest.raises(ValueError, match=r"takes the highest rate to 1\.2"):
+        perplexity(language_model(scheme), text(), multiplier=2.0)
     with pytest.raises(ValueError, match="multiplier scales the rates"):
         perplexity(language_model(0.4), text(), multiplier=0.0)
 
@@ -258,3 +270,99 @@ def test_tuning_takes_the_best_of_what_it_tried() -> None:
     assert tuned.temperature > 1.0  # the text is noise: flatter laws are better
     with pytest.raises(ValueError, match="at least one multiplier"):
         tune_perplexity(language_model(0.4), text(), multipliers=())
+
+
+def test_members_of_an_ensemble_share_one_vocabulary() -> None:
+    other = LanguageModel(12, 6, 7, 1, dropout=0.3)
+    for statistics in (True, False):
+        with pytest.raises(ValueError, match="have vocabularies of 9, 12 tokens"):
+            perplexity([language_model(), other], text(), draws=16, statistics=statistics)
+        with pytest.raises(ValueError, match="have vocabularies of 9, 2 tokens"):
+            perplexity([language_model(), Switch()], text(size=2), draws=16, statistics=statistics)
+
+
+def test_a_quiet_member_of_an_ensemble_is_named() -> None:
+    with pytest.raises(ValueError, match=r"nothing in member 1 of this ensemble \(the first is 0\)"):
+        perplexity([language_model(), language_model(0.0)], text(), draws=16)
+    words = language_model(schemes.gal(word=0.3))
+    with pytest.raises(ValueError, match=r"nothing in members 0, 2 of this ensemble"):
+        perplexity([language_model(0.0), words, language_model(0.0)], text(), draws=16, words=False)
+    with pytest.raises(ValueError, match=r"member 1 of this ensemble .* with words=False: the only masks"):
+        perplexity([language_model(), words], text(), draws=16, words=False)
+
+
+def test_tokens_may_come_from_anywhere() -> None:
+    model = language_model()
+    expected = perplexity(model, text(), draws=16).log_prob
+    numbers = text().tolist()
+    for tokens in (numbers, iter(numbers), (n for n in numbers), text().to(torch.uint8), text().numpy()):
+        assert torch.equal(perplexity(model, tokens, draws=16).log_prob, expected)
+    tuned = tune_perplexity(model, iter(numbers), draws=16, multipliers=torch.tensor([0.5, 1.0]), temperatures=(1.0,))
+    assert len(tuned.grid) == 2
+
+
+def test_a_module_list_is_an_ensemble() -> None:
+    models = [language_model(), language_model(0.2)]
+    expected = perplexity(models, text(), draws=16).log_prob
+    assert torch.equal(perplexity(nn.ModuleList(models), text(), draws=16).log_prob, expected)
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "message"),
+    [
+        (lambda m: perplexity(m, None), TypeError, r"tokens must be whole numbers.*None \(NoneType\)"),
+        (lambda m: perplexity(m, "abc"), TypeError, r"tokens must be whole numbers.*vocabulary\.encode"),
+        (lambda m: perplexity(m, ["a", "b"]), TypeError, "a list of str was given"),
+        (lambda m: perplexity(m, torch.tensor(5)), ValueError, "one stream of whole numbers"),
+        (lambda m: perplexity(m, []), ValueError, "cannot be cut into 1 rows"),
+        (lambda m: perplexity(m, [0.5, 1.0]), ValueError, "one stream of whole numbers"),
+        (lambda m: perplexity(m, torch.tensor([1, 2, -1])), ValueError, "-1 was given at place 2"),
+        (lambda m: perplexity(3, text()), TypeError, r"but 3 \(int\) was given\. The model comes first"),
+        (lambda m: perplexity("lm.pt", text()), TypeError, r"but 'lm\.pt' \(str\) was given"),
+        (lambda m: perplexity([m, 3], text()), TypeError, "a list of int was given"),
+        (lambda m: perplexity(m, text(), temperature="1"), TypeError, r"temperature divides .* '1' \(str\)"),
+        (lambda m: perplexity(m, text(), temperature=math.inf), ValueError, "above 0 and finite, but inf"),
+        (lambda m: perplexity(m, text(), multiplier="1"), TypeError, r"multiplier scales .* '1' \(str\)"),
+        (lambda m: tune_perplexity(m, text(), multipliers=1.0), TypeError, r"multipliers must be a list .* 1\.0"),
+        (lambda m: tune_perplexity(m, text(), temperatures=["1"]), TypeError, "temperatures divide the logits"),
+        (lambda m: m([[0, 1]]), TypeError, r"a list was given\. Pass torch\.tensor"),
+        (lambda m: LanguageModel(9, init_range="x"), TypeError, r"init_range .* 'x' \(str\)"),
+        (lambda m: convergence(perplexity(m, text())), TypeError, "convergence follows single draws"),
+        (lambda m: jackknife(perplexity(m, text()), lambda p: p.nll), TypeError, "jackknife follows single draws"),
+    ],
+)
+def test_wrong_types_are_named(broken: Callable[[LanguageModel], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        broken(language_model())
+
+
+def test_short_whole_numbers_are_tokens() -> None:
+    model = language_model().eval()
+    assert torch.equal(model(text()[None].to(torch.uint8))[0].logits, model(text()[None])[0].logits)
+
+
+def test_fewer_blocks_are_fewer_draws() -> None:
+    result = perplexity(language_model(), text(), draws=100)
+    part = result.keep_draws([0, 1])
+    assert (result.draws_used, part.draws_used, part.degrees_of_freedom) == (100, 32, 1.0)
+    torch.testing.assert_close(part.log_prob, perplexity(language_model(), text(), draws=32).log_prob)
+    assert part.keep_draws(torch.tensor([1])).draws_used == 16
+    assert result.keep_draws(torch.tensor([True, False, False, True, False, False])).draws_used == 32
+    both = perplexity([language_model(), language_model(0.2)], text(), draws=40)
+    assert (both.draws_used, both.keep_draws([1]).draws_used) == (80, 32)
+    single = TokenPredictive.from_blocks(torch.full((6, 1, 4), -1.0), origin=Origin(96)).keep_draws([0, 1])
+    assert single.draws_used == 32
+    with pytest.raises(ValueError, match=r"keeps 6 blocks of draws, numbered 0 to 5, but \[6\] was asked for"):
+        result.keep_draws([6])
+    for wrong in ("first", [0.5], None, 1):
+        with pytest.raises(TypeError, match="the blocks to keep are given by their numbers"):
+            result.keep_draws(wrong)  # type: ignore[arg-type]
+
+
+def test_a_comparison_of_a_language_model_points_to_its_perplexity() -> None:
+    for model in (language_model(), Switch()):
+        tokens = text(40, 2).view(4, 10)
+        with pytest.raises(ValueError, match=r"state\. For a language model take bayesrnn\.perplexity") as caught:
+            compare(model, tokens, target=tokens)
+        assert "compare_predictives" in str(caught.value)
+        assert "Normal" not in str(caught.value)

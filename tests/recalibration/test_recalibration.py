@@ -10,7 +10,7 @@ from torch import distributions as D
 
 from bayesrnn import metrics as M
 from bayesrnn import recalibration as R
-from bayesrnn.predictive import Predictive
+from bayesrnn.predictive import Origin, Predictive, TokenPredictive
 
 CONTINUOUS = [
     R.VarianceScaling,
@@ -278,3 +278,12 @@ def test_other_errors():
         fitted.apply(Predictive.from_gaussian(torch.zeros(40, 3), torch.ones(40, 3)))
     with pytest.raises(ValueError, match="was not fitted"):
         R.PerHorizon(R.VarianceScaling).apply(steps)
+
+
+def test_advice_for_another_kind_is_not_circular() -> None:
+    tokens = TokenPredictive(torch.full((1, 40), -1.0), Origin(1))
+    with pytest.raises(ValueError, match=r"TokenPredictive was given.*tune_perplexity.*temperature=") as caught:
+        R.Temperature().fit(tokens, None)
+    assert "For that use Temperature" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"a Tensor was given\. Pass what bayesrnn.predict returned"):
+        R.Temperature().fit(torch.ones(3), None)  # type: ignore[arg-type]
