@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_choice, check_whole
+from bayesrnn._checks import as_number, check_choice, check_whole
 from bayesrnn._files import atomic_write
 
 __all__ = ["EOS", "LEVELS", "UNK", "Corpus", "Vocabulary", "fold_stream", "read_corpus", "read_text", "tokenize"]
@@ -350,9 +350,14 @@ def _folder_texts(folder: Path) -> dict[str, str]:
 
 
 def _cut(text: str, fractions: tuple[float, float], path: Path) -> dict[str, str]:
-    valid, test = fractions
-    if not (valid >= 0 and test >= 0 and valid + test < 1):
-        raise ValueError(f"fractions must be two shares that leave something for training, but {fractions} was given.")
+    shares = [as_number(share) for share in fractions] if isinstance(fractions, tuple | list) else []
+    numbers = [share for share in shares if share is not None]
+    if len(numbers) != 2 or len(shares) != 2 or not (min(numbers) >= 0 and sum(numbers) < 1):
+        raise ValueError(
+            "fractions must be two shares, for valid and test, that leave some training text, such as (0.05, 0.05), "
+            f"but {fractions!r} was given."
+        )
+    valid, test = numbers
     lines = _lines(text)
     edges = [round(len(lines) * (1 - valid - test)), round(len(lines) * (1 - test))]
     pieces = {"train": lines[: edges[0]], "valid": lines[edges[0] : edges[1]], "test": lines[edges[1] :]}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesrnn._checks import check_choice, check_whole
+from bayesrnn._checks import check_whole
 from bayesrnn.inference.accumulate import statistics_of
 from bayesrnn.inference.assemble import assemble
 from bayesrnn.inference.budget import rows_at_once
@@ -18,6 +18,7 @@ from bayesrnn.inference.low_precision import lower_products
 from bayesrnn.inference.predict import check_arguments, check_model, masks_weights
 from bayesrnn.inference.structure import map_leaves
 from bayesrnn.masks import BLOCK, stream
+from bayesrnn.nn.precision import usable_precision
 
 __all__ = ["Stream"]
 
@@ -70,11 +71,12 @@ class Stream:
         max_memory: int | None = None,
     ) -> None:
         check_arguments(draws, seed, sharing, None, batch_dim)
-        check_choice(str(precision), "precision", ("None", "bf16"))
         check_model(model)
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.precision = usable_precision(precision, device)  # here, to warn once and not at every window
         self.model, self.draws, self.seed, self.sampling = model, draws, seed, sampling
         self.masks, self.shared, self.likelihood = stream(sampling, seed), sharing == "pass", likelihood
-        self.batch_dim, self.precision, self.max_memory = batch_dim, precision, max_memory
+        self.batch_dim, self.max_memory = batch_dim, max_memory
         if max_memory is not None:
             check_whole(max_memory, "max_memory")
         self.ids = None if sequence_ids is None else torch.as_tensor(sequence_ids).long()

@@ -217,3 +217,10 @@ def test_the_treebank_has_its_published_sizes(data_folder: Path) -> None:
         "valid": 73_760,
         "test": 82_430,
     }
+
+
+@pytest.mark.parametrize("fractions", [(0.1,), (0.5, 0.5), (-0.1, 0.2), 0.1, ("a", 0.1)])
+def test_fractions_are_two_shares(tmp_path: Path, fractions: object) -> None:
+    (tmp_path / "text.txt").write_text("a b\n" * 50)
+    with pytest.raises(ValueError, match="fractions must be two shares, for valid and test"):
+        read_corpus(tmp_path / "text.txt", fractions=fractions)  # type: ignore[arg-type]

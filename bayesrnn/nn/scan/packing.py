@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from bayesrnn.nn.precision import multiplies_bfloat16
+
 __all__ = ["packed"]
 
 _FEWEST_STEPS = 8
@@ -30,7 +32,7 @@ def packed(weights: Sequence[Tensor], rows: int, steps: int) -> list[Callable[[T
         return []
     if first.dtype == torch.float32 and torch.backends.mkl.is_available():
         return [_mkl(w.contiguous(), rows) for w in weights]
-    if first.dtype == torch.bfloat16 and len(weights) == 1 and rows < 64 and torch.backends.mkldnn.is_available():
+    if first.dtype == torch.bfloat16 and len(weights) == 1 and rows < 64 and multiplies_bfloat16():
         return [_mkldnn(first.contiguous(), rows)]
     return []
 
