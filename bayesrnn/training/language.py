@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_seed
-from bayesrnn.data.text import Vocabulary
+from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.inference.low_precision import lower_products
 from bayesrnn.inference.perplexity import perplexity
 from bayesrnn.models.language_model import LanguageModel, State

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn.data.text import Vocabulary
+from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.models.language_model import LanguageModel
 from bayesrnn.training.recipes import Recipe
 

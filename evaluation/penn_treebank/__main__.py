@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 
-from bayesrnn.data.text import Corpus, Vocabulary, read_corpus
+from bayesrnn.data.corpus import Corpus, read_corpus
+from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.nn.precision import multiplies_bfloat16
 from evaluation.penn_treebank import report
 from evaluation.penn_treebank.options import OneLineParser, at_least

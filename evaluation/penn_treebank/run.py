@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn import perplexity
-from bayesrnn.data.text import Corpus
+from bayesrnn.data.corpus import Corpus
 from bayesrnn.inference.perplexity_tuning import tune_perplexity
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn.masked import masked_modules

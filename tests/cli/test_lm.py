@@ -1,5 +1,6 @@
 """`bayesrnn lm` from text to perplexity and generated words."""
 
+import importlib
 import random
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bayesrnn.cli import main
-from bayesrnn.data.text import UNK, Vocabulary
+from bayesrnn.data.vocabulary import UNK, Vocabulary
 
 SMALL = ["--hidden", "12", "--embedding", "12", "--layers", "1", "--epochs", "2", "--batch-size", "4", "--window", "8"]
 
@@ -163,6 +164,31 @@ def test_the_withheld_part_of_the_text_is_evaluated(
     assert f"tokens                     {sum(len(line.split()) + 1 for line in lines) - 1}" in out
 
 
+def test_the_training_file_of_a_folder_is_known_again(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run = tmp_path / "folder", str(tmp_path / "run")
+    folder.mkdir()
+    lines = text.read_text().splitlines(keepends=True)
+    (folder / "my.train.txt").write_text("".join(lines[:120]))
+    (folder / "my.test.txt").write_text("".join(lines[120:]))
+    assert main(["lm", "train", str(folder), run, *SMALL]) == 0
+    evaluate = ["lm", "evaluate", run, "--draws", "0"]
+    assert "is what the run was trained on" in refused([*evaluate, str(folder / "my.train.txt")], capsys)
+    assert main([*evaluate, str(folder / "my.train.txt"), "--whole"]) == 0
+    assert "is too low" in capsys.readouterr().out
+    assert main([*evaluate, str(folder / "my.test.txt")]) == 0
+    of_file = capsys.readouterr().out
+    assert main([*evaluate, str(folder)]) == 0
+    assert capsys.readouterr().out == of_file
+
+
+def test_no_dropout_has_no_rate(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["lm", "train", str(text), str(tmp_path / "run"), *SMALL, "--scheme", "none"]
+    assert "drops nothing, but --rate 0.5 was given" in refused([*command, "--rate", "0.5"], capsys)
+    assert main([*command, "--epochs", "1", "--rate", "0"]) == 0
+
+
 def test_training_says_what_is_withheld(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lm", "train", str(text), str(tmp_path / "run"), *SMALL, "--epochs", "1"]) == 0
     assert "for training (90 % of the lines)" in capsys.readouterr().out
@@ -186,11 +212,11 @@ def test_a_run_begun_anew_with_another_text_goes_on(
     run: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the second epoch; the old vocabulary does not stand in the way."""
-    from bayesrnn.cli import lm
+    command = importlib.import_module("bayesrnn.cli.lm.train")  # the name in the package is the function
 
     copy, other = shutil.copytree(run, tmp_path / "run"), tmp_path / "other.txt"
     other.write_text(text.read_text().replace("moon", "sun"))
-    line = lm._line
+    line = command._line
 
     def stops(epoch: dict) -> str:
         if epoch["epoch"] == 1:
@@ -198,7 +224,7 @@ def test_a_run_begun_anew_with_another_text_goes_on(
         return line(epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(lm, "_line", stops)
+        patch.setattr(command, "_line", stops)
         assert main(["lm", "train", str(other), str(copy), *SMALL, "--no-resume"]) == 130
     captured = capsys.readouterr().err
     assert captured.count("\n") == 1

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayesrnn.data.text import EOS, UNK, Corpus, Vocabulary, fold_stream, read_corpus, read_text, tokenize
+from bayesrnn.data.corpus import Corpus, read_corpus
+from bayesrnn.data.text import fold_stream, read_text, tokenize
+from bayesrnn.data.vocabulary import EOS, UNK, Vocabulary
 
 
 def write(path: Path, text: str) -> Path:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bayesrnn import perplexity
-from bayesrnn.data.text import EOS, UNK, Vocabulary
+from bayesrnn.data.vocabulary import EOS, UNK, Vocabulary
 from bayesrnn.models import LanguageModel
 from bayesrnn.predictive import Origin, TokenPredictive
 from bayesrnn.training.language import train_language_model

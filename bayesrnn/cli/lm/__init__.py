@@ -1,0 +1,13 @@
+"""`bayesrnn lm train | evaluate | generate`: language models on the command line."""
+
+import typer
+
+from bayesrnn.cli.lm.evaluate import evaluate
+from bayesrnn.cli.lm.generate import generate
+from bayesrnn.cli.lm.train import train
+
+__all__ = ["lm"]
+
+lm = typer.Typer(help="Language models: train, evaluate, generate.", no_args_is_help=True, rich_markup_mode=None)
+for command in (train, evaluate, generate):
+    lm.command()(command)

@@ -1,0 +1,102 @@
+"""`bayesrnn lm evaluate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bayesrnn.cli.lm.options import in_options
+from bayesrnn.cli.lm.runs import Run, digest, opened
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bayesrnn.data import Vocabulary
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: Run,
+    text: Annotated[
+        Path,
+        typer.Argument(
+            help="UTF-8 text file, or a folder with a test file. Of the file that the run was trained on only the last "
+            "5 % of the lines, which were withheld, are evaluated."
+        ),
+    ],
+    draws: Annotated[int, typer.Option(help="Draws; 0 for the deterministic pass alone.")] = 100,
+    lifetime: Annotated[str, typer.Option(help="stream or window.")] = "stream",
+    words: Annotated[bool, typer.Option(help="Drop word types too.")] = True,
+    batch_size: Annotated[int, typer.Option(help="Parallel rows.")] = 1,
+    window: Annotated[int, typer.Option(help="Steps of a window.")] = 35,
+    seed: Annotated[int, typer.Option(help="Seed of the masks.")] = 0,
+    bf16: Annotated[bool, typer.Option(help="bfloat16 factors in matrix products.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Evaluate all of the file, even if it was trained on.")
+    ] = False,
+) -> None:
+    """Print the perplexity of a text, deterministic and averaged over draws, with its uncertainty."""
+    from bayesrnn.data.vocabulary import UNK
+    from bayesrnn.inference.perplexity import perplexity
+
+    with in_options():
+        model, vocabulary, facts = opened(run)
+        tokens, note = _evaluated(text, vocabulary, facts, whole)
+        result = perplexity(
+            model,
+            tokens,
+            draws=draws,
+            seed=seed,
+            lifetime=lifetime,
+            words=words,
+            batch_size=batch_size,
+            window=window,
+            precision="bf16" if bf16 else None,
+            progress=True,
+        )
+    if note:
+        typer.echo(note)
+    typer.echo(f"tokens                     {int(result.mask.sum())}")
+    unknown = int((tokens[1:] == vocabulary.encode([UNK])).sum()) if UNK in vocabulary else 0
+    if unknown:
+        typer.echo(f"of them {UNK}              {unknown}  ({unknown / (len(tokens) - 1):.1%})")
+    typer.echo(f"perplexity, deterministic  {result.deterministic_perplexity:.2f}")
+    if not draws:
+        return
+    scored = result.mask
+    typer.echo(f"perplexity, {draws} draws  {result.perplexity:.2f}  (Monte Carlo s.e. {_error(result)})")
+    for name in ("entropy", "aleatoric", "epistemic"):
+        typer.echo(f"{name}, nats a token  {float(getattr(result, name)[scored].mean()):.4f}")
+
+
+def _evaluated(text: Path, vocabulary: "Vocabulary", facts: dict[str, Any], whole: bool) -> "tuple[Tensor, str]":
+    """Return the tokens to evaluate, and what has to be said of them."""
+    from bayesrnn.data import read_corpus, read_text, tokenize
+
+    level = facts["level"]
+    if text.is_dir():
+        return read_corpus(text, level=level, vocabulary=vocabulary)["test"], ""
+    content = read_text(text)
+    seen, trained = digest(content), (facts.get("text"), facts.get("train"))
+    if whole or seen not in trained:
+        note = f"{text.name} was trained on: the perplexity of all of it, asked for by --whole, is too low."
+        return vocabulary.encode(tokenize(content, level)), note if seen in trained else ""
+    if seen == facts.get("train"):
+        raise ValueError(
+            f"{text} is what the run was trained on, and its perplexity would be too low. Give the folder, whose test "
+            "file is evaluated, or another text; or --whole to evaluate what was trained on."
+        )
+    parts = read_corpus(text, level=level, vocabulary=vocabulary).parts
+    if "test" not in parts:
+        raise ValueError(
+            f"{text} was trained on and is so short that nothing of it was withheld. Give another text, or --whole to "
+            "evaluate what was trained on."
+        )
+    return parts["test"], f"{text.name} was trained on: only its last 5 % of lines, which were withheld, are evaluated."
+
+
+def _error(result: Any) -> str:
+    """Standard error of the perplexity: that of its logarithm times itself."""
+    error = float(result.standard_error * result.perplexity)
+    return f"{error:.2f}" if error < float("inf") else "unknown: one block of draws; take 32 or more"

@@ -1,0 +1,41 @@
+"""`bayesrnn lm generate`."""
+
+from typing import Annotated
+
+import typer
+
+from bayesrnn.cli.lm.options import in_options
+from bayesrnn.cli.lm.runs import Run, opened
+
+__all__ = ["generate"]
+
+
+def generate(
+    run: Run,
+    prompt: Annotated[str, typer.Option(help="Text to go on from; the end of a line if not given.")] = "",
+    length: Annotated[int, typer.Option(help="Tokens to write.")] = 40,
+    draws: Annotated[int, typer.Option(help="Draws; 0 for the deterministic pass.")] = 32,
+    temperature: Annotated[float, typer.Option(help="0 takes the most probable token.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of masks and choices.")] = 0,
+    plain: Annotated[bool, typer.Option(help="Print the text without the table.")] = False,
+) -> None:
+    """Write text, each token with its probability and its uncertainty (total and epistemic, nats)."""
+    from bayesrnn.data.text import tokenize
+    from bayesrnn.data.vocabulary import EOS
+    from bayesrnn.inference.generation import generate as write
+
+    with in_options():
+        model, vocabulary, facts = opened(run)
+        level = facts["level"]
+        words = tokenize(prompt, level)[:-1] if prompt else [EOS]
+        if not words:
+            raise ValueError(f"--prompt holds no word, only {prompt!r}. Give words, or leave it out to begin a line.")
+        made = write(model, vocabulary.encode(words), length=length, draws=draws, seed=seed, temperature=temperature)
+    tokens = vocabulary.decode(made.tokens)
+    typer.echo(("" if level == "character" else " ").join(["\n" if token == EOS else token for token in tokens]))
+    if plain:
+        return
+    typer.echo(f"\n{'token':<20}{'probability':>12}{'entropy':>9}{'epistemic':>11}")
+    for i, token in enumerate(tokens):
+        probability = float(made.log_prob[i].exp())
+        typer.echo(f"{token:<20}{probability:>12.4f}{float(made.entropy[i]):>9.3f}{float(made.epistemic[i]):>11.3f}")

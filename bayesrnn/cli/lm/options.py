@@ -1,0 +1,84 @@
+"""Options that name a scheme or a recipe, and errors of the library in the words of the options."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bayesrnn.schemes import Scheme
+    from bayesrnn.training.recipes import Recipe
+
+__all__ = ["RATE", "RECIPES", "SCHEMES", "chosen_recipe", "chosen_scheme", "in_options"]
+
+SCHEMES = ("none", "zaremba", "naive", "gal", "gal-tied", "moon")
+RECIPES = ("zaremba", "gal", "adamw")
+RATE = 0.2
+
+_OPTIONS = {
+    r"resume=False": "--no-resume",
+    r"^seed must": "--seed must",
+    r"\bmodel\.dropout\.[\w.]+": "--scheme and --rate",
+    r"\brecipe\.(optimizer|averaging|clip|keep)[\w.]*": "--recipe",
+    r"\brecipe\.precision": "--bf16",
+    r"\b(?:model|recipe)\.(\w+)": r"\1",
+    r"\bshared_embeddings\b": "--shared",
+    r"\b(embedding|hidden)_size\b": r"--\1",
+    r"\bnum_layers\b": "--layers",
+    r"\b(batch|min|max)_(size|count)\b": r"--\1-\2",
+    r"^(draws|window|epochs|length|temperature|lifetime|cell|level|rate|scheme|recipe) must": r"--\1 must",
+    r"(; |\()(seed|epochs|window|cell): ": r"\1--\2: ",
+    r"\ba smaller --batch-size or window\b": "a smaller --batch-size or --window",
+    r"Build the vocabulary with .* or replace": "Train a new run, whose vocabulary holds <unk>, or replace",
+}
+"""What the library says, and what that is on the command line."""
+
+
+@contextmanager
+def in_options() -> Iterator[None]:
+    """Let errors of the library speak of options instead of arguments."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        message = str(error)
+        for argument, option in _OPTIONS.items():
+            message = re.sub(argument, option, message)
+        raise ValueError(message) from error
+
+
+def chosen_scheme(name: str, rate: float | None) -> "Scheme":
+    """Return the scheme of a name at a rate, `RATE` if none is given.
+
+    Raises:
+        ValueError: If there is no such scheme, the rate is outside [0, 1), or `none` is given one.
+    """
+    from bayesrnn import schemes
+    from bayesrnn._checks import check_choice, check_rate
+
+    check_choice(name, "scheme", SCHEMES)
+    if rate is not None:
+        check_rate(rate, "--rate")
+    if name == "none":
+        if rate:
+            raise ValueError(
+                f"--scheme none drops nothing, but --rate {rate:g} was given. Leave --rate out, or choose a scheme "
+                f"that drops: {', '.join(SCHEMES[1:])}."
+            )
+        return schemes.none()
+    rate = RATE if rate is None else rate
+    if rate == 0.0:
+        return schemes.none()
+    return schemes.gal(rate, gates="tied") if name == "gal-tied" else getattr(schemes, name)(rate)
+
+
+def chosen_recipe(name: str, epochs: int, batch_size: int, window: int, precision: str | None) -> "Recipe":
+    """Return the recipe of a name, squeezed into `epochs`."""
+    from bayesrnn._checks import check_choice
+    from bayesrnn.training.recipes import AdamW, Recipe, gal, zaremba
+
+    check_choice(name, "recipe", RECIPES)
+    if name == "adamw":
+        return Recipe(epochs, AdamW(), batch_size, window, clip=1.0, precision=precision)
+    whole = zaremba("small") if name == "zaremba" else gal("medium")
+    return replace(whole.shortened(epochs), batch_size=batch_size, window=window, precision=precision)

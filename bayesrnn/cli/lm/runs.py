@@ -1,0 +1,77 @@
+"""The folder of a run: what training writes there, read back with care."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from bayesrnn.data import Vocabulary
+    from bayesrnn.models import LanguageModel
+
+__all__ = ["HISTORY", "MODEL", "VOCABULARY", "Run", "check_run", "digest", "opened"]
+
+VOCABULARY, MODEL, HISTORY = "vocabulary.json", "model", "history.json"
+_UNFINISHED = " Was a training begun anew there and not finished? Then run it to its end; else restore the file."
+
+Run = Annotated[Path, typer.Argument(help="Folder of the run: model, vocabulary, checkpoint, history.")]
+
+
+def check_run(run: Path) -> None:
+    """Refuse, before any work is done, a folder that the results cannot be written to."""
+    if run.exists() and not run.is_dir():
+        raise ValueError(f"RUN must be a folder, but {run} is a file. Give another name.")
+    place = run / MODEL
+    if place.exists() and not (place / "model.json").is_file() and not (place.is_dir() and not any(place.iterdir())):
+        raise ValueError(
+            f"{place}, where the model is to be written, exists and is no saved model. It is left alone: give another "
+            "folder, or move it away."
+        )
+
+
+def opened(run: Path) -> "tuple[LanguageModel, Vocabulary, dict[str, Any]]":
+    """Return the model, the vocabulary and the facts of a finished run."""
+    from bayesrnn.data import Vocabulary
+    from bayesrnn.models import LanguageModel
+    from bayesrnn.storage import load
+
+    if not (run / MODEL).is_dir():
+        raise ValueError(f"{run} holds no trained model. Run `bayesrnn lm train TEXT {run}` to its end first.")
+    model = load(run / MODEL)
+    vocabulary = Vocabulary.load(run / VOCABULARY)
+    if not isinstance(model, LanguageModel) or model.vocabulary_size != len(vocabulary):
+        size = getattr(model, "vocabulary_size", "no")
+        raise ValueError(
+            f"the model in {run} is for another vocabulary: it has {size} tokens, the vocabulary {len(vocabulary)}."
+            f"{_UNFINISHED}"
+        )
+    facts = _facts(run / HISTORY)
+    if facts.get("vocabulary", vocabulary.fingerprint()) != vocabulary.fingerprint():
+        raise ValueError(
+            f"the model in {run} is for another vocabulary than {run / VOCABULARY}: the tokens or their order differ."
+            f"{_UNFINISHED}"
+        )
+    return model, vocabulary, facts
+
+
+def digest(text: str) -> str:
+    """Return a short digest by which a text is known again."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Read what the training noted."""
+    from bayesrnn.data.text import LEVELS
+
+    fix = "Run the same `bayesrnn lm train` again: it writes the file anew, without training again."
+    if not path.is_file():
+        raise ValueError(f"there is no {path}, which says whether the model is of words or characters. {fix}")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON ({error}). {fix}") from None
+    if not isinstance(facts, dict) or facts.get("level") not in LEVELS:
+        raise ValueError(f"{path} does not say whether the model is of words or characters. {fix}")
+    return facts
