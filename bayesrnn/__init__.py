@@ -15,6 +15,7 @@ from bayesrnn.compare import compare as compare
 from bayesrnn.compare import compare_predictives as compare_predictives
 from bayesrnn.inference import audit as audit
 from bayesrnn.inference import predict as predict
+from bayesrnn.inference.generation import generate as generate
 from bayesrnn.inference.perplexity import perplexity as perplexity
 from bayesrnn.nn.convert import convert as convert
 from bayesrnn.predictive import Predictive as Predictive
@@ -42,6 +43,7 @@ __all__ = [
     "convert",
     "estimators",
     "fit",
+    "generate",
     "likelihoods",
     "load",
     "load_weights",

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ def test_code_blocks_of_pages_run(page: Path, tmp_path: Path, monkeypatch: pytes
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(page), "exec"), names)
+
+
+def test_the_page_of_names_is_that_of_the_code() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "api.py"))
+    assert written["PAGE"].read_text(encoding="utf-8") == written["page"](), "run: python docs/api.py"
+
+
+def test_every_public_name_says_what_it_is() -> None:
+    empty = [
+        line for line in (ROOT / "docs" / "api.md").read_text(encoding="utf-8").splitlines() if line.endswith("|  |")
+    ]
+    assert not empty
 
 
 def test_links_of_pages_lead_somewhere() -> None:

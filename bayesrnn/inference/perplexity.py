@@ -67,7 +67,7 @@ def perplexity(
         temperature: Each draw's logits are divided by it.
         statistics: Whether to compute entropies and confidences per token; without, the pass is faster.
         precision: "bf16" for bfloat16 products with float32 state, where the processor has units for them.
-        max_memory: Bytes that logits and activations may take, roughly.
+        max_memory: Bytes that logits and activations may take, roughly; one draw of all rows is made whatever it takes.
         progress: Whether to show a progress bar.
 
     Returns:

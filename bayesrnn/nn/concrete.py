@@ -72,6 +72,13 @@ class ConcreteDropout(nn.Module):
         with injected(self.model, self._masks):
             return self.model(*inputs, **options)
 
+    def train(self, mode: bool = True) -> "ConcreteDropout":
+        """Set the mode; on the way to eval mode the layers are told the rates, which are what `audit` shows of them."""
+        super().train(mode)
+        if not mode:
+            self._write(self._values())
+        return self
+
     def rates(self) -> dict[str, Tensor]:
         """Return the current rate of every mask, by its qualified key in the wrapped model; differentiable."""
         return {

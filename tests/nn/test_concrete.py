@@ -211,3 +211,15 @@ def test_rates_fall_as_data_grow():
     few, some, many = (_learned_rates(size) for size in (30, 300, 30_000))
     assert sum(few) > sum(some) > sum(many)
     assert all(a > b for a, b in zip(few, many, strict=True))
+
+
+def test_eval_tells_the_layers_what_was_learned() -> None:
+    from bayesrnn.inference import audit
+
+    wrapped = ConcreteDropout(Net()).train()
+    with torch.no_grad():
+        for logit in wrapped.logits.values():
+            logit.fill_(0.0)
+    assert {site.rate for site in audit(wrapped.model).sites} == {0.2}  # nobody has asked yet
+    wrapped.eval()
+    assert {site.rate for site in audit(wrapped.model).sites} == {0.5}
