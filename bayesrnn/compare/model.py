@@ -95,7 +95,13 @@ def compare(
     start = time.perf_counter()
     try:
         plain = deterministic(
-            model, *inputs, likelihood=likelihood, batch_dim=batch_dim, sequence_ids=sequence_ids, lengths=lengths
+            model,
+            *inputs,
+            likelihood=likelihood,
+            batch_dim=batch_dim,
+            sequence_ids=sequence_ids,
+            lengths=lengths,
+            max_memory=options.get("max_memory"),
         )
     except ValueError as error:
         if likelihood is None and _reads_tokens(model, inputs):

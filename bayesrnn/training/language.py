@@ -144,16 +144,11 @@ class _Run:
     def __init__(
         self, model: LanguageModel, rows: Tensor, recipe: Recipe, point: Checkpoint, seed: int, folder: Path | None
     ) -> None:
-        self.model, self.rows, self.recipe, self.point, self.seed, self.folder = (
-            model,
-            rows,
-            recipe,
-            point,
-            seed,
-            folder,
-        )
+        self.model, self.recipe, self.point, self.seed, self.folder = model, recipe, point, seed, folder
+        device = next(model.parameters()).device
+        self.rows = rows.to(device)
         self.windows = (rows.shape[1] - 1) // recipe.window
-        self.precision = usable_precision(recipe.precision, next(model.parameters()).device)
+        self.precision = usable_precision(recipe.precision, device)
         self.stepper = Stepper(list(model.parameters()), recipe.optimizer, recipe.clip)
         self.average = Average(model, recipe.averaging)
         self.state: State | None = None
