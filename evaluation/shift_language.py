@@ -28,6 +28,7 @@ from bayesrnn.data.corpus import Corpus, read_corpus
 from bayesrnn.data.text import read_text, tokenize
 from bayesrnn.data.vocabulary import EOS, UNK, Vocabulary
 from bayesrnn.models import LanguageModel
+from bayesrnn.nn.devices import pick_device
 from bayesrnn.nn.precision import multiplies_bfloat16
 from bayesrnn.predictive import TokenPredictive
 from bayesrnn.training.language import train_language_model
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(given: argparse.Namespace) -> None:
     at_least(1, draws=given.draws, epochs=given.epochs)
     at_least(2, tokens=given.tokens)
-    results = given.results or records.RESULTS
+    results, device = given.results or records.RESULTS, pick_device(given.device)
     if given.smoke:
         _smoke(given.results)
         return
@@ -67,11 +68,11 @@ def _work(given: argparse.Namespace) -> None:
     if not data:
         raise ValueError("the data are not here: set BAYESRNN_DATA to the folder that holds ptb/, or give --data")
     if given.holmes:
-        result = holmes(Path(data), given.work, given.draws, given.epochs, given.tokens)
+        result = holmes(Path(data), given.work, given.draws, given.epochs, given.tokens, device)
         name = "shift_language_holmes"
     else:
         model, vocabulary = opened(given.model, Path(data) / "ptb")
-        result = penn_treebank(model, vocabulary, Path(data), given.draws, given.tokens)
+        result = penn_treebank(model.to(device), vocabulary, Path(data), given.draws, given.tokens)
         result["model"] = given.model.name
         name = f"shift_language_{given.name or given.model.name}"
     path = records.save(name, result, seed=0, folder=results)
@@ -98,7 +99,7 @@ def shifts(
 
     All passes are made in one precision, which the result names: the gaps are differences between them.
     """
-    precision = _precision()
+    precision = _precision(next(model.parameters()).device)
     known, plain = both(model, own, draws, precision)
     reversed_known, reversed_plain = both(model, own.flip(0), draws, precision)
     gaps = {part: _mean(reversed_known, part) - _mean(known, part) for part in PARTS}
@@ -126,12 +127,12 @@ def both(
 ) -> tuple[TokenPredictive, TokenPredictive]:
     """Monte Carlo over one stream, words kept as in Gal's test, and the pass without masks, in one precision."""
     drawn = perplexity(model, tokens, draws=draws, words=False, batch_size=1, precision=precision)
-    return drawn, perplexity(model, tokens, draws=0, precision=precision)
+    return drawn.to("cpu"), perplexity(model, tokens, draws=0, precision=precision).to("cpu")
 
 
-def _precision() -> str | None:
+def _precision(device: torch.device) -> str | None:
     """bfloat16 products where the processor has units for them."""
-    return "bf16" if multiplies_bfloat16() else None
+    return "bf16" if multiplies_bfloat16(device) else None
 
 
 def by_sentence(
@@ -176,7 +177,7 @@ def treebank_style(text: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def holmes(data: Path, work: Path, draws: int, epochs: int, most: int | None) -> dict[str, Any]:
+def holmes(data: Path, work: Path, draws: int, epochs: int, most: int | None, device: torch.device) -> dict[str, Any]:
     """Train on three collections of Sherlock Holmes; ask about an unseen Holmes novel and about Moby Dick."""
     folder = data / "gutenberg"
     text = "\n".join(sentences(read_text(folder / name)) for name in _HOLMES)
@@ -188,8 +189,8 @@ def holmes(data: Path, work: Path, draws: int, epochs: int, most: int | None) ->
     cut = round(0.95 * len(tokens))
     torch.manual_seed(0)
     scheme = schemes.gal(word=0.15, input=0.3, hidden=0.2, output=0.3)
-    model = LanguageModel(len(vocabulary), 200, 200, dropout=scheme, init_range=0.1)
-    recipe = replace(gal("medium").shortened(epochs), precision=_precision(), keep="best")
+    model = LanguageModel(len(vocabulary), 200, 200, dropout=scheme, init_range=0.1).to(device)
+    recipe = replace(gal("medium").shortened(epochs), precision=_precision(device), keep="best")
     history = train_language_model(
         model, tokens[:cut], recipe, valid=tokens[cut:], vocabulary=vocabulary, folder=work / "holmes", progress=True
     )
@@ -265,6 +266,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=12, help="epochs of the Holmes model")
     parser.add_argument("--draws", type=int, default=32)
     parser.add_argument("--tokens", type=int, help="so many tokens of each text (all of the test text if not given)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto: a CUDA device where there is one")
     parser.add_argument("--data", type=Path, help="folder of the data (else BAYESRNN_DATA)")
     parser.add_argument("--work", type=Path, default=Path("runs/shift_language"))
     parser.add_argument("--results", type=Path)

@@ -20,6 +20,7 @@ import torch
 
 from bayesrnn.data.corpus import Corpus, read_corpus
 from bayesrnn.data.vocabulary import Vocabulary
+from bayesrnn.nn.devices import pick_device
 from bayesrnn.nn.precision import multiplies_bfloat16
 from evaluation.penn_treebank import report
 from evaluation.penn_treebank.options import OneLineParser, at_least
@@ -61,7 +62,8 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _train(given: argparse.Namespace, results: Path) -> None:
-    chosen = rows(given.table, given.size, epochs=given.epochs, precision=_precision(given.float32))
+    device = pick_device(given.device)
+    chosen = rows(given.table, given.size, epochs=given.epochs, precision=_precision(given.float32, device))
     if given.row:
         chosen = [row for row in chosen if row.name in given.row]
         if len(chosen) < len(set(given.row)):
@@ -83,6 +85,7 @@ def _train(given: argparse.Namespace, results: Path) -> None:
         draws=DRAWS[given.size] if given.draws is None else given.draws,
         fraction=FRACTIONS[given.size] if given.fraction is None else given.fraction,
         resume=given.resume,
+        device=device,
     )
     for row in chosen:
         run_row(plan, row)
@@ -115,9 +118,9 @@ def _smoke(results: Path | None) -> None:
             print((where / f"penn_treebank_{table}_small.md").read_text(encoding="utf-8"))
 
 
-def _precision(float32: bool) -> str | None:
-    """bfloat16 products where the processor has units for them and float32 was not asked for."""
-    return "bf16" if multiplies_bfloat16() and not float32 else None
+def _precision(float32: bool, device: torch.device) -> str | None:
+    """bfloat16 products where the device has units for them and float32 was not asked for."""
+    return "bf16" if multiplies_bfloat16(device) and not float32 else None
 
 
 def _tiny_corpus() -> Corpus:
@@ -151,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="no bfloat16 in matrix products, even where the processor has units for it",
     )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto: a CUDA device where there is one")
     parser.add_argument("--data", type=Path, help="folder with ptb/ (else BAYESRNN_DATA)")
     parser.add_argument("--work", type=Path, default=Path("runs/penn_treebank"), help="folder of the checkpoints")
     parser.add_argument("--results", type=Path, help="folder of the JSON files, tables and plots")

@@ -34,6 +34,7 @@ class Plan:
     units: int | None = None
     resume: bool = True
     progress: bool = True
+    device: torch.device | str = "cpu"
 
     def name(self, row: Row, members: int = 1) -> str:
         ensemble = f"_ensemble_{members}" if members > 1 else ""
@@ -65,7 +66,7 @@ def _single(plan: Plan, row: Row, seed: int, *, judged: bool) -> tuple[LanguageM
     shape: dict[str, Any] = {"embedding_size": units, "hidden_size": units, **row.model}
     model = LanguageModel(
         len(plan.corpus.vocabulary), num_layers=2, dropout=row.scheme, init_range=INIT[plan.size], **shape
-    )
+    ).to(plan.device)
     result = _description(plan, row, model)
     name = plan.name(row) if judged else f"{plan.name(row)}_member_{seed}"
     folder = plan.work / plan.table / plan.size / f"{row.name}-{seed}"

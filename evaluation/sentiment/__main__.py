@@ -15,6 +15,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from bayesrnn.nn.devices import pick_device
 from bayesrnn.nn.precision import multiplies_bfloat16
 from evaluation.records import RESULTS
 from evaluation.sentiment import report, vader
@@ -56,20 +59,21 @@ def _train(given: argparse.Namespace, results: Path) -> None:
     for name in given.variants or ():
         if name not in chosen:
             raise ValueError(f"--variants must be of {list(chosen)}, but {name!r} was given.")
-    settings, split = _settings(given), _split(given)
+    device = pick_device(given.device)
+    settings, split = _settings(given, device), _split(given)
     for seed in given.seeds:
         for cell in given.cells:
             for name in given.variants or list(chosen):
-                run = Run(cell, chosen[name], split, seed, settings, results, checkpoints)
+                run = Run(cell, chosen[name], split, seed, settings, results, checkpoints, device)
                 record = train(run)
                 if "scores" not in record or given.rescore:
                     score(run)
 
 
-def _settings(given: argparse.Namespace) -> Settings:
+def _settings(given: argparse.Namespace, device: torch.device) -> Settings:
     if given.penalty < 0.0 or (given.epochs is not None and given.epochs < 1):
         raise ValueError(f"--epochs must be at least 1 and --penalty at least 0, not {given.epochs}, {given.penalty}.")
-    settings = Settings(penalty=given.penalty, bfloat16=multiplies_bfloat16() and not given.float32)
+    settings = Settings(penalty=given.penalty, bfloat16=multiplies_bfloat16(device) and not given.float32)
     if given.quick:
         quick = {"epochs": 2, "draws": 4, "draws_every": 2, "draws_final": 16, "measured": 100, "units": 32}
         settings = replace(settings, **quick)
@@ -100,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--float32", action="store_true", help="no bfloat16 products, even where the processor has units for them"
     )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto: a CUDA device where there is one")
     parser.add_argument("--rescore", action="store_true")
     parser.add_argument("--results", type=Path)
     parser.add_argument("--checkpoints", type=Path)

@@ -38,7 +38,7 @@ def predictive(run: Run, net: SentimentNet, part: Segments, law: RatingLaw, draw
     if draws == 0:
         found = law(deterministic(net, part))
         return br.Predictive.from_gaussian(found.mean, found.stddev)
-    return br.predict(net, part.tokens, draws=draws, seed=run.seed, likelihood=law)
+    return br.predict(net, part.tokens.to(run.device), draws=draws, seed=run.seed, likelihood=law).to("cpu")
 
 
 def fitted_precision(draws: Tensor, target: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class Run:
     settings: Settings
     results: Path
     checkpoints: Path
+    device: torch.device | str = "cpu"
 
     @property
     def name(self) -> str:
@@ -63,7 +65,7 @@ class Run:
         """The network as it starts."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return SentimentNet(self.cell, self.variant, VOCABULARY, self.settings.units)
+            return SentimentNet(self.cell, self.variant, VOCABULARY, self.settings.units).to(self.device)
 
 
 def train(run: Run, report: Callable[[str], None] = print) -> dict[str, Any]:
@@ -125,25 +127,26 @@ def weights(run: Run, which: str) -> SentimentNet:
 
 
 def deterministic(net: nn.Module, segments: Segments) -> Tensor:
-    """Outputs of the pass without masks, (N, outputs)."""
+    """Outputs of the pass without masks, (N, outputs), on the CPU."""
     net.eval()
+    device = next(net.parameters()).device
     with torch.no_grad():
-        return torch.cat([net(tokens) for tokens in segments.tokens.split(ROWS)])
+        return torch.cat([net(tokens.to(device)).cpu() for tokens in segments.tokens.split(ROWS)])
 
 
 def _epoch(run: Run, net: SentimentNet, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, Any]:
     start, settings, train_rows = time.perf_counter(), run.settings, run.split.train
     generator = torch.Generator().manual_seed(1_000_003 * run.seed + epoch)
     order = torch.randperm(len(train_rows), generator=generator)
-    target = run.split.standardized(train_rows.ratings)
+    tokens, target = train_rows.tokens.to(run.device), run.split.standardized(train_rows.ratings).to(run.device)
     total = 0.0
     net.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1_000_003 * run.seed + epoch)
-        for rows in order.split(settings.batch):
+        for rows in order.to(run.device).split(settings.batch):
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-                output = net(train_rows.tokens[rows]).float()
+            with torch.autocast(torch.device(run.device).type, torch.bfloat16) if settings.bfloat16 else nullcontext():
+                output = net(tokens[rows]).float()
             loss = _loss(output, target[rows])
             loss.backward()
             optimizer.step()
@@ -181,7 +184,7 @@ def _errors(run: Run, net: SentimentNet, epoch: int) -> dict[str, float]:
 def monte_carlo_error(run: Run, net: SentimentNet, part: Segments, draws: int, precision: str | None) -> float:
     """RMSE of the mean over draws, rating units."""
     options = {"draws": draws, "seed": run.seed, "likelihood": run.law, "precision": precision, "keep_draws": False}
-    mean = br.predict(net, part.tokens, **options).mean
+    mean = br.predict(net, part.tokens.to(run.device), **options).mean.cpu()
     return float((mean.double() - part.ratings).square().mean().sqrt())
 
 
@@ -208,11 +211,11 @@ def _keep(run: Run, net: SentimentNet, optimizer: torch.optim.Optimizer, epochs:
     """Write the last state (weights, moments, epoch) and, if this epoch is the best, its weights."""
     folder = run.checkpoints / run.name
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"net.{k}": v.contiguous() for k, v in net.state_dict().items()}
+    tensors = {f"net.{k}": v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
     if best_epoch(run, epochs) == len(epochs):
         _write(tensors, folder / "best.safetensors")
     for number, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{key}": value.contiguous() for key, value in values.items()}
+        tensors |= {f"optimizer.{number}.{key}": value.cpu().contiguous() for key, value in values.items()}
     _write(tensors | {"epoch": torch.tensor(len(epochs))}, folder / "last.safetensors")
 
 

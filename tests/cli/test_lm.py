@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from bayesrnn.cli import main
 from bayesrnn.data.vocabulary import UNK, Vocabulary
@@ -249,6 +250,11 @@ def test_refusals_speak_of_options_and_leave_nothing(
     assert "--no-resume to begin anew" in changed
     assert len(changed) < 500
     assert "--rate" in refused([*train, str(new), *SMALL, "--scheme", "none", "--rate", "7"], capsys)
+    assert "--device must be 'auto', 'cpu' or one that" in refused(
+        [*train, str(new), *SMALL, "--device", "mars"], capsys
+    )
+    if not torch.cuda.is_available():
+        assert "has no CUDA device" in refused(["lm", "evaluate", str(run), str(text), "--device", "cuda"], capsys)
     assert "--seed must be below" in refused([*train, str(new), *SMALL, "--seed", "9" * 20], capsys)
     assert "smaller --batch-size or --window" in refused(["lm", "train", str(short), str(new)], capsys)
     assert not new.exists()

@@ -232,7 +232,7 @@ def test_the_shift_evaluation_reads_in_one_precision(monkeypatch: pytest.MonkeyP
     text = torch.arange(54) % 9
     model = LanguageModel(9, 4, 4, 1, dropout=0.2)
     for units, precision in ((True, "bf16"), (False, None)):
-        monkeypatch.setattr(shift_language, "multiplies_bfloat16", lambda units=units: units)
+        monkeypatch.setattr(shift_language, "multiplies_bfloat16", lambda device, units=units: units)
         asked.clear()
         result = shift_language.shifts(model, vocabulary, text, {"same": text}, draws=16)
         assert asked == [precision] * 6

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayesrnn.cli.lm.options import in_options
-from bayesrnn.cli.lm.runs import Run, digest, opened
+from bayesrnn.cli.lm.runs import Device, Run, digest, opened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,13 +35,14 @@ def evaluate(
     whole: Annotated[
         bool, typer.Option("--whole", help="Evaluate all of the file, even if it was trained on.")
     ] = False,
+    device: Device = "auto",
 ) -> None:
     """Print the perplexity of a text, deterministic and averaged over draws, with its uncertainty."""
     from bayesrnn.data.vocabulary import UNK
     from bayesrnn.inference.perplexity import perplexity
 
     with in_options():
-        model, vocabulary, facts = opened(run)
+        model, vocabulary, facts = opened(run, device)
         tokens, note = _evaluated(text, vocabulary, facts, whole)
         result = perplexity(
             model,

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bayesrnn.cli.lm.options import in_options
-from bayesrnn.cli.lm.runs import Run, opened
+from bayesrnn.cli.lm.runs import Device, Run, opened
 
 __all__ = ["generate"]
 
@@ -18,6 +18,7 @@ def generate(
     temperature: Annotated[float, typer.Option(help="0 takes the most probable token.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of masks and choices.")] = 0,
     plain: Annotated[bool, typer.Option(help="Print the text without the table.")] = False,
+    device: Device = "auto",
 ) -> None:
     """Write text, each token with its probability and its uncertainty (total and epistemic, nats)."""
     from bayesrnn.data.text import tokenize
@@ -25,7 +26,7 @@ def generate(
     from bayesrnn.inference.generation import generate as write
 
     with in_options():
-        model, vocabulary, facts = opened(run)
+        model, vocabulary, facts = opened(run, device)
         level = facts["level"]
         words = tokenize(prompt, level)[:-1] if prompt else [EOS]
         if not words:

@@ -27,7 +27,7 @@ _OPTIONS = {
     r"\b(embedding|hidden)_size\b": r"--\1",
     r"\bnum_layers\b": "--layers",
     r"\b(batch|min|max)_(size|count)\b": r"--\1-\2",
-    r"^(draws|window|epochs|length|temperature|lifetime|cell|level|rate|scheme|recipe) must": r"--\1 must",
+    r"^(draws|window|epochs|length|temperature|lifetime|cell|level|rate|scheme|recipe|device) must": r"--\1 must",
     r"(; |\()(seed|epochs|window|cell): ": r"\1--\2: ",
     r"\ba smaller --batch-size or window\b": "a smaller --batch-size or --window",
     r"Build the vocabulary with .* or replace": "Train a new run, whose vocabulary holds <unk>, or replace",

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from bayesrnn.data import Vocabulary
     from bayesrnn.models import LanguageModel
 
-__all__ = ["HISTORY", "MODEL", "VOCABULARY", "Run", "check_run", "digest", "opened"]
+__all__ = ["HISTORY", "MODEL", "VOCABULARY", "Device", "Run", "check_run", "digest", "opened"]
 
 VOCABULARY, MODEL, HISTORY = "vocabulary.json", "model", "history.json"
 _UNFINISHED = " Was a training begun anew there and not finished? Then run it to its end; else restore the file."
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run: model, vocabulary, checkpoint, history.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a CUDA device where there is one.")]
 
 
 def check_run(run: Path) -> None:
@@ -31,11 +32,14 @@ def check_run(run: Path) -> None:
         )
 
 
-def opened(run: Path) -> "tuple[LanguageModel, Vocabulary, dict[str, Any]]":
-    """Return the model, the vocabulary and the facts of a finished run."""
+def opened(run: Path, device: str) -> "tuple[LanguageModel, Vocabulary, dict[str, Any]]":
+    """Return the model (on the device), the vocabulary and the facts of a finished run."""
     from bayesrnn.data import Vocabulary
     from bayesrnn.models import LanguageModel
+    from bayesrnn.nn.devices import pick_device
     from bayesrnn.storage import load
+
+    where = pick_device(device)
 
     if not (run / MODEL).is_dir():
         raise ValueError(f"{run} holds no trained model. Run `bayesrnn lm train TEXT {run}` to its end first.")
@@ -53,7 +57,7 @@ def opened(run: Path) -> "tuple[LanguageModel, Vocabulary, dict[str, Any]]":
             f"the model in {run} is for another vocabulary than {run / VOCABULARY}: the tokens or their order differ."
             f"{_UNFINISHED}"
         )
-    return model, vocabulary, facts
+    return model.to(where), vocabulary, facts
 
 
 def digest(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayesrnn.cli.lm.options import RATE, RECIPES, SCHEMES, chosen_recipe, chosen_scheme, in_options
-from bayesrnn.cli.lm.runs import HISTORY, MODEL, VOCABULARY, Run, check_run, digest
+from bayesrnn.cli.lm.runs import HISTORY, MODEL, VOCABULARY, Device, Run, check_run, digest
 
 if TYPE_CHECKING:
     from bayesrnn.data import Corpus
@@ -49,14 +49,17 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and masks.")] = 0,
     bf16: Annotated[bool, typer.Option(help="bfloat16 factors in matrix products.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on from the run's checkpoint.")] = True,
+    device: Device = "auto",
 ) -> None:
     """Train a language model; run the same command again after a kill and it goes on."""
     from bayesrnn._checks import check_seed
     from bayesrnn._files import atomic_write
+    from bayesrnn.nn.devices import pick_device
     from bayesrnn.storage import save
 
     with in_options():
         check_seed(seed)
+        where = pick_device(device)
         chosen = chosen_recipe(recipe, epochs, batch_size, window, "bf16" if bf16 else None)
         dropout = chosen_scheme(scheme, rate)
         check_run(run)
@@ -65,7 +68,7 @@ def train(
         model = _model(seed, len(corpus.vocabulary), dropout=dropout, shared_embeddings=shared, **shape)
         if resume:
             _check_vocabulary(run, text, corpus)
-        history = _trained(model, corpus, chosen, text, run, seed, resume)
+        history = _trained(model.to(where), corpus, chosen, text, run, seed, resume)
         facts = {"level": level, "vocabulary": corpus.vocabulary.fingerprint(), **_seen(text), "epochs": history}
         atomic_write(run / HISTORY, json.dumps(facts, indent=1) + "\n")
         save(model, run / MODEL)

@@ -1,0 +1,30 @@
+"""Which device a command computes on."""
+
+import torch
+
+__all__ = ["pick_device"]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device of a name; `auto` is the first CUDA device if there is one, else the CPU.
+
+    Raises:
+        ValueError: If torch knows no such device, or this machine has none.
+
+    Example:
+        >>> pick_device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch says some of it in an assertion
+        reason = str(error).split("\n")[0].rstrip(".")
+        found = f"cuda:0 to cuda:{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "no CUDA device"
+        raise ValueError(
+            f"device must be 'auto', 'cpu' or one that torch can use here, but {name!r} was given ({reason}). This "
+            f"machine has {found}; on a GPU, torch must be a build for its CUDA version."
+        ) from None
+    return device
