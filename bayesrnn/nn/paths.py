@@ -1,9 +1,11 @@
 """Which path computes a layer: torch's kernel where folding leaves no mask, else the scan.
 
-Four paths that agree to rounding:
+Paths that agree to rounding:
 
 - `compact`: many masks shared by all rows, on a CPU, by leaving out what is dropped.
 - `stock`: no masks, or masks shared by all rows and steps, folded into the weights.
+- `outside`: masks on the inputs alone (Zaremba's), off the CPU: they are multiplied into the inputs, and torch's
+  kernel, which launches once for all steps, does the rest. On a CPU the scan is as fast.
 - `scan`: everything else, in train and eval mode.
 - `reference`: masks that ask for a gradient (a rate that is learned), which the others do not give.
 """
@@ -17,7 +19,7 @@ from bayesrnn.nn.cells import Cell, SiteMasks, State
 from bayesrnn.nn.compact import compact, pays
 from bayesrnn.nn.reference import Weights, reference
 from bayesrnn.nn.scan import scan
-from bayesrnn.nn.stock import can_fold, fold, stock
+from bayesrnn.nn.stock import acts_outside, can_fold, fold, outside, stock
 
 __all__ = ["Layer", "run"]
 
@@ -51,7 +53,8 @@ def run(
         out, last = stock(cell, x, states, folded, lengths=lengths, bidirectional=bidirectional)
     else:
         learned = any(m is not None and m.requires_grad for _, masks in layers for m in _tensors(masks))
-        path = reference if learned else scan
+        plain = x.device.type != "cpu" and all(acts_outside(masks) for _, masks in layers)
+        path = outside if plain else reference if learned else scan
         out, last = _stacked(path, cell, x, states, layers, lengths, bidirectional)
     return out.to(dtype), tuple(value.to(dtype) for value in last)
 

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from bayesrnn.nn.cells import Cell, SiteMasks, State
 from bayesrnn.nn.reference import Weights
 
-__all__ = ["can_fold", "fold", "stock"]
+__all__ = ["acts_outside", "can_fold", "fold", "outside", "stock"]
 
 _KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "lstm": torch._VF.lstm,
@@ -26,6 +26,42 @@ def can_fold(masks: SiteMasks) -> bool:
     if masks.per_step or any(m is not None for m in inside):
         return False
     return all(m is None or m.shape[-2] == 1 for m in (masks.input, masks.hidden))
+
+
+def acts_outside(masks: SiteMasks) -> bool:
+    """Whether all masks act on the inputs of the layer, one for all gates: they need not enter the recurrence."""
+    inside = (masks.hidden, masks.weight, masks.cell, masks.candidate, masks.keep_cell, masks.keep_hidden)
+    tied = masks.input is None or masks.input.dim() == (3 if "input" in masks.per_step else 2)
+    return tied and all(m is None for m in inside)
+
+
+def outside(
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    weights: Weights,
+    masks: SiteMasks,
+    *,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, State]:
+    """Multiply the masks of one layer and direction into its inputs, and run torch's kernel; see `reference`."""
+    if masks.input is not None:
+        x = x * masks.input.to(x.device, x.dtype)
+    if reverse:
+        x = _turned(x, lengths)
+    out, last = stock(cell, x, tuple(s.unsqueeze(0) for s in state), [weights], lengths=lengths)
+    return _turned(out, lengths) if reverse else out, tuple(s.squeeze(0) for s in last)
+
+
+def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Turn every row around within its length."""
+    if lengths is None:
+        return x.flip(0)
+    steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+    mirrored = lengths.to(x.device) - 1 - steps
+    place = torch.where(mirrored >= 0, mirrored, steps)
+    return x.gather(0, place.unsqueeze(-1).expand_as(x))
 
 
 def fold(weights: Weights, masks: SiteMasks, gates: int) -> Weights:

@@ -19,7 +19,7 @@ from bayesrnn.nn.cells import CELLS, SiteMasks
 from bayesrnn.nn.reference import reference
 from bayesrnn.nn.scan import forward as forward_module
 from bayesrnn.nn.scan import scan
-from bayesrnn.nn.stock import can_fold, fold, stock
+from bayesrnn.nn.stock import acts_outside, can_fold, fold, outside, stock
 from tests.nn import oracle
 
 SCHEMES = {
@@ -169,6 +169,31 @@ def test_fold_is_the_reference(kind: str, name: str, lengths: torch.Tensor | Non
     slow = outcome(reference, kind, layer, x, masks, lengths=lengths)
     for a, b in zip(slow, outcome(folded, kind, layer, x, masks, lengths=lengths), strict=True):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-8)
+
+
+@pytest.mark.parametrize("kind", CELL_KINDS)
+@pytest.mark.parametrize("scheme", [schemes.zaremba(0.4), schemes.gal(input=0.4, gates="tied"), schemes.none()])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([2, 6, 4])])
+def test_masks_outside_the_recurrence_are_the_reference(
+    kind: str, scheme: schemes.Scheme, reverse: bool, lengths: torch.Tensor | None
+) -> None:
+    layer = build(kind, scheme)
+    masks = layer.plan.sites(layer.sample_masks(3, seed=5, steps=6), 0, "")
+    assert acts_outside(masks)
+    x = torch.randn(6, 3, 3, dtype=torch.float64)
+    slow = outcome(reference, kind, layer, x, masks, lengths=lengths, reverse=reverse)
+    fast = outcome(outside, kind, layer, x, masks, lengths=lengths, reverse=reverse)
+    for a, b in zip(slow, fast, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", sorted(set(SCHEMES) - {"none", "zaremba"}))
+def test_masks_that_enter_the_recurrence(name: str) -> None:
+    layer = build("LSTM", SCHEMES[name])
+    assert not acts_outside(layer.plan.sites(layer.sample_masks(2, seed=0, steps=3), 0, ""))
+    untied = build("LSTM", schemes.gal(input=0.3))
+    assert not acts_outside(untied.plan.sites(untied.sample_masks(2, seed=0), 0, ""))
 
 
 @pytest.mark.parametrize(("name", "rows"), [("moon", 1), ("semeniuta", 1), ("naive", 1), ("zoneout", 1), ("tied", 2)])
