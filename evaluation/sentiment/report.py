@@ -11,6 +11,8 @@ COLORS = {"none": "tab:red", "naive": "tab:orange", "gal": "tab:blue", "gal_vari
 LABELS = {"none": "no dropout", "naive": "naive dropout", "gal": "variational", "gal_variance": "variational, variance"}
 PASSES = {"deterministic": "deterministic", "mc": "draws"}
 KINDS = {"epistemic": "epistemic", "variance": "total variance"}
+"""A deterministic pass has no epistemic part: its total variance is its confidence."""
+FEWEST = 0.05  # share of segments from which the error of those kept is drawn: fewer say nothing
 COLUMNS = ("rmse", "mae", "nll", "crps", "coverage_0.5", "coverage_0.8", "coverage_0.95")
 
 
@@ -21,7 +23,7 @@ def write(results: Path) -> None:
     matplotlib.use("Agg")
     records = _records(results)
     if records:
-        (results / "table.md").write_text(table(records), encoding="utf-8")
+        (results / "table.md").write_text(table(records) + abstention_table(records), encoding="utf-8")
     elif not (results / "vader.json").is_file():
         raise ValueError(f"there are no runs in {results}: train first.")
     for split in sorted({r["split"] for r in records}):
@@ -67,6 +69,28 @@ def table(records: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", notes + chosen, ""])
 
 
+def abstention_table(records: list[dict[str, Any]]) -> str:
+    """Return what refusing the least certain is worth, in markdown: means over seeds; empty where nothing ranks."""
+    rows: dict[tuple[str, ...], list[tuple[float, ...]]] = defaultdict(list)
+    for record in records:
+        for judged, kind, curve in _kept(record):
+            whole = record["scores"]["best"][judged]["abstention"]
+            key = (record["split"], record["cell"], record["variant"]["name"], PASSES[judged], KINDS[kind])
+            rows[key].append((whole["random_area"], curve["area"], whole["oracle_area"], curve["auroc"]))
+    if not rows:
+        return ""
+    head = ["split", "cell", "variant", "pass", "ranked by", "seeds", "area at random", "area", "area of an oracle"]
+    head += ["AUROC of large errors"]
+    lines = ["\n## Learning to abstain\n", _line(head), _line(["---"] * len(head))]
+    for key in sorted(rows):
+        random, area, oracle, auroc = np.mean(rows[key], 0)
+        numbers = [f"{value:.5f}" for value in (random, area, oracle)]
+        lines.append(_line([*key, str(len(rows[key])), *numbers, f"{auroc:.3f}"]))
+    note = "The area is the mean squared error left, averaged over all shares that could be kept, with the weights of "
+    note += "early stopping; large errors are those above 0.2."
+    return "\n".join([*lines, "", note, ""])
+
+
 def curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
     """Draw error against epoch, training left and test right, one color a variant, mean and range over seeds."""
     from matplotlib import pyplot as plt
@@ -108,8 +132,11 @@ def abstention(records: list[dict[str, Any]], path: Path, title: str) -> None:
             for number, (judged, kind, curve) in enumerate(_kept(record)):
                 label = f"{LABELS[name]}, {PASSES[judged]}: {KINDS[kind]} (AUROC of large errors {curve['auroc']:.2f})"
                 style = {"color": COLORS[name], "ls": ("-", "--", ":")[number % 3]}
-                axis.plot(curve["coverage"], np.sqrt(curve["risk"]), label=label, **style)
+                kept, risk = np.array(curve["coverage"]), np.array(curve["risk"])
+                enough = kept >= FEWEST
+                axis.plot(kept[enough], np.sqrt(risk[enough]), label=label, **style)
     axis.set(xlabel="share of segments kept", ylabel="RMSE of those kept", title=f"Learning to abstain: {title}")
+    axis.set_xlim(0, 1)
     axis.legend(fontsize=7)
     _save(figure, path)
 
@@ -120,7 +147,8 @@ def _kept(record: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     Where a network predicts no variance of its own, epistemic and total uncertainty of draws rank alike: one stays.
     """
     found = []
-    for judged in ("deterministic", "mc"):
+    stochastic = record["variant"]["name"] != "none"
+    for judged in ("deterministic", "mc") if record["variant"]["outputs"] == 2 else ("mc",) * stochastic:
         scores = record.get("scores", {}).get("best", {}).get(judged, {}).get("abstention", {})
         kinds = ("epistemic", "variance") if record["variant"]["outputs"] == 2 else ("epistemic",)
         found += [(judged, kind, scores[kind]) for kind in kinds if kind in scores]

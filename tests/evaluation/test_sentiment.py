@@ -278,3 +278,24 @@ def test_scores_hold_both_passes(tmp_path):
     assert scores["last"]["deterministic"]["rmse"] == pytest.approx(
         float((mean - target).square().mean().sqrt()), rel=1e-5
     )
+
+
+def test_the_table_of_abstention_is_the_mean_over_seeds():
+    def record(seed: int, name: str, outputs: int, area: float) -> dict:
+        curve = {"area": area, "auroc": 0.5 + area, "coverage": [1.0], "risk": [area]}
+        whole = {"random_area": 0.4, "oracle_area": 0.1, "variance": curve}
+        drawn = whole | {"epistemic": curve}
+        scores = {"best": {"deterministic": {"abstention": whole}, "mc": {"abstention": drawn}}}
+        variant = {"name": name, "outputs": outputs}
+        return {"split": "sound", "cell": "gru", "seed": seed, "variant": variant, "scores": scores}
+
+    lines = report.abstention_table([record(0, "gal_variance", 2, 0.2), record(1, "gal_variance", 2, 0.3)]).splitlines()
+    assert (
+        "| sound | gru | gal_variance | deterministic | total variance | 2 | 0.40000 | 0.25000 | 0.10000 | 0.750 |"
+        in lines
+    )
+    assert sum("| draws |" in line for line in lines) == 2
+    of_one = report.abstention_table([record(0, "gal", 1, 0.2)])  # of constant noise: no confidence in one pass
+    assert "| deterministic |" not in of_one
+    assert "| draws | epistemic | 1 |" in of_one
+    assert report.abstention_table([{"split": "paper", "variant": {"name": "none", "outputs": 1}, "scores": {}}]) == ""
