@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import bayesrnn as br
 from bayesrnn import models, schemes, storage
 from bayesrnn.inference import predict
 from bayesrnn.predictive import Predictive
@@ -257,3 +258,20 @@ def test_sizes_that_are_numpy_numbers_are_kept_as_plain_ones(tmp_path: Path) -> 
     model = models.SequenceRegressor(np.int64(3), np.int32(8), dropout=np.float32(0.25))
     storage.save(model, tmp_path / "model")
     assert same(storage.load(tmp_path / "model"), model)
+
+
+def test_learned_rates_are_kept(tmp_path: Path) -> None:
+    wrapped = br.nn.ConcreteDropout(br.models.SequenceRegressor(input_size=1, hidden_size=4, dropout=0.1))
+    with torch.no_grad():
+        for number, logit in enumerate(wrapped.logits.values()):
+            logit.fill_(number - 1.0)
+    model, x = wrapped.settle().eval(), torch.randn(3, 5, 1)
+    br.save(model, tmp_path / "model")
+    again = br.load(tmp_path / "model")
+    assert [s.rate for s in br.audit(again).sites] == [s.rate for s in br.audit(model).sites]
+    assert len({s.rate for s in br.audit(again).sites}) == 3
+    assert torch.equal(br.predict(model, x, draws=16).mean, br.predict(again, x, draws=16).mean)
+    card = tmp_path / "model" / "model.json"
+    card.write_text(card.read_text().replace("encoder.dropout", "encoder.other"))
+    with pytest.raises(ValueError, match=r"rates that do not fit its model: .*encoder.other"):
+        br.load(tmp_path / "model")

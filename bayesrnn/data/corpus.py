@@ -111,6 +111,8 @@ def part_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
         ValueError: If there is none, or several for one part.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}. Give one that holds files such as train.txt and test.txt.")
     files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     parts = {}
     for part, names in _SPLITS.items():

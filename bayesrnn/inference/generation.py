@@ -131,5 +131,6 @@ def _member(model: nn.Module, draws: int, steps: int, source: MaskStream, device
 def _choose(mean: Tensor, temperature: float, chooser: torch.Generator) -> int:
     if temperature == 0.0:
         return int(mean.argmax())
-    weights = torch.softmax(mean.cpu().clamp(min=1e-38).log() / temperature, -1)
+    logs = mean.cpu().double().clamp(min=1e-38).log()
+    weights = torch.softmax((logs - logs.max()) / temperature, -1)  # no overflow, however low the temperature
     return int(torch.multinomial(weights, 1, generator=chooser))

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bayesrnn._checks import as_number, check_choice
-from bayesrnn.nn.dropout import Dropout
-from bayesrnn.nn.embedding import Embedding
 from bayesrnn.nn.injection import MaskSite, drawn, injected
 from bayesrnn.nn.masked import MaskedModule, masked_modules
+from bayesrnn.nn.rates import set_layer_rates
 from bayesrnn.nn.recurrent import Recurrent
 from bayesrnn.schemes import Site
 
@@ -131,10 +130,7 @@ class ConcreteDropout(nn.Module):
             for key, placement in module.placements().items():
                 found.setdefault(placement.site, []).append(rates[_qualified(name, key)])
             means = {site: sum(values) / len(values) for site, values in found.items()}
-            if isinstance(module, Dropout):
-                module.p = means["output"]
-            elif isinstance(module, Recurrent | Embedding):
-                module.scheme = module.scheme.with_rates(**means)
+            set_layer_rates(self.model, {name: means})
 
 
 def learned_rates(model: nn.Module) -> dict[str, Tensor]:

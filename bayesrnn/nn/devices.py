@@ -10,6 +10,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
     Raises:
         ValueError: If torch knows no such device, or this machine has none.
+        TypeError: If it is no name.
 
     Example:
         >>> pick_device("cpu")
@@ -17,11 +18,13 @@ def pick_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(name, str):
+        raise TypeError(f"device must be the name of one, such as 'auto' or 'cpu', but {name!r} was given.")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch says some of it in an assertion
-        reason = str(error).split("\n")[0].rstrip(".")
+        torch.zeros(1, device=device).item()  # a device that keeps no numbers is of no use
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch says some of it in an assertion
+        reason = str(error).split("\n")[0].split(". ")[0][:120].rstrip(".")
         found = f"cuda:0 to cuda:{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "no CUDA device"
         raise ValueError(
             f"device must be 'auto', 'cpu' or one that torch can use here, but {name!r} was given ({reason}). This "

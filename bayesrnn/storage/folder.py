@@ -14,6 +14,7 @@ from torch import nn
 from bayesrnn import models
 from bayesrnn._checks import check_seed
 from bayesrnn._files import atomic_path
+from bayesrnn.nn.rates import layer_rates, set_layer_rates
 from bayesrnn.recalibration import AbstractRecalibrator, from_dict
 from bayesrnn.schemes import Scheme
 from bayesrnn.storage.weights import fill, read_tensors, write_tensors
@@ -63,6 +64,7 @@ def save(
         "version": _VERSION,
         "class": name,
         "config": model.config(),  # type: ignore[operator]
+        "rates": layer_rates(model),
         "recalibration": None if recalibration is None else recalibration.to_dict(),
         "seed": None if seed is None else check_seed(seed),
     }
@@ -99,6 +101,10 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
             model = kind(**_arguments(card["config"]))
         except (TypeError, ValueError, KeyError) as error:
             raise ValueError(f"{path / _CARD} does not describe a {card['class']}: {error}") from None
+    try:
+        set_layer_rates(model, card.get("rates") or {})  # rates that were learned differ from those of the config
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path / _CARD} holds rates that do not fit its model: {error}") from None
     fill(model, read_tensors(path / _WEIGHTS), str(path / _WEIGHTS))
     return model.eval()
 

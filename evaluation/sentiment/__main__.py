@@ -9,6 +9,7 @@ python -m evaluation.sentiment report                         # tables and figur
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -33,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         _work(given)
-    except ValueError as error:
-        print(f"evaluation.sentiment: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"python -m evaluation.sentiment: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 
@@ -55,12 +56,13 @@ def _work(given: argparse.Namespace) -> None:
 
 def _train(given: argparse.Namespace, results: Path) -> None:
     checkpoints = given.checkpoints or (Path("runs/sentiment-quick/state") if given.quick else CHECKPOINTS)
+    device = pick_device(given.device)
+    settings = _settings(given, device)
     chosen = grid_variants(given.rate) if given.study == "grid" else main_variants(given.rate)
     for name in given.variants or ():
         if name not in chosen:
             raise ValueError(f"--variants must be of {list(chosen)}, but {name!r} was given.")
-    device = pick_device(given.device)
-    settings, split = _settings(given, device), _split(given)
+    split = _split(given)
     for seed in given.seeds:
         for cell in given.cells:
             for name in given.variants or list(chosen):
@@ -71,8 +73,12 @@ def _train(given: argparse.Namespace, results: Path) -> None:
 
 
 def _settings(given: argparse.Namespace, device: torch.device) -> Settings:
-    if given.penalty < 0.0 or (given.epochs is not None and given.epochs < 1):
+    if not 0.0 <= given.penalty < math.inf or (given.epochs is not None and given.epochs < 1):
         raise ValueError(f"--epochs must be at least 1 and --penalty at least 0, not {given.epochs}, {given.penalty}.")
+    if not 0.0 <= given.rate < 1.0:
+        raise ValueError(f"--rate must be at least 0 and below 1, not {given.rate}.")
+    if min(given.seeds) < 0:
+        raise ValueError(f"--seeds must be at least 0, not {given.seeds}.")
     settings = Settings(penalty=given.penalty, bfloat16=multiplies_bfloat16(device) and not given.float32)
     if given.quick:
         quick = {"epochs": 2, "draws": 4, "draws_every": 2, "draws_final": 16, "measured": 100, "units": 32}

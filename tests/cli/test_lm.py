@@ -178,6 +178,10 @@ def test_the_training_file_of_a_folder_is_known_again(
     assert "is what the run was trained on" in refused([*evaluate, str(folder / "my.train.txt")], capsys)
     assert main([*evaluate, str(folder / "my.train.txt"), "--whole"]) == 0
     assert "is too low" in capsys.readouterr().out
+    trick = tmp_path / "trick"
+    trick.mkdir()
+    (trick / "test.txt").write_text("".join(lines[:120]).replace("\n", "\r\n"))
+    assert "is what the run was trained on" in refused([*evaluate, str(trick)], capsys)
     assert main([*evaluate, str(folder / "my.test.txt")]) == 0
     of_file = capsys.readouterr().out
     assert main([*evaluate, str(folder)]) == 0
@@ -258,6 +262,9 @@ def test_refusals_speak_of_options_and_leave_nothing(
     assert "--seed must be below" in refused([*train, str(new), *SMALL, "--seed", "9" * 20], capsys)
     assert "smaller --batch-size or --window" in refused(["lm", "train", str(short), str(new)], capsys)
     assert not new.exists()
+    assert "at least 1, but 0" in refused([*train, str(new), *SMALL, "--min-count", "0"], capsys)
+    assert "--device must be" in refused([*train, str(new), *SMALL, "--device", "meta"], capsys)
+    assert main(["lm", "generate", str(run), "--temperature", "1e-300", "--length", "3"]) == 0
     assert "--prompt holds no word" in refused(["lm", "generate", str(run), "--prompt", "   "], capsys)
     assert "is a file" in refused([*train, str(short), *SMALL], capsys)
     (new / "model").mkdir(parents=True)

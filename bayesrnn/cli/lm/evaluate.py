@@ -73,11 +73,14 @@ def evaluate(
 
 def _evaluated(text: Path, vocabulary: "Vocabulary", facts: dict[str, Any], whole: bool) -> "tuple[Tensor, str]":
     """Return the tokens to evaluate, and what has to be said of them."""
-    from bayesrnn.data import read_corpus, read_text, tokenize
+    from bayesrnn.data import part_files, read_corpus, read_text, tokenize
 
     level = facts["level"]
     if text.is_dir():
-        return read_corpus(text, level=level, vocabulary=vocabulary)["test"], ""
+        files = part_files(text)
+        if "test" not in files:
+            raise ValueError(f"{text} has no file with 'test' in its name, which is what is evaluated. Give that file.")
+        text = files["test"]
     content = read_text(text)
     seen, trained = digest(content), (facts.get("text"), facts.get("train"))
     if whole or seen not in trained:

@@ -19,6 +19,10 @@ RATE = 0.2
 _OPTIONS = {
     r"resume=False": "--no-resume",
     r"^seed must": "--seed must",
+    r"^temperature sharpens": "--temperature sharpens",
+    r"Pass draws=0 for the deterministic pass, or give the model dropout\.": "Give --draws 0, or train with a --scheme "
+    "that drops.",
+    r"Add the file, or give vocabulary=\.": "Add the file.",
     r"\bmodel\.dropout\.[\w.]+": "--scheme and --rate",
     r"\brecipe\.(optimizer|averaging|clip|keep)[\w.]*": "--recipe",
     r"\brecipe\.precision": "--bf16",

@@ -61,8 +61,10 @@ def opened(run: Path, device: str) -> "tuple[LanguageModel, Vocabulary, dict[str
 
 
 def digest(text: str) -> str:
-    """Return a short digest by which a text is known again."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """Return a short digest by which a text is known again, whatever its line ends."""
+    from bayesrnn.data.text import lines_of
+
+    return hashlib.sha256("\n".join(lines_of(text)).encode()).hexdigest()[:16]
 
 
 def _facts(path: Path) -> dict[str, Any]:

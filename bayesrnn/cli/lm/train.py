@@ -147,7 +147,9 @@ def _corpus(text: Path, level: str, min_count: int | None, max_size: int | None)
     from bayesrnn.data.corpus import read_corpus
     from bayesrnn.data.vocabulary import UNK
 
-    corpus = read_corpus(text, level=level, min_count=min_count or 1, max_size=max_size, unknown=True)
+    corpus = read_corpus(
+        text, level=level, min_count=1 if min_count is None else min_count, max_size=max_size, unknown=True
+    )
     if min_count is not None:
         return corpus
     own = UNK in corpus.vocabulary and bool((corpus["train"] == corpus.vocabulary.encode([UNK])).any())
