@@ -22,8 +22,9 @@ def reliability_diagram(
 ) -> "Axes":
     r"""Draw the accuracy against the confidence (largest probability) in bins of equal width, with their counts.
 
-    Points carry 95 % bootstrap intervals over sequences. The gray bars show where a calibrated model would lie: its
-    targets drawn from its own confidences (consistency resampling). Bars at the foot: how many targets a bin has.
+    Points carry 95 % bootstrap intervals over sequences, where there are several. The gray bars show where a calibrated
+    model would lie: its targets drawn from its own confidences (consistency resampling). Bars at the foot: how many
+    targets a bin has.
 
     Args:
         predictive: Of classes, or of tokens that kept `confidence` and `correct`.
@@ -51,7 +52,9 @@ def reliability_diagram(
         label="calibrated, this size",
     )  # fmt: skip
     bars = whiskers(accuracy, low, high)
-    for many, face, label in ((True, BLUE, "observed, 95 %"), (False, "none", "fewer than 10")):
+    several = bool((high > low).any())  # one sequence tells nothing of what another would give
+    observed = "observed, 95 %" if several else "observed"
+    for many, face, label in ((True, BLUE, observed), (False, "none", "fewer than 10")):
         shown = (count[filled] >= 10) == many
         if shown.any():
             ax.errorbar(

@@ -1,12 +1,13 @@
 """The picture of a text whose tokens are shaded by a number: surprise, entropy, epistemic part."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_whole
+from bayesrnn._checks import as_number, check_whole
 
 from ._bands import flat
 from ._canvas import canvas, headline
@@ -32,7 +33,7 @@ def token_strip(
 
     Args:
         tokens: The text, cut into tokens; a line feed starts a new line.
-        values: One number a token, shape (steps,): -log_prob, entropy, epistemic, ...
+        values: One number a token, shape (steps,), or a list: -log_prob, entropy, epistemic, ...
         label: What the numbers are, with units.
         title: Title.
         width: Characters a line.
@@ -40,7 +41,8 @@ def token_strip(
         ax: Where to draw.
 
     Raises:
-        ValueError: If there is not one finite value a token.
+        ValueError: If there is not one finite value a token, or `largest` is not positive.
+        TypeError: If the tokens are no texts or the values no numbers.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -50,7 +52,10 @@ def token_strip(
     from matplotlib.textpath import TextPath
 
     check_whole(width, "width", 8)
-    numbers = flat(values)
+    tokens = _as_texts(tokens)
+    numbers = flat(_as_numbers(values))
+    if largest is not None and not 0.0 < (as_number(largest) or 0.0) < float("inf"):
+        raise ValueError(f"largest is the value of the darkest shade and must be positive, but {largest!r} was given.")
     if len(numbers) != len(tokens) or not len(tokens):
         raise ValueError(f"{len(numbers)} values were given for {len(tokens)} tokens: give one a token.")
     if not np.isfinite(numbers).all():
@@ -76,6 +81,23 @@ def token_strip(
     ax.figure.colorbar(ScalarMappable(norm, shades), ax=ax, label=label, fraction=0.03, pad=0.01, shrink=0.95)
     headline(ax, title)
     return ax
+
+
+def _as_texts(tokens: Any) -> list[str]:
+    found = list(tokens) if isinstance(tokens, Sequence) and not isinstance(tokens, str) else None
+    if found is None or not all(isinstance(token, str) for token in found):
+        raise TypeError(
+            f"tokens must be a list of texts, but {tokens!r:.60} was given. Numbers become texts by "
+            "vocabulary.decode(numbers), one text by tokenize(text)."
+        )
+    return found
+
+
+def _as_numbers(values: Any) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"values must be numbers, one a token, but {values!r:.60} was given.") from None
 
 
 def _layout(tokens: Sequence[str], width: int) -> tuple[list[tuple[float, float]], int]:

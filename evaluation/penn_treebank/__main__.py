@@ -67,7 +67,8 @@ def _train(given: argparse.Namespace, results: Path) -> None:
     if given.row:
         chosen = [row for row in chosen if row.name in given.row]
         if len(chosen) < len(set(given.row)):
-            raise ValueError(f"--row: the rows of {given.table} are {[r.name for r in rows(given.table, given.size)]}")
+            names = [row.name for row in rows(given.table, given.size)]
+            raise ValueError(f"--row must be of {names}, the rows of {given.table}, but {given.row} was given.")
     data = given.data or os.environ.get("BAYESRNN_DATA")
     if not data:
         raise ValueError("the data are not here: set BAYESRNN_DATA to the folder that holds ptb/, or give --data")

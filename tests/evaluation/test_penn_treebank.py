@@ -154,7 +154,7 @@ def test_foreign_text_is_written_as_the_treebank_writes() -> None:
         (["--members", "0"], "--members must be at least 1"),
         (["--epochs", "0"], "--epochs must be at least 1"),
         (["--seed", "-1"], "--seed must be at least 0"),
-        (["--row", "nine"], "--row: the rows of gal are"),
+        (["--row", "nine"], "--row must be of"),
         (["--report"], "holds no result of the table 'gal'"),
         ([], "there is no text file or folder"),
     ],

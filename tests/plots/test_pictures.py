@@ -298,3 +298,26 @@ def test_risk_coverage_labels_no_share_above_one(wrong, names):
     assert max(np.max(line.get_ydata()) for line in ax.get_lines()) < top
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert len(set(labels)) == len(labels) >= 3
+
+
+def test_a_strip_of_tokens_names_what_it_cannot_draw() -> None:
+    plots.token_strip(["a", "b"], [0.5, 1.0])
+    with pytest.raises(TypeError, match="tokens must be a list of texts, but \\[1, 2\\]"):
+        plots.token_strip([1, 2], torch.ones(2))
+    with pytest.raises(TypeError, match="tokens must be a list of texts"):
+        plots.token_strip(torch.ones(2), torch.ones(2))
+    with pytest.raises(TypeError, match="values must be numbers"):
+        plots.token_strip(["a"], None)
+    for largest in (-3, 0.0, "x", float("nan")):
+        with pytest.raises(ValueError, match="largest is the value of the darkest shade"):
+            plots.token_strip(["a"], torch.ones(1), largest=largest)
+
+
+@pytest.mark.parametrize(("rows", "label"), [(1, "observed"), (6, "observed, 95 %")])
+def test_a_reliability_diagram_promises_intervals_only_where_there_are_some(rows: int, label: str) -> None:
+    probabilities = torch.softmax(torch.randn(rows, 80, 3, generator=torch.Generator().manual_seed(0)), -1)
+    predictive = Predictive.from_probabilities(probabilities[None])
+    target = torch.randint(3, (rows, 80), generator=torch.Generator().manual_seed(1))
+    ax = plots.reliability_diagram(predictive, target)
+    labels = [text.get_text() for text in (ax.get_legend() or ax.figure.legends[0]).get_texts()]
+    assert label in labels
