@@ -13,7 +13,6 @@ share of <unk> and the length alone would tell.
 import argparse
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,14 +27,13 @@ from bayesrnn.data.corpus import Corpus, read_corpus
 from bayesrnn.data.text import read_text, tokenize
 from bayesrnn.data.vocabulary import EOS, UNK, Vocabulary
 from bayesrnn.models import LanguageModel
-from bayesrnn.nn.devices import pick_device
 from bayesrnn.nn.precision import multiplies_bfloat16
 from bayesrnn.predictive import TokenPredictive
 from bayesrnn.training.language import train_language_model
 from bayesrnn.training.language_state import Checkpoint
 from bayesrnn.training.recipes import gal
 from evaluation import records
-from evaluation.penn_treebank.options import OneLineParser, at_least
+from evaluation.options import OneLineParser, add_device, at_least, device_of, run
 
 PARTS = ("entropy", "aleatoric", "epistemic")
 PUBLISHED_GAPS = {"dropout, deterministic": 0.62, "Monte Carlo dropout": 0.58, "Bayes by Backprop": 0.67}
@@ -48,19 +46,13 @@ _OTHERS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    try:
-        _work(given)
-    except (ValueError, OSError) as error:
-        print(f"python -m evaluation.shift_language: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return run(_parser(), _work, arguments)
 
 
 def _work(given: argparse.Namespace) -> None:
     at_least(1, draws=given.draws, epochs=given.epochs)
     at_least(2, tokens=given.tokens)
-    results, device = given.results or records.RESULTS, pick_device(given.device)
+    results, device = given.results or records.RESULTS, device_of(given)
     if given.smoke:
         _smoke(given.results)
         return
@@ -266,7 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=12, help="epochs of the Holmes model")
     parser.add_argument("--draws", type=int, default=32)
     parser.add_argument("--tokens", type=int, help="so many tokens of each text (all of the test text if not given)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto: a CUDA device where there is one")
+    add_device(parser)
     parser.add_argument("--data", type=Path, help="folder of the data (else BAYESRNN_DATA)")
     parser.add_argument("--work", type=Path, default=Path("runs/shift_language"))
     parser.add_argument("--results", type=Path)

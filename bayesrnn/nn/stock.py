@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from bayesrnn.nn.cells import Cell, SiteMasks, State
 from bayesrnn.nn.reference import Weights
+from bayesrnn.nn.reversal import turned_steps
 
 __all__ = ["acts_outside", "can_fold", "fold", "outside", "stock"]
 
@@ -58,9 +59,7 @@ def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Turn every row around within its length."""
     if lengths is None:
         return x.flip(0)
-    steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
-    mirrored = lengths.to(x.device) - 1 - steps
-    place = torch.where(mirrored >= 0, mirrored, steps)
+    place = turned_steps(lengths.cpu(), x.shape[0]).to(x.device)
     return x.gather(0, place.unsqueeze(-1).expand_as(x))
 
 

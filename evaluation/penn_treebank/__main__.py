@@ -10,7 +10,6 @@ python -m evaluation.penn_treebank --smoke                                      
 
 import argparse
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,23 +19,16 @@ import torch
 
 from bayesrnn.data.corpus import Corpus, read_corpus
 from bayesrnn.data.vocabulary import Vocabulary
-from bayesrnn.nn.devices import pick_device
 from bayesrnn.nn.precision import multiplies_bfloat16
+from evaluation.options import OneLineParser, add_device, at_least, device_of, run
 from evaluation.penn_treebank import report
-from evaluation.penn_treebank.options import OneLineParser, at_least
 from evaluation.penn_treebank.rows import DRAWS, FRACTIONS, rows
 from evaluation.penn_treebank.run import Plan, run_row
 from evaluation.records import RESULTS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    try:
-        _work(given)
-    except (ValueError, OSError) as error:
-        print(f"python -m evaluation.penn_treebank: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return run(_parser(), _work, arguments)
 
 
 def _work(given: argparse.Namespace) -> None:
@@ -62,7 +54,7 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def _train(given: argparse.Namespace, results: Path) -> None:
-    device = pick_device(given.device)
+    device = device_of(given)
     chosen = rows(given.table, given.size, epochs=given.epochs, precision=_precision(given.float32, device))
     if given.row:
         chosen = [row for row in chosen if row.name in given.row]
@@ -155,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="no bfloat16 in matrix products, even where the processor has units for it",
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto: a CUDA device where there is one")
+    add_device(parser)
     parser.add_argument("--data", type=Path, help="folder with ptb/ (else BAYESRNN_DATA)")
     parser.add_argument("--work", type=Path, default=Path("runs/penn_treebank"), help="folder of the checkpoints")
     parser.add_argument("--results", type=Path, help="folder of the JSON files, tables and plots")

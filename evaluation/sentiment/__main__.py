@@ -11,15 +11,14 @@ python -m evaluation.sentiment report                         # tables and figur
 import argparse
 import math
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from bayesrnn.nn.devices import pick_device
 from bayesrnn.nn.precision import multiplies_bfloat16
+from evaluation.options import OneLineParser, add_device, device_of, run
 from evaluation.records import RESULTS
 from evaluation.sentiment import report, vader
 from evaluation.sentiment.corpus import Split, load_split, synthetic_split
@@ -31,13 +30,7 @@ CHECKPOINTS = Path("runs/sentiment")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    try:
-        _work(given)
-    except (ValueError, OSError) as error:
-        print(f"python -m evaluation.sentiment: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return run(_parser(), _work, arguments)
 
 
 def _work(given: argparse.Namespace) -> None:
@@ -56,7 +49,7 @@ def _work(given: argparse.Namespace) -> None:
 
 def _train(given: argparse.Namespace, results: Path) -> None:
     checkpoints = given.checkpoints or (Path("runs/sentiment-quick/state") if given.quick else CHECKPOINTS)
-    device = pick_device(given.device)
+    device = device_of(given)
     settings = _settings(given, device)
     chosen = grid_variants(given.rate) if given.study == "grid" else main_variants(given.rate)
     for name in given.variants or ():
@@ -66,10 +59,10 @@ def _train(given: argparse.Namespace, results: Path) -> None:
     for seed in given.seeds:
         for cell in given.cells:
             for name in given.variants or list(chosen):
-                run = Run(cell, chosen[name], split, seed, settings, results, checkpoints, device)
-                record = train(run)
+                one = Run(cell, chosen[name], split, seed, settings, results, checkpoints, device)
+                record = train(one)
                 if "scores" not in record or given.rescore:
-                    score(run)
+                    score(one)
 
 
 def _settings(given: argparse.Namespace, device: torch.device) -> Settings:
@@ -95,7 +88,7 @@ def _split(given: argparse.Namespace) -> Split:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.sentiment", description=__doc__.split("\n")[0])
+    parser = OneLineParser(prog="python -m evaluation.sentiment", description=__doc__.split("\n")[0])
     parser.add_argument("job", nargs="?", choices=("train", "vader", "report"), default="train")
     parser.add_argument("--quick", action="store_true", help="small networks, few epochs, a part of the data")
     parser.add_argument("--synthetic", action="store_true", help="with --quick: invented reviews")
@@ -110,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--float32", action="store_true", help="no bfloat16 products, even where the processor has units for them"
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto: a CUDA device where there is one")
+    add_device(parser)
     parser.add_argument("--rescore", action="store_true")
     parser.add_argument("--results", type=Path)
     parser.add_argument("--checkpoints", type=Path)

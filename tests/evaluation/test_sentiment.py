@@ -233,6 +233,7 @@ def test_a_whole_small_run(tmp_path, capsys, monkeypatch):
         (["--penalty", "-1"], "--penalty at least 0"),
         (["--penalty", "nan"], "--penalty at least 0"),
         (["--rate", "2"], "--rate must be at least 0 and below 1"),
+        (["--device", "mars"], "--device must be"),
         (["--seeds", "0", "-1"], "--seeds must be at least 0"),
         (["--results", __file__], "exists"),
         (["report", "--results", str(tmp_path / "state")], "there are no runs"),

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from bayesrnn.nn.cells import Cell, SiteMasks, State
 from bayesrnn.nn.reference import Weights
+from bayesrnn.nn.reversal import turned_steps
 from bayesrnn.nn.scan.ops import scan_op
 
 __all__ = ["product_dtype", "scan"]
@@ -87,9 +88,7 @@ class _Order:
         self.lengths = ordered.to(device)
         times = torch.arange(steps)
         self.sizes = (ordered.unsqueeze(0) > times.unsqueeze(1)).sum(1).tolist()
-        # Backward in time a row starts at its own end; what lies beyond stays in place.
-        mirrored = ordered.unsqueeze(0) - 1 - times.unsqueeze(1)
-        self.turn = torch.where(mirrored >= 0, mirrored, times.unsqueeze(1)).to(device)
+        self.turn = turned_steps(ordered, steps).to(device)
 
     def rows(self, value: Tensor, dim: int = 0) -> Tensor:
         """Put the rows into the order of the scan."""

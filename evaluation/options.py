@@ -1,0 +1,57 @@
+"""Options of the scripts that train: what is wrong with them is said in one line, before anything is trained."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import torch
+
+from bayesrnn.nn.devices import pick_device
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def at_least(least: int, **options: int | None) -> None:
+    """Refuse options below `least`; None is an option that was not given.
+
+    Raises:
+        ValueError: That names the first of them.
+    """
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be at least {least}, but {value} was given.")
+
+
+def run(parser: OneLineParser, work: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None) -> int:
+    """Do the work that the arguments ask for; return 0, or 2 after one line about what is wrong."""
+    given = parser.parse_args(arguments)
+    try:
+        work(given)
+    except (ValueError, OSError) as error:
+        print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add `--device`."""
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; auto: a CUDA device where there is one")
+
+
+def device_of(given: argparse.Namespace) -> torch.device:
+    """Return the device that `--device` names.
+
+    Raises:
+        ValueError: If this machine has none such.
+    """
+    try:
+        return pick_device(given.device)
+    except ValueError as error:
+        raise ValueError(f"--{error}") from None
