@@ -40,13 +40,15 @@ class SiteMasks:
 
 
 def _lstm(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
-    """I f g o, then c' = f c + i g and h' = o tanh(c'); x and h are the projections, each (rows, 4H)."""
+    """I f g o, then c' = f c + i g and h' = o tanh(m c'); x and h are the projections, each (rows, 4H).
+
+    The mask m of the site `cell` acts where the memory is read: in what is carried its 1 / (1 - p) would compound.
+    """
     i, f, g, o = (x + h).chunk(4, -1)
     g = g.tanh() if masks.candidate is None else g.tanh() * masks.candidate
     c = f.sigmoid() * state[1] + i.sigmoid() * g
-    if masks.cell is not None:
-        c = c * masks.cell
-    hidden = o.sigmoid() * c.tanh()
+    read = c if masks.cell is None else c * masks.cell
+    hidden = o.sigmoid() * read.tanh()
     return _kept(hidden, state[0], masks.keep_hidden), _kept(c, state[1], masks.keep_cell)
 
 

@@ -62,8 +62,7 @@ def run(
             if kind == "LSTM":
                 i, f, g, o = (a + e for a, e in zip(inner, outer))
                 c = sigmoid(f) * old_c + sigmoid(i) * np.tanh(g) * at("candidate")
-                c = c * at("cell")
-                h = sigmoid(o) * np.tanh(c)
+                h = sigmoid(o) * np.tanh(c * at("cell"))
             elif kind == "GRU":
                 r, z = sigmoid(inner[0] + outer[0]), sigmoid(inner[1] + outer[1])
                 n = np.tanh(inner[2] + r * outer[2]) * at("candidate")

@@ -1,6 +1,8 @@
 """Layers with masks: what stays the same, what changes, and what bad input is told."""
 
 import copy
+import itertools
+import math
 import os
 import pickle
 from typing import Any
@@ -158,6 +160,21 @@ def test_tied_masks_are_one_mask_for_all_gates() -> None:
     x, masks = torch.randn(5, 2, 3, dtype=torch.float64), tied.sample_masks(2, seed=0)
     repeated = {key: mask.expand(4, -1, -1) for key, mask in masks.items()}
     torch.testing.assert_close(untied(x, masks=repeated)[0], tied(x, masks=masks)[0])
+
+
+def test_the_scale_of_a_memory_mask_does_not_compound() -> None:
+    layer = build("LSTM", schemes.moon(0.25)).eval()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+        layer.bias_ih_l0[4:8] = 100.0  # the forget gates: what is remembered stays
+    state = tuple(torch.full((1, 16, 4), value, dtype=torch.float64) for value in (0.0, 0.001))
+    masks = {"cell_l0": torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)), dtype=torch.float64) / 0.75}
+    chances = torch.where(masks["cell_l0"] > 0, 0.75, 0.25).prod(1)
+    out, (_, memory) = layer(torch.zeros(200, 16, 3, dtype=torch.float64), state, masks=masks)
+    torch.testing.assert_close(memory, state[1])
+    mean = (chances[:, None] * out).sum(1)  # over all masks
+    torch.testing.assert_close(mean, torch.full_like(mean, 0.5 * math.tanh(0.001)), rtol=1e-6, atol=0.0)
 
 
 def test_zoneout_without_masks_uses_the_expectation() -> None:

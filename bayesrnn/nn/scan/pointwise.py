@@ -82,7 +82,7 @@ class Pointwise(ABC):
 
 
 class LSTM(Pointwise):
-    """Gates i f g o; c' = f c + i g, h' = o tanh(c')."""
+    """Gates i f g o; c' = f c + i g, h' = o tanh(m c') with m the mask of the site `cell`."""
 
     gates, blocks, hidden = 4, 4, slice(0, 4)
     inward = ((slice(0, 4), slice(0, 4)),)
@@ -99,9 +99,7 @@ class LSTM(Pointwise):
         before = memory.clone() if m.keep_cell is not None else memory
         torch.mul(f, memory, out=extra)
         extra.addcmul_(i, g if m.candidate is None else g * m.candidate)
-        if m.cell is not None:
-            extra.mul_(m.cell)
-        torch.tanh(extra, out=h)
+        torch.tanh(extra if m.cell is None else extra * m.cell, out=h)
         h.mul_(o)
         if m.keep_cell is not None:
             extra.lerp_(before, m.keep_cell)
@@ -111,11 +109,9 @@ class LSTM(Pointwise):
         i, f, g, o = kept.gates.unbind(2)
         before = torch.cat(([] if kept.first is None else [kept.first.unsqueeze(0)]) + [kept.extra[:-1]])
         candidate = g if m.candidate is None else g * m.candidate
-        if m.keep_cell is None:
-            activated = kept.extra.tanh()
-        else:  # what was kept is not what went through the tanh
-            activated = torch.addcmul(f * before, i, candidate)
-            activated = (activated if m.cell is None else activated * m.cell).tanh_()
+        # where some of the old memory was kept, what was kept is not what went through the tanh
+        new = kept.extra if m.keep_cell is None else torch.addcmul(f * before, i, candidate)
+        activated = (new if m.cell is None else new * m.cell).tanh()
         found = torch.empty_like(kept.gates)
         by_i, by_f, by_g, by_o = found.unbind(2)
         _sigmoid_backward(candidate, i, grad_input=by_i)
@@ -124,11 +120,10 @@ class LSTM(Pointwise):
         _sigmoid_backward(activated, o, grad_input=by_o)
         if m.candidate is not None:
             by_g.mul_(m.candidate)
-        if m.cell is not None:
-            found[:, :, :3].mul_(m.cell.unsqueeze(2))
-            f = f * m.cell
         by_h = torch.empty_like(activated)
         _tanh_backward(o, activated, grad_input=by_h)
+        if m.cell is not None:
+            by_h.mul_(m.cell)
         return found, f, by_h
 
 
