@@ -197,9 +197,9 @@ def gal(
 def moon(p: float) -> Scheme:
     r"""One mask for all steps on the memory cell of an LSTM (RNNDrop; Moon et al., ASRU 2015).
 
-    $h_t = o_t \circ \tanh(m \circ c_t)$: the cell is masked where it is read. A unit that is dropped says nothing, as if
-    its cell were 0 at every step; of one that is kept the $1/(1-p)$ acts once, where in the carried cell it would be
-    multiplied in at every step, $(1-p)^{-t}$.
+    $h_t = o_t \circ \tanh(m \circ c_t)$: the cell is masked where it is read. A unit that is dropped says nothing, as
+    if its cell were 0 at every step; of one that is kept the $1/(1-p)$ acts once, where in the carried cell it would
+    be multiplied in at every step, $(1-p)^{-t}$.
     """
     return Scheme("moon", (Placement("cell", p),))
 

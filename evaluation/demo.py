@@ -16,17 +16,24 @@ from bayesrnn.cli.demo import HELD_OUT, VALIDATION, settings
 from bayesrnn.data import mauna_loa_co2
 from bayesrnn.forecasting import Study, study, write
 from evaluation import records
+from evaluation.options import OneLineParser, at_least, run
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 PICTURES = {"forecast.png": "held_out.png", "calibration.png": "calibration.png", "comparison.png": "comparison.png"}
 SCORES = ("rmse", "crps", "nll", "coverage_50", "coverage_80", "coverage_95", "width_80")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = OneLineParser(
+        prog="python -m evaluation.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", nargs="?", choices=["run", "report"], default="run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    given = parser.parse_args(arguments)
+    return run(parser, _work, arguments)
+
+
+def _work(given: argparse.Namespace) -> None:
+    at_least(0, seeds=min(given.seeds))
     if given.what == "run":
         runs = [_run(seed) for seed in given.seeds]
         records.save("demo", {"validation": VALIDATION, "held_out": HELD_OUT, "runs": runs})
@@ -73,4 +80,4 @@ def _cell(values: list[float], score: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -2,12 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn, TypeVar
 
 import torch
 
 from bayesrnn.nn.devices import pick_device
+
+T = TypeVar("T")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -27,6 +29,17 @@ def at_least(least: int, **options: int | None) -> None:
     for name, value in options.items():
         if value is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, but {value} was given.")
+
+
+def named(only: Sequence[str] | None, known: Mapping[str, T], option: str = "--only") -> list[T]:
+    """Return what is known by these names, all of it if none is given.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    if unknown := [name for name in only or () if name not in known]:
+        raise ValueError(f"{option} must be of {list(known)}, but {', '.join(map(repr, unknown))} was given.")
+    return [value for name, value in known.items() if not only or name in only]
 
 
 def run(parser: OneLineParser, work: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None) -> int:

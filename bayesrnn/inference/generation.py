@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from bayesrnn._checks import check_seed, check_whole
 from bayesrnn.inference.guard import undisturbed
 from bayesrnn.inference.members import Member, as_factor, as_stream, chunked_draws, draws_at_once
+from bayesrnn.inference.stochastic import check_stochastic
 from bayesrnn.inference.token_masks import StreamBinding
 from bayesrnn.masks import BLOCK, MaskStream, stream
-from bayesrnn.nn.masked import masked_modules
 
 __all__ = ["Generated", "generate"]
 
@@ -104,16 +104,26 @@ def _check_model(model: nn.Module, draws: int) -> None:
             f"generate takes one torch module, but a {type(model).__name__} was given. A text is written by one model: "
             "of an ensemble pass one member."
         )
-    if draws and not masked_modules(model):
-        raise ValueError("nothing in this model is stochastic: generate with draws=0, or give the model dropout.")
+    if draws:
+        check_stochastic([model])
 
 
 def _prompted(prompt: Tensor | Iterable[int]) -> Tensor:
     found = as_stream(prompt, "prompt tokens")
-    if found.dim() != 1 or found.numel() == 0 or found.dtype != torch.long:
+    if found.numel() == 0:
         raise ValueError(
-            f"the prompt must be token numbers (N,), at least one, but {found.dtype} of shape {tuple(found.shape)} was "
-            "given. Begin with the token that ends a sentence if there is nothing to go on from."
+            "the prompt must hold at least one token. Begin with the token that ends a sentence if there is nothing to "
+            "go on from."
+        )
+    if found.dtype != torch.long:
+        raise ValueError(
+            f"the prompt must be token numbers, which are whole, but {found.dtype} was given. If they are whole, pass "
+            "prompt.long()."
+        )
+    if found.dim() != 1:
+        raise ValueError(
+            f"the prompt must be one text, token numbers (N,), but its shape is {tuple(found.shape)}. Of a batch pass "
+            "one row at a time."
         )
     return found
 

@@ -49,7 +49,7 @@ class Member:
         return features
 
     def _whole(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        output = self.model(tokens, state) if state is not None else self.model(tokens)
+        output = self._called(tokens, state)
         if not isinstance(output, tuple) or len(output) != 2:
             raise TypeError(
                 f"the model must return (law of the next token, state), but it returned {type(output).__name__}. "
@@ -64,6 +64,23 @@ class Member:
                 f"tokens {tuple(tokens.shape)}, but it is {what}."
             )
         return logits, last
+
+    def _called(self, tokens: Tensor, state: Any) -> Any:
+        """Call the model; if it fails on the first window and embeds nothing, say what it is taken for."""
+        if state is not None:
+            return self.model(tokens, state)
+        try:
+            return self.model(tokens)
+        except (TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError) or any(
+                isinstance(part, nn.Embedding) for part in self.model.modules()
+            ):
+                raise
+            raise TypeError(
+                f"this {type(self.model).__name__} cannot read token numbers {tuple(tokens.shape)}, which a language "
+                f"model does: {error} Pass a LanguageModel, or a module that takes (tokens, state) and returns "
+                "(Categorical or logits of the next token, state)."
+            ) from error
 
 
 def _identity(features: Tensor) -> Tensor:

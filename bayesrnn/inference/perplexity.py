@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from bayesrnn._checks import check_choice, check_seed, check_whole
 from bayesrnn.data.text import fold_stream
-from bayesrnn.inference.audit import audit
 from bayesrnn.inference.guard import undisturbed
 from bayesrnn.inference.low_precision import lower_products
 from bayesrnn.inference.members import Member, as_factor, as_stream, chunked_draws, draws_at_once
+from bayesrnn.inference.stochastic import check_stochastic
 from bayesrnn.inference.token_masks import StreamBinding
 from bayesrnn.inference.tokens import Decoder, Scores, check_one_vocabulary
 from bayesrnn.masks import BLOCK, stream
-from bayesrnn.nn.masked import masked_modules
 from bayesrnn.predictive import Origin, TokenPredictive
 
 __all__ = ["as_models", "perplexity"]
@@ -98,7 +97,7 @@ def perplexity(
     multiplier = as_factor(multiplier, "multiplier", "scales the rates")
     _check_vocabularies(models)
     if draws:
-        _check_stochastic(models, multiplier, words)
+        check_stochastic(models, multiplier, words=words)
     device = next((p.device for m in models for p in m.parameters()), torch.device("cpu"))
     inputs, targets, exists = (part.to(device) for part in fold_stream(as_stream(tokens), batch_size))
     block = BLOCK if sampling == "stratified" else 1
@@ -185,40 +184,6 @@ def _check_vocabularies(models: list[nn.Module]) -> None:
     known = [size for size in sizes if isinstance(size, int)]
     if len(known) == len(models):
         check_one_vocabulary(known)
-
-
-def _check_stochastic(models: list[nn.Module], multiplier: float, words: bool) -> None:
-    placed = [[p for m in masked_modules(model).values() for p in m.placements().values()] for model in models]
-    drawn = [[p for p in found if words or p.site != "word"] for found in placed]
-    quiet = [k for k, found in enumerate(drawn) if not found]
-    if quiet:
-        raise ValueError(_quiet_message(models, quiet, words_only=[k for k in quiet if placed[k]]))
-    highest = max((p.rate for found in drawn for p in found), default=0.0) * multiplier
-    if highest >= 1.0:
-        raise ValueError(
-            f"multiplier {multiplier:g} takes the highest rate to {highest:g}; rates must stay below 1. "
-            f"Give a multiplier below {multiplier / highest:g}."
-        )
-
-
-def _quiet_message(models: list[nn.Module], quiet: list[int], words_only: list[int]) -> str:
-    """Say which models draw nothing, why, and what to do."""
-    many = len(models) > 1
-    plain = [k for k in quiet if k not in words_only]
-    numbers = ", ".join(map(str, plain or words_only))
-    plural = "members" if len(plain or words_only) > 1 else "member"
-    where = f"{plural} {numbers} of this ensemble (the first is 0)" if many else "this model"
-    if not plain:
-        return (
-            f"nothing in {where} is stochastic with words=False: the only masks there are those of word types, and "
-            "words=False leaves them off. Pass words=True, or draws=0 for the deterministic pass."
-        )
-    looks = "; ".join(f"{i.module or 'the model'} ({i.kind}): {i.reason}" for i in audit(models[plain[0]]).warnings)
-    fix = "leave it out or give it dropout" if many else "give the model dropout"
-    return (
-        f"nothing in {where} is stochastic at test time, so all its draws would be equal. Pass draws=0 for the "
-        f"deterministic pass, or {fix}. {looks or 'It has no dropout of any kind.'}"
-    )
 
 
 def undisturbed_all(models: list[nn.Module]) -> Any:

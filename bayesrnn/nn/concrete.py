@@ -43,9 +43,9 @@ class ConcreteDropout(nn.Module):
             masks one rate, ...).
 
     Raises:
-        TypeError: If the temperature is no number.
-        ValueError: If no mask is active, a site is not a multiplicative mask on units, or the temperature not positive
-            and finite.
+        TypeError: If the model is no torch module or the temperature no number.
+        ValueError: If no mask is active, a site is not a multiplicative mask on units, rates of the model are being
+            learned already, or the temperature is not positive and finite.
 
     Example:
         >>> from bayesrnn.nn import GRU
@@ -56,6 +56,7 @@ class ConcreteDropout(nn.Module):
 
     def __init__(self, model: nn.Module, *, temperature: float = 0.1, share: Share = "layer") -> None:
         super().__init__()
+        _check_model(model)
         check_choice(share, "share", get_args(Share))
         self.model, self.temperature, self.share = model, _check_temperature(temperature), share
         self._groups = _groups(model, share)
@@ -186,6 +187,20 @@ def _groups(model: nn.Module, share: Share) -> dict[str, tuple[str, float]]:
             "such as dropout=schemes.gal(0.1)."
         )
     return found
+
+
+def _check_model(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"ConcreteDropout wraps a torch module with layers of this library, but {model!r} "
+            f"({type(model).__name__}) was given."
+        )
+    inner = next((name for name, part in model.named_modules() if isinstance(part, ConcreteDropout)), None)
+    if inner is not None:
+        raise ValueError(
+            f"the rates of {f'{inner!r} in this model' if inner else 'this model'} are being learned already, by a "
+            "ConcreteDropout: a mask has one rate. Wrap once, around the whole model."
+        )
 
 
 def _check_temperature(temperature: float) -> float:

@@ -22,23 +22,27 @@ from evaluation import records
 from evaluation.forecasting import deepar, report
 from evaluation.forecasting.anomalies import anomalies
 from evaluation.forecasting.tasks import TASKS, Task
+from evaluation.options import OneLineParser, at_least, named
+from evaluation.options import run as run_script
 
 RESULTS = records.RESULTS / "forecasting"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    given = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run_script(_parser(), _work, arguments)
+
+
+def _work(given: argparse.Namespace) -> None:
+    at_least(0, seed=given.seed)
     results = given.results or (Path("runs/forecasting-smoke") if given.smoke else RESULTS)
     if given.tasks == ["report"]:
         report.write(results)
         return
     data = os.environ.get("BAYESRNN_DATA")
     if not data:
-        raise SystemExit("the data are not here: set BAYESRNN_DATA to the folder that holds co2_noaa/, nyc_taxi/, ett/")
-    for name in given.tasks or list(TASKS):
-        if name not in TASKS:
-            raise SystemExit(f"{name!r} is none of the tasks {', '.join(TASKS)}.")
-        result = run(TASKS[name], Path(data), seed=given.seed, smoke=given.smoke, per_step=not given.skip_naive)
+        raise ValueError("the data are not here: set BAYESRNN_DATA to the folder that holds co2_noaa/, nyc_taxi/, ett/")
+    for name, task in named(given.tasks, {name: (name, task) for name, task in TASKS.items()}, "a task"):
+        result = run(task, Path(data), seed=given.seed, smoke=given.smoke, per_step=not given.skip_naive)
         suffix = f"_seed{given.seed}" if given.seed else ""
         print(records.save(name + suffix, result, seed=given.seed, folder=results))
     report.write(results)
@@ -86,8 +90,8 @@ def _with_deepar(found: Study) -> tuple[pd.DataFrame, float]:
     return pd.concat([found.table, alone], ignore_index=True), seconds
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.forecasting", description=__doc__.splitlines()[0])
+def _parser() -> OneLineParser:
+    parser = OneLineParser(prog="python -m evaluation.forecasting", description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="*", help=f"of {', '.join(TASKS)}; or report")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true")
@@ -97,4 +101,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

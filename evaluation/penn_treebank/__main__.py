@@ -20,7 +20,7 @@ import torch
 from bayesrnn.data.corpus import Corpus, read_corpus
 from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.nn.precision import multiplies_bfloat16
-from evaluation.options import OneLineParser, add_device, at_least, device_of, run
+from evaluation.options import OneLineParser, add_device, at_least, device_of, named, run
 from evaluation.penn_treebank import report
 from evaluation.penn_treebank.rows import DRAWS, FRACTIONS, rows
 from evaluation.penn_treebank.run import Plan, run_row
@@ -35,7 +35,7 @@ def _work(given: argparse.Namespace) -> None:
     _check(given)
     results = given.results or RESULTS
     if given.smoke:
-        _smoke(given.results)
+        _smoke(given)
     elif given.report:
         for path in report.write(given.table, given.size, results):
             print(path)
@@ -55,12 +55,8 @@ def _check(given: argparse.Namespace) -> None:
 
 def _train(given: argparse.Namespace, results: Path) -> None:
     device = device_of(given)
-    chosen = rows(given.table, given.size, epochs=given.epochs, precision=_precision(given.float32, device))
-    if given.row:
-        chosen = [row for row in chosen if row.name in given.row]
-        if len(chosen) < len(set(given.row)):
-            names = [row.name for row in rows(given.table, given.size)]
-            raise ValueError(f"--row must be of {names}, the rows of {given.table}, but {given.row} was given.")
+    known = rows(given.table, given.size, epochs=given.epochs, precision=_precision(given.float32, device))
+    chosen = named(given.row, {row.name: row for row in known}, "--row")
     data = given.data or os.environ.get("BAYESRNN_DATA")
     if not data:
         raise ValueError("the data are not here: set BAYESRNN_DATA to the folder that holds ptb/, or give --data")
@@ -85,30 +81,24 @@ def _train(given: argparse.Namespace, results: Path) -> None:
         report.write(given.table, given.size, results)
 
 
-def _smoke(results: Path | None) -> None:
-    """Every row for two epochs on a text made here, far below the papers' sizes; results go to a temporary folder."""
+def _smoke(given: argparse.Namespace) -> None:
+    """Rows for two epochs on a text made here, far below the papers' sizes; results go to a temporary folder."""
+    device = device_of(given)
+    known = {table: rows(table, "small", epochs=2, precision=None) for table in ("gal", "beyond")}
+    chosen = named(given.row, {row.name: row for some in known.values() for row in some}, "--row")
     with tempfile.TemporaryDirectory() as folder:
-        where = results or Path(folder) / "results"
-        corpus = _tiny_corpus()
-        for table in ("gal", "beyond"):
+        where, corpus, work = given.results or Path(folder) / "results", _tiny_corpus(), Path(folder) / "runs"
+        for table, members in (("gal", 1), ("beyond", 2)):
             plan = Plan(
-                table,
-                "small",
-                corpus,
-                Path(folder) / "runs",
-                where,
-                draws=32,
-                units=8,
-                members=2 if table == "beyond" else 1,
-                progress=False,
+                table, "small", corpus, work, where, draws=32, units=8, members=members, progress=False, device=device
             )
-            for row in rows(table, "small", epochs=2, precision=None):
+            some = [row for row in known[table] if row in chosen]
+            for row in some:
                 shape = {key: 8 if key.endswith("size") else value for key, value in row.model.items()}
-                recipe = replace(row.recipe, window=10, batch_size=4)
-                run_row(plan, replace(row, model=shape, recipe=recipe))
-            for path in report.write(table, "small", where):
-                print(path.name)
-            print((where / f"penn_treebank_{table}_small.md").read_text(encoding="utf-8"))
+                run_row(plan, replace(row, model=shape, recipe=replace(row.recipe, window=10, batch_size=4)))
+            if some:
+                print(*(path.name for path in report.write(table, "small", where)), sep="\n")
+                print((where / f"penn_treebank_{table}_small.md").read_text(encoding="utf-8"))
 
 
 def _precision(float32: bool, device: torch.device) -> str | None:

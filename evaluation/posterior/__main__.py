@@ -13,6 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from evaluation.options import OneLineParser, at_least
+from evaluation.options import run as run_script
 from evaluation.posterior.comparison import compare, convergence, table, verdicts
 from evaluation.posterior.methods import METHODS, concrete, learned
 from evaluation.posterior.problem import Problem, make, truth
@@ -20,8 +22,12 @@ from evaluation.posterior.reference import mean_field, nuts
 from evaluation.records import RESULTS, save
 
 
-def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.posterior", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run_script(_parser(), _work, arguments)
+
+
+def _parser() -> OneLineParser:
+    parser = OneLineParser(prog="python -m evaluation.posterior", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few samples and steps: only that everything runs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--chains", type=int, default=4)
@@ -29,7 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--samples", type=int, default=400, help="of each chain, after as many to warm up")
     parser.add_argument("--steps", type=int, default=2000, help="of every training but NUTS")
     parser.add_argument("--results", type=Path)
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def _work(given: argparse.Namespace) -> None:
+    at_least(2, chains=given.chains)  # R-hat compares chains
+    at_least(4, samples=given.samples)
+    at_least(1, depth=given.depth, steps=given.steps)
+    at_least(0, seed=given.seed)
     folder = given.results or (Path("runs/posterior-quick") if given.quick else RESULTS)
     chains = {"chains": 2, "warmup": 10, "samples": 10, "depth": 3} if given.quick else {}
     settings = {
@@ -41,7 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     steps, draws = (20, 16) if given.quick else (given.steps, 400)
     result = run(settings, steps, draws, given.seed, folder)
     print(result["table"], *result["verdicts"], sep="\n")
-    return result
 
 
 def run(chains: dict[str, int], steps: int, draws: int, seed: int, folder: Path) -> dict[str, Any]:
@@ -137,4 +149,4 @@ def _bullets(result: dict[str, Any]) -> list[str]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main()
+    raise SystemExit(main())

@@ -1,5 +1,6 @@
 """How many independent draws a stratified one is worth: the variance of the predictive mean over seeds, by model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 import bayesrnn as br
 from evaluation import records
+from evaluation.options import named
 
 __all__ = ["efficiency", "run"]
 
@@ -41,7 +43,7 @@ class Language(nn.Module):
 
 def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> None:
     """Measure every model (or those named), print the table and save it as JSON."""
-    gains = [gain for gain in efficiency(quick) if only is None or gain["model"] in only]
+    gains = efficiency(quick, only)
     path = records.save(
         "_".join(filter(None, ("speed_draws", "compiled" if compiled else "", "quick" if quick else ""))),
         {"rows": gains},
@@ -58,24 +60,29 @@ def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = 
     print("\n".join(lines))
 
 
-def efficiency(quick: bool) -> list[dict[str, Any]]:
+def efficiency(quick: bool, only: list[str] | None = None) -> list[dict[str, Any]]:
     """Return, for each model and number of draws, the variance of independent over that of stratified sampling."""
     steps, seeds, sizes = (60, 8, (96,)) if quick else (600, 40, (16, 32, 96, 192))
-    gal = br.schemes.gal
     windows, targets = _series()
-    models: dict[str, tuple[nn.Module, Tensor]] = {
-        "forecaster, hidden states only": (_fit(Series(gal(hidden=0.25), 0.0), windows, targets, steps), windows),
-        "forecaster, hidden states and readout": (
-            _fit(Series(gal(hidden=0.25), 0.25), windows, targets, steps),
-            windows,
-        ),
-        "forecaster, readout dominates": (_fit(Series(gal(hidden=0.05), 0.5), windows, targets, steps), windows),
-    }
-    for name, sequences in (("language model", 4096), ("language model that learned 64 sequences by heart", 64)):
+
+    def forecaster(hidden: float, readout: float) -> tuple[nn.Module, Tensor]:
+        return _fit(Series(br.schemes.gal(hidden=hidden), readout), windows, targets, steps), windows
+
+    def language(sequences: int) -> tuple[nn.Module, Tensor]:
         text = _text(sequences)
-        models[name] = (_fit(Language(50), text[:, :-1], text[:, 1:], steps), text[:, :-1])
+        return _fit(Language(50), text[:, :-1], text[:, 1:], steps), text[:, :-1]
+
+    models: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
+        "forecaster, hidden states only": lambda: forecaster(0.25, 0.0),
+        "forecaster, hidden states and readout": lambda: forecaster(0.25, 0.25),
+        "forecaster, readout dominates": lambda: forecaster(0.05, 0.5),
+        "language model": lambda: language(4096),
+        "language model that learned 64 sequences by heart": lambda: language(64),
+    }
+    chosen = named(only, {name: (name, build) for name, build in models.items()})
     rows = []
-    for name, (model, x) in models.items():
+    for name, build in chosen:
+        model, x = build()
         for draws in sizes:
             spread = {
                 sampling: _variance(model, x[:16], draws, sampling, seeds) for sampling in ("independent", "stratified")

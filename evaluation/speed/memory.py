@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from evaluation import records
+from evaluation.options import named
 from evaluation.speed.rivals import Setting
 
 __all__ = ["run"]
@@ -36,7 +37,7 @@ print((now("VmHWM") - before) / 1024)
 def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> None:
     """Measure everything (or some settings, such as 100x20), print the table and save it as JSON."""
     settings = [Setting(s, 20, 10, 128) for s in (4, 40)] if quick else [Setting(s, 20) for s in (10, 100, 1000)]
-    settings = [s for s in settings if only is None or f"{s.draws}x{s.rows}" in only]
+    settings = named(only, {f"{s.draws}x{s.rows}": s for s in settings})
     rows: list[dict[str, Any]] = [
         {"candidate": name, "draws": s.draws, "rows": s.rows, "steps": s.steps, "units": s.units, "mebibytes": peak}
         for name in CANDIDATES

@@ -13,6 +13,7 @@ import torch
 
 import bayesrnn as br
 from evaluation import records
+from evaluation.options import named
 from evaluation.speed import draws, memory
 from evaluation.speed.rivals import Setting, keras_loop, products, rivals
 from evaluation.speed.timing import interleaved
@@ -28,9 +29,7 @@ def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = 
         settings = [Setting(20, 1, 10, 128), Setting(20, 8, 10, 128)]
     else:
         settings = [Setting(100, 1), Setting(100, 20), Setting(1000, 20)]
-    settings = [s for s in settings if only is None or f"{s.draws}x{s.rows}" in only]
-    if not settings:
-        raise SystemExit(f"--only {' '.join(only or [])} is none of 100x1, 100x20, 1000x20.")
+    settings = named(only, {f"{s.draws}x{s.rows}": s for s in settings})
     result: dict[str, Any] = {"compiled": compiled, "quick": quick, "tables": [_measure(s, quick) for s in settings]}
     name = "_".join(
         filter(None, ("speed_predict", "compiled" if compiled else "", "quick" if quick else "", *(only or [])))

@@ -20,6 +20,7 @@ from bayesrnn.masks import Binding, stream
 from bayesrnn.nn import paths
 from bayesrnn.nn.reference import reference
 from evaluation import records
+from evaluation.options import named
 from evaluation.speed.timing import Timing, interleaved
 
 __all__ = ["Size", "run"]
@@ -71,9 +72,7 @@ def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = 
     """Time everything (or some sizes, such as 2x650), print the table, save it as JSON."""
     torch.manual_seed(0)
     console, rows = Console(width=120), []
-    sizes = [size for size in (QUICK if quick else SIZES) if only is None or str(size).split(",")[0] in only]
-    if not sizes:
-        raise SystemExit(f"--only {' '.join(only or [])} is none of {', '.join(str(size) for size in SIZES)}.")
+    sizes = named(only, {str(size).split(",")[0]: size for size in (QUICK if quick else SIZES)})
     for size in sizes:
         for kind in ("LSTM", "GRU"):
             found = _measure(kind, size, 3 if quick else size.rounds)

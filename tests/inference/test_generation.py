@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from bayesrnn import nn as bnn
 from bayesrnn import schemes
 from bayesrnn.inference.generation import generate
 from bayesrnn.inference.perplexity import perplexity
@@ -54,8 +55,10 @@ def test_tokens_come_as_often_as_the_law_says() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="the prompt must be token numbers"):
+    with pytest.raises(ValueError, match="the prompt must hold at least one token"):
         generate(language_model(), torch.tensor([], dtype=torch.long))
+    with pytest.raises(ValueError, match=r"must be one text, .* but its shape is \(1, 3\)"):
+        generate(language_model(), PROMPT[None])
     with pytest.raises(ValueError, match="must be 0 or more and finite, but -1"):
         generate(language_model(), PROMPT, temperature=-1.0)
     with pytest.raises(ValueError, match="nothing in this model is stochastic"):
@@ -85,6 +88,8 @@ def test_a_prompt_may_be_any_whole_numbers() -> None:
         ({"prompt": [1, -2]}, ValueError, "-2 was given at place 1"),
         ({"prompt": [1, 12]}, ValueError, r"tokens must lie in 0\.\.11"),
         ({"prompt": [1.5]}, ValueError, "the prompt must be token numbers"),
+        ({"model": bnn.GRU(3, 4, dropout=0.1)}, TypeError, "this GRU cannot read token numbers .* x is torch.int64"),
+        ({"model": torch.nn.Linear(3, 4), "draws": 0}, TypeError, "this Linear cannot read token numbers"),
         ({"temperature": "1"}, TypeError, r"temperature sharpens .* but '1' \(str\) was given"),
         ({"model": torch.nn.ModuleList([language_model()])}, TypeError, "generate takes one torch module"),
     ],

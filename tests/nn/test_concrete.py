@@ -171,11 +171,21 @@ def test_a_copy_learns_for_itself():
             lambda: ConcreteDropout(bnn.LSTM(2, 2, dropout=schemes.zoneout(0.1, 0.1))),
             "'keep_cell_l0' cannot be learned",
         ),
+        (lambda: ConcreteDropout(ConcreteDropout(Net())), "rates of this model are being learned already"),
+        (
+            lambda: ConcreteDropout(nn.Sequential(nn.Identity(), ConcreteDropout(Net()))),
+            "the rates of '1' in this model are being learned already",
+        ),
     ],
 )
 def test_bad_input_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_only_a_module_is_wrapped():
+    with pytest.raises(TypeError, match=r"ConcreteDropout wraps a torch module .* but 'x' \(str\) was given"):
+        ConcreteDropout("x")
 
 
 @pytest.mark.parametrize("temperature", ["a", None, True, torch.tensor(0.1)])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bayesrnn.data import Vocabulary
+    from bayesrnn.predictive import TokenPredictive
 
 __all__ = ["evaluate"]
 
@@ -58,17 +59,25 @@ def evaluate(
         )
     if note:
         typer.echo(note)
-    typer.echo(f"tokens                     {int(result.mask.sum())}")
     unknown = int((tokens[1:] == vocabulary.encode([UNK])).sum()) if UNK in vocabulary else 0
-    if unknown:
-        typer.echo(f"of them {UNK}              {unknown}  ({unknown / (len(tokens) - 1):.1%})")
-    typer.echo(f"perplexity, deterministic  {result.deterministic_perplexity:.2f}")
-    if not draws:
-        return
+    for name, value in _lines(result, draws, unknown, len(tokens) - 1):
+        typer.echo(f"{name:<27}{value}")
+
+
+def _lines(result: "TokenPredictive", draws: int, unknown: int, tokens: int) -> list[tuple[str, str]]:
+    """Return what is printed: names and values."""
+    from bayesrnn.data.vocabulary import UNK
+
     scored = result.mask
-    typer.echo(f"perplexity, {draws} draws  {result.perplexity:.2f}  (Monte Carlo s.e. {_error(result)})")
-    for name in ("entropy", "aleatoric", "epistemic"):
-        typer.echo(f"{name}, nats a token  {float(getattr(result, name)[scored].mean()):.4f}")
+    lines = [("tokens", f"{int(scored.sum())}")]
+    if unknown:
+        lines.append((f"of them {UNK}", f"{unknown}  ({unknown / tokens:.1%})"))
+    lines.append(("perplexity, deterministic", f"{result.deterministic_perplexity:.2f}"))
+    if draws:
+        lines.append((f"perplexity, {draws} draws", f"{result.perplexity:.2f}  (Monte Carlo s.e. {_error(result)})"))
+        for part in ("entropy", "aleatoric", "epistemic"):
+            lines.append((f"{part}, nats a token", f"{float(getattr(result, part)[scored].mean()):.4f}"))
+    return lines
 
 
 def _evaluated(text: Path, vocabulary: "Vocabulary", facts: dict[str, Any], whole: bool) -> "tuple[Tensor, str]":
@@ -100,7 +109,7 @@ def _evaluated(text: Path, vocabulary: "Vocabulary", facts: dict[str, Any], whol
     return parts["test"], f"{text.name} was trained on: only its last 5 % of lines, which were withheld, are evaluated."
 
 
-def _error(result: Any) -> str:
+def _error(result: "TokenPredictive") -> str:
     """Standard error of the perplexity: that of its logarithm times itself."""
     error = float(result.standard_error * result.perplexity)
     return f"{error:.2f}" if error < float("inf") else "unknown: one block of draws; take 32 or more"

@@ -72,7 +72,7 @@ def train(
         facts = {"level": level, "vocabulary": corpus.vocabulary.fingerprint(), **_seen(text), "epochs": history}
         atomic_write(run / HISTORY, json.dumps(facts, indent=1) + "\n")
         save(model, run / MODEL)
-    typer.echo(f"{len(history)} epochs; the model is in {run / MODEL}.")
+    typer.echo(f"{len(history)} epoch{'s' if len(history) > 1 else ''}; the model is in {run / MODEL}.")
 
 
 def _model(seed: int, size: int, **arguments: Any) -> "LanguageModel":
