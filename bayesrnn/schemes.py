@@ -149,20 +149,22 @@ def zaremba(p: float | None = None, *, input: float | None = None, output: float
 def naive(
     p: float | None = None,
     *,
+    gates: Gates = "tied",
     input: float | None = None,
     hidden: float | None = None,
     output: float | None = None,
 ) -> Scheme:
     """The sites of `gal` without words, but a new mask each step: the baseline that breaks memory.
 
-    Source: the per-step variant of the sentiment experiment of Gal & Ghahramani (2016), arXiv:1512.05287, section 5.
+    Gates share a mask unless `gates="untied"`, which is what the published sentiment code has. Source: the per-step
+    variant of the sentiment experiment of Gal & Ghahramani (2016), arXiv:1512.05287, section 5.
     """
     rates = _per_site("naive", p, {"input": input, "hidden": hidden, "output": output})
     return Scheme(
         "naive",
         (
-            Placement("input", rates["input"], "step"),
-            Placement("hidden", rates["hidden"], "step"),
+            Placement("input", rates["input"], "step", gates),
+            Placement("hidden", rates["hidden"], "step", gates),
             Placement("output", rates["output"], "step"),
         ),
     )

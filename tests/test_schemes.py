@@ -35,6 +35,8 @@ def test_gates() -> None:
     for gates in ("tied", "untied"):
         found = {p.site: p.gates for p in schemes.gal(0.3, gates=gates).placements}
         assert found == {"word": "tied", "input": gates, "hidden": gates, "output": "tied"}
+        found = {p.site: p.gates for p in schemes.naive(0.3, gates=gates).placements}
+        assert found == {"input": gates, "hidden": gates, "output": "tied"}
 
 
 def test_rates_per_site() -> None:

@@ -80,7 +80,7 @@ class SentimentNet(nn.Module):
 
     The published networks multiply by masks of 0 or 1 and store M; these multiply by 0 or 1/keep and store W = keep M,
     so that both make the same passes, with masks and without. A weight therefore starts at keep times the published
-    start; with `groups` it then goes the published way.
+    start; with `groups` it then goes the published way. Biases do not quite: torch has two a gate, each trained.
 
     Args:
         cell: `lstm` or `gru`.
@@ -94,7 +94,7 @@ class SentimentNet(nn.Module):
         if cell not in LAYERS:
             raise ValueError(f"cell must be one of {sorted(LAYERS)}, but {cell!r} was given.")
         inside = {"input": variant.input, "hidden": variant.hidden}
-        scheme = br.schemes.naive(**inside) if variant.per_step else br.schemes.gal(**inside)
+        scheme = br.schemes.naive(gates="untied", **inside) if variant.per_step else br.schemes.gal(**inside)
         by_word = br.schemes.gal(word=variant.word)
         embedded = br.nn.Embedding(vocabulary, units, dropout=by_word) if variant.word else None
         self.words = embedded or nn.Embedding(vocabulary, units)

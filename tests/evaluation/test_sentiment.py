@@ -112,6 +112,8 @@ def test_every_variant_drops_where_it_says(cell, variant):
         if getattr(variant, name)
     }
     assert placed == expected
+    inside = [site.gates for site in br.audit(net).sites if site.module == "recurrent"]
+    assert set(inside) <= {"untied"}  # the span is all that tells the naive variant from the tied one
     assert net(torch.zeros(3, 5, dtype=torch.long)).shape == (3, variant.outputs)
 
 

@@ -26,6 +26,7 @@ SCHEMES = {
     "none": schemes.none(),
     "zaremba": schemes.zaremba(0.4),
     "naive": schemes.naive(0.4),
+    "naive untied": schemes.naive(0.4, gates="untied"),
     "tied": schemes.gal(0.4, gates="tied"),
     "untied": schemes.gal(0.4),
     "hidden only": schemes.gal(hidden=0.5),
