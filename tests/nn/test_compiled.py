@@ -21,7 +21,12 @@ SCHEMES = {
     "tied": schemes.gal(0.4, gates="tied"),
     "untied": schemes.gal(0.4),
     "hidden only": schemes.gal(hidden=0.5, gates="untied"),
+    "moon": schemes.moon(0.4),
+    "cells by step": schemes.Scheme(
+        "some", (schemes.Placement("cell", 0.4, "step"), schemes.Placement("hidden", 0.3, "sequence"))
+    ),
 }
+CASES = [("LSTM", name) for name in SCHEMES] + [("GRU", name) for name, s in SCHEMES.items() if "cell" not in s.sites]
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +59,7 @@ def outcome(layer: Any, x: torch.Tensor, low: bool, grad: bool, masks: Any) -> l
 
 
 @needs_compiler
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize(("kind", "name"), CASES)
 @pytest.mark.parametrize("low", [False, True])
 @pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize(("rows", "units", "steps", "bias"), [(3, 5, 4, True), (2, 37, 6, False), (20, 160, 9, True)])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.nn.scan.native import Kernels, kernels
-from bayesrnn.nn.scan.parts import Masks, along, gated
+from bayesrnn.nn.scan.parts import Masks, along, gated, ungated
 from bayesrnn.nn.scan.pointwise import POINTWISE, Pointwise
 from bayesrnn.nn.scan.products import GateProduct
 
@@ -16,12 +16,12 @@ Strides = tuple[int, int, int, int]
 
 
 def fused(name: str, like: Tensor, masks: Masks, sizes: list[int], product: torch.dtype) -> Kernels | None:
-    """Return the kernels if they serve this case: LSTM or GRU in float32 on a CPU, full rows, no pointwise masks."""
+    """Return the kernels if they serve this case: LSTM or GRU, float32, on a CPU, full rows, only cells masked inside."""
     if name not in ("lstm", "gru") or like.dtype != torch.float32 or like.device.type != "cpu":
         return None
     if product not in (torch.float32, torch.bfloat16):
         return None
-    inside = (masks.cell, masks.candidate, masks.keep_cell, masks.keep_hidden)
+    inside = (masks.candidate, masks.keep_cell, masks.keep_hidden)
     if any(m is not None for m in inside) or (sizes and sizes[-1] != like.shape[0]):
         return None
     return kernels()
@@ -46,7 +46,7 @@ def fused_forward(
     steps, rows, units = len(x), *first.shape
     bias, again = (first.new_zeros(cell.gates, units) if b is None else b.contiguous() for b in biases)
     sizes = [rows] * steps
-    hidden = gated(masks.hidden, sizes)
+    hidden, reads = gated(masks.hidden, sizes), _contiguous(ungated(masks.cell, sizes))
     states = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
     outs = along(states, sizes)
     acts = None if kept is None else along(kept, sizes)
@@ -68,12 +68,13 @@ def fused_forward(
         following: tuple[int | None, int, int] = (None, ones.data_ptr(), 0)
         if entering is not None and t + 1 < steps:
             site = _site(hidden[t + 1], ones)
-            following = (entering.data_ptr(), site.data_ptr(), units if site.dim() == 2 and site.shape[0] > 1 else 0)
+            following = (entering.data_ptr(), *_shared(site, ones))
         act = None if acts is None else acts[t].data_ptr()
         told = (rows, units, *_strides(pre, t % span, rows, cell), *_strides(add, 0, rows, cell), bias.data_ptr())
         if cell.memory:
             more = memory if extras is None else extras[t]
-            call(*told, before.data_ptr(), more.data_ptr(), outs[t].data_ptr(), act, *following)
+            read = _shared(reads[t], ones)
+            call(*told, before.data_ptr(), more.data_ptr(), outs[t].data_ptr(), act, *read, *following)
             before = more
         else:
             recurrent = None if extras is None else extras[t].data_ptr()
@@ -108,7 +109,7 @@ def fused_backward(
     zeros, ones = out.new_zeros(rows, units), out.new_ones(units)
     arriving = [zeros] * steps if grad_out is None else along(grad_out.contiguous(), [rows] * steps)
     carried = torch.zeros_like(zeros) if grad_last is None else grad_last.clone(memory_format=torch.contiguous_format)
-    hidden = gated(masks.hidden, [rows] * steps)
+    hidden, reads = gated(masks.hidden, [rows] * steps), _contiguous(ungated(masks.cell, [rows] * steps))
     initial = (first if memory is None else memory).contiguous()
     acts, extras, outs = (along(value, [rows] * steps) for value in (gates, extra, out))
     gradients, lows = along(blocks, [rows] * steps), along(low, [rows] * steps)
@@ -124,10 +125,10 @@ def fused_backward(
             acts[t].data_ptr(),
             extras[t].data_ptr(),
             past.data_ptr(),
+            *(_shared(reads[t], ones) if cell.memory else ()),
             raw.data_ptr(),
             raw.dtype == torch.bfloat16,
-            mask.data_ptr(),
-            units if mask.dim() == 2 and mask.shape[0] > 1 else 0,
+            *_shared(mask, ones),
             arriving[t].data_ptr(),
             carried.data_ptr(),
             gradients[t].data_ptr(),
@@ -149,6 +150,16 @@ def _untied(mask: Tensor | None) -> bool:
 def _site(mask: Tensor | None, ones: Tensor) -> Tensor:
     """Return the tied mask of a step, (rows or 1, H) or (H,), contiguous."""
     return ones if mask is None else mask[0].contiguous()
+
+
+def _contiguous(masks: list[Tensor | None]) -> list[Tensor | None]:
+    return [None if mask is None else mask.contiguous() for mask in masks]
+
+
+def _shared(mask: Tensor | None, ones: Tensor) -> tuple[int, int]:
+    """Return address and row stride of a mask (rows or 1, H) or (H,), which is 0 where all rows share it."""
+    mask = ones if mask is None else mask
+    return mask.data_ptr(), mask.shape[-1] if mask.dim() == 2 and mask.shape[0] > 1 else 0
 
 
 def _strides(product: Tensor, place: int, rows: int, cell: Pointwise) -> Strides:

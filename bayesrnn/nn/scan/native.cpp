@@ -41,15 +41,22 @@ struct Next {
   }
 };
 
+// The mask under which a memory cell is read; `row` is 0 where all rows share it.
+struct Read {
+  const float* mask;
+  Long row;
+};
+
 template <class P, class A, bool Keep>
 void lstm_forward(Long rows, Long units, Product<P> pre, Product<A> add, const float* bias, const float* c_old,
-                  float* c_new, float* h, float* act, Next next) {
+                  float* c_new, float* h, float* act, Read read, Next next) {
 #pragma omp parallel for schedule(static) if (rows * units > 4096)
   for (Long r = 0; r < rows; ++r) {
     const P *p0 = pre.data + r * pre.row, *p1 = p0 + pre.gate, *p2 = p1 + pre.gate, *p3 = p2 + pre.gate;
     const A *a0 = add.data + r * add.row, *a1 = a0 + add.gate, *a2 = a1 + add.gate, *a3 = a2 + add.gate;
     const float *b0 = bias, *b1 = bias + units, *b2 = bias + 2 * units, *b3 = bias + 3 * units;
     const float* old = c_old + r * units;
+    const float* m = read.mask + r * read.row;
     float *c = c_new + r * units, *out = h + r * units, *kept = Keep ? act + 4 * r * units : nullptr;
 #pragma omp simd
     for (Long j = 0; j < units; ++j) {
@@ -59,7 +66,7 @@ void lstm_forward(Long rows, Long units, Product<P> pre, Product<A> add, const f
       float o = sigmoid(wide(p3[j]) + wide(a3[j]) + b3[j]);
       float now = __builtin_fmaf(f, old[j], i * g);
       c[j] = now;
-      out[j] = o * hyperbolic(now);
+      out[j] = o * hyperbolic(now * m[j]);
       if (Keep) {
         kept[j] = i;
         kept[units + j] = f;
@@ -109,21 +116,22 @@ struct Arriving {
 };
 
 template <class R, bool Narrow>
-void lstm_backward(Long rows, Long units, const float* act, const float* c_new, const float* c_old, Arriving<R> in,
-                   float* dc, float* gradient, Low* low) {
+void lstm_backward(Long rows, Long units, const float* act, const float* c_new, const float* c_old, Read read,
+                   Arriving<R> in, float* dc, float* gradient, Low* low) {
 #pragma omp parallel for schedule(static) if (rows * units > 4096)
   for (Long r = 0; r < rows; ++r) {
     Long here = r * units;
     const float *i = act + 4 * here, *f = i + units, *g = f + units, *o = g + units;
     const float *c = c_new + here, *before = c_old + here, *mask = in.mask + r * in.mask_row, *out = in.out + here;
+    const float* m = read.mask + r * read.row;
     const R* raw = in.raw + here;
     float *back = dc + here, *d = gradient + 4 * here;
     Low* dl = Narrow ? low + 4 * here : nullptr;
 #pragma omp simd
     for (Long j = 0; j < units; ++j) {
       float total = __builtin_fmaf(wide(raw[j]), mask[j], out[j]);
-      float t = hyperbolic(c[j]);
-      float memory = __builtin_fmaf(total * o[j], 1.0f - t * t, back[j]);
+      float t = hyperbolic(c[j] * m[j]);
+      float memory = __builtin_fmaf(total * o[j] * m[j], 1.0f - t * t, back[j]);
       float di = memory * g[j] * i[j] * (1.0f - i[j]);
       float df = memory * before[j] * f[j] * (1.0f - f[j]);
       float dg = memory * i[j] * (1.0f - g[j] * g[j]);
@@ -201,12 +209,12 @@ void bayesrnn_masked(Long steps, Long rows, Long units, const float* x, const fl
 // `low_pre` and `low_add` say whether a product is bfloat16.
 void bayesrnn_lstm_forward(Long rows, Long units, const void* pre, Long pre_row, Long pre_gate, int low_pre,
                            const void* add, Long add_row, Long add_gate, int low_add, const float* bias,
-                           const float* c_old, float* c_new, float* h, float* act, Low* next, const float* mask,
-                           Long mask_row) {
+                           const float* c_old, float* c_new, float* h, float* act, const float* read, Long read_row,
+                           Low* next, const float* mask, Long mask_row) {
 #define CALL(P, A, KEEP)                                                                                             \
   lstm_forward<P, A, KEEP>(rows, units, {static_cast<const P*>(pre), pre_row, pre_gate},                             \
                            {static_cast<const A*>(add), add_row, add_gate}, bias, c_old, c_new, h, act,          \
-                           {next, mask, mask_row})
+                           {read, read_row}, {next, mask, mask_row})
   if (low_pre && low_add) act ? CALL(Low, Low, true) : CALL(Low, Low, false);
   else if (low_pre) act ? CALL(Low, float, true) : CALL(Low, float, false);
   else if (low_add) act ? CALL(float, Low, true) : CALL(float, Low, false);
@@ -230,11 +238,11 @@ void bayesrnn_gru_forward(Long rows, Long units, const void* pre, Long pre_row, 
 }
 
 void bayesrnn_lstm_backward(Long rows, Long units, const float* act, const float* c_new, const float* c_old,
-                            const void* raw, int low_raw, const float* mask, Long mask_row, const float* out, float* dc,
+                            const float* read, Long read_row, const void* raw, int low_raw, const float* mask, Long mask_row, const float* out, float* dc,
                             float* gradient, Low* low) {
 #define CALL(R, N)                                                                                                   \
-  lstm_backward<R, N>(rows, units, act, c_new, c_old, Arriving<R>{static_cast<const R*>(raw), mask, out, mask_row},  \
-                      dc, gradient, low)
+  lstm_backward<R, N>(rows, units, act, c_new, c_old, Read{read, read_row},                                          \
+                      Arriving<R>{static_cast<const R*>(raw), mask, out, mask_row}, dc, gradient, low)
   if (low_raw) low ? CALL(Low, true) : CALL(Low, false);
   else low ? CALL(float, true) : CALL(float, false);
 #undef CALL

@@ -22,11 +22,12 @@ _COMPILERS = ("g++", "clang++", "c++")
 _P, _N, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
 _PRODUCT = (_P, _N, _N, _I)
 _NEXT = (_P, _P, _N)
+_READ = (_P, _N)
 _ARRIVING = (_P, _I, _P, _N, _P)
 _SIGNATURES = {
-    "lstm_forward": (_N, _N, *_PRODUCT, *_PRODUCT, *[_P] * 5, *_NEXT),
+    "lstm_forward": (_N, _N, *_PRODUCT, *_PRODUCT, *[_P] * 5, *_READ, *_NEXT),
     "gru_forward": (_N, _N, *_PRODUCT, *_PRODUCT, *[_P] * 6, *_NEXT),
-    "lstm_backward": (_N, _N, *[_P] * 3, *_ARRIVING, *[_P] * 3),
+    "lstm_backward": (_N, _N, *[_P] * 3, *_READ, *_ARRIVING, *[_P] * 3),
     "gru_backward": (_N, _N, *[_P] * 3, *_ARRIVING, *[_P] * 3),
     "masked": (_N, _N, _N, _P, _P, _N, _N, _P),
     "vocabulary_loss": (_N, _N, _P, _I, _P, _P, _F, _P, _P, _N),
