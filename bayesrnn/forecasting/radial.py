@@ -15,15 +15,17 @@ __all__ = ["RadialLaw"]
 
 
 class RadialLaw(QuadratureLaw):
-    r"""$Y' = m + \mathrm{sign}(Y - m)\, g(|Y - m|)$ with m the median and g increasing, piecewise linear.
+    r"""$Y' = m + \mathrm{sign}(Y - m)\, g_\pm(|Y - m|)$ with m the median and g increasing, piecewise linear.
 
-    g takes 0 to 0 and each of K distances to another; beyond the last it is a line through the origin's continuation,
-    of slope last / last. The quantile is $m \pm g(|Q - m|)$, the density $f(y) / g'$ at the distance it came from.
+    Each side of the median has a g of its own. It takes 0 to 0 and each of K distances to another; beyond the last it
+    goes on with the slope last / last. The quantile is $m \pm g_\pm(|Q - m|)$, the density $f(y) / g'$ at the distance
+    it came from.
 
     Args:
         base: The law that is stretched.
-        before: K increasing distances, (K, B, ...), target units.
-        after: Where they go, (K, B, ...), increasing.
+        before: K increasing distances below the median and K above it, (2, K, B, ...), target units.
+        after: Where they go, (2, K, B, ...), increasing along K.
+        median: m, (B, ...); that of `base` if not given.
     """
 
     def __init__(self, base: AbstractLaw, before: Tensor, after: Tensor, median: Tensor | None = None) -> None:
@@ -38,7 +40,8 @@ class RadialLaw(QuadratureLaw):
         return RadialLaw(base, self.before, self.after, self.median)
 
     def select(self, key: Any) -> "RadialLaw":
-        deeper = (slice(None), *key) if isinstance(key, tuple) else (slice(None), key)
+        sides = (slice(None), slice(None))
+        deeper = (*sides, *key) if isinstance(key, tuple) else (*sides, key)
         return RadialLaw(self.base.select(key), self.before[deeper], self.after[deeper], self.median[key])
 
     def cast(self, function: Callable[[Tensor], Tensor]) -> "RadialLaw":
@@ -69,15 +72,19 @@ class RadialLaw(QuadratureLaw):
 
 
 def through(distance: Tensor, knots: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the odd piecewise linear function through (knots, values) at `distance` (..., B, ...), and its slope."""
-    size = distance.abs()
-    slope = (values[0] / knots[0]).expand_as(size)
+    """Return the piecewise linear function through 0 and ±(knots, values) at `distance` (..., B, ...), and its slope.
+
+    Knots and values are (2, K, B, ...): those of negative distances, and those of positive ones.
+    """
+    size, below = distance.abs(), distance < 0
+    at = [torch.where(below, *knots[:, k]) for k in range(knots.shape[1])]
+    to = [torch.where(below, *values[:, k]) for k in range(knots.shape[1])]
+    slope = to[0] / at[0]
     result = size * slope
-    for k in range(len(knots)):
-        inner = k + 1 < len(knots)
-        rise, run = (values[k + 1] - values[k], knots[k + 1] - knots[k]) if inner else (values[k], knots[k])
-        steep = rise / run
-        beyond = size > knots[k]
-        result = torch.where(beyond, values[k] + (size - knots[k]) * steep, result)
-        slope = torch.where(beyond, steep.expand_as(size), slope)
+    for k in range(len(at)):
+        inner = k + 1 < len(at)
+        rise, run = (to[k + 1] - to[k], at[k + 1] - at[k]) if inner else (to[k], at[k])
+        beyond = size > at[k]
+        result = torch.where(beyond, to[k] + (size - at[k]) * (rise / run), result)
+        slope = torch.where(beyond, rise / run, slope)
     return result * torch.sign(distance), slope

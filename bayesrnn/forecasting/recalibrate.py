@@ -15,7 +15,7 @@ from bayesrnn.predictive import ContinuousPredictive
 __all__ = ["RollingIntervals"]
 
 _LEAST, _MOST = math.log(1 / 3), math.log(6.0)
-_APART = 1.02
+_APART, _TINY = 1.02, 1e-9
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class RollingIntervals:
     r"""Widen the intervals of each level after misses and narrow them after hits, as targets become known.
 
     The target of step h from origin o is known at o + h. At each origin, with the targets that became known since the
-    one before, the factor on the half width of the central interval of level p at step h changes by
+    one before, the factor on both sides of the central interval of level p at step h, from the median, changes by
 
     $$\log s_h \leftarrow \log s_h + \gamma \sum_i w_{h h_i} \frac{1\{y_i \notin I_i\} - (1 - p)}{\sqrt{p(1-p)}},$$
 
@@ -64,41 +64,52 @@ class RollingIntervals:
         """Return the factors of each level at each origin (by default those of `raw`) and step, (levels, O, H)."""
         issued = raw.origins.tolist()
         asked = issued if origins is None else origins.tolist()
-        half, median = self._half_widths(raw.predictive)
-        reached = (raw.target - median).abs() / half
+        reaches, median = self._reaches(raw.predictive)
+        issued_reaches = reaches.clone()
         known_at, seen = raw.positions(), raw.series.observed[raw.positions()]
         near = torch.exp(-(torch.arange(raw.horizon)[:, None] - torch.arange(raw.horizon)).abs() / self.reach).double()
         levels = torch.tensor(self.levels, dtype=torch.float64)[:, None]
         state = torch.zeros(len(self.levels), raw.horizon, dtype=torch.float64)
-        used = torch.ones_like(half)
         row_of = {origin: row for row, origin in enumerate(issued)}
         found, before = {}, -1
         for now in sorted({*issued, *asked}):
             rows, steps = ((known_at > before) & (known_at <= now) & seen).nonzero(as_tuple=True)
             if len(rows):
-                missed = (reached[:, rows, steps] > used[:, rows, steps]).double()
+                off = (raw.target - median)[rows, steps].double()
+                lower, upper = issued_reaches[:, :, rows, steps]
+                missed = ((off < -lower) | (off > upper)).double()
                 surprise = (missed - (1 - levels)) / (levels * (1 - levels)).sqrt()
                 weight = near[:, steps]
                 state = state + self.step * surprise @ (weight / weight.sum(1, keepdim=True)).T
                 state = state.clamp(_LEAST, _MOST)
             found[now] = _nested(state.exp(), levels)
             if now in row_of:
-                used[:, row_of[now]] = found[now]
+                row = row_of[now]
+                issued_reaches[:, :, row] = _stretched(reaches[:, :, row], found[now])
             before = now
         return torch.stack([found[origin] for origin in asked], 1)
 
     def stretch(self, predictive: ContinuousPredictive, factors: Tensor) -> ContinuousPredictive:
         """Return the predictive whose central intervals are those of `predictive` times `factors` (levels, O, H)."""
-        half, median = self._half_widths(predictive)
-        return predictive.with_law(RadialLaw(predictive.law, half, _increasing(half * factors), median))
+        reaches, median = self._reaches(predictive)
+        return predictive.with_law(RadialLaw(predictive.law, reaches, _stretched(reaches, factors), median))
 
     def apply(self, raw: Backtest) -> ContinuousPredictive:
         """Return the recalibrated forecasts."""
         return self.stretch(raw.predictive, self.factors(raw))
 
-    def _half_widths(self, predictive: ContinuousPredictive) -> tuple[Tensor, Tensor]:
-        ends = [predictive.interval(level) for level in self.levels]
-        return torch.stack([(high - low).double() / 2 for low, high in ends]), predictive.quantile(0.5).double()
+    def _reaches(self, predictive: ContinuousPredictive) -> tuple[Tensor, Tensor]:
+        """Return how far each interval reaches below and above the median, (2, levels, O, H), and the median."""
+        median = predictive.quantile(0.5).double()
+        low, high = (torch.stack(ends).double() for ends in zip(*map(predictive.interval, self.levels), strict=True))
+        reaches = torch.stack([median - low, high - median])
+        least = _TINY * (high - low)  # a law with a point mass at its median has an interval that reaches nowhere
+        return torch.stack([_increasing(side, 1.0 + _TINY) for side in reaches.maximum(least)]), median
+
+
+def _stretched(reaches: Tensor, factors: Tensor) -> Tensor:
+    """Return the reaches times the factors, each level's above those of the levels inside it."""
+    return torch.stack([_increasing(side * factors) for side in reaches])
 
 
 def _nested(factors: Tensor, levels: Tensor) -> Tensor:
@@ -107,8 +118,8 @@ def _nested(factors: Tensor, levels: Tensor) -> Tensor:
     return _increasing(factors * normal) / normal
 
 
-def _increasing(values: Tensor) -> Tensor:
+def _increasing(values: Tensor, apart: float = _APART) -> Tensor:
     rows = [values[0]]
     for value in values[1:]:
-        rows.append(torch.maximum(value, _APART * rows[-1]))
+        rows.append(torch.maximum(value, apart * rows[-1]))
     return torch.stack(rows)

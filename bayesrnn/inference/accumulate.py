@@ -43,8 +43,8 @@ class Statistics(ABC):
         """Return named tensors from which `from_tensors` makes the same value."""
 
     def row_error(self) -> Tensor:
-        """Return the largest standard error of each row, (B,)."""
-        error = self.replicates.standard_error
+        """Return the largest error of each row by which it may stop, (B,)."""
+        error = self.replicates.stopping_error
         return error.flatten(1).amax(1) if error.dim() > 1 else error
 
 

@@ -47,7 +47,7 @@ class Part:
         return replace(self, rows=self.rows + offset)
 
     def error(self) -> Tensor:
-        """Return the largest standard error of each row over all outputs, (B,)."""
+        """Return the largest error over all outputs by which each row may stop, (B,)."""
         return torch.stack([s.row_error() for s in self.statistics]).amax(0)
 
     def select(self, index: Tensor) -> "Part":

@@ -5,10 +5,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["MIN_BLOCKS", "Moments", "Replicates"]
+__all__ = ["MIN_BLOCKS", "MIN_BLOCKS_TO_STOP", "Moments", "Replicates"]
 
 MIN_BLOCKS = 4
 """Whole blocks below which the spread between blocks says too little, and the draws' own spread bounds the error."""
+
+MIN_BLOCKS_TO_STOP = 8
+"""Whole blocks below which no row stops by the spread between them: it would stop where the spread came out too small.
+
+With 4, a row whose true error is the tolerance stopped at errors 1.2 times the tolerance; with 8 at 1.0 times.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +51,7 @@ class Moments:
 
     @property
     def variance(self) -> Tensor:
-        """Unbiased variance (n - 1); infinite for a single value."""
+        """Variance (n - 1), unbiased for independent values; infinite for a single one."""
         return self.scatter / (self.count - 1) if self.count > 1 else torch.full_like(self.scatter, torch.inf)
 
     def rows(self, index: Tensor) -> "Moments":
@@ -148,6 +154,14 @@ class Replicates:
         for part in self.open.values():
             of_sum = of_sum + part.count * of_draw + part.count * (part.count - 1) * covariance
         return of_sum.clamp(min=0).sqrt() / total
+
+    @property
+    def stopping_error(self) -> Tensor:
+        """The error by which a row may stop drawing: not below that of independent draws while blocks are few."""
+        error = self.standard_error
+        if self.blocks is None or self.blocks.count >= MIN_BLOCKS_TO_STOP:
+            return error
+        return torch.maximum(error, (self.draws.variance / self.draws.count).sqrt())
 
     def rows(self, index: Tensor) -> "Replicates":
         """Return the replicates of some rows."""

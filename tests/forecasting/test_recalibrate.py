@@ -105,6 +105,23 @@ def test_recalibrated_intervals_cover_what_they_promise(spread: float) -> None:
     assert abs(coverage(test.predictive, test.target, 0.8) - 0.8) > 0.1 or spread == 1.0
 
 
+def test_a_skewed_law_is_judged_by_the_intervals_it_issued() -> None:
+    """Calibrated forecasts whose quartiles lie far from the middle of their interval stay calibrated."""
+    generator = torch.Generator().manual_seed(5)
+    spread = torch.where(torch.rand(3000, 1, generator=generator) < 0.2, 3.0, 0.0).double()
+    noise = torch.randn(3000, 1, generator=generator, dtype=torch.float64)
+    target = spread + torch.where(spread > 0, 1.0, 0.5) * noise
+    parts = torch.tensor([0.0, 0.0, 0.0, 0.0, 3.0]).double().expand(3000, 1, 5).permute(2, 0, 1)
+    scales = torch.tensor([0.5, 0.5, 0.5, 0.5, 1.0]).double().expand(3000, 1, 5).permute(2, 0, 1)
+    raw = Predictive.from_draws(torch.distributions.Normal(parts, scales))
+    series = Series.from_pandas(pd.Series(np.zeros(3002), index=np.arange(3002)), period=1)
+    test = Backtest(series, torch.arange(3000), raw, target)
+    law = RollingIntervals(step=0.04, reach=1.0).apply(test)[200:]
+    for level in (0.5, 0.8, 0.95):
+        assert abs(coverage(law, target[200:], level) - level) < 0.01
+    assert ((RollingIntervals(step=0.04, reach=1.0).factors(test).mean((1, 2)) - 1).abs() < 0.1).all()
+
+
 def test_intervals_are_nested() -> None:
     test = made(80, 3, 3.0, seed=1)
     bounds = [e for level in (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99) for e in ROLLING.apply(test).interval(level)]
@@ -148,6 +165,7 @@ def radial(seed: int = 0, factors: tuple[float, ...] = (2.0, 1.5, 3.0)) -> tuple
     loc = torch.randn(5, 4, 2, generator=generator, dtype=torch.float64)
     before = Predictive.from_draws(torch.distributions.Normal(loc, 0.5 + loc.abs()))
     half = torch.stack([(high - low) / 2 for low, high in (before.interval(p) for p in (0.5, 0.8, 0.95))])
+    half = torch.stack([half, 1.1 * half])
     after = half * torch.tensor(factors, dtype=torch.float64)[:, None, None]
     return before, before.with_law(RadialLaw(before.law, half, after))
 
@@ -168,10 +186,20 @@ def test_the_law_is_one_law(seed: int, rises: list[float]) -> None:
 def test_intervals_are_stretched_as_asked() -> None:
     before = Predictive.from_gaussian(torch.randn(5, 4, dtype=torch.float64), torch.rand(5, 4, dtype=torch.float64) + 1)
     factors = torch.tensor([2.0, 1.5, 3.0], dtype=torch.float64)[:, None, None].expand(3, 5, 4)
-    law = RollingIntervals().stretch(before, factors)
+    check_stretch(before, factors)
+
+
+def test_a_skewed_law_is_stretched_from_its_median_on_both_sides() -> None:
+    loc = torch.tensor([0.0, 0.0, 3.0], dtype=torch.float64)[:, None, None].expand(3, 5, 4)
+    before = Predictive.from_draws(torch.distributions.Normal(loc, 0.5 + 0.2 * loc))
+    check_stretch(before, torch.tensor([2.0, 1.5, 3.0], dtype=torch.float64)[:, None, None].expand(3, 5, 4))
+
+
+def check_stretch(before: Predictive, factors: Tensor) -> None:
+    law, median = RollingIntervals().stretch(before, factors), before.quantile(0.5)
     for level, factor in ((0.5, 2.0), (0.8, 1.5), (0.95, 3.0)):
-        widths = [high - low for low, high in (law.interval(level), before.interval(level))]
-        assert torch.allclose(widths[0], factor * widths[1], rtol=1e-6)
+        for after, first in zip(law.interval(level), before.interval(level), strict=True):
+            assert torch.allclose(after - median, factor * (first - median), rtol=1e-6)
 
 
 def test_both_parts_keep_their_shares() -> None:

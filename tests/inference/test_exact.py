@@ -81,6 +81,18 @@ def test_tolerance_stops_each_row_below_it(task):
     assert np.abs(value.numpy() - truth).max() < 0.05
 
 
+def test_rows_that_stop_are_as_exact_as_they_say():
+    """Stopping where the error looks small must not mean stopping where it looks too small."""
+    exact = problem("lstm", "regression", rows=8)
+    fixed = [br.predict(exact.model, exact.inputs, draws=160, seed=s).mean.numpy() - exact.mean for s in range(40)]
+    tolerance = float(np.sqrt(np.mean(np.square(fixed))))
+    found = [br.predict(exact.model, exact.inputs, draws=4000, seed=s, tolerance=tolerance) for s in range(40, 100)]
+    actual = np.sqrt(np.mean([(p.mean.numpy() - exact.mean) ** 2 for p in found]))
+    claimed = np.sqrt(np.mean([p.standard_error.numpy() ** 2 for p in found]))
+    assert actual < 1.1 * tolerance
+    assert actual < 1.25 * claimed
+
+
 def test_a_row_stopped_early_is_the_row_predicted_with_that_many_draws():
     exact = problem("lstm", "regression")
     p = br.predict(exact.model, exact.inputs, draws=4000, tolerance=0.01)
