@@ -77,8 +77,7 @@ def through(distance: Tensor, knots: Tensor, values: Tensor) -> tuple[Tensor, Te
     Knots and values are (2, K, B, ...): those of negative distances, and those of positive ones.
     """
     size, below = distance.abs(), distance < 0
-    at = [torch.where(below, *knots[:, k]) for k in range(knots.shape[1])]
-    to = [torch.where(below, *values[:, k]) for k in range(knots.shape[1])]
+    at, to = _sided(below, knots), _sided(below, values)
     slope = to[0] / at[0]
     result = size * slope
     for k in range(len(at)):
@@ -88,3 +87,7 @@ def through(distance: Tensor, knots: Tensor, values: Tensor) -> tuple[Tensor, Te
         result = torch.where(beyond, to[k] + (size - at[k]) * (rise / run), result)
         slope = torch.where(beyond, rise / run, slope)
     return result * torch.sign(distance), slope
+
+
+def _sided(below: Tensor, sides: Tensor) -> list[Tensor]:
+    return [torch.where(below, lower, upper) for lower, upper in zip(sides[0], sides[1], strict=True)]

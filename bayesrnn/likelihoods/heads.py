@@ -121,7 +121,7 @@ def poisson(output: Tensor) -> Poisson:
 def negative_binomial(output: Tensor) -> NegativeBinomial:
     r"""Overdispersed counts: mean $\mu$, variance $\mu + \alpha\mu^2$, with $(\log\mu, \log\alpha)$ the last dimension.
 
-    As $\log\alpha \to -\infty$ it is the Poisson law, in value and gradient. Below -40 (float32; 45 % of the exponents
+    As $\log\alpha \to -\infty$ it is the Poisson law, in value and gradient. Beyond ±40 (float32; 45 % of the exponents
     that the type has) $\log\alpha$ is taken as that bound: counts below a million cannot tell the difference.
 
     Raises:
@@ -132,8 +132,8 @@ def negative_binomial(output: Tensor) -> NegativeBinomial:
     """
     _check_last(output, 2, "negative_binomial", "log mean and log dispersion")
     log_mean, log_dispersion = output.unbind(-1)
-    smallest = -0.45 * math.log(torch.finfo(output.dtype).max)  # so that alpha**2, in the gradient, does not underflow
-    log_dispersion = log_dispersion.clamp(min=smallest)
+    most = 0.45 * math.log(torch.finfo(output.dtype).max)  # in the gradient, alpha**2 neither under- nor overflows
+    log_dispersion = log_dispersion.clamp(-most, most)
     return NegativeBinomial(torch.exp(-log_dispersion), logits=log_mean + log_dispersion)
 
 
@@ -183,10 +183,9 @@ def ordinal(output: Tensor) -> Categorical:
         )
     gaps = F.softplus(output[..., 1:])
     thresholds = torch.cumsum(torch.cat([output[..., :1], gaps], -1), -1)
-    # log(sigmoid(b) - sigmoid(a)) = logsigmoid(b) + logsigmoid(-a) + log(1 - exp(a - b)): no difference of near-equals
-    smallest = torch.finfo(output.dtype).tiny
-    inner = F.logsigmoid(thresholds[..., 1:]) + F.logsigmoid(-thresholds[..., :-1])
-    inner = inner + torch.log(-torch.expm1(-gaps.clamp(min=smallest)))
+    # log(sigmoid(b) - sigmoid(a)) = logsigmoid(b) + logsigmoid(-a) + log(1 - exp(a - b)): no difference of near-equals;
+    # and 1 - exp(-softplus(o)) = sigmoid(o)
+    inner = F.logsigmoid(thresholds[..., 1:]) + F.logsigmoid(-thresholds[..., :-1]) + F.logsigmoid(output[..., 1:])
     first, last = F.logsigmoid(thresholds[..., :1]), F.logsigmoid(-thresholds[..., -1:])
     return Categorical(logits=torch.cat([first, inner, last], -1))
 

@@ -16,6 +16,7 @@ from bayesrnn.masks import Binding, stream
 from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.nn.injection import MaskSite, Provider, drawn, injected
 from bayesrnn.nn.masked import MaskedModule, masked_modules
+from bayesrnn.nn.padding import before_padding, padding
 from bayesrnn.pyro.laws import Mask, as_pyro
 
 __all__ = ["Lifted", "lift", "masks_of"]
@@ -33,7 +34,8 @@ class Lifted:
     def __call__(self, *inputs: Any, target: Tensor | None = None, **options: Any) -> Any:
         """Run the model, a Pyro sample statement for every mask; observe `target` under its law.
 
-        The law is the likelihood of the output, or the output itself where that is a Distribution.
+        The law is the likelihood of the output, or the output itself where that is a Distribution. Where the model is
+        given `lengths` and its law has one target a step, steps beyond them are padding and count for nothing.
 
         Args:
             *inputs: Of the model.
@@ -56,7 +58,8 @@ class Lifted:
         if law is not None:
             if target is not None:
                 _check_target(target, "target", law)
-            value = pyro.sample(self.observed, law.to_event(len(law.batch_shape)), obs=target)
+            counted = self._counted(law, inputs, options)
+            value = pyro.sample(self.observed, counted.to_event(len(law.batch_shape)), obs=target)
             _check_target(value, self.observed, law)  # pyro.condition may have put another value there
         return output
 
@@ -85,6 +88,15 @@ class Lifted:
                 "where a tuple holds a Distribution."
             )
         return None
+
+    def _counted(self, law: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """The law with the log probability of padded steps left out."""
+        like = torch.empty(law.batch_shape, device="meta")
+        lengths, steps = padding(self.model, inputs, options, like)
+        if lengths is None or steps is None:
+            return law
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        return law.mask(before_padding(lengths, steps, like.dim(), device).expand(law.batch_shape))
 
     def _register(self) -> None:
         pyro.module(self.name, self.model)

@@ -1,5 +1,6 @@
 """What happens at the end of an epoch: losses noted, best weights kept, state written, patience counted."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ class Bookkeeping(pl.Callback):
 
     def _validated(self, training: Training, epoch: int, trainer: pl.Trainer) -> None:
         state, loss = self.state, training.mean("validation")
+        if math.isnan(loss):
+            raise ValueError(
+                f"the validation loss became NaN in epoch {epoch}, so no epoch could be told to be the best. Look for "
+                "NaN in the validation rows, and for targets that the likelihood cannot judge."
+            )
         if not state.validation or loss < min(state.validation):
             state.best_epoch, state.best_weights = epoch, snapshot(training.model)
         state.validation.append(loss)

@@ -1,12 +1,13 @@
 """The default loss, and how padding is kept out of any loss."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
+
+from bayesrnn.nn.padding import before_padding
 
 __all__ = ["Loss", "masked_mean", "negative_log_likelihood"]
 
@@ -51,28 +52,9 @@ def masked_mean(values: Tensor, lengths: Tensor | None, steps: int | None, rows:
     """
     if lengths is None or steps is None or values.dim() < 2:
         return values.mean(), values.numel() if values.dim() else rows
-    inside = torch.arange(steps, device=values.device) < torch.as_tensor(lengths, device=values.device)[:, None]
-    inside = inside.reshape(inside.shape + (1,) * (values.dim() - 2)).expand_as(values)
+    inside = before_padding(lengths, steps, values.dim(), values.device).expand_as(values)
     count = int(inside.sum())
     return values.masked_fill(~inside, 0.0).sum() / max(count, 1), count
-
-
-def padding(
-    model: nn.Module, inputs: Sequence[Any], keywords: Mapping[str, Any], values: Tensor
-) -> tuple[Tensor | None, int | None]:
-    """Return the lengths that the model was given and the padded steps, or None where `values` is not per step.
-
-    Lengths are the argument of `forward` of that name. A loss has one number a step if its second dimension is as long
-    as that of the inputs, unless the model says ``every_step = False``.
-    """
-    lengths = keywords.get("lengths")
-    if lengths is None and len(inputs) > 1:
-        lengths = inspect.signature(model.forward).bind_partial(*inputs).arguments.get("lengths")
-    if lengths is None or values.dim() < 2 or getattr(model, "every_step", None) is False:
-        return None, None
-    tensors = [value for value in (*inputs, *keywords.values()) if isinstance(value, Tensor) and value.dim() > 1]
-    steps = values.shape[1]
-    return (lengths, steps) if any(tensor.shape[1] == steps for tensor in tensors) else (None, None)
 
 
 def _check_support(law: Distribution, target: Tensor) -> None:

@@ -8,8 +8,9 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from bayesrnn.nn.padding import padding
 from bayesrnn.training.batches import split
-from bayesrnn.training.loss import Loss, masked_mean, negative_log_likelihood, padding
+from bayesrnn.training.loss import Loss, masked_mean, negative_log_likelihood
 
 __all__ = ["OptimizerFactory", "Training"]
 

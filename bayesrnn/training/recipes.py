@@ -123,7 +123,8 @@ class AdamW:
 class NonMonotoneAverage:
     """The mean of the weights of all steps since validation stopped improving on what it was `patience` epochs before.
 
-    Source: NT-ASGD of Merity et al. (2017), arXiv:1708.02182, section 3. Needs validation text.
+    Source: NT-ASGD of Merity et al. (2017), arXiv:1708.02182, section 3; its authors' code compares with the best of
+    one epoch further back. Needs validation text.
     """
 
     patience: int = 5

@@ -89,9 +89,10 @@ def _zaremba(size: str) -> list[Row]:
     plain, _ = _recipes(size)
     published = _PUBLISHED.get(size, {})
     rate = {"small": 0.35, "medium": 0.5, "large": 0.65}[size]
-    unregularized = Row(
-        "none", schemes.none(), plain if size != "small" else zaremba("small"), {"valid": 120.7, "test": 114.5}
-    )
+    if size == "small":
+        unregularized = Row("none", schemes.none(), zaremba("small"), {"valid": 120.7, "test": 114.5})
+    else:
+        unregularized = Row("none", schemes.none(), plain)
     return [unregularized, Row("zaremba", schemes.zaremba(rate), plain, published.get("zaremba", {}))]
 
 

@@ -106,6 +106,24 @@ def test_ordinal_stays_finite_where_sigmoids_saturate():
     assert torch.isfinite(law.logits).all()
 
 
+def test_ordinal_keeps_its_gradient_where_a_gap_closes():
+    output = torch.tensor([0.0, -95.0], requires_grad=True)
+    value = L.ordinal(output).log_prob(torch.tensor(1))
+    value.backward()
+    assert value.item() == pytest.approx(-95.0 - 2 * math.log(2), rel=1e-6)  # log sigmoid'(0) + log of the gap
+    assert float(output.grad[1]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("log_dispersion", [60.0, 90.0, 200.0])
+def test_negative_binomial_has_gradients_at_any_dispersion(log_dispersion):
+    for count in (0.0, 3.0):
+        output = torch.tensor([1.0, log_dispersion], requires_grad=True)
+        value = L.negative_binomial(output).log_prob(torch.tensor(count))
+        value.backward()
+        assert torch.isfinite(value)
+        assert torch.isfinite(output.grad).all()
+
+
 @pytest.mark.parametrize(
     ("likelihood", "size"),
     [

@@ -269,3 +269,16 @@ def test_divergence_is_an_error(rows: Rows, make: Make) -> None:
 def test_nothing_to_train() -> None:
     with pytest.raises(ValueError, match="no parameter that requires a gradient"):
         fit(nn.Linear(1, 1).requires_grad_(False), (torch.zeros(2, 1), torch.zeros(2, 1)), epochs=1)
+
+
+def test_a_validation_loss_that_is_no_number_is_refused() -> None:
+    """It would be below or above no other, and the first weights would be kept as the best ones."""
+    torch.manual_seed(0)
+    rows = torch.randn(8, 4, 2), torch.randn(8)
+
+    def loss(output: Any, target: Tensor) -> Tensor:
+        value = (output.mean - target).square().mean()
+        return value if torch.is_grad_enabled() else value * math.nan
+
+    with pytest.raises(ValueError, match="the validation loss became NaN in epoch 0"):
+        fit(SequenceRegressor(2, 3), rows, rows, epochs=3, loss=loss)

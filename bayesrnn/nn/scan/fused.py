@@ -16,7 +16,7 @@ Strides = tuple[int, int, int, int]
 
 
 def fused(name: str, like: Tensor, masks: Masks, sizes: list[int], product: torch.dtype) -> Kernels | None:
-    """Return the kernels if they serve this case: LSTM or GRU, float32, on a CPU, full rows, only cells masked inside."""
+    """Return the kernels if they serve this case: float32 LSTM or GRU, on a CPU, full rows, only cells masked."""
     if name not in ("lstm", "gru") or like.dtype != torch.float32 or like.device.type != "cpu":
         return None
     if product not in (torch.float32, torch.bfloat16):
