@@ -59,7 +59,8 @@ def weight_terms(model: nn.Module, behind: Mapping[str, str | None] | None = Non
 
     A weight that serves as embedding and as decoder has a term for the word mask of the lookup and one for the output
     mask of the decoder: in a pass these are two matrices with masks of their own, $z_w E$ and $E z_o$, each with the
-    prior, which share the stored mean; the word mask is not applied in the decoder. A role without a mask adds no term.
+    prior, which share the stored mean; the word mask is not applied in the decoder. Where only one of the two has a mask
+    the other is the stored matrix itself, with the prior too: the limit of a small rate.
 
     The logits of a `ConcreteDropout` are rates, not weights, and have no term; `rate` is then what was learned.
 
@@ -83,12 +84,26 @@ def all_terms(model: nn.Module, behind: Mapping[str, str | None] | None = None) 
         masks.setdefault(name, []).append(mask)
     learned, rates = {key: float(rate.detach()) for key, rate in learned_rates(model).items()}, rate_parameters(model)
     terms: list[WeightTerm] = []
+    doubled = _with_two_roles(model)
     for name, parameter in model.named_parameters():
         if name in rates:
             continue
         found = [WeightTerm(name, parameter, m.key, learned.get(m.key, m.rate), m.units) for m in masks.get(name, [])]
-        terms += found or [WeightTerm(name, parameter)]
+        terms += found
+        if not found or (len(found) == 1 and name in doubled):
+            terms.append(WeightTerm(name, parameter))
     return terms
+
+
+def _with_two_roles(model: nn.Module) -> set[str]:
+    """Return the weights that are looked up and decode as well."""
+    names = _names(model)
+
+    def owned(kind: type[nn.Module]) -> set[str]:
+        modules = model.named_modules(remove_duplicate=False)
+        return {names[_joined(name, "weight")] for name, module in modules if isinstance(module, kind)}
+
+    return owned(nn.Embedding) & (owned(nn.Linear) | set(_dropout_before(model)))
 
 
 def rate_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

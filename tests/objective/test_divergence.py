@@ -124,10 +124,17 @@ def test_the_terms_of_a_shared_matrix_are_the_kl_of_the_two_matrices_of_a_pass()
     torch.testing.assert_close(objective.model_kl(shared, 0.5), objective.model_kl(untied, 0.5))
 
 
-def test_a_shared_embedding_without_an_output_mask_has_the_term_of_its_word_mask_alone():
-    terms = objective.weight_terms(Net(schemes.gal(word=0.1), shared=True))
-    assert [(t.name, t.mask) for t in terms][:1] == [("words.weight", "words.word")]
-    assert [t.name for t in terms].count("words.weight") == 1
+@pytest.mark.parametrize("rates", [{"word": 0.1}, {"output": 0.1}, {"hidden": 0.1}])
+def test_a_role_without_a_mask_is_the_limit_of_a_small_rate(rates):
+    net = Net(schemes.gal(**rates), shared=True)
+    terms = [(t.mask, t.rate) for t in objective.weight_terms(net) if t.name == "words.weight"]
+    assert sorted(rate for _, rate in terms) == ([0.0] if "hidden" in rates else [0.0, 0.1])
+    if "hidden" in rates:  # neither role has a mask: one matrix
+        return
+    other = "output" if "word" in rates else "word"
+    nearly = Net(schemes.gal(**rates | {other: 1e-6}), shared=True)
+    nearly.load_state_dict(net.state_dict())
+    torch.testing.assert_close(objective.model_kl(net, 0.5), objective.model_kl(nearly, 0.5), rtol=1e-4, atol=1e-3)
 
 
 def test_the_kl_of_a_model_is_the_sum_of_its_parts():
