@@ -105,7 +105,10 @@ def ranked_probability_score(predictive: Predictive, target: Any, **options: Unp
 
 
 def mean_entropy(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
-    """Mean entropy of the predictive, nats; finite draws bias it downwards."""
+    """Mean entropy of the predictive, nats; finite draws bias it downwards.
+
+    For tokens the entropies come averaged over all draws: by how much, and their Monte Carlo error, is unknown.
+    """
     return _entropy_score("mean_entropy", "entropy", predictive, target, options)
 
 
@@ -164,8 +167,5 @@ def _entropy_score(name: str, part: str, predictive: Predictive, target: Any, op
             raise ValueError(f"this token predictive did not keep its {part}: compute it with the entropies.")
         return value
 
-    # the jackknife corrects class entropies; those of tokens come accumulated, so their blocks are not known apart
-    correct = not isinstance(predictive, TokenPredictive)
-    return evaluate(
-        name, "mean over targets, nats", predictive, target, options, items, correct=correct, need_target=False
-    )
+    definition = "mean over targets, nats"
+    return evaluate(name, definition, predictive, target, options, items, correct=True, need_target=False)

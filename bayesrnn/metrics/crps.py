@@ -1,18 +1,17 @@
 """The continuous ranked probability score of each kind of law."""
 
 import math
-from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bayesrnn.predictive import AbstractLaw, EmpiricalLaw, gaussian_law
-from bayesrnn.predictive.recalibrated import SpreadLaw, StackedLaw
+from bayesrnn.predictive.quadrature import Integrand, integrate, quantiles_of
+from bayesrnn.predictive.recalibrated import SpreadLaw
+from bayesrnn.predictive.stacked import StackedLaw
 
 _PIECE = 2**21
 _PANELS = (1e-7, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1 - 1e-4, 1 - 1e-7)
-_NODES = 12
 
 
 def crps_values(law: AbstractLaw, y: Tensor) -> Tensor:
@@ -93,23 +92,19 @@ def _count_crps(law: AbstractLaw, y: Tensor) -> Tensor:
         raise ValueError(
             f"the counts reach {last}, too many to sum one by one. Rescale the series, or model it as continuous."
         )
-    total = torch.zeros_like(y)
+    total = (-y).clamp(min=0)
     for k in range(last + 1):
-        step = torch.full_like(y, float(k))
-        total = total + (law.cdf(step) - (step >= y).double()) ** 2
+        height, share = law.cdf(torch.full_like(y, float(k))), (y - k).clamp(0, 1)  # of the cell [k, k + 1) below y
+        total = total + share * height**2 + (1 - share) * (1 - height) ** 2
     return total
 
 
 def _quadrature_crps(law: AbstractLaw, y: Tensor) -> Tensor:
-    """Gauss-Legendre on panels between quantiles, split at y, where the integrand has its kink."""
-    levels = torch.tensor(_PANELS, dtype=torch.float64, device=y.device).reshape(-1, *(1 for _ in law.shape))
-    edges = law.quantile(levels.expand(-1, *law.shape))
-    edges = torch.cat([edges, y[None]]).sort(0).values
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    total = torch.zeros_like(y)
-    for low, high in pairwise(edges):
-        half, middle = 0.5 * (high - low), 0.5 * (high + low)
-        after = (low >= y).double()
-        for node, weight in zip(nodes.tolist(), weights.tolist()):
-            total = total + weight * half * (law.cdf(middle + node * half) - after) ** 2
-    return total
+    """Integrate on panels between quantiles, split at y, where the integrand has its kink."""
+    edges = torch.cat([quantiles_of(law, _PANELS), y[None]]).sort(0).values
+
+    def make(rows: Tensor | None) -> Integrand:
+        part, target = (law, y) if rows is None else (law.select(rows), y[rows])
+        return lambda x: (part.cdf(x) - (x >= target).double())[None] ** 2
+
+    return integrate(make, edges)[0]

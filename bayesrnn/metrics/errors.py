@@ -1,23 +1,22 @@
-"""One driver for the errors of every metric: bootstrap over sequences, jackknife over blocks of draws."""
+"""One driver for the errors of every metric: bootstrap over sequences; those of finite draws are in `jackknife`."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from bayesrnn._checks import check_level, check_seed, check_whole
-from bayesrnn.predictive import DETERMINISTIC, Predictive, TokenPredictive
+from bayesrnn.predictive import Predictive
 
-from .pairs import Pairs, pair
+from .jackknife import DrawError, jackknife
+from .pairs import pair
 from .score import Array, Options, Score
 
 Items = Callable[[Any, Any], Tensor]
 Reduce = Callable[[Array], float]
-_MOST_BLOCKS = 20  # jackknife groups: enough for a standard error good to a sixth, cheap for S = 1000
 
 
 def evaluate(
@@ -33,6 +32,7 @@ def evaluate(
     correct: bool = False,
     floor: Reduce | None = None,
     need_target: bool = True,
+    fixed: bool = False,
 ) -> Score:
     """Score a predictive: per-target items, reduced to one number, with the errors that the options ask for.
 
@@ -48,6 +48,8 @@ def evaluate(
         correct: Whether finite draws bias the number, so that a corrected one is worth giving.
         floor: Items to what a calibrated model would score.
         need_target: Whether the metric needs a target at all.
+        fixed: Whether the items hold values that stay when draws are left out (a tensor that was given), so that the
+            error of finite draws cannot be known.
     """
     pairs = pair(predictive, target, options, need_target=need_target)
     final = transform or (lambda mean: mean)
@@ -73,9 +75,7 @@ def evaluate(
             # resampling repeats targets, which inflates a calibration error by about its floor: center on the value
             replicates = np.maximum(replicates - (np.nanmean(replicates) - value), 0.0)
         interval = percentile_interval(replicates, level)
-    error, corrected = None, None
-    if options.get("monte_carlo", False):
-        error, corrected = jackknife(pairs, items, number, value)
+    drawn = jackknife(pairs, items, number, value) if options.get("monte_carlo", False) and not fixed else DrawError()
     return Score(
         name=name,
         value=value,
@@ -85,11 +85,12 @@ def evaluate(
         draws=predictive.draws_used,
         interval=interval,
         level=level,
-        standard_error=error,
-        corrected=corrected if correct else None,
+        standard_error=drawn.standard_error,
+        corrected=drawn.corrected if correct else None,
         floor=floor(values) if floor is not None and options.get("floor", False) else None,
         dropped=pairs.dropped,
         replicates=replicates,
+        left_out=drawn.left_out,
     )
 
 
@@ -145,47 +146,3 @@ def percentile_interval(replicates: Array, level: float) -> tuple[float, float]:
     known = replicates[~np.isnan(replicates)]
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method="closest_observation")
     return float(low), float(high)
-
-
-def jackknife(pairs: Pairs, items: Items, number: Reduce, value: float) -> tuple[float | None, float | None]:
-    r"""Return the Monte Carlo standard error and the value without the bias of finite draws.
-
-    $\theta_{(-r)}$ leaves block r of R out: $SE^2 = \frac{R-1}{R}\sum_r(\theta_{(-r)} - \bar\theta)^2$, corrected
-    $R\theta - (R-1)\bar\theta$. (0, value) where nothing was sampled; None where the draws were not kept, or where the
-    metric is defined for all draws together but not without a block.
-
-    Source: Efron & Stein 1981, The jackknife estimate of variance.
-    """
-    if pairs.predictive.sampling == DETERMINISTIC:
-        return 0.0, value
-    left_out = []
-    for rest in _without_each_block(pairs.predictive):
-        try:
-            left_out.append(number(pairs.take(items(rest, pairs.target))))
-        except ValueError:  # the value of all draws exists: fewer samples, say, cannot resolve so high a level
-            return None, None
-    if len(left_out) < 2 or not np.isfinite(left_out).all():
-        return None, None
-    count, found = len(left_out), np.asarray(left_out)
-    error = math.sqrt((count - 1) / count * float(((found - found.mean()) ** 2).sum()))
-    pooled = value
-    if isinstance(pairs.predictive, TokenPredictive):  # draws in no whole block count in the value alone
-        pooled = number(pairs.take(items(pairs.predictive.keep_draws(torch.arange(count)), pairs.target)))
-    return error, value + (count - 1) * (pooled - float(found.mean()))
-
-
-def _without_each_block(predictive: Any) -> Iterator[Any]:
-    if isinstance(predictive, TokenPredictive):
-        size = 0 if predictive.block_log_prob is None else len(predictive.block_log_prob)
-        blocks = [slice(r, r + 1) for r in range(size)]
-    else:
-        size, blocks = predictive.draws_used, predictive.origin.blocks(_MOST_BLOCKS)
-    if len(blocks) < 2:
-        return
-    every = torch.arange(size)
-    for block in blocks:
-        rest = torch.cat([every[: block.start], every[block.stop :]])
-        try:
-            yield predictive.keep_draws(rest)
-        except ValueError:  # the draws were not kept: the error is unknown, which the score says with None
-            return

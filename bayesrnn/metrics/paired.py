@@ -1,5 +1,6 @@
 """The difference between two predictives on the same targets."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ from bayesrnn._checks import check_level
 from bayesrnn.predictive import Predictive
 
 from .errors import percentile_interval
+from .jackknife import spread
 from .score import Score
 
 
@@ -22,8 +24,9 @@ def paired_difference(
 ) -> Score:
     """Return metric(first) - metric(second) with a paired bootstrap interval over sequences.
 
-    Both are scored on the same resamples of the sequences, so what makes a sequence hard cancels. For a metric that is
-    better when lower, an interval below zero says that `first` is better.
+    Both are scored on the same resamples of the sequences, so what makes a sequence hard cancels. Draws that both share
+    (one seed, as many draws) cancel too in the Monte Carlo error: the jackknife leaves a block out of both at once. For
+    a metric that is better when lower, an interval below zero says that `first` is better.
 
     Args:
         metric: One of `bayesrnn.metrics` that returns a Score.
@@ -48,12 +51,17 @@ def paired_difference(
         value=a.value - b.value,
         definition=f"first minus second: {a.definition}",
         interval=percentile_interval(replicates, interval),
-        standard_error=None if a.standard_error is None or b.standard_error is None else _both(a, b),
+        standard_error=_error(a, b, first.origin.shares_draws(second.origin)),
         corrected=None if a.corrected is None or b.corrected is None else a.corrected - b.corrected,
         floor=None,
         replicates=replicates,
+        left_out=None,
     )
 
 
-def _both(a: Score, b: Score) -> float:
-    return ((a.standard_error or 0.0) ** 2 + (b.standard_error or 0.0) ** 2) ** 0.5
+def _error(a: Score, b: Score, shared: bool) -> float | None:
+    if a.standard_error is None or b.standard_error is None:
+        return None
+    if shared and a.left_out is not None and b.left_out is not None and len(a.left_out) == len(b.left_out):
+        return spread(a.left_out - b.left_out)
+    return math.hypot(a.standard_error, b.standard_error)

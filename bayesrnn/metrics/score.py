@@ -51,11 +51,14 @@ class Score:
         draws: Draws behind the predictive.
         interval: Bootstrap interval over sequences, if asked for.
         level: Its level.
-        standard_error: Monte Carlo error of finite draws, if asked for and known.
+        standard_error: Monte Carlo error of finite draws, if asked for and known: 0 only where nothing was sampled,
+            None where the draws were not kept or leaving them out does not show it.
         corrected: The value corrected for the bias of finite draws, if asked for and known.
         floor: What a perfectly calibrated model of this size would score, if asked for and defined.
         dropped: Targets left out because they were NaN.
         replicates: The bootstrap values behind the interval; two scores of one seed and one grouping are paired.
+        left_out: The value without each block of draws in turn, behind the standard error; those of two predictives of
+            the same draws are paired.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Score:
     floor: float | None = None
     dropped: int = 0
     replicates: Array | None = field(default=None, repr=False, compare=False)
+    left_out: Array | None = field(default=None, repr=False, compare=False)
 
     def __float__(self) -> float:
         return self.value
@@ -86,7 +90,7 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values (infinite numbers as text)."""
-        values = {name: value for name, value in self.__dict__.items() if name != "replicates"}
+        values = {name: value for name, value in self.__dict__.items() if name not in ("replicates", "left_out")}
         values["interval"] = None if self.interval is None else [_plain(v) for v in self.interval]
         return {name: _plain(value) for name, value in values.items()}
 

@@ -1,16 +1,18 @@
 """Does uncertainty find the errors: risk against coverage, detection of errors and of shifted inputs."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bayesrnn.predictive import ContinuousPredictive, Predictive, TokenPredictive
+from bayesrnn.predictive import DETERMINISTIC, ContinuousPredictive, Predictive, TokenPredictive
 
 from .errors import evaluate
+from .jackknife import left_out, spread
 from .pairs import pair
 from .reliability import check_classes, top_label_items
 from .score import Array, Options, Score
@@ -44,7 +46,8 @@ def area_under_risk_coverage(
     """Area under the risk-coverage curve (AURC): mean risk over the shares kept, ties averaged.
 
     The loss is 0/1 for classes and tokens and the squared error for continuous targets; targets are rejected by
-    `uncertainty` (B, ...), by default 1 - the largest probability, or the predictive variance.
+    `uncertainty` (B, ...), by default 1 - the largest probability, or the predictive variance. The error of finite
+    draws is unknown where an uncertainty is given: it does not say what fewer draws would have made of it.
 
     Source: Geifman & El-Yaniv 2017 (arXiv:1705.08500), with ties averaged over their orders.
     """
@@ -57,6 +60,7 @@ def area_under_risk_coverage(
         _loss_items(uncertainty),
         reduce=lambda values: risk_curve(values).area,
         need_target=not isinstance(predictive, TokenPredictive),
+        fixed=uncertainty is not None,
     )
 
 
@@ -68,7 +72,8 @@ def error_auroc(
     Args:
         predictive: Of classes or tokens.
         target: (B, ...) class indices.
-        uncertainty: (B, ...) any measure; 1 - the largest probability by default. Try `predictive.epistemic`.
+        uncertainty: (B, ...) any measure; 1 - the largest probability by default. Try `predictive.epistemic`. The
+            error of finite draws is then unknown: a tensor does not say what fewer draws would have made of it.
         **options: See `Options`.
 
     Raises:
@@ -84,6 +89,7 @@ def error_auroc(
         _loss_items(uncertainty),
         reduce=_auroc,
         need_target=not isinstance(predictive, TokenPredictive),
+        fixed=uncertainty is not None,
     )
 
 
@@ -101,19 +107,40 @@ def shift_auroc(
         outside: Predictive of shifted rows: the positives.
         uncertainty: What is compared, (B, ...); the epistemic part by default.
         **options: interval, seed, resamples and monte_carlo of `Options`; each row is its own sequence.
+
+    Raises:
+        ValueError: If an option does not fit two sets of rows.
     """
     for name in ("mask", "lengths", "groups"):
         if options.get(name) is not None:
             raise ValueError(f"shift_auroc compares two sets of rows and takes no {name}: select the rows beforehand.")
-    values = [
-        np.atleast_1d(uncertainty(p.to(torch.float64)).cpu().double().reshape(-1).numpy()) for p in (inside, outside)
-    ]
-    joined = torch.as_tensor(np.concatenate(values))
-    labels = torch.cat([torch.zeros(len(values[0])), torch.ones(len(values[1]))])
-    table = torch.stack([joined, labels.double()], -1)
-    carrier = Predictive.from_gaussian(joined, torch.ones_like(joined))
+
+    def table(near: Any, far: Any) -> Array:
+        values = [np.atleast_1d(uncertainty(p).cpu().double().reshape(-1).numpy()) for p in (near, far)]
+        return np.column_stack([np.concatenate(values), np.repeat([0.0, 1.0], [len(v) for v in values])])
+
+    both = inside.to(torch.float64), outside.to(torch.float64)
+    rows = torch.as_tensor(table(*both))
+    carrier = Predictive.from_gaussian(rows[:, 0], torch.ones_like(rows[:, 0]))
     definition = "AUROC of uncertainty, shifted rows are the positives"
-    return evaluate("shift_auroc", definition, carrier, labels, options, lambda p, y: table, reduce=_auroc)
+    found = evaluate("shift_auroc", definition, carrier, rows[:, 1], options, lambda p, y: rows, reduce=_auroc)
+    wanted = options.get("monte_carlo", False)
+    error = _shift_error(lambda near, far: _auroc(table(near, far)), *both) if wanted else None
+    return replace(found, standard_error=error, draws=min(p.draws_used for p in both))
+
+
+def _shift_error(score: Callable[[Any, Any], float], near: Predictive, far: Predictive) -> float | None:
+    """Standard error from the draws of both: together where they share them, else each with the other as it is."""
+    sampled = [p.sampling != DETERMINISTIC for p in (near, far)]
+    if any(drawn and isinstance(p, TokenPredictive) for drawn, p in zip(sampled, (near, far))):
+        return None  # entropies of tokens come averaged over all draws
+    if all(sampled) and near.origin.shares_draws(far.origin):
+        parts = [left_out(score, near, far)]
+    else:
+        one_by_one = (lambda p: score(p, far), near), (lambda p: score(near, p), far)
+        parts = [left_out(*each) for drawn, each in zip(sampled, one_by_one) if drawn]
+    known = [spread(values) for values in parts if values is not None]
+    return math.hypot(*known) if len(known) == len(parts) else None
 
 
 def risk_curve(values: Array) -> RiskCoverage:

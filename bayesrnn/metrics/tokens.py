@@ -1,12 +1,13 @@
 """Scores of token streams."""
 
 import math
+from dataclasses import replace
 from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from bayesrnn.predictive import Predictive, TokenPredictive
+from bayesrnn.predictive import DETERMINISTIC, Predictive, TokenPredictive
 
 from .errors import evaluate
 from .likelihood import log_score
@@ -44,7 +45,14 @@ def deterministic_perplexity(predictive: Predictive, target: Any = None, **optio
 
     definition = "ppl_deterministic_micro: exp of the mean nll without masks"
     return evaluate(
-        "deterministic_perplexity", definition, predictive, target, options, items, transform=_exp, need_target=False
+        "deterministic_perplexity",
+        definition,
+        _unsampled(predictive),
+        target,
+        options,
+        items,
+        transform=_exp,
+        need_target=False,
     )
 
 
@@ -68,6 +76,8 @@ def bits_per_token(predictive: Predictive, target: Any = None, **options: Unpack
 def entropy_gap(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
     r"""Mean of entropy minus nll, nats a token: 0 when calibrated, negative when overconfident.
 
+    Its error of finite draws is unknown: the entropies come averaged over all draws.
+
     Source: Braverman et al. 2020 (arXiv:1906.05664), entropy rate calibration.
     """
     _check(predictive, "entropy_gap")
@@ -79,6 +89,13 @@ def entropy_gap(predictive: Predictive, target: Any = None, **options: Unpack[Op
 
     definition = "mean entropy minus nll, nats a token"
     return evaluate("entropy_gap", definition, predictive, target, options, items, need_target=False)
+
+
+def _unsampled(predictive: Any) -> Any:
+    """What has no error of finite draws, whatever draws were made beside it."""
+    if not isinstance(predictive, TokenPredictive):
+        return predictive
+    return replace(predictive, origin=replace(predictive.origin, sampling=DETERMINISTIC))
 
 
 def _check(predictive: Any, name: str) -> None:

@@ -18,8 +18,9 @@ def predictive_variance(draws: Tensor, precision: float) -> Tensor:
     r"""Return $\mathrm{Var}[y] = \tau^{-1} + \frac1S\sum_s \hat y_s^2 - \bigl(\frac1S\sum_s \hat y_s\bigr)^2$.
 
     The noise is added to the variance, never to the standard deviation. The spread of the draws is divided by S, as in
-    the paper: it is the variance of the mixture of these S draws. `Predictive.variance` divides by S - 1, the unbiased
-    estimate for infinitely many draws; its epistemic part is S / (S - 1) times the one here.
+    the paper: it is the variance of the mixture of these S draws. `Predictive.variance` divides by S - 1, the
+    estimate for infinitely many draws (unbiased where they are independent); its epistemic part is S / (S - 1) times
+    the one here.
 
     Args:
         draws: Per-draw means, (S, B, ...), floating point, target units.

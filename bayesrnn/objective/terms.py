@@ -59,8 +59,8 @@ def weight_terms(model: nn.Module, behind: Mapping[str, str | None] | None = Non
 
     A weight that serves as embedding and as decoder has a term for the word mask of the lookup and one for the output
     mask of the decoder: in a pass these are two matrices with masks of their own, $z_w E$ and $E z_o$, each with the
-    prior, which share the stored mean; the word mask is not applied in the decoder. Where only one of the two has a mask
-    the other is the stored matrix itself, with the prior too: the limit of a small rate.
+    prior, which share the stored mean; the word mask is not applied in the decoder. Where one of the two alone has a
+    mask the other is the stored matrix itself, with the prior too: the limit of a small rate.
 
     The logits of a `ConcreteDropout` are rates, not weights, and have no term; `rate` is then what was learned.
 

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from .inversion import invert_continuous
 from .law import AbstractLaw
+from .quadrature import PANELS, Integrand, integrate, quantiles_of
 from .recalibrated import QuadratureLaw, WrappedLaw, interpolate
 
 _PANELS = (1e-7, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1 - 1e-4, 1 - 1e-7)
+_GUARD = 1e-9  # of a rank: 100 * (1 - .42) is 58.00000000000001
 _NO_DENSITY = (
     "a conformal predictive gives intervals and quantiles but no density, so log_prob and nll are undefined. "
     "Judge it by coverage, interval_score and crps, or recalibrate with VarianceScaling or QuantileRecalibration."
@@ -24,13 +26,15 @@ class ConformalLaw(WrappedLaw):
 
     The central interval of level p is $\mu \pm \sigma r_{(\lceil (n+1) p \rceil)}$, infinite where $p > n/(n+1)$;
     it holds an exchangeable target with probability at least p. `before` and `after` map the asked level to
-    another (adaptive).
+    another (adaptive). Moments, samples and scores are of the law with these intervals, given that r is finite: how far
+    errors beyond all n reach is not known. If the largest level of the map is itself out of reach of n errors, that
+    part of the law is at infinity instead, and variance and CRPS are infinite.
     """
 
     def __init__(self, base: AbstractLaw, radii: Tensor, before: Tensor, after: Tensor, scaled: bool) -> None:
         super().__init__(base)
         self.radii, self.before, self.after = (t.double().to(base.device) for t in (radii, before, after))
-        self.scaled, self.is_count = scaled, False
+        self.scaled, self.is_count, self.has_density = scaled, False, False
 
     def rewrap(self, base: AbstractLaw) -> "ConformalLaw":
         return ConformalLaw(base, self.radii, self.before, self.after, self.scaled)
@@ -39,7 +43,8 @@ class ConformalLaw(WrappedLaw):
         return self.base.mean()
 
     def variance(self) -> Tensor:
-        return self._scale() ** 2 * (self.radii**2).mean()
+        ends, _, share = self._atoms
+        return self._scale() ** 2 * (share[share > 0] * ends[share > 0] ** 2).sum()
 
     def aleatoric(self) -> Tensor:
         return self._split(self.variance(), self.base.aleatoric)
@@ -50,9 +55,7 @@ class ConformalLaw(WrappedLaw):
     def quantile(self, q: Tensor) -> Tensor:
         q = q.to(self.device, torch.float64)
         level = interpolate((2 * q - 1).abs(), self.before, self.after)
-        rank = torch.ceil((len(self.radii) + 1) * level - 1e-9).long()  # 100 * (1 - .42) is 58.00000000000001
-        ends = torch.cat([self.radii.new_zeros(1), self.radii, self.radii.new_full((1,), torch.inf)])
-        radius = ends[rank.clamp(0, len(self.radii) + 1)]
+        radius = self._ends[self._rank(level)]
         side = torch.sign(2 * q - 1)
         # at the median there is no side: 0 * inf would be NaN
         return torch.where(side == 0, self.mean(), self.mean() + side * self._scale() * radius)
@@ -70,19 +73,46 @@ class ConformalLaw(WrappedLaw):
         raise ValueError(_NO_DENSITY)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(self.radii), (n, *self.shape), generator=generator)
+        level = torch.rand(n, *self.shape, generator=generator, dtype=torch.float64).to(self.device)
         side = 2.0 * torch.randint(2, (n, *self.shape), generator=generator) - 1
-        return self.mean() + side.to(self.device) * self._scale() * self.radii[chosen.to(self.device)]
+        ends, reached, _ = self._atoms
+        radius = ends[torch.searchsorted(reached, level, right=True).clamp(max=len(ends) - 1)]
+        return self.mean() + side.to(self.device) * self._scale() * radius
 
     def crps(self, y: Tensor) -> Tensor:
         r"""$\sigma(E\max(R, |t|) - \frac12 E\max(R, R'))$ with $t = (y - \mu)/\sigma$: the law is symmetric."""
-        size = len(self.radii)
+        ends, reached, share = self._atoms
+        if float(share[-1]) > 0:
+            return torch.full_like(self.mean(), torch.inf)
         radius = self._radius(y)
-        smaller = torch.searchsorted(self.radii, radius, right=True)
-        sums = torch.cat([self.radii.new_zeros(1), self.radii.cumsum(0)])
-        near = (smaller * radius + sums[-1] - sums[smaller]) / size
-        odd = 2 * torch.arange(1, size + 1, device=self.device, dtype=torch.float64) - 1
-        return self._scale() * (near - 0.5 * (odd * self.radii).sum() / size**2)
+        ends, reached, share = ends[:-1], reached[:-1], share[:-1]
+        smaller = torch.searchsorted(ends, radius, right=True)  # at least 1: the first end is 0
+        sums = (share * ends).cumsum(0)
+        near = reached[smaller - 1] * radius + sums[-1] - sums[smaller - 1]
+        both = (ends * (2 * reached - share) * share).sum()  # P(max(R, R') = r) is the rise of the squared cdf of R
+        return self._scale() * (near - 0.5 * both)
+
+    @cached_property
+    def _ends(self) -> Tensor:
+        return torch.cat([self.radii.new_zeros(1), self.radii, self.radii.new_full((1,), torch.inf)])
+
+    @cached_property
+    def _atoms(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The values of R, the cdf at each, and the probability of each; the last value is infinite."""
+        rank = torch.arange(len(self._ends), device=self.device)
+        reached = self._level(rank)
+        if int(self._rank(self.after[-2])) <= len(self.radii):
+            reached = (reached / reached[-2]).clamp(max=1)
+        return self._ends, reached, torch.diff(reached, prepend=reached.new_zeros(1))
+
+    def _rank(self, level: Tensor) -> Tensor:
+        rank = torch.ceil((len(self.radii) + 1) * level - _GUARD).long()
+        return rank.clamp(0, len(self.radii) + 1)
+
+    def _level(self, rank: Tensor) -> Tensor:
+        """The largest level asked whose interval ends at the rank."""
+        level = interpolate((rank.double() + _GUARD) / (len(self.radii) + 1), self.after, self.before)
+        return torch.where(rank > len(self.radii), 1.0, level)
 
     def _scale(self) -> Tensor:
         return self.base.variance().sqrt() if self.scaled else torch.ones_like(self.base.mean())
@@ -91,8 +121,7 @@ class ConformalLaw(WrappedLaw):
         return ((y - self.mean()) / self._scale()).abs().contiguous()
 
     def _from_rank(self, y: Tensor, rank: Tensor) -> Tensor:
-        level = interpolate((rank / (len(self.radii) + 1)).clamp(max=1.0).double(), self.after, self.before)
-        return 0.5 + 0.5 * torch.sign(y - self.mean()) * level
+        return 0.5 + 0.5 * torch.sign(y - self.mean()) * self._level(rank)
 
 
 class OffsetLaw(QuadratureLaw):
@@ -104,7 +133,7 @@ class OffsetLaw(QuadratureLaw):
     def __init__(self, base: AbstractLaw, levels: Tensor, offsets: Tensor) -> None:
         super().__init__(base)
         self.levels, self.offsets = (t.double().to(base.device) for t in (levels, offsets))
-        self.is_count = False
+        self.is_count = self.has_density = False
 
     def rewrap(self, base: AbstractLaw) -> "OffsetLaw":
         return OffsetLaw(base, self.levels, self.offsets)
@@ -121,13 +150,27 @@ class OffsetLaw(QuadratureLaw):
 
         return self.base.cdf(invert_continuous(moved, None, y.double(), self._median - spread, self._median + spread))
 
+    def _changes(self, mean: Tensor, variance: Tensor) -> Tensor:
+        if self.base.is_count or not self.base.has_density:
+            return self._changes_by_level(mean)
+
+        def make(rows: Tensor | None) -> Integrand:  # over the base's density: the cdf of this law is slow
+            law, center = (self, mean) if rows is None else (self.rewrap(self.base.select(rows)), mean[rows])
+
+            def change(x: Tensor) -> Tensor:
+                move = law._move(x, law.base.cdf(x)) - x
+                return law.base.log_prob(x).exp() * torch.stack([move, (2 * (x - center) + move) * move])
+
+            return change
+
+        return integrate(make, quantiles_of(self.base, PANELS), torch.stack([variance.sqrt(), variance]))
+
     def log_prob(self, y: Tensor) -> Tensor:
         raise ValueError(_NO_DENSITY)
 
     def crps(self, y: Tensor) -> Tensor:
         """Integrate (F' - step)^2 exactly for F' piecewise linear through 129 points of each law."""
-        levels = torch.tensor(_PANELS, dtype=torch.float64, device=self.device).reshape(-1, *(1 for _ in self.shape))
-        edges = self.base.quantile(levels.expand(-1, *self.shape))
+        edges = quantiles_of(self.base, _PANELS)
         share = torch.linspace(0, 1, 17, dtype=torch.float64, device=self.device)[:-1]
         points = [low + s * (high - low) for low, high in pairwise(edges) for s in share] + [edges[-1]]
         height = [self.base.cdf(x) for x in points]

@@ -22,7 +22,8 @@ class ContinuousPredictive(Predictive):
     r"""Law of a continuous (or count) target averaged over draws; shapes (B,) or (B, T, ...), draws on axis 0.
 
     $p(y) = \frac1S \sum_s p(y \mid \omega_s)$. Variance splits by the law of total variance:
-    aleatoric $\frac1S\sum_s \mathrm{Var}_s$ and epistemic $\mathrm{Var}_s(\mu_s)$ (unbiased over draws).
+    aleatoric $\frac1S\sum_s \mathrm{Var}_s$ and epistemic $\frac1{S-1}\sum_s(\mu_s - \bar\mu)^2$: unbiased for
+    independent draws, up to a share 1/(S - 1) too large for stratified ones, which avoid one another.
     Statistics are computed in float64 and returned in the dtype of the model's output.
     """
 
@@ -68,7 +69,7 @@ class ContinuousPredictive(Predictive):
 
     @cached_property
     def epistemic(self) -> Tensor:
-        """Variance of the mean over draws, (B, ...)."""
+        """Variance of the mean over draws (divided by S - 1), (B, ...)."""
         return self._out(self.law.epistemic())
 
     @cached_property
@@ -132,10 +133,17 @@ class ContinuousPredictive(Predictive):
         return self._out(self.law.sample(n, generator))
 
     def moment_matched(self) -> "ContinuousPredictive":
-        """Return the Gaussian predictive with this mean and variance (and an aleatoric part that holds all of it)."""
-        std = self.law.variance().sqrt()
-        matched = Predictive.from_gaussian(self.mean, self._out(std), sequence_ids=self.sequence_ids)
-        return replace(matched, origin=replace(self.origin, block_size=1), given_standard_error=self.standard_error)
+        """Return the Gaussian predictive with this mean and variance (and an aleatoric part that holds all of it).
+
+        It keeps the law that it matches, so that errors of finite draws stay known where that law kept its draws.
+
+        Raises:
+            ValueError: If a mean is not finite or a variance is not positive.
+        """
+        from .remade import match_moments
+
+        Predictive.from_gaussian(self.mean, self._out(self.law.variance().sqrt()))  # says which rows have no Gaussian
+        return ContinuousPredictive(match_moments(self.law), self.origin, self.standard_error)
 
     def to_frame(self, level: float = 0.9) -> Any:
         """Return a DataFrame with a line a target: row, step(s), mean, std, parts, interval, standard error."""

@@ -26,6 +26,8 @@ class EmpiricalLaw(AbstractLaw):
     calibrated target with probability p: the usual linear rule under-covers (76 % for 90 % at S = 10).
     """
 
+    has_density = False
+
     def __init__(self, samples: Tensor) -> None:
         if not isinstance(samples, Tensor):
             raise TypeError(f"samples must be a tensor (draws, rows, ...), but a {type(samples).__name__} was given.")

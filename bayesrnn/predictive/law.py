@@ -18,6 +18,7 @@ class AbstractLaw(ABC):
     dtype: torch.dtype
     device: torch.device
     is_count: bool
+    has_density: bool = True  # whether log_prob is known
 
     @abstractmethod
     def mean(self) -> Tensor:

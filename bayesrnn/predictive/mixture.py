@@ -92,6 +92,11 @@ class MixtureLaw(AbstractLaw):
         return MixtureLaw(likelihoods.map_parameters(self.components, function))
 
     def keep_draws(self, draws: Tensor) -> "MixtureLaw":
+        if draws.numel() and int(draws.max()) >= self.size:  # a Gaussian of the moments of many draws holds one law
+            raise ValueError(
+                f"this law holds {self.size} {'draw' if self.size == 1 else 'draws'}, numbered 0 to {self.size - 1}, "
+                f"but draw {int(draws.max())} was asked for: it did not keep the draws that it was made of."
+            )
         return MixtureLaw(likelihoods.map_parameters(self.components, lambda t: t[draws.to(t.device)]))
 
     def _invert(self, law: Distribution, q: Tensor) -> Tensor:

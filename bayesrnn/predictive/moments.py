@@ -16,6 +16,8 @@ from .law import AbstractLaw
 class MomentsLaw(AbstractLaw):
     """Mean, aleatoric and epistemic variance of each target, and nothing else."""
 
+    has_density = False
+
     def __init__(self, mean: Tensor, aleatoric: Tensor, epistemic: Tensor) -> None:
         if not (mean.shape == aleatoric.shape == epistemic.shape) or mean.dim() < 1:
             raise ValueError(

@@ -53,6 +53,11 @@ class Origin:
         edges = [round(g * whole / groups) * self.block_size for g in range(groups)] + [self.draws]
         return [slice(a, b) for a, b in pairwise(edges)]
 
+    def shares_draws(self, other: "Origin") -> bool:
+        """Whether the draws of the other predictive come from the same masks, so that errors of finite draws cancel."""
+        facts = [(o.seed, o.sampling, o.draws, o.block_size) for o in (self, other)]
+        return self is other or (self.seed is not None and facts[0] == facts[1])
+
     def map_ids(self, function: Callable[[Tensor], Tensor]) -> "Origin":
         """Return the origin with `function`, which selects rows, applied to what it holds for each row."""
         ids, counts = self.sequence_ids, self.draws_per_row
@@ -66,12 +71,12 @@ def block_standard_error(draws: Tensor, origin: Origin) -> Tensor:
     r"""Return the Monte Carlo standard error of the mean over axis 0.
 
     $\sqrt{\frac{1}{R}\widehat{\mathrm{Var}}_r \bar{x}_r}$ over the R replicate blocks (single draws when independent).
-    Zero where nothing was sampled; infinite where one block alone tells nothing about the error.
+    Zero where nothing was sampled; infinite where one block alone, or less than all draws, tells nothing about it.
     """
     if origin.sampling == DETERMINISTIC:
         return torch.zeros_like(draws[0])
     blocks = origin.blocks()
-    if len(blocks) < 2:
+    if len(blocks) < 2 or len(draws) < origin.draws:
         return torch.full_like(draws[0], torch.inf)
     means = draws if origin.block_size == 1 else torch.stack([draws[b].mean(0) for b in blocks])
     return means.std(0, correction=1) / len(blocks) ** 0.5

@@ -1,11 +1,11 @@
-"""Laws made of another law: a scaled spread, a map of the levels, one law a step."""
+"""Laws made of another law: a scaled spread, a map of the levels."""
 
 # ruff: noqa: D102 - each method is documented in AbstractLaw
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from .empirical import EmpiricalLaw
 from .law import AbstractLaw
 from .mixture import MixtureLaw
 from .moments import MomentsLaw
+from .quadrature import PANELS, Integrand, integrate, quantiles_of, sum_whole
+from .remade import RemadeLaw
 
 _NODES = 40
 
@@ -28,6 +30,7 @@ class WrappedLaw(AbstractLaw):
     def __init__(self, base: AbstractLaw) -> None:
         self.base = base
         self.shape, self.dtype, self.device, self.is_count = base.shape, base.dtype, base.device, base.is_count
+        self.has_density = base.has_density
 
     @abstractmethod
     def rewrap(self, base: AbstractLaw) -> "WrappedLaw":
@@ -130,22 +133,62 @@ def scale_spread(law: AbstractLaw, factor: float) -> AbstractLaw:
             make: Any = type(wide)
             shape = (wide.df,) if isinstance(wide, D.StudentT) else ()
             moved = make(*shape, mean + factor * (wide.loc - mean), factor * wide.scale, validate_args=False)
-            return MixtureLaw(likelihoods.map_parameters(moved, lambda t: t.to(law.dtype)))
+            moved = likelihoods.map_parameters(moved, lambda t: t.to(law.dtype))
+            # of fewer draws the mean is another: errors of finite draws are those of the base
+            return RemadeLaw(moved, law, lambda base: cast(MixtureLaw, scale_spread(base, factor)))
     return SpreadLaw(law, factor)
 
 
 class QuadratureLaw(WrappedLaw):
-    """A law whose moments are integrals of its quantiles over the levels; the split keeps the base's shares."""
+    r"""A law whose moments are the base's and an integral of what was changed; the split keeps the base's shares.
+
+    $E Y' - \mu = -\int (F' - F) dy$ and $E (Y' - \mu)^2 = \sigma^2 - 2 \int (y - \mu)(F' - F) dy$: exact where nothing
+    is changed.
+    """
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
+        mean, variance = self.base.mean(), self.base.variance()
+        shift, widening = self._changes(mean, variance)
+        return mean + shift, variance + widening - shift**2
+
+    def _changes(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """What the change adds to E(Y - mean) and to E(Y - mean)^2, with the base's mean: (2, B, ...)."""
+        if self.base.is_count or not self.base.has_density:
+            return self._changes_by_level(mean)
+
+        def make(rows: Tensor | None) -> Integrand:
+            law: Any = self if rows is None else self.select(rows)
+            center = mean if rows is None else mean[rows]
+
+            def change(y: Tensor) -> Tensor:
+                moved = law.drop(y)
+                return torch.stack([moved, 2 * (y - center) * moved])
+
+            return change
+
+        return integrate(make, self._edges(), torch.stack([variance.sqrt(), variance]))
+
+    def drop(self, y: Tensor) -> Tensor:
+        """Return F(y) - F'(y), shape (B, ...)."""
+        return self.base.cdf(y) - self.cdf(y)
+
+    def _changes_by_level(self, mean: Tensor) -> Tensor:
+        """The same as an integral over the levels, for laws with steps in their cdf or without a density."""
         nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-        ones = (1 for _ in self.shape)
-        level = torch.as_tensor(0.5 * (nodes + 1), device=self.device).reshape(-1, *ones).expand(-1, *self.shape)
-        found = self.quantile(level)
-        share = torch.as_tensor(0.5 * weights, device=self.device).reshape(-1, *(1 for _ in self.shape))
-        mean = (share * found).sum(0)
-        return mean, (share * (found - mean) ** 2).sum(0)
+        shape = (-1, *(1 for _ in self.shape))
+        level = torch.as_tensor(0.5 * (nodes + 1), device=self.device).reshape(shape).expand(-1, *self.shape)
+        share = torch.as_tensor(0.5 * weights, device=self.device).reshape(shape)
+        new, old = self.quantile(level) - mean, self.base.quantile(level) - mean
+        return torch.stack([(share * (new - old)).sum(0), (share * (new**2 - old**2)).sum(0)])
+
+    def _edges(self) -> Tensor:
+        """Quantiles of this law, widened at the ends to hold the base too."""
+        edges, (low, high) = self._quantiles_inside(PANELS), quantiles_of(self.base, (PANELS[0], PANELS[-1]))
+        return torch.cat([torch.minimum(edges[:1], low), edges[1:-1], torch.maximum(edges[-1:], high)])
+
+    def _quantiles_inside(self, levels: Sequence[float]) -> Tensor:
+        return quantiles_of(self, levels)
 
     def mean(self) -> Tensor:
         return self._moments[0]
@@ -176,6 +219,10 @@ class LevelLaw(QuadratureLaw):
     def cdf(self, y: Tensor) -> Tensor:
         return interpolate(self.base.cdf(y), self.before, self.after)
 
+    def drop(self, y: Tensor) -> Tensor:
+        height = self.base.cdf(y)
+        return height - interpolate(height, self.before, self.after)
+
     def below(self, y: Tensor) -> Tensor:
         return interpolate(self.base.below(y), self.before, self.after)
 
@@ -193,61 +240,20 @@ class LevelLaw(QuadratureLaw):
     def quantile(self, q: Tensor) -> Tensor:
         return self.base.quantile(interpolate(q, self.after, self.before))
 
+    def _quantiles_inside(self, levels: Sequence[float]) -> Tensor:
+        asked = torch.tensor(levels, dtype=torch.float64, device=self.device)
+        # where R ends steeply its inverse gives 1 in floating point, whose quantile is infinite
+        return quantiles_of(self.base, interpolate(asked, self.after, self.before).clamp(1e-15, 1 - 1e-15).tolist())
 
-class StackedLaw(AbstractLaw):
-    """One law a step, of shape (B, ...) each, joined to (B, T, ...)."""
+    def _changes(self, mean: Tensor, variance: Tensor) -> Tensor:
+        if not (self.is_count and self.base.has_density):
+            return super()._changes(mean, variance)
 
-    def __init__(self, laws: Sequence[AbstractLaw]) -> None:
-        self.laws = list(laws)
-        first = self.laws[0]
-        self.shape = torch.Size([first.shape[0], len(self.laws), *first.shape[1:]])
-        self.dtype, self.device, self.is_count = first.dtype, first.device, first.is_count
+        def change(k: Tensor) -> Tensor:  # E Y = sum of 1 - F(k) and E Y^2 = sum of (2 k + 1)(1 - F(k))
+            moved = self.drop(k)
+            return torch.stack([moved, (2 * (k - mean) + 1) * moved])
 
-    def mean(self) -> Tensor:
-        return torch.stack([law.mean() for law in self.laws], 1)
-
-    def aleatoric(self) -> Tensor:
-        return torch.stack([law.aleatoric() for law in self.laws], 1)
-
-    def epistemic(self) -> Tensor:
-        return torch.stack([law.epistemic() for law in self.laws], 1)
-
-    def variance(self) -> Tensor:
-        return torch.stack([law.variance() for law in self.laws], 1)
-
-    def cdf(self, y: Tensor) -> Tensor:
-        return torch.stack([law.cdf(y[:, t]) for t, law in enumerate(self.laws)], 1)
-
-    def below(self, y: Tensor) -> Tensor:
-        return torch.stack([law.below(y[:, t]) for t, law in enumerate(self.laws)], 1)
-
-    def pit(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        ends = [law.pit(y[:, t]) for t, law in enumerate(self.laws)]
-        return torch.stack([low for low, _ in ends], 1), torch.stack([high for _, high in ends], 1)
-
-    def log_prob(self, y: Tensor) -> Tensor:
-        return torch.stack([law.log_prob(y[:, t]) for t, law in enumerate(self.laws)], 1)
-
-    def quantile(self, q: Tensor) -> Tensor:
-        return torch.stack([law.quantile(q[:, :, t]) for t, law in enumerate(self.laws)], 2)
-
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.stack([law.sample(n, generator) for law in self.laws], 2)
-
-    def draws(self) -> Tensor:
-        return torch.stack([law.draws() for law in self.laws], 2)
-
-    def select(self, key: Any) -> AbstractLaw:
-        if isinstance(key, tuple):
-            rows, step, *rest = key
-            return self.laws[step].select((rows, *rest) if rest else rows)
-        return StackedLaw([law.select(key) for law in self.laws])
-
-    def cast(self, function: Callable[[Tensor], Tensor]) -> "StackedLaw":
-        return StackedLaw([law.cast(function) for law in self.laws])
-
-    def keep_draws(self, draws: Tensor) -> "StackedLaw":
-        return StackedLaw([law.keep_draws(draws) for law in self.laws])
+        return sum_whole(change, self._edges())
 
 
 def interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:

@@ -82,8 +82,18 @@ class AdaptiveConformal(AbstractRecalibrator):
         before = torch.tensor([0.0, *self.levels, 1.0], dtype=torch.float64)
         # beyond 1 an interval is infinite, below 0 a point; the map must increase for its inverse to exist
         effective = np.maximum.accumulate(np.clip(parameters["effective"], 0.0, 1.0 + 1e-6))
-        after = np.concatenate([[0.0], effective, [max(1.0, float(effective[-1]))]]) + 1e-9 * np.arange(len(before))
-        return predictive.with_law(ConformalLaw(predictive.law, radii, before, torch.as_tensor(after), self.scaled))
+        after = _rising([0.0, *effective, max(1.0, float(effective[-1]))])
+        return predictive.with_law(
+            ConformalLaw(predictive.law, radii, before, torch.tensor(after, dtype=torch.float64), self.scaled)
+        )
+
+
+def _rising(values: Sequence[float]) -> list[float]:
+    """Values in order, with equal ones moved apart by the last bit: more would move ranks too."""
+    rising = [values[0]]
+    for value in values[1:]:
+        rising.append(max(value, float(np.nextafter(rising[-1], np.inf))))
+    return rising
 
 
 def _radius(ordered: Any, level: float) -> float:

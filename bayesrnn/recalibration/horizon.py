@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-from bayesrnn.predictive.recalibrated import StackedLaw
+from bayesrnn.predictive.stacked import StackedLaw
 
 from .protocol import AbstractRecalibrator
 

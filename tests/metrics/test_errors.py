@@ -84,7 +84,7 @@ def test_score_stays_where_its_monte_carlo_error_is_undefined():
     score = M.coverage(halves, y, level=0.9, monte_carlo=True)
     assert score.value == M.coverage(halves, y, level=0.9).value
     assert (score.standard_error, score.corrected) == (None, None)
-    assert M.coverage(halves, y, level=0.8, monte_carlo=True).standard_error is not None
+    assert M.coverage(halves, torch.randn(20), level=0.8, monte_carlo=True).standard_error is not None
     with pytest.raises(ValueError, match="32 samples cannot resolve"):
         M.coverage(halves, y, level=0.95, monte_carlo=True)
 

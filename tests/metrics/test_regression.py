@@ -10,6 +10,7 @@ from torch import distributions as D
 
 from bayesrnn import metrics as M
 from bayesrnn.predictive import ContinuousPredictive, Predictive
+from bayesrnn.predictive.recalibrated import LevelLaw
 
 
 @pytest.fixture
@@ -67,6 +68,39 @@ def test_crps_of_other_laws(law, oracle):
     y = torch.tensor([0.0, 1.0, 3.0, 9.0], dtype=torch.double)
     found = M.crps_values(Predictive.from_draws(law).law, y)
     np.testing.assert_allclose(found.numpy(), oracle(y.numpy()), rtol=2e-5)
+
+
+@pytest.mark.parametrize("rate", [0.05, 1.0, 40.0])
+def test_crps_of_counts_at_any_real_target(rate):
+    y = torch.tensor([-3.0, -0.4, 0.0, 0.25, 2.0, 2.5, 7.9, 60.3], dtype=torch.double)
+    p = Predictive.from_draws(D.Poisson(torch.full((1, len(y)), rate).double()))
+    k = np.arange(400)
+    mass = stats.poisson.pmf(k, rate)
+    spread = 0.5 * (mass[:, None] * mass * np.abs(k[:, None] - k)).sum()
+    expected = [(mass * np.abs(k - point)).sum() - spread for point in y.numpy()]
+    np.testing.assert_allclose(M.crps_values(p.law, y).numpy(), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("spread", "scale", "draws"), [(3.0, 0.5, 20), (3.0, 0.05, 20), (10.0, 0.05, 5), (1.0, 1.0, 20)]
+)
+def test_crps_of_a_staircase(spread, scale, draws):
+    loc = spread * torch.randn(draws, 7, dtype=torch.double)
+    y = torch.cat([spread * torch.randn(6), torch.tensor([30.0])]).double()
+    p = Predictive.from_draws(D.Laplace(loc, torch.full_like(loc, scale)))
+    gap = (loc[:, None] - loc).abs()  # E|X - X'| of Laplace laws of one scale: d + (3 b + d) exp(-d/b) / 2
+    pairs = (gap + (1.5 * scale + 0.5 * gap) * torch.exp(-gap / scale)).mean((0, 1))
+    off = (loc - y).abs()
+    expected = (off + scale * torch.exp(-off / scale)).mean(0) - 0.5 * pairs
+    np.testing.assert_allclose(M.crps_values(p.law, y).numpy(), expected.numpy(), rtol=1e-3)
+
+
+def test_crps_of_a_staircase_whose_levels_are_mapped():
+    loc = 3 * torch.randn(20, 30, dtype=torch.double)
+    p = Predictive.from_draws(D.Normal(loc, torch.full_like(loc, 0.02)))
+    y = 3 * torch.randn(30, dtype=torch.double)
+    same = torch.tensor([0.0, 1.0])
+    np.testing.assert_allclose(M.crps_values(LevelLaw(p.law, same, same), y), M.crps_values(p.law, y), rtol=2e-3)
 
 
 def test_interval_score_coverage_and_width(mixture):

@@ -203,3 +203,32 @@ def test_a_law_without_mean_still_has_quantiles():
     assert p.quantile(0.75).tolist() == pytest.approx([1.0, 1.0], rel=1e-5)
     with pytest.raises(ValueError, match="has no mean"):
         _ = p.mean
+
+
+def test_moment_matched_follows_its_draws():
+    p = Predictive.from_draws(D.Laplace(*parameters(32, 6)), seed=1, sampling="stratified", block_size=8)
+    matched = p.moment_matched()
+    torch.testing.assert_close(matched.mean, p.mean)
+    torch.testing.assert_close(matched.variance, p.variance)
+    torch.testing.assert_close(matched.standard_error, p.standard_error)
+    assert (matched.epistemic.tolist(), matched.degrees_of_freedom) == ([0.0] * 6, p.degrees_of_freedom)
+    first = torch.arange(8)
+    part = p.keep_draws(first).moment_matched()
+    torch.testing.assert_close(matched.keep_draws(first).quantile(0.9), part.quantile(0.9))
+    torch.testing.assert_close(matched[2:4].to(torch.float32).keep_draws(first).std, part[2:4].std.float())
+    assert torch.isinf(matched.keep_draws(first).standard_error).all()
+    streamed = ContinuousPredictive.from_moments(p.mean, p.aleatoric, p.epistemic, 32).moment_matched()
+    with pytest.raises(ValueError, match="does not keep its draws"):
+        streamed.keep_draws(first)
+    with pytest.raises(ValueError, match="1 draw, numbered 0"):
+        Predictive.from_gaussian(p.mean, p.std).keep_draws(first)
+
+
+def test_epistemic_part_of_stratified_draws_is_too_large_by_less_than_one_in_draws_minus_one():
+    draws, rows = 16, 40_000
+    order = torch.rand(draws, rows, 2).argsort(0)
+    strata = (order + torch.rand(draws, rows, 2)).double() / draws
+    means = 2 * (strata < 0.5).double().sum(-1)  # variance 2
+    p = Predictive.from_draws(D.Normal(means, 1.0), sampling="stratified", block_size=draws)
+    excess = p.epistemic.mean().item() / 2 - 1
+    assert excess == pytest.approx(1 / (draws - 1), rel=0.1)

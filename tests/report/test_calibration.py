@@ -15,6 +15,7 @@ from torch.distributions import Categorical, Normal
 
 from bayesrnn import metrics
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
+from bayesrnn.recalibration import PerHorizon, VarianceScaling
 from bayesrnn.report import CalibrationReport, calibration_report
 from tests.report.test_page import assert_stands_alone
 
@@ -289,6 +290,16 @@ def test_saved_files_agree_with_the_report(tmp_path: Path) -> None:
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert "<svg" in (folder / f"{name}.svg").read_text(encoding="utf-8")
     assert not [p for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_a_law_for_each_step_is_reported() -> None:
+    predictive, target = forecast(steps=3)
+    predictive = predictive.moment_matched()
+    fixed = PerHorizon(VarianceScaling).fit(predictive, target).apply(predictive)
+    parts = calibration_report(fixed, target, **QUICK).tables["horizon"]
+    assert [part["part"] for part in parts] == ["1", "2", "3"]
+    for t, part in enumerate(parts):
+        assert part["crps"] == pytest.approx(float(metrics.crps(fixed.at_step(t), target[:, t])))
 
 
 def test_str_and_pictures() -> None:

@@ -1,0 +1,88 @@
+"""Errors from finite draws: the jackknife over independent blocks of draws."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayesrnn.predictive import DETERMINISTIC, TokenPredictive
+
+from .pairs import Pairs
+from .score import Array
+
+_MOST_BLOCKS = 20  # jackknife groups: enough for a standard error good to a sixth, cheap for S = 1000
+
+
+@dataclass(frozen=True)
+class DrawError:
+    """What finite draws do to a number: its standard error, the number without their bias, the leave-one-out values."""
+
+    standard_error: float | None = None
+    corrected: float | None = None
+    left_out: Array | None = None
+
+
+def jackknife(
+    pairs: Pairs, items: Callable[[Any, Any], Tensor], number: Callable[[Array], float], value: float
+) -> DrawError:
+    r"""Return the Monte Carlo standard error and the value without the bias of finite draws.
+
+    $\theta_{(-r)}$ leaves block r of R out: $SE^2 = \frac{R-1}{R}\sum_r(\theta_{(-r)} - \bar\theta)^2$, corrected
+    $R\theta - (R-1)\bar\theta$. (0, value) where nothing was sampled; unknown (None) where `left_out` is.
+
+    Source: Efron & Stein 1981, The jackknife estimate of variance.
+    """
+
+    def score(predictive: Any) -> float:
+        return number(pairs.take(items(predictive, pairs.target)))
+
+    if pairs.predictive.sampling == DETERMINISTIC:
+        return DrawError(0.0, value)
+    values = left_out(score, pairs.predictive)
+    if values is None:
+        return DrawError()
+    count, pooled = len(values), value
+    if isinstance(pairs.predictive, TokenPredictive):  # draws in no whole block count in the value alone
+        pooled = score(pairs.predictive.keep_draws(torch.arange(count)))
+    return DrawError(spread(values), value + (count - 1) * (pooled - float(values.mean())), values)
+
+
+def left_out(score: Callable[..., float], *predictives: Any) -> Array | None:
+    """Return the score of the predictives without each block of draws, the same one left out of each, (R,).
+
+    None where that does not show what finite draws do: the draws were not kept, the score is defined for all draws
+    together but not without a block, or no block changes it at all (it depends on draws that cannot be left out, or
+    is a share of a few answers, too coarse to see a block).
+    """
+    try:
+        found = np.asarray([score(*rest) for rest in zip(*map(_without_each_block, predictives), strict=True)])
+    except ValueError:  # the value of all draws exists: fewer samples, say, cannot resolve so high a level
+        return None
+    if len(found) < 2 or not np.isfinite(found).all() or (found == found[0]).all():
+        return None
+    return found
+
+
+def spread(values: Array) -> float:
+    r"""Return the standard error of leave-one-out values, $\sqrt{\frac{R-1}{R}\sum_r(\theta_{(-r)}-\bar\theta)^2}$."""
+    count = len(values)
+    return math.sqrt((count - 1) / count * float(((values - values.mean()) ** 2).sum()))
+
+
+def _without_each_block(predictive: Any) -> Iterator[Any]:
+    if isinstance(predictive, TokenPredictive):
+        size = 0 if predictive.block_log_prob is None else len(predictive.block_log_prob)
+        blocks = [slice(r, r + 1) for r in range(size)]
+        # entropies and confidences came averaged over all draws, and do not say what they were without a block
+        predictive = replace(predictive, entropy=None, aleatoric=None, epistemic=None, confidence=None, correct=None)
+    else:
+        size, blocks = predictive.draws_used, predictive.origin.blocks(_MOST_BLOCKS)
+    if len(blocks) < 2:
+        return
+    every = torch.arange(size)
+    for block in blocks:
+        yield predictive.keep_draws(torch.cat([every[: block.start], every[block.stop :]]))
