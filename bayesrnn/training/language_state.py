@@ -101,15 +101,17 @@ class Checkpoint:
         Raises:
             ValueError: If the file is not one of these.
         """
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
+        from safetensors.torch import load
 
         path = folder / FILE
         if not path.exists():
             return None
         try:
-            with safe_open(path, "pt") as file:
-                header = json.loads((file.metadata() or {})["language"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            data = path.read_bytes()  # at once: a training may put a newer checkpoint in its place meanwhile
+            tensors = load(data)
+            length = int.from_bytes(data[:8], "little")
+            header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["language"])
             if header.pop("format") != _FORMAT:
                 raise KeyError("format")
         except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError, OSError) as error:

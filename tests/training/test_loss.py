@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.distributions import Categorical, Independent, Normal, Poisson
 
-from bayesrnn.training.loss import masked_mean, negative_log_likelihood, padding
+from bayesrnn.nn.padding import padding
+from bayesrnn.training.loss import masked_mean, negative_log_likelihood
 
 
 def test_gaussian_against_the_formula() -> None:
