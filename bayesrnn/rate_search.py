@@ -17,6 +17,7 @@ from bayesrnn.inference.audit import audit
 from bayesrnn.inference.low_precision import lower_products
 from bayesrnn.inference.points import PointLaw
 from bayesrnn.inference.predict import check_arguments, predict
+from bayesrnn.nn.padding import before_padding
 from bayesrnn.predictive import Predictive
 from bayesrnn.schemes import Scheme
 
@@ -212,8 +213,8 @@ def _counted(target: Tensor, inputs: tuple[Any, ...], options: dict[str, Any]) -
     if lengths is not None and target.dim() > 1:
         steps = _steps(inputs, options.get("batch_dim", 0))
         if target.shape[1] == steps:
-            inside = torch.arange(steps) < check_lengths(lengths, rows, steps)[:, None]
-            counted = inside.reshape(rows, steps, *(1,) * (target.dim() - 2)).expand(target.shape)
+            lengths = check_lengths(lengths, rows, steps)
+            counted = before_padding(lengths, steps, target.dim(), lengths.device).expand(target.shape)
     return counted.reshape(rows, -1)
 
 

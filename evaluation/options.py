@@ -1,4 +1,4 @@
-"""Options of the scripts that train: what is wrong with them is said in one line, before anything is trained."""
+"""Options of the experiments: what is wrong with them is said in one line, before any work is done."""
 
 import argparse
 import sys

@@ -238,8 +238,8 @@ void bayesrnn_gru_forward(Long rows, Long units, const void* pre, Long pre_row, 
 }
 
 void bayesrnn_lstm_backward(Long rows, Long units, const float* act, const float* c_new, const float* c_old,
-                            const float* read, Long read_row, const void* raw, int low_raw, const float* mask, Long mask_row, const float* out, float* dc,
-                            float* gradient, Low* low) {
+                            const float* read, Long read_row, const void* raw, int low_raw, const float* mask,
+                            Long mask_row, const float* out, float* dc, float* gradient, Low* low) {
 #define CALL(R, N)                                                                                                   \
   lstm_backward<R, N>(rows, units, act, c_new, c_old, Read{read, read_row},                                          \
                       Arriving<R>{static_cast<const R*>(raw), mask, out, mask_row}, dc, gradient, low)
