@@ -173,6 +173,23 @@ def test_large_fresh_masks_are_bernoulli_too(dtype: torch.dtype) -> None:
     assert torch.equal(drawn, fresh(placement, 100, 100, **options))
 
 
+@pytest.mark.parametrize("rate", [0.5, 0.25, 0.75, 1 / 256, 255 / 256])
+def test_large_fresh_masks_from_bytes_keep_what_they_should(rate: float) -> None:
+    placement = Placement("hidden", rate, "step", "untied")
+    torch.manual_seed(0)
+    options = {"gates": 3, "steps": 157, "dtype": torch.float32, "device": torch.device("cpu")}
+    drawn = fresh(placement, 61, 83, **options)  # no multiple of the 8 numbers in a word
+    kept = (drawn > 0).double()
+    assert drawn.shape == (157, 3, 61, 83)
+    assert drawn.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)])
+    assert abs(kept.mean() - (1 - rate)) < 4 * (rate * (1 - rate) / drawn.numel()) ** 0.5
+    flat = kept.flatten().numpy()
+    for lag in (1, 2, 4, 7, 8, 16, 83, 61 * 83):
+        assert abs(np.corrcoef(flat[lag:], flat[:-lag])[0, 1]) < 4.5 / len(flat) ** 0.5, lag
+    torch.manual_seed(0)
+    assert torch.equal(drawn, fresh(placement, 61, 83, **options))
+
+
 def test_fresh_masks_of_words_are_one_number_a_word_and_sequence() -> None:
     tokens = torch.randint(0, 30, (200, 60))
     torch.manual_seed(0)

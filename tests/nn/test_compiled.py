@@ -10,7 +10,7 @@ import torch
 
 from bayesrnn import nn as bnn
 from bayesrnn import schemes
-from bayesrnn.nn.scan import fused, native
+from bayesrnn.nn.scan import fused, native, products
 
 needs_compiler = pytest.mark.skipif(
     not any(shutil.which(c) for c in native._COMPILERS), reason="there is no C++ compiler"
@@ -18,6 +18,7 @@ needs_compiler = pytest.mark.skipif(
 SCHEMES = {
     "zaremba": schemes.zaremba(0.4),
     "naive": schemes.naive(0.4),
+    "naive untied": schemes.naive(0.4, gates="untied"),
     "tied": schemes.gal(0.4, gates="tied"),
     "untied": schemes.gal(0.4),
     "hidden only": schemes.gal(hidden=0.5, gates="untied"),
@@ -77,6 +78,7 @@ def test_compiled_agrees(
     kernels = {k: (lambda *a, f=f: (calls.append(1), f(*a))[1]) for k, f in native._loaded.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "kernels", lambda: kernels)
+        patch.setattr(products, "_PIECE_BYTES", 2 * rows * units * 4)  # the second layer in pieces
         got = outcome(layer, x, low, grad, masks)
     assert len(calls) == 4 * steps * (2 if grad else 1)
     for a, b in zip(got, want, strict=True):

@@ -18,6 +18,7 @@ from bayesrnn.nn import paths
 from bayesrnn.nn.cells import CELLS, SiteMasks
 from bayesrnn.nn.reference import reference
 from bayesrnn.nn.scan import forward as forward_module
+from bayesrnn.nn.scan import products as products_module
 from bayesrnn.nn.scan import scan
 from bayesrnn.nn.stock import acts_outside, can_fold, fold, outside, stock
 from tests.nn import oracle
@@ -121,6 +122,7 @@ def outcome(
     bias=st.booleans(),
     reverse=st.booleans(),
     shared=st.booleans(),
+    piece=st.sampled_from([1, 150, 1 << 20]),
     data=st.data(),
 )
 def test_scan_is_the_reference(
@@ -132,6 +134,7 @@ def test_scan_is_the_reference(
     bias: bool,
     reverse: bool,
     shared: bool,
+    piece: int,
     data: st.DataObject,
 ) -> None:
     kind, name = case
@@ -143,7 +146,9 @@ def test_scan_is_the_reference(
     masks = layer.plan.sites(drawn, 0, "")
     x = torch.randn(steps, rows, inputs, dtype=torch.float64)
     slow = outcome(reference, kind, layer, x, masks, lengths=lengths, reverse=reverse)
-    fast = outcome(scan, kind, layer, x, masks, lengths=lengths, reverse=reverse)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products_module, "_PIECE_BYTES", piece)  # masked products in one piece or in many
+        fast = outcome(scan, kind, layer, x, masks, lengths=lengths, reverse=reverse)
     for a, b in zip(slow, fast, strict=True):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-8)
     with torch.no_grad():

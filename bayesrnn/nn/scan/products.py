@@ -20,6 +20,7 @@ _TURN_FROM = 600
 # A weight's gradient in bfloat16 takes half the time when the smaller factor is turned around in memory first, if the
 # gradient has this many numbers; below, turning takes longer than the product.
 _TURN_GRADIENT_FROM = 1 << 18
+_PIECE_BYTES = 640 << 10  # of what enters a masked product at once, so that the mask's product stays in a cache
 
 
 class GateProduct:
@@ -99,18 +100,43 @@ class GateProduct:
         """Return the products of steps, (steps * rows, gates * H) or (gates, steps * rows, H), in `into` if it fits."""
         if mask is not None and self.untied:
             found = x.new_empty(self.gates, x.shape[0] * x.shape[1], self.weight.shape[-1], dtype=self.dtype)
-            for gate, part in enumerate(masked(x, mask, self.dtype)):
-                torch.mm(part, self.weight[gate], out=found[gate])
+            for span, flat in _pieces(x, self.dtype):
+                for gate, part in enumerate(masked(x[span], _along(mask, span), self.dtype)):
+                    torch.mm(part, self.weight[gate], out=found[gate, flat])
             return found
-        entering = (x.to(self.dtype) if mask is None else under(x, mask[:, 0], self.dtype)).flatten(-3, -2)
-        fits = into is not None and into.dtype == self.dtype
-        return torch.matmul(entering, self.weight, out=into if fits else self._buffer(entering))
+        if into is None or into.dtype != self.dtype:
+            into = self._buffer(x.flatten(0, 1))
+        if mask is None:
+            return torch.mm(x.to(self.dtype).flatten(0, 1), self.weight, out=into)
+        for span, flat in _pieces(x, self.dtype):
+            torch.mm(under(x[span], _along(mask, span)[:, 0], self.dtype).flatten(0, 1), self.weight, out=into[flat])
+        return into
 
     def _buffer(self, entering: Tensor) -> Tensor:
         shape = (*entering.shape[:-1], self.weight.shape[-1])
         if self._low is None or self._low.shape != shape:
-            self._low = entering.new_empty(shape)
+            self._low = entering.new_empty(shape, dtype=self.dtype)
         return self._low
+
+
+def _pieces(x: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, slice]]:
+    """Yield spans of steps, and the rows they are when steps and rows are one dimension, for one product each.
+
+    On a CPU a piece of a masked input that stays in a cache is made and read at once: a tenth to a fifth less time.
+    Products in a low type have their own limits (`_TURN_FROM`) and are made whole.
+    """
+    steps, rows = x.shape[:2]
+    span = steps
+    if not x.is_cuda and dtype.itemsize > 2:
+        span = max(1, _PIECE_BYTES // max(1, rows * x.shape[2] * dtype.itemsize))
+    for start in range(0, steps, span):
+        stop = min(start + span, steps)
+        yield slice(start, stop), slice(start * rows, stop * rows)
+
+
+def _along(mask: Tensor, span: slice) -> Tensor:
+    """Return the mask of some steps, (steps or 1, ...)."""
+    return mask[span] if mask.shape[0] > 1 else mask
 
 
 def turned(value: Tensor) -> Tensor:
@@ -149,18 +175,23 @@ def weight_gradient(gradient: Tensor, x: Tensor, mask: Tensor | None, out: Tenso
         mask: Of four dimensions, or None.
         out: Where to write.
     """
-    if mask is None or mask.shape[1] == 1:
-        entering = (x.to(gradient.dtype) if mask is None else under(x, mask[:, 0], gradient.dtype)).flatten(0, 1)
-        _outer(gradient.flatten(2).flatten(0, 1), entering, out)
+    if mask is None:
+        _outer(gradient.flatten(2).flatten(0, 1), x.to(gradient.dtype).flatten(0, 1), out)
         return
-    per_gate, parts = gradient.flatten(0, 1).unbind(1), out.unflatten(0, (gradient.shape[2], -1))
-    for flat, entering, part in zip(per_gate, masked(x, mask, gradient.dtype), parts, strict=True):
-        _outer(flat, entering, part)
+    parts = out.unflatten(0, (gradient.shape[2], -1)) if mask.shape[1] > 1 else out.unsqueeze(0)
+    for span, _ in _pieces(x, gradient.dtype):
+        some = gradient[span].flatten(0, 1)
+        per_gate = some.unbind(1) if mask.shape[1] > 1 else (some.flatten(1),)
+        entering = masked(x[span], _along(mask, span), gradient.dtype)
+        for flat, seen, part in zip(per_gate, entering, parts, strict=True):
+            _outer(flat, seen, part, add=span.start > 0)
 
 
-def _outer(gradient: Tensor, entering: Tensor, out: Tensor) -> None:
-    """Write gradient^T entering into `out`."""
-    if gradient.dtype.itemsize > 2:
+def _outer(gradient: Tensor, entering: Tensor, out: Tensor, *, add: bool = False) -> None:
+    """Write gradient^T entering into `out`, or add it; low types are made whole and never added."""
+    if add:
+        out.addmm_(gradient.t(), entering)
+    elif gradient.dtype.itemsize > 2:
         torch.mm(gradient.t(), entering, out=out)
     elif out.numel() >= _TURN_GRADIENT_FROM:
         out.copy_(turned(torch.mm(turned(entering), gradient)))
@@ -177,14 +208,18 @@ def input_gradient(gradient: Tensor, weight: Tensor, mask: Tensor | None) -> Ten
         mask: Of four dimensions, or None.
     """
     steps, rows, gates, _ = gradient.shape
-    if mask is None or mask.shape[1] == 1:
-        found = torch.mm(gradient.flatten(2).flatten(0, 1), weight).view(steps, rows, -1)
-        return found if mask is None else found * mask[:, 0]
-    total: Tensor | None = None
-    parts = zip(gradient.flatten(0, 1).unbind(1), weight.unflatten(0, (gates, -1)), mask.unbind(1), strict=True)
-    for flat, part, kept in parts:
-        found = torch.mm(flat, part).view(steps, rows, -1)
-        total = found * kept if total is None else total.addcmul_(found, kept)
-    if total is None:
-        raise ValueError("a cell has at least one gate")
-    return total
+    if mask is None:
+        return torch.mm(gradient.flatten(2).flatten(0, 1), weight).view(steps, rows, -1)
+    found = gradient.new_empty(steps, rows, weight.shape[1], dtype=torch.promote_types(gradient.dtype, mask.dtype))
+    parts = weight.unflatten(0, (gates, -1)) if mask.shape[1] > 1 else weight.unsqueeze(0)
+    for span, _ in _pieces(found, gradient.dtype):
+        some = gradient[span].flatten(0, 1)
+        per_gate = some.unbind(1) if mask.shape[1] > 1 else (some.flatten(1),)
+        total = found[span]
+        for gate, (flat, part, kept) in enumerate(zip(per_gate, parts, _along(mask, span).unbind(1), strict=True)):
+            made = torch.mm(flat, part).view(total.shape)
+            if gate == 0:
+                torch.mul(made, kept, out=total)
+            else:
+                total.addcmul_(made, kept)
+    return found
