@@ -1,4 +1,4 @@
-"""`python -m evaluation.posterior [--quick]`: dropout posteriors against NUTS; table, figure and JSON."""
+"""`python -m evaluation.posterior [--quick | --report]`: dropout posteriors against NUTS; JSON, table, figure."""
 
 import argparse
 import json
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from evaluation.options import OneLineParser, at_least
 from evaluation.options import run as run_script
-from evaluation.posterior.comparison import compare, convergence, table, verdicts
+from evaluation.posterior.comparison import compare, convergence, verdicts
 from evaluation.posterior.methods import METHODS, concrete, learned
-from evaluation.posterior.problem import Problem, make, truth
-from evaluation.posterior.reference import mean_field, nuts
+from evaluation.posterior.problem import Problem, make
+from evaluation.posterior.reference import ACCEPT, mean_field, nuts
+from evaluation.posterior.report import curves, write
 from evaluation.records import RESULTS, save
 
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> OneLineParser:
     parser = OneLineParser(prog="python -m evaluation.posterior", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few samples and steps: only that everything runs")
+    parser.add_argument("--report", action="store_true", help="table and figure from the JSON; nothing is run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--depth", type=int, default=8, help="of the trees: 2 ** depth steps at most")
@@ -44,6 +46,9 @@ def _work(given: argparse.Namespace) -> None:
     at_least(1, depth=given.depth, steps=given.steps)
     at_least(0, seed=given.seed)
     folder = given.results or (Path("runs/posterior-quick") if given.quick else RESULTS)
+    if given.report:
+        print(write(folder))
+        return
     chains = {"chains": 2, "warmup": 10, "samples": 10, "depth": 3} if given.quick else {}
     settings = {
         "depth": given.depth,
@@ -52,15 +57,26 @@ def _work(given: argparse.Namespace) -> None:
         "samples": given.samples,
     } | chains
     steps, draws = (20, 16) if given.quick else (given.steps, 400)
-    result = run(settings, steps, draws, given.seed, folder)
+    result = run(settings, steps, draws, given.seed, folder, keep=not given.quick)
     print(result["table"], *result["verdicts"], sep="\n")
 
 
-def run(chains: dict[str, int], steps: int, draws: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Run every method, compare, write `posterior.json`, `.md` and `.png` into `folder`."""
+def run(
+    chains: dict[str, int], steps: int, draws: int, seed: int, folder: Path, *, keep: bool = False
+) -> dict[str, Any]:
+    """Run every method, compare, write `posterior.json`, `.md` and `.png` into `folder`.
+
+    Args:
+        chains: Of NUTS: how many, warmup, samples, depth.
+        steps: Of every training.
+        draws: Of every method but NUTS.
+        seed: Of everything.
+        folder: For the results.
+        keep: Keep the chains of NUTS below `runs/posterior`, or read them there; compile its density if possible.
+    """
     problem, seconds = make(seed=seed), {}
     start = time.perf_counter()
-    reference, diagnostics = _reference(problem, chains, seed, folder)
+    reference, diagnostics = _reference(problem, chains, seed, keep=keep)
     seconds["NUTS"] = diagnostics.pop("seconds", time.perf_counter() - start)
     print(f"NUTS {seconds['NUTS']:.0f} s, {diagnostics}", flush=True)
     found: dict[str, Tensor] = {"NUTS": reference}
@@ -84,67 +100,28 @@ def run(chains: dict[str, int], steps: int, draws: int, seed: int, folder: Path)
             convergence(diagnostics),
             *verdicts({name: value for name, value in methods.items() if name != "NUTS"}),
         ],
+        "curves": curves(problem, found),
     }
     save("posterior", result, seed=seed, folder=folder)
-    result["table"] = table(methods)
-    (folder / "posterior.md").write_text("\n".join([result["table"], "", *_bullets(result)]) + "\n", encoding="utf-8")
-    draw(problem, found, folder / "posterior.png")
-    return result
+    return result | {"table": write(folder)}
 
 
-def _reference(problem: Problem, chains: dict[str, int], seed: int, folder: Path) -> tuple[Tensor, dict[str, Any]]:
+def _reference(problem: Problem, chains: dict[str, int], seed: int, *, keep: bool) -> tuple[Tensor, dict[str, Any]]:
     """Sample the reference, or read it if these chains have been sampled before: it is most of the work."""
-    name = "-".join(str(v) for v in (*chains.values(), seed))
+    name = "-".join(str(v) for v in (*chains.values(), ACCEPT, seed))
     kept = Path("runs/posterior") / f"nuts-{name}.safetensors"
-    if folder == RESULTS and kept.is_file():
+    if keep and kept.is_file():
         with safe_open(kept, "pt") as file:
             return file.get_tensor("draws"), json.loads(file.metadata()["diagnostics"])
     start = time.perf_counter()
-    draws, diagnostics = nuts(
-        problem, **chains, seed=seed, compiled=folder == RESULTS and shutil.which("g++") is not None
-    )
+    draws, diagnostics = nuts(problem, **chains, seed=seed, compiled=keep and shutil.which("g++") is not None)
     diagnostics["seconds"] = time.perf_counter() - start
-    if folder == RESULTS:
+    if keep:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"draws": draws.contiguous()}, kept, metadata={"diagnostics": json.dumps(diagnostics)})
+        part = kept.with_suffix(".part")
+        save_file({"draws": draws.contiguous()}, part, metadata={"diagnostics": json.dumps(diagnostics)})
+        part.replace(kept)
     return draws, diagnostics
-
-
-def draw(problem: Problem, found: dict[str, Tensor], path: Path) -> None:
-    """A panel a method: mean and two standard deviations of the function, over those of NUTS in gray."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    order = problem.points.argsort()
-    u = problem.points[order]
-    figure, axes = plt.subplots(2, 5, figsize=(16, 6), sharex=True, sharey=True)
-    for axis, (name, values) in zip(axes.flat, found.items(), strict=True):
-        for draws, color, told in ((found["NUTS"], "gray", "NUTS"), (values, "tab:blue", "the method")):
-            mean = draws.mean(0)[order]
-            spread = draws.std(0)[order] if len(draws) > 1 else torch.zeros_like(mean)
-            axis.plot(u, mean, color=color, lw=1, label=f"{told}: mean")
-            band = mean - 2 * spread, mean + 2 * spread
-            axis.fill_between(u, *band, color=color, alpha=0.25, lw=0, label=f"{told}: ± 2 standard deviations")
-        axis.plot(problem.x[:, -1, 0], problem.y, "k.", ms=3, label="training targets")
-        axis.plot(u, truth(u), "k:", lw=0.7, label="truth")
-        axis.set_title(name)
-    for axis in axes[-1]:
-        axis.set_xlabel("last input u")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("f(u)")
-    handles, labels = axes[0, 1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=len(labels), bbox_to_anchor=(0.5, -0.04))
-    figure.tight_layout()
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    plt.close(figure)
-
-
-def _bullets(result: dict[str, Any]) -> list[str]:
-    nuts_line = {k: round(v, 3) if isinstance(v, float) else v for k, v in result["nuts"].items()}
-    lines = [f"NUTS: {nuts_line}.", f"Learned rates: {result['learned_rates']}."]
-    return [*lines, "", *(f"- {line}" for line in result["verdicts"])]
 
 
 if __name__ == "__main__":

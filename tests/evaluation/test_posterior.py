@@ -12,6 +12,7 @@ from evaluation.posterior.energy import energy
 from evaluation.posterior.methods import _groups, trained
 from evaluation.posterior.problem import LENGTH_SCALE, NOISE, PRECISION, Flat, Net, make, sequences, truth
 from evaluation.posterior.reference import mean_field, nuts
+from evaluation.posterior.report import curves
 
 
 def test_agreement_of_known_laws():
@@ -133,3 +134,30 @@ def test_a_whole_run_writes_table_figure_and_record(tmp_path, capsys):
     assert set(result["learned_rates"]) == {"gru.hidden_l0", "readout.output"}
     assert result["methods"]["deterministic"]["inside"]["spread"] == 0.0
     assert "NUTS" in capsys.readouterr().out
+    written = {name: (tmp_path / name).read_bytes() for name in ("posterior.md", "posterior.png")}
+    for name in written:
+        (tmp_path / name).unlink()
+    assert posterior.main(["--report", "--results", str(tmp_path)]) == 0  # from the JSON alone
+    assert {name: (tmp_path / name).read_bytes() for name in written} == written
+
+
+def test_curves_are_means_and_spreads_along_u():
+    problem = make(rows=6, tests=5)
+    draws = torch.randn(40, 15)
+    found = curves(problem, {"NUTS": draws, "one": draws[:1]})
+    places = problem.points.argsort().tolist()
+    assert found["u"] == sorted(found["u"])
+    for k, place in enumerate(places):
+        column = draws[:, place].double().numpy()
+        assert found["methods"]["NUTS"]["mean"][k] == pytest.approx(column.mean(), abs=1e-5)
+        assert found["methods"]["NUTS"]["spread"][k] == pytest.approx(column.std(ddof=1), abs=1e-5)
+        assert found["truth"][k] == pytest.approx(0.8 * math.sin(3 * float(problem.points[place])), abs=1e-5)
+    assert found["methods"]["one"]["spread"] == [0.0] * 15
+
+
+def test_a_report_without_a_result_says_what_to_run(tmp_path, capsys):
+    assert posterior.main(["--report", "--results", str(tmp_path)]) == 2
+    assert "python -m evaluation.posterior" in capsys.readouterr().err
+    (tmp_path / "posterior.json").write_text("{}", encoding="utf-8")
+    assert posterior.main(["--report", "--results", str(tmp_path)]) == 2
+    assert "no curves" in capsys.readouterr().err
