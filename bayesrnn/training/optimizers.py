@@ -90,9 +90,9 @@ class Average:
         self.running = isinstance(spec, ExponentialAverage)
 
     def judge(self, validation: list[float]) -> None:
-        """Begin a non-monotone average if the last validation is worse than the best one `patience` epochs before."""
+        """Begin a non-monotone average if the last validation is worse than all before it but the latest."""
         if isinstance(self.spec, NonMonotoneAverage) and not self.running:
-            earlier = validation[: -self.spec.patience]
+            earlier = validation[: -self.spec.patience - 1]
             self.running = bool(earlier) and validation[-1] > min(earlier)
 
     @torch.no_grad()

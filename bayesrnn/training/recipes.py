@@ -121,10 +121,12 @@ class AdamW:
 
 @dataclass(frozen=True)
 class NonMonotoneAverage:
-    """The mean of the weights of all steps since validation stopped improving on what it was `patience` epochs before.
+    r"""The mean of the weights of all steps since validation stalled: $v_t > \min(v_1, \dots, v_{t - n - 1})$.
 
-    Source: NT-ASGD of Merity et al. (2017), arXiv:1708.02182, section 3; its authors' code compares with the best of
-    one epoch further back. Needs validation text.
+    v is the validation loss of each epoch and n the `patience`: the epoch is compared with all before it but the last
+    n. Needs validation text.
+
+    Source: NT-ASGD of Merity et al. (2017), arXiv:1708.02182, Algorithm 1, and its authors' code.
     """
 
     patience: int = 5

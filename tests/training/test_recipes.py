@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from bayesrnn.training.optimizers import Average
@@ -37,15 +39,19 @@ def test_averages_are_the_means_they_claim_to_be() -> None:
         assert layer.weight.item() == 4.0
 
 
-def test_a_non_monotone_average_waits_for_validation_to_stall() -> None:
-    average = Average(nn.Linear(1, 1), NonMonotoneAverage(2))
-    for history in ([5.0], [5.0, 4.0], [5.0, 4.0, 4.5], [5.0, 4.0, 4.5, 3.9]):
-        average.judge(history)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=14), st.integers(1, 4))
+def test_a_non_monotone_average_begins_where_the_published_algorithm_does(losses: list[int], patience: int) -> None:
+    logs: list[float] = []
+    average = Average(nn.Linear(1, 1), NonMonotoneAverage(patience))
+    begun = False
+    for t, loss in enumerate(losses):  # Merity et al., Algorithm 1, line by line
+        if not begun and t > patience and loss > min(logs[: t - patience]):
+            begun = True
+        logs.append(loss)
+        average.judge(list(logs))
+        assert average.running == begun
         average.update()
-        assert not average.running
-        assert average.count == 0
-    average.judge([5.0, 4.0, 4.5, 3.9, 4.2])
-    assert average.running
+        assert (average.count > 0) == begun
 
 
 def test_the_papers_recipes_are_theirs() -> None:
