@@ -90,7 +90,7 @@ class Average:
         self.running = isinstance(spec, ExponentialAverage)
 
     def judge(self, validation: list[float]) -> None:
-        """Begin a non-monotone average if the last validation is worse than all before it but the latest."""
+        """Begin a non-monotone average if validation is worse than its best before the latest `patience` epochs."""
         if isinstance(self.spec, NonMonotoneAverage) and not self.running:
             earlier = validation[: -self.spec.patience - 1]
             self.running = bool(earlier) and validation[-1] > min(earlier)
