@@ -21,13 +21,14 @@ ENVIRONMENT = (
     "MALLOC_TOP_PAD_",
 )
 """Variables that change how fast things run, noted where they are set."""
+_RESULTS = (":(top,exclude)evaluation/results", ":(top,exclude)docs/images")  # what a run writes changes no result
 
 
 def provenance(seed: int | None = None) -> dict[str, Any]:
     """Return what a reader needs to run a result again."""
     return {
         "commit": _git("rev-parse", "--short=12", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *_RESULTS)),
         "command": " ".join(["python", "-m", _module(), *(_shown(a) for a in sys.argv[1:])]),
         "seed": seed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
