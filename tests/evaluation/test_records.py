@@ -1,0 +1,55 @@
+"""Where a result comes from: what counts as an uncommitted change, and that a record replaces another in one step."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from evaluation import records
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A repository that holds nothing but the records module, a result and a page."""
+    for name in ("evaluation/results/old.md", "docs/images/old.txt", "README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("old\n", encoding="utf-8")
+    shutil.copy(Path(records.__file__), tmp_path / "evaluation" / "records.py")
+    author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "all"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def copied(project: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("copied_records", project / "evaluation" / "records.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git here")
+@pytest.mark.parametrize(
+    ("name", "uncommitted"),
+    [("evaluation/results/old.md", False), ("docs/images/old.txt", False), ("README.md", True)],
+)
+def test_what_a_run_writes_is_no_uncommitted_change(project: Path, name: str, uncommitted: bool) -> None:
+    module = copied(project)
+    assert module.provenance()["uncommitted_changes"] is False
+    (project / name).write_text("new\n", encoding="utf-8")
+    assert module.provenance()["uncommitted_changes"] is uncommitted
+
+
+def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    path = records.save("kept", {"number": 1}, seed=3, folder=tmp_path)
+    with pytest.raises(ValueError, match="JSON"):
+        records.save("kept", {"number": float("nan")}, folder=tmp_path)
+    assert json.loads(path.read_text(encoding="utf-8"))["number"] == 1
+    assert records.load("kept", tmp_path)["provenance"]["seed"] == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.json"]
