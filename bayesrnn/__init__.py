@@ -1,4 +1,4 @@
-"""Recurrent networks that know what they do not know: Monte Carlo dropout with tied masks."""
+"""Recurrent networks that know what they do not know: Monte Carlo dropout whose masks hold for a whole sequence."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -15,8 +15,9 @@ def write(folder: Path) -> None:
     parts = [
         "# Forecasting three real series",
         "Held-out scores. Drawn by `python -m evaluation.forecasting report` from the JSON files of this folder, which "
-        "hold the bootstrap intervals, settings, seeds and commands. Nothing was chosen on the held-out spans: sizes "
-        "and rates come from the validation span of the CO2 record that ships with statsmodels and are the same here.",
+        "hold the bootstrap intervals, settings, seeds and commands. Nothing was chosen on the held-out spans: the "
+        "rates come from the validation span of the CO2 record that ships with statsmodels and are the same here; "
+        "units, epochs and context of the hourly series were set before their held-out spans were looked at.",
     ]
     for path in sorted(folder.glob("*.json")):
         parts += _section(path.stem, records.load(path.stem, folder))

@@ -9,7 +9,7 @@ from bayesrnn.training.recipes import SGD, NonMonotoneAverage, Recipe, StepDecay
 UNITS = {"small": 200, "medium": 650, "large": 1500}
 INIT = {"small": 0.1, "medium": 0.05, "large": 0.04}
 FRACTIONS = {"small": 1 / 3, "medium": 1.0, "large": 1.0}
-"""Share of the training text. The small models read a third of it, so that overfitting shows within ten minutes."""
+"""Share of the training text. The small models read a third of it: half an hour to an hour a row on one core."""
 DRAWS = {"small": 64, "medium": 100, "large": 100}
 
 
