@@ -284,3 +284,14 @@ def test_classes_through_a_model() -> None:
     assert {"nll", "brier_sum", "accuracy", "ece15_left"} <= {d.measure.key for d in result.differences}
     assert result.costs["MC dropout"].passes == 16
     assert [c.name for c in result.curves] == ["nll"]
+
+
+def test_groups_are_scored_within_the_mask() -> None:
+    y = torch.randn(90, generator=torch.Generator().manual_seed(0))
+    near, far = (Predictive.from_gaussian(torch.zeros(90), s * torch.ones(90)) for s in (1.0, 2.0))
+    labels, mask = ["a" if k % 3 else "b" for k in range(90)], torch.arange(90) < 60
+    found = compare_predictives({"far": far, "near": near}, y, groups=labels, mask=mask, resamples=50)
+    for label, (difference,) in found.by_group.items():
+        rows = torch.tensor([name == label for name in labels]) & mask
+        assert difference.score.n == int(rows.sum())
+        assert difference.score.value == pytest.approx(float(metrics.crps(near[rows], y[rows])))

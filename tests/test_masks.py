@@ -3,6 +3,8 @@
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bayesrnn.masks import BLOCK, Binding, fresh, fresh_words, stream
-from bayesrnn.schemes import Placement
+from bayesrnn.schemes import Gates, Placement
 
 SAMPLING = ("independent", "stratified")
 
@@ -252,3 +254,14 @@ def test_the_same_bits_on_a_gpu(sampling: str) -> None:
     source = stream(sampling, 0)
     there = source.dropped("s", torch.arange(40).cuda(), torch.arange(5).cuda(), 33, 0.3)
     assert torch.equal(there.cpu(), source.dropped("s", torch.arange(40), torch.arange(5), 33, 0.3))
+
+
+@pytest.mark.parametrize("gates", ["tied", "untied"])
+@pytest.mark.parametrize("sampling", SAMPLING)
+def test_a_window_of_a_stream_reads_the_masks_of_its_own_steps(sampling: str, gates: Gates) -> None:
+    placement = Placement("hidden", 0.5, "step", gates)
+    options: dict[str, Any] = {"gates": 4, "dtype": torch.float32}
+    binding = Binding(stream(sampling, 0), torch.arange(3), torch.arange(2))
+    whole = binding.mask("h", placement, 5, steps=9, **options)
+    window = replace(binding, first_step=4).mask("h", placement, 5, steps=3, **options)
+    assert torch.equal(window, whole[4:7])

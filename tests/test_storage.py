@@ -12,6 +12,7 @@ from torch import nn
 
 import bayesrnn as br
 from bayesrnn import models, schemes, storage
+from bayesrnn._files import atomic_write
 from bayesrnn.inference import predict
 from bayesrnn.predictive import Predictive
 from bayesrnn.recalibration import VarianceScaling
@@ -275,3 +276,26 @@ def test_learned_rates_are_kept(tmp_path: Path) -> None:
     card.write_text(card.read_text().replace("encoder.dropout", "encoder.other"))
     with pytest.raises(ValueError, match=r"rates that do not fit its model: .*encoder.other"):
         br.load(tmp_path / "model")
+
+
+def test_who_reads_the_old_file_sees_nothing_of_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.txt"
+    atomic_write(path, "1 2 3")
+    with path.open() as reader:
+        atomic_write(path, b"4 5 6 7")
+        assert reader.read() == "1 2 3"
+    assert path.read_text() == "4 5 6 7"
+
+
+def test_a_writer_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.txt"
+    atomic_write(path, "1 2 3")
+
+    def fails(place: Path) -> None:
+        place.write_text("4 5")
+        raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        atomic_write(path, fails)
+    assert [p.name for p in tmp_path.iterdir()] == ["numbers.txt"]
+    assert path.read_text() == "1 2 3"

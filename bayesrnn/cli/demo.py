@@ -28,17 +28,18 @@ def demo(
         "demo"
     ),
     seed: Annotated[int, typer.Option(help="Seed of weights, masks and bootstrap.")] = 0,
-    draws: Annotated[int, typer.Option(help="Mask sets a forecast.")] = 200,
+    draws: Annotated[int | None, typer.Option(help="Mask sets a forecast; by default 200.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes, and worse forecasts.")] = False,
 ) -> None:
     """Forecast Mauna Loa CO2 (real data, no download) with a two-layer LSTM and Gal's masks; judge it on 1990-2001."""
     from bayesrnn.data import mauna_loa_co2
     from bayesrnn.forecasting import quick as quickened
 
-    chosen = replace(settings(), draws=draws, seed=seed)
+    asked = {} if draws is None else {"draws": draws}
+    chosen = replace(settings(), seed=seed, **asked)
     show_study(
         mauna_loa_co2(),
-        quickened(chosen) if quick else chosen,
+        replace(quickened(chosen), **asked) if quick else chosen,
         output,
         validation=VALIDATION,
         held_out=HELD_OUT,

@@ -1,5 +1,6 @@
 """`bayesrnn forecast FILE.csv`: the same for a series of your own."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ def forecast(
     context: Annotated[int | None, typer.Option(help="Values the network reads; by default five seasons.")] = None,
     units: Annotated[str, typer.Option(help="Units of the values, for labels.")] = "",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
-    draws: Annotated[int, typer.Option(help="Mask sets a forecast.")] = 200,
+    draws: Annotated[int | None, typer.Option(help="Mask sets a forecast; by default 200.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, masks and bootstrap.")] = 0,
     bridge: Annotated[
         bool, typer.Option("--bridge", help="Bridge missing values; they are neither learned nor scored.")
@@ -35,5 +36,6 @@ def forecast(
 
     check_whole(horizon, "--horizon")
     series = read_series(file, time=time, target=target, period=period, units=units, bridge=bridge)
-    settings = settings_for(series, horizon, context=context, epochs=epochs, draws=draws, seed=seed)
-    show_study(series, quickened(settings) if quick else settings, output, future=True)
+    asked = {name: value for name, value in (("epochs", epochs), ("draws", draws)) if value is not None}
+    settings = settings_for(series, horizon, context=context, seed=seed, **asked)
+    show_study(series, replace(quickened(settings), **asked) if quick else settings, output, future=True)

@@ -37,7 +37,7 @@ def deterministic(
     laws: list[Law] = []
     ids: list[Tensor] = []
     with undisturbed(model):
-        for batch in batches(inputs, batch_dim, sequence_ids, lengths):
+        for batch in batches(inputs, batch_dim, sequence_ids, lengths, model):
             at_once = rows_at_once(model, batch.inputs, batch_dim, max_memory)
             for rows in torch.arange(batch.ids.numel()).split(at_once):
                 given = take_rows(batch.inputs, rows, batch_dim)

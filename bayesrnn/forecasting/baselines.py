@@ -66,7 +66,9 @@ def exponential_smoothing(series: Series, origins: Tensor, horizon: int, *, fit_
     from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 
     season = series.period
-    values = series.values.numpy()
+    known = series.values[:fit_until]
+    center, scale = float(known.mean()), float(known.std()) or 1.0  # the optimizer works in absolute units
+    values = (series.values.numpy() - center) / scale
     form: dict[str, Any] = {"error": "add", "trend": "add"}
     if season > 1:
         form |= {"seasonal": "add", "seasonal_periods": season}
@@ -88,7 +90,9 @@ def exponential_smoothing(series: Series, origins: Tensor, horizon: int, *, fit_
     noise = float(np.mean(np.square(values[:fit_until] - np.asarray(filtered.fittedvalues)[:fit_until])))
     std = np.sqrt(noise * np.concatenate([[1.0], 1 + np.cumsum(gain[:-1] ** 2)]))
     law = Predictive.from_gaussian(
-        torch.from_numpy(mean), torch.from_numpy(std).expand(mean.shape), sequence_ids=origins
+        center + scale * torch.from_numpy(mean),
+        scale * torch.from_numpy(std).expand(mean.shape),
+        sequence_ids=origins,
     )
     return Backtest(series, origins, law, _target(series.values, origins, horizon))
 

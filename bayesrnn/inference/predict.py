@@ -100,7 +100,7 @@ def predict(
     block = BLOCK if sampling == "stratified" else 1
     options = (draws, seed, sampling, sharing, tolerance, precision, keep_draws)
     with all_ranks() as ranks, undisturbed(model), lower_products(model, precision), reported(progress, draws) as done:
-        for batch in batches(inputs, batch_dim, sequence_ids, lengths):
+        for batch in batches(inputs, batch_dim, sequence_ids, lengths, model):
             ids_here, shared = batch.ids.to(device), sharing == "pass"
             job = Job(model, batch.inputs, batch.options, masks, ids_here, likelihood, shared, batch_dim)
             at_once = rows_at_once(model, batch.inputs, batch_dim, max_memory)

@@ -1,12 +1,13 @@
 """Where a prediction's inputs come from: arguments of one call, or the batches of a loader."""
 
+import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, RandomSampler
 
 from bayesrnn.inference.structure import check_rows
 
@@ -35,13 +36,14 @@ def batches(
     batch_dim: int,
     sequence_ids: Iterable[int] | Tensor | None,
     lengths: Iterable[int] | Tensor | None,
+    model: nn.Module,
 ) -> Iterator[Batch]:
     """Yield the batches of a DataLoader, or the inputs as one batch; sequence ids run on from batch to batch.
 
     A loader's tuple is what `predict(model, *tuple)` would be given: it holds inputs only, no targets.
 
     Raises:
-        ValueError: If there are no inputs, or ids or lengths are not one a row.
+        ValueError: If there are no inputs, ids or lengths are not one a row, or a loader shuffles or yields targets.
     """
     if not inputs:
         raise ValueError("there is nothing to predict: pass the model's inputs, predict(model, x).")
@@ -49,7 +51,11 @@ def batches(
     sizes = None if lengths is None else _whole_numbers(lengths, "lengths")
     from_loader = len(inputs) == 1 and isinstance(inputs[0], DataLoader)
     offset = 0
+    if from_loader:
+        _check_order(inputs[0])
     for given in map(_arguments, inputs[0]) if from_loader else [inputs]:
+        if from_loader:
+            _check_tuple(model, given)
         rows = check_rows(given, batch_dim)
         here = slice(offset, offset + rows)
         options = {} if sizes is None else {"lengths": sizes[here]}
@@ -61,6 +67,37 @@ def batches(
         raise ValueError("the loader yielded no batch: its dataset is empty, or drop_last=True dropped the only one.")
     _check_total("sequence_ids", ids, offset, more=False)
     _check_total("lengths", sizes, offset, more=False)
+
+
+def _check_order(loader: Any) -> None:
+    """Refuse a loader that shuffles."""
+    if isinstance(loader.sampler, RandomSampler):
+        raise ValueError(
+            "the loader shuffles: rows would come back in another order than the data's, under masks of other rows. "
+            "Give predict a DataLoader with shuffle=False."
+        )
+
+
+def _check_tuple(model: nn.Module, given: tuple[Any, ...]) -> None:
+    """Refuse targets that a loader yields behind the inputs: they would be read as lengths, or not at all.
+
+    Raises:
+        ValueError: If the tuple has more parts than `forward` has inputs, or its second part would be `lengths`.
+    """
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return
+    names = [p.name for p in parameters if p.kind in kinds]
+    taken = names[: len(given)]
+    if len(given) <= len(names) and "lengths" not in taken[1:]:
+        return
+    many = len(given) > len(names)
+    what = f"takes only {names}" if many else f"would read part {taken.index('lengths') + 1} as lengths"
+    raise ValueError(
+        f"the loader yields {len(given)} parts a batch, but {type(model).__name__} {what}. predict takes inputs only: "
+        "leave the targets out of the loader, and give lengths of all rows as lengths=."
+    )
 
 
 def _arguments(batch: Any) -> tuple[Any, ...]:

@@ -185,8 +185,9 @@ class Forecaster(nn.Module):
                 "constant or strictly periodic series needs no forecaster; check that the right column was read."
             )
         self.horizon_scale.copy_(spread)
-        self.remainder_scale.copy_(parts.remainder.square().mean().sqrt())
-        self.season_scale.copy_(parts.season.square().mean().sqrt())
+        for scale, part in ((self.remainder_scale, parts.remainder), (self.season_scale, parts.season)):
+            width = part.square().mean().sqrt()
+            scale.copy_(width if width > 1e-9 * size else torch.zeros_like(width))  # rounding alone is nothing to read
         return self
 
     def config(self) -> dict[str, Any]:
@@ -222,9 +223,9 @@ class Forecaster(nn.Module):
         return torch.arange(1, self.horizon + 1, device=like.device, dtype=like.dtype)
 
     def _inputs(self, parts: "_Parts") -> Tensor:
-        rows, tiny = len(parts.drift), torch.finfo(parts.drift.dtype).tiny
-        remainder = parts.remainder / self.remainder_scale.clamp(min=tiny)
-        season = parts.season / self.season_scale.clamp(min=tiny) if self.period > 1 else parts.season
+        rows = len(parts.drift)
+        remainder = _over(parts.remainder, self.remainder_scale)
+        season = _over(parts.season, self.season_scale) if self.period > 1 else parts.season
         ahead = self._ahead(remainder).expand(rows, -1)
         zeros = torch.zeros_like(remainder)
         change = torch.diff(remainder, dim=1, prepend=remainder[:, :1])
@@ -240,3 +241,10 @@ class Forecaster(nn.Module):
                 f"the context must be (rows, {self.context}), the last {self.context} values of each row, but {given} "
                 "was given. For one series take values[-context:][None]."
             )
+
+
+def _over(value: Tensor, scale: Tensor) -> Tensor:
+    """Return value / scale, or zeros where there is nothing but rounding to scale."""
+    return torch.where(
+        scale > 0, value / torch.where(scale > 0, scale, torch.ones_like(scale)), torch.zeros_like(value)
+    )

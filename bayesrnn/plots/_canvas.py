@@ -34,9 +34,17 @@ def ink() -> str:
     return str(rcParams["text.color"])
 
 
+def blended(color: str, share: float, ax: "Axes") -> tuple[float, ...]:
+    """Return the color that `color` at an opacity of `share` has on the paper of `ax`."""
+    from matplotlib.colors import to_rgb
+
+    paper = to_rgb(ax.get_facecolor()) if ax.get_facecolor()[3] > 0 else to_rgb(ax.figure.get_facecolor())
+    return tuple(share * c + (1.0 - share) * p for c, p in zip(to_rgb(color), paper, strict=True))
+
+
 def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper left", pad: float | None = None) -> None:
     """Write the title, and the numbers that matter in a corner of the picture."""
-    ax.set_title(title, loc="left", fontweight="bold", pad=pad)
+    ax.set_title(title, loc="left", fontweight="bold", pad=pad, parse_math=False)
     if not note:
         return
     vertical, horizontal = corner.split()
@@ -44,6 +52,7 @@ def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper lef
         0.02 if horizontal == "left" else 0.98,
         0.97 if vertical == "upper" else 0.03,
         note,
+        parse_math=False,
         transform=ax.transAxes,
         ha=horizontal,
         va="top" if vertical == "upper" else "bottom",

@@ -10,7 +10,7 @@ from torch import Tensor
 from bayesrnn._checks import check_level
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 
-from ._canvas import BLUE, ORANGE, SKY, VERMILLION, canvas, headline, ink, legend, squared, with_units
+from ._canvas import BLUE, ORANGE, SKY, VERMILLION, blended, canvas, headline, ink, legend, squared, with_units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,11 +71,11 @@ def fan_chart(
             linewidth=1,
             label="history",
         )
+    covered = 0.0
     for depth, (level, (low, high)) in enumerate(bounds.items()):
-        opacity = 0.18 + 0.27 * depth / max(len(ordered) - 1, 1)
-        ax.fill_between(
-            positions, low, high, color=BLUE, alpha=opacity, linewidth=0, label=f"{level * 100:g} % interval"
-        )
+        covered += (1.0 - covered) * (0.18 + 0.27 * depth / max(len(ordered) - 1, 1))
+        color = blended(BLUE, covered, ax)  # opaque: the legend shows what is drawn where bands lie on each other
+        ax.fill_between(positions, low, high, color=color, linewidth=0, label=f"{level * 100:g} % interval")
     ax.plot(positions, _flat(predictive.quantile(0.5)), color=BLUE, linewidth=1.6, label="median")
     note = f"{predictive.draws_used} draws" if predictive.draws_used > 1 else ""
     if target is not None:

@@ -11,13 +11,14 @@ _TOLERANCE = 1e-12
 
 
 def invert_continuous(cdf: Function, density: Function | None, q: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return y with cdf(y) = q to 1e-12 of its size, all tensors of one shape.
+    """Return y with cdf(y) = q to 1e-12 of its size and of the bracket, or a few last bits; all tensors of one shape.
 
     Newton steps where they stay inside the bracket [low, high], bisection where they do not; the bracket is widened
     first until it holds the level.
     """
     low, high = _widen(cdf, q, low, high)
     floor = 1e-3 * torch.maximum(torch.maximum(low.abs(), high.abs()), high - low)
+    near = _TOLERANCE * (high - low)  # far from 0 the size of y says nothing of the spread
     smallest = torch.finfo(q.dtype).tiny
     y = 0.5 * (low + high)
     last = high - low
@@ -26,7 +27,8 @@ def invert_continuous(cdf: Function, density: Function | None, q: Tensor, low: T
         gap = cdf(y) - q
         low = torch.where(gap < 0, y, low)
         high = torch.where(gap >= 0, y, high)
-        tolerance = _TOLERANCE * torch.maximum(y.abs(), floor)
+        bits = 4 * torch.finfo(q.dtype).eps * y.abs()
+        tolerance = torch.minimum(_TOLERANCE * torch.maximum(y.abs(), floor), torch.maximum(near, bits))
         new = 0.5 * (low + high)
         if density is not None:
             step = gap / density(y).clamp(min=smallest)

@@ -67,7 +67,7 @@ class AdaptiveConformal(AbstractRecalibrator):
         wanted = np.asarray(self.levels)
         for score in pairs.take(scores(pairs.predictive, pairs.target, self.scaled)):
             ordered = np.sort(recent)
-            missed = np.array([float(score > _radius(ordered, level)) for level in levels])
+            missed = np.array([float(score > _radius(ordered, level)) for level in _issued(levels)])
             levels = levels - self.step_size * ((1 - wanted) - missed)
             recent = [*recent, float(score)][-self.window :]
         self.parameters = {"recent": recent, "effective": levels.tolist()}
@@ -80,12 +80,16 @@ class AdaptiveConformal(AbstractRecalibrator):
     def _apply(self, predictive: Any, parameters: dict[str, Any]) -> ContinuousPredictive:
         radii = torch.tensor(sorted(parameters["recent"]), dtype=torch.float64)
         before = torch.tensor([0.0, *self.levels, 1.0], dtype=torch.float64)
-        # beyond 1 an interval is infinite, below 0 a point; the map must increase for its inverse to exist
-        effective = np.maximum.accumulate(np.clip(parameters["effective"], 0.0, 1.0 + 1e-6))
+        effective = _issued(parameters["effective"])
         after = _rising([0.0, *effective, max(1.0, float(effective[-1]))])
         return predictive.with_law(
             ConformalLaw(predictive.law, radii, before, torch.tensor(after, dtype=torch.float64), self.scaled)
         )
+
+
+def _issued(levels: Any) -> Any:
+    """Effective levels as they are issued: infinite intervals beyond 1, points below 0, none inside a lower level's."""
+    return np.maximum.accumulate(np.clip(levels, 0.0, 1.0 + 1e-6))
 
 
 def _rising(values: Sequence[float]) -> list[float]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from evaluation.posterior.energy import energy
 from evaluation.posterior.problem import LENGTH_SCALE, NOISE, Flat, Problem, sequences
 
-ACCEPT = 0.8  # of a step, on average: at .9 the steps are so short that the trees end before they turn, and chains disagree
+ACCEPT = 0.8  # of a step, on average; at .9 the trees ended before they turned, and chains disagreed
 
 
 def nuts(

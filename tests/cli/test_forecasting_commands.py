@@ -62,6 +62,21 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not list((tmp_path / "out").glob("*"))
 
 
+def test_what_is_asked_for_wins_over_quick(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    fixed = ["--time", "day", "--target", "sales", "--horizon", "5", "--output", str(tmp_path / "o"), "--quick"]
+    arguments = ["forecast", str(table), *fixed]
+    for option in ("--draws", "--epochs"):
+        assert main([*arguments, option, "0"]) == 2
+        assert f"{option.strip('-')} must be at least" in capsys.readouterr().err
+    monkeypatch.setattr("bayesrnn.cli.forecast.show_study", lambda series, settings, *a, **k: seen.append(settings))
+    assert main(arguments) == 0
+    assert main([*arguments, "--draws", "48", "--epochs", "3"]) == 0
+    assert [(s.draws, s.epochs, s.hidden_size) for s in seen] == [(16, 2, 8), (48, 3, 8)]
+
+
 def test_an_output_that_is_a_file_is_refused(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--output", str(table), "--quick"]) == 2
     assert "--output must be a folder" in capsys.readouterr().err

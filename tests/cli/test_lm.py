@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from bayesrnn.cli import main
+from bayesrnn.cli.lm.evaluate import _error
 from bayesrnn.data.vocabulary import UNK, Vocabulary
+from bayesrnn.predictive import Origin, TokenPredictive
 
 SMALL = ["--hidden", "12", "--embedding", "12", "--layers", "1", "--epochs", "2", "--batch-size", "4", "--window", "8"]
 
@@ -276,3 +278,25 @@ def test_refusals_speak_of_options_and_leave_nothing(
 def test_without_a_command_the_help_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lm"]) == 0
     assert capsys.readouterr().out.count("\n") > 5
+
+
+def test_the_error_of_the_perplexity_is_its_spread_over_repetitions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(200):
+        p = 0.02 * torch.rand(8, 1, 300, generator=generator, dtype=torch.double) + 0.001
+        found.append(TokenPredictive.from_blocks(p.mean(-1, keepdim=True).expand_as(p).log(), origin=Origin(8)))
+    spread = torch.tensor([result.perplexity for result in found]).std()
+    assert sum(float(_error(result)) for result in found) / 200 == pytest.approx(float(spread), rel=0.2)
+
+
+def test_unknown_words_are_counted_among_those_that_are_scored(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "zebra.txt"
+    for text, line in (("zebra sees the moon .\n", ""), ("zebra sees the zebra .\n", "of them <unk>")):
+        path.write_text(text)
+        assert main(["lm", "evaluate", str(run), str(path), "--draws", "0"]) == 0
+        out = capsys.readouterr().out
+        assert ("of them <unk>" in out) == bool(line)
+        assert not line or "1  (20.0%)" in out

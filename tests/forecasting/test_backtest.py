@@ -7,8 +7,10 @@ import torch
 
 from bayesrnn.data import Series
 from bayesrnn.forecasting import backtest, deterministic, exponential_smoothing, forecast, seasonal_naive, split_in_time
+from bayesrnn.forecasting.scores import score_table
 from bayesrnn.forecasting.splits import origins_between, windows_between
 from bayesrnn.models import Forecaster
+from bayesrnn.predictive import Predictive
 
 
 def toy(length: int = 120, seed: int = 0) -> Series:
@@ -131,11 +133,23 @@ def test_exponential_smoothing_is_that_of_statsmodels(period: int) -> None:
     series = Series(series.times, series.values, series.observed, period)
     found = exponential_smoothing(series, torch.tensor([59]), 12, fit_until=60)
     values = pd.Series(series.values[:60].numpy(), index=series.times[:60])
+    center, scale = values.mean(), values.std()
+    values = (values - center) / scale  # in raw units the optimizer's result depends on them
     form = {"seasonal": "add", "seasonal_periods": 12} if period == 12 else {}
     fitted = ETSModel(values, error="add", trend="add", **form).fit(disp=False)
     oracle = fitted.get_prediction(start=60, end=71)
-    np.testing.assert_allclose(found.predictive.mean[0], oracle.predicted_mean, rtol=1e-6)
-    np.testing.assert_allclose(found.predictive.std[0] ** 2, oracle.forecast_variance, rtol=1e-6)
+    np.testing.assert_allclose(found.predictive.mean[0], center + scale * oracle.predicted_mean, rtol=1e-6)
+    np.testing.assert_allclose(found.predictive.std[0] ** 2, scale**2 * oracle.forecast_variance, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e9, 0.0), (1e-9, 0.0), (1.0, 1e6), (-1e4, 0.0)])
+def test_exponential_smoothing_does_not_depend_on_units(scale: float, offset: float) -> None:
+    series, origins = toy(120), torch.arange(90, 108)
+    moved = Series(series.times, offset + scale * series.values, series.observed, series.period)
+    found, twin = (exponential_smoothing(s, origins, 12, fit_until=90).predictive for s in (series, moved))
+    spread = float(series.values.std())
+    np.testing.assert_allclose((twin.mean - offset) / scale, found.mean, atol=1e-3 * spread)
+    np.testing.assert_allclose(twin.std / abs(scale), found.std, rtol=1e-3)
 
 
 def test_baselines_know_nothing_after_their_origin() -> None:
@@ -145,3 +159,15 @@ def test_baselines_know_nothing_after_their_origin() -> None:
         after = method(changed(series, 81), torch.tensor([80]), 6, fit_until=75).predictive
         assert torch.equal(before.mean, after.mean)
         assert torch.equal(before.std, after.std)
+
+
+def test_coverages_differ_by_their_distance_from_the_level() -> None:
+    target = torch.linspace(-2, 2, 80).view(40, 2)
+    laws = {
+        name: Predictive.from_gaussian(torch.zeros(40, 2), s * torch.ones(40, 2))
+        for name, s in (("a", 0.3), ("b", 9.0))
+    }
+    table = score_table(laws, target, reference="a", blocks=torch.arange(40) // 4).set_index(["forecast", "score"])
+    for level in (0.5, 0.95):
+        off = [abs(table.loc[(name, f"coverage_{100 * level:g}"), "value"] - level) for name in ("b", "a")]
+        assert table.loc[("b", f"coverage_{100 * level:g}"), "difference"] == pytest.approx(off[0] - off[1])

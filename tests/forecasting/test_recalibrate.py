@@ -215,3 +215,12 @@ def test_rows_can_be_chosen() -> None:
     some = law[torch.tensor([2, 0])]
     assert torch.allclose(some.quantile(0.9), law.quantile(0.9)[[2, 0]])
     assert law.to(torch.float32).dtype == torch.float32
+
+
+def test_the_factor_of_an_inner_level_pushes_those_around_it() -> None:
+    """Errors of just 1: half of the targets should lie further out than all do, so the levels would meet there."""
+    test = made(300, 2)
+    factors = ROLLING.factors(with_target(test, torch.ones_like(test.target)))
+    normal = torch.special.ndtri((1 + torch.tensor(ROLLING.levels, dtype=torch.float64)) / 2)[:, None, None]
+    rise = (factors * normal)[1:] / (factors * normal)[:-1]
+    assert float(rise.min()) == pytest.approx(1.02)

@@ -1,11 +1,14 @@
 """Predictions of tiny nets against the answers that enumerating all masks gives."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 import bayesrnn as br
+from bayesrnn.inference import point
 from tests.problems import CELLS, TASKS, problem
 
 
@@ -101,3 +104,31 @@ def test_a_row_stopped_early_is_the_row_predicted_with_that_many_draws():
         torch.testing.assert_close(p.mean[row], alone.mean[0], rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(p.quantile(0.9)[row], alone.quantile(0.9)[0], rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(p.log_prob(torch.zeros(6))[row], alone.log_prob(torch.zeros(1))[0])
+
+
+def test_error_and_transform_of_a_row_stopped_early_are_those_of_that_many_draws() -> None:
+    exact = problem("lstm", "regression")
+    options: dict[str, Any] = {"likelihood": lambda law: point(law.mean)}
+    p = br.predict(exact.model, exact.inputs, draws=4000, tolerance=0.01, **options)
+    assert len(set(p.draws_per_row.tolist())) > 1
+    y = p.mean + 0.1
+    for row, count in enumerate(p.draws_per_row.tolist()):
+        alone = br.predict(exact.model, exact.inputs[row : row + 1], draws=count, sequence_ids=[row], **options)
+        torch.testing.assert_close(p.standard_error[row], alone.standard_error[0], rtol=1e-9, atol=1e-12)
+        for end, expected in zip(p.law.pit(y), alone.law.pit(y[row : row + 1])):
+            torch.testing.assert_close(end[row], expected[0])
+
+
+def test_a_row_stops_when_all_its_outputs_are_exact_enough() -> None:
+    class Two(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = br.nn.Dropout(0.3)
+
+        def forward(self, x: torch.Tensor) -> dict[str, Any]:
+            mask = self.dropout(torch.ones_like(x))
+            return {"small": point(1e-3 * mask), "large": point(mask)}
+
+    found = br.predict(Two(), torch.zeros(5, 3), draws=2000, sampling="independent", tolerance=0.05)
+    assert float(found["large"].standard_error.max()) <= 0.05
+    assert found["small"].draws_used == found["large"].draws_used < 2000

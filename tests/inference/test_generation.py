@@ -98,3 +98,10 @@ def test_wrong_types_are_named(given: dict[str, object], error: type[Exception],
     arguments: dict[str, object] = {"model": language_model(), "prompt": PROMPT, **given}
     with pytest.raises(error, match=message):
         generate(**arguments)  # type: ignore[arg-type]
+
+
+def test_masks_that_change_each_step_go_on_after_the_prompt() -> None:
+    model = language_model(schemes.zaremba(0.4))
+    made = generate(model, PROMPT, length=8, draws=32, seed=5)
+    judged = perplexity(model, torch.cat([PROMPT, made.tokens]), draws=32, seed=5, window=4)
+    torch.testing.assert_close(made.log_prob, judged.log_prob[0, 2:], rtol=1e-4, atol=1e-5)

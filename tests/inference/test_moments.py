@@ -121,3 +121,30 @@ def test_convergence_is_a_table_of_draws():
     assert chosen["first"].iloc[1] == pytest.approx(float(p.draws[:200, 0].mean()))
     with pytest.raises(ValueError, match="asks for 300 draws"):
         convergence(p, sizes=[300])
+
+
+def test_the_error_of_whole_blocks_and_an_open_one_by_hand() -> None:
+    x = values(100, 3)
+    block_mean = x[:96].numpy().reshape(6, 16, 3).mean(1).var(0, ddof=1)
+    draw = x.numpy().var(0, ddof=0) + block_mean / 6  # about the true mean, of which the sample's is off by its error
+    covariance = (16 * block_mean - draw) / 15
+    total = 6 * 16**2 * block_mean + 4 * draw + 4 * 3 * covariance
+    np.testing.assert_allclose(Replicates.of(x, torch.arange(100), 16).standard_error, np.sqrt(total) / 100, rtol=1e-12)
+
+
+@pytest.mark.parametrize("blocks", [5, 7, 8])
+def test_few_blocks_that_agree_by_chance_stop_nothing(blocks: int) -> None:
+    x = values(16, 4).repeat(blocks, 1)
+    found = Replicates.of(x, torch.arange(16 * blocks), 16)
+    np.testing.assert_allclose(found.standard_error, 0.0, atol=1e-9)
+    independent = x.numpy().std(0, ddof=1) / np.sqrt(16 * blocks)
+    np.testing.assert_allclose(found.stopping_error, independent if blocks < 8 else 0.0, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("sampling", "draws"), [("independent", 40), ("stratified", 160)])
+def test_the_jackknife_of_the_mean_is_the_mean_and_its_standard_error(sampling: str, draws: int) -> None:
+    exact = problem("lstm", "regression")
+    p = br.predict(exact.model, exact.inputs, draws=draws, sampling=sampling)
+    found = jackknife(p, lambda q: q.mean)
+    torch.testing.assert_close(found.corrected, p.mean.double())
+    torch.testing.assert_close(found.standard_error, p.standard_error.double())

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -366,3 +367,27 @@ def test_a_comparison_of_a_language_model_points_to_its_perplexity() -> None:
             compare(model, tokens, target=tokens)
         assert "compare_predictives" in str(caught.value)
         assert "Normal" not in str(caught.value)
+
+
+def test_each_window_of_each_row_is_a_sequence_of_its_own() -> None:
+    tokens = torch.zeros(4 * 30 + 1, dtype=torch.long)
+    options: dict[str, Any] = {
+        "draws": 1,
+        "window": 3,
+        "batch_size": 4,
+        "sampling": "independent",
+        "lifetime": "window",
+    }
+    found = perplexity(Switch(), tokens, **options).log_prob.view(4, 10, 3)[..., 0]
+    for rows in range(1, 4):  # no row repeats what another row had some windows before
+        for windows in range(4):
+            assert not torch.equal(found[rows:, : 10 - windows], found[:-rows, windows:])
+
+
+@pytest.mark.parametrize("multipliers", [(0.2, 1.0), (1.0, 0.2)])
+def test_temperatures_are_tried_at_the_best_multiplier(multipliers: tuple[float, float]) -> None:
+    tuned = tune_perplexity(
+        language_model(0.5), text(), draws=16, multipliers=multipliers, temperatures=(0.5, 1.0, 2.0)
+    )
+    best = min((entry for entry in tuned.grid if entry[1] == 1.0), key=lambda entry: entry[2])
+    assert [entry[0] for entry in tuned.grid if entry[1] != 1.0] == [best[0]] * 2

@@ -169,6 +169,27 @@ def test_a_loader_is_one_long_batch(net, x):
         br.predict(net, loader, draws=20, sequence_ids=range(5))
 
 
+def test_a_loader_that_yields_targets_is_refused(net, x):
+    y = torch.randint(1, 6, (7,))
+    counts = br.models.SequenceRegressor(input_size=3, hidden_size=4, dropout=0.2, likelihood="poisson")
+    rows = torch.randn(7, 6, 3)
+    with pytest.raises(ValueError, match=r"would read part 2 as lengths. predict takes inputs only"):
+        br.predict(counts, DataLoader(TensorDataset(rows, y), batch_size=3), draws=16)
+    with pytest.raises(ValueError, match=r"would read part 2 as lengths"):
+        br.compare(counts, DataLoader(TensorDataset(rows, y), batch_size=3), target=y, draws=16)
+    plain = nn.Sequential(nn.Linear(3, 1), br.nn.Dropout(0.5))
+    with pytest.raises(ValueError, match=r"yields 2 parts a batch, but Sequential takes only \['input'\]"):
+        br.predict(plain, DataLoader(TensorDataset(rows, y), batch_size=3), draws=16)
+    inputs = DataLoader(TensorDataset(rows), batch_size=3)
+    p = br.predict(counts, inputs, draws=16, lengths=y)
+    torch.testing.assert_close(p.mean, br.predict(counts, rows, draws=16, lengths=y).mean)
+
+
+def test_a_loader_that_shuffles_is_refused(net, x):
+    with pytest.raises(ValueError, match=r"the loader shuffles.*shuffle=False"):
+        br.predict(net, DataLoader(TensorDataset(x), batch_size=3, shuffle=True), draws=16)
+
+
 def test_structures_of_outputs_give_structures_of_predictives(x):
     class Two(nn.Module):
         def __init__(self):

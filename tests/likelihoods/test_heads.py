@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -219,3 +220,18 @@ def test_affine_transform_keeps_moments():
     assert L.variance_of(law).tolist() == [4.0, 9.0]
     selected = L.map_parameters(law, lambda t: t[1:])
     assert L.mean_of(selected).tolist() == [4.0]
+
+
+@pytest.mark.parametrize(
+    ("law", "oracle"),
+    [
+        (D.Normal(torch.tensor([1.0]).double(), 2.0), stats.norm(1, 2)),
+        (D.StudentT(torch.tensor([3.0]).double(), 1.0, 2.0), stats.t(3, 1, 2)),
+        (D.Gamma(torch.tensor([2.0]).double(), torch.tensor([3.0]).double()), stats.gamma(2, scale=1 / 3)),
+        (D.Laplace(torch.tensor([1.0]).double(), 2.0), stats.laplace(1, 2)),
+    ],
+)
+def test_icdf_against_scipy(law: Any, oracle: Any) -> None:
+    for level in (0.01, 0.3, 0.5, 0.95):
+        found = L.icdf_of(law, torch.tensor([level], dtype=torch.double)).item()
+        assert found == pytest.approx(oracle.ppf(level), rel=1e-9)

@@ -1,5 +1,6 @@
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,3 +109,12 @@ def test_truth_minimizes_the_proper_scores():
     for metric in (M.nll, M.crps, M.interval_score):
         for other in (Predictive.from_gaussian(zero + 0.3, one), Predictive.from_gaussian(zero, 1.4 * one)):
             assert float(metric(truth, y)) < float(metric(other, y))
+
+
+@pytest.mark.parametrize("metric", [M.miscalibration_area, M.expected_normalized_calibration_error])
+def test_intervals_of_a_calibration_error_lie_around_it(metric: Any) -> None:
+    """Resampling repeats targets, by which a calibration error grows: the interval must not grow with it."""
+    p = Predictive.from_gaussian(torch.zeros(100), 1 + torch.arange(100) / 100)
+    score = metric(p, p.std * torch.randn(100), interval=0.9)
+    assert score.replicates.mean() == pytest.approx(score.value, rel=0.03)
+    assert score.replicates.min() >= 0

@@ -1,5 +1,6 @@
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,3 +158,23 @@ def test_moment_matched_law_has_the_error_of_its_spread_over_repetitions():
     assert error is None or error > 0
     streamed = ContinuousPredictive.from_moments(p.mean, p.aleatoric, p.epistemic, 25).moment_matched()
     assert M.crps(streamed, y, monte_carlo=True).standard_error is None
+
+
+@pytest.mark.parametrize("other", [{"draws": 64}, {"block_size": 1}, {"seed": 4}, {"sampling": "independent"}])
+def test_draws_are_shared_only_where_all_that_makes_them_is(other: dict[str, Any]) -> None:
+    facts: dict[str, Any] = {"draws": 32, "seed": 3, "sampling": "stratified", "block_size": 16}
+    assert Origin(**facts).shares_draws(Origin(**facts))
+    assert not Origin(**facts).shares_draws(Origin(**(facts | other)))
+    assert not Origin(**(facts | {"seed": None})).shares_draws(Origin(**(facts | {"seed": None})))
+
+
+def test_draws_in_no_block_count_in_the_value_and_not_in_its_correction() -> None:
+    logs = -torch.rand(10, 4, 50, dtype=torch.double)
+    blocks = logs[:8].view(4, 2, 4, 50).exp().mean(1).log()
+    t = TokenPredictive(logs.exp().mean(0).log(), Origin(10, block_size=2), block_log_prob=blocks)
+    score = M.nll(t, monte_carlo=True)
+    whole = -blocks.exp().mean(0).log().mean()
+    without = [-blocks[[k for k in range(4) if k != r]].exp().mean(0).log().mean() for r in range(4)]
+    assert score.value == pytest.approx(-float(logs.exp().mean(0).log().mean()))
+    assert score.corrected == pytest.approx(score.value + 3 * float(whole - torch.stack(without).mean()))
+    assert t.nll_corrected == pytest.approx(score.corrected)

@@ -61,6 +61,18 @@ def test_weights_and_scales_are_least_squares() -> None:
         assert float(model.horizon_scale[h]) == pytest.approx(np.sqrt(np.mean((y - x @ fitted) ** 2)), rel=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_context_without_remainder_is_read_as_none(seed: int) -> None:
+    """Two values without a season lie on their line: what is left of them is rounding."""
+    model = Forecaster(context=2, horizon=3, period=1)
+    series = 100 + 10 * torch.randn(50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    model.normalize(*model.windows(series))
+    assert float(model.remainder_scale) == 0.0
+    torch.nn.init.normal_(model.head.weight)
+    law = model(series[-2:].unsqueeze(0))
+    assert bool(law.mean.isfinite().all() and law.stddev.isfinite().all())
+
+
 def test_forecasts_follow_level_and_scale() -> None:
     model = small().eval()
     y = torch.randn(4, 24, dtype=torch.float64)

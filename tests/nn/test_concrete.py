@@ -8,7 +8,8 @@ from torch import nn
 
 import bayesrnn.nn as bnn
 from bayesrnn import objective, schemes
-from bayesrnn.inference import predict
+from bayesrnn.inference import point, predict
+from bayesrnn.masks import Binding, stream
 from bayesrnn.nn.concrete import ConcreteDropout, learned_rates, relaxed_mask
 from bayesrnn.nn.injection import MaskSite
 from bayesrnn.schemes import Placement
@@ -233,3 +234,51 @@ def test_eval_tells_the_layers_what_was_learned() -> None:
     assert {site.rate for site in audit(wrapped.model).sites} == {0.2}  # nobody has asked yet
     wrapped.eval()
     assert {site.rate for site in audit(wrapped.model).sites} == {0.5}
+
+
+def test_each_layer_of_a_stack_is_drawn_at_its_own_learned_rate() -> None:
+    torch.manual_seed(0)
+    learned = {"input_l0": 0.1, "hidden_l0": 0.6, "input_l1": 0.3, "hidden_l1": 0.15}
+    scheme = schemes.gal(input=0.4, hidden=0.4, gates="tied")
+    wrapped = ConcreteDropout(bnn.GRU(3, 5, 2, batch_first=True, dropout=scheme))
+    with torch.no_grad():
+        for key, rate in learned.items():
+            wrapped.logits[key].copy_(torch.logit(torch.tensor(rate)))
+    x = torch.randn(4, 6, 3)
+    binding = Binding(stream("stratified", 3), torch.arange(8), torch.arange(4), name="model")
+    masks = {
+        key: binding.mask(
+            key,
+            Placement("input" if key.startswith("input") else "hidden", wrapped.rates()[key].item()),
+            3 if key == "input_l0" else 5,
+            gates=3,
+            steps=6,
+            dtype=torch.float32,
+        )
+        for key in learned
+    }
+    expected = wrapped.model(x.repeat(8, 1, 1), masks=masks)[0][:, -1].view(8, 4, 5)
+    found = predict(wrapped, x, draws=8, seed=3, likelihood=lambda output: point(output[0][:, -1]))
+    torch.testing.assert_close(found.draws, expected.detach())
+
+
+def test_a_stack_is_told_the_mean_of_what_its_layers_learned() -> None:
+    wrapped = ConcreteDropout(Net(2))
+    with torch.no_grad():
+        for key, rate in (("gru/hidden_l0", 0.1), ("gru/hidden_l1", 0.5)):
+            wrapped.logits[key].copy_(torch.logit(torch.tensor(rate)))
+    wrapped.eval()
+    assert wrapped.model.gru.scheme.rate("hidden") == pytest.approx(0.3)
+    assert wrapped.model.gru.scheme.rate("input") == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("logit", [-200.0, 200.0])
+def test_a_rate_at_the_edge_is_still_a_rate(logit: float) -> None:
+    wrapped = ConcreteDropout(Net())
+    with torch.no_grad():
+        wrapped.logits["gru/hidden_l0"].fill_(logit)
+    rate = wrapped.rates()["gru.hidden_l0"].item()
+    assert 0.0 < rate < 1.0
+    assert rate == pytest.approx(float(logit > 0), abs=1e-5)
+    assert bool(torch.isfinite(predict(wrapped, TOKENS, draws=4, likelihood=_unit_gaussian).mean).all())
+    assert bool(torch.isfinite(wrapped.train()(TOKENS)).all())

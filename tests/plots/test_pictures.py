@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from torch.distributions import Categorical, Normal
 
 from bayesrnn import metrics, plots
+from bayesrnn.metrics.pairs import pair
 from bayesrnn.nn import LSTM
+from bayesrnn.plots.intervals import share_inside
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
 from bayesrnn.schemes import gal, naive
 
@@ -135,6 +137,23 @@ def test_fan_chart_draws_the_predictive_intervals() -> None:
     assert np.allclose([d[-1] for d in drawn], high[0])
     inside = int(((Y[2] >= P[2].interval(0.95)[0][0]) & (Y[2] <= P[2].interval(0.95)[1][0])).sum())
     assert f"95 % interval holds {inside} of {STEPS}" in ax.texts[0].get_text()
+
+
+def test_the_legend_of_a_fan_chart_shows_the_colors_that_are_drawn() -> None:
+    ax = PICTURES["fan_chart"](None)
+    bands = {c.get_label(): c.get_facecolor()[0] for c in ax.collections if "interval" in str(c.get_label())}
+    assert all(color[3] == 1.0 for color in bands.values())  # opaque: what lies below does not show through
+    legend = ax.get_legend()
+    shown = {t.get_text(): h for t, h in zip(legend.get_texts(), legend.legend_handles, strict=True)}
+    for name, color in bands.items():
+        np.testing.assert_allclose(shown[name].get_facecolor(), color)
+    assert len({tuple(c.round(3)) for c in bands.values()}) == len(bands) >= 2
+
+
+def test_a_title_is_written_as_it_is() -> None:
+    ax = plots.fan_chart(P, row=2, title="cost $ of $x_{")
+    ax.figure.canvas.draw()
+    assert ax.get_title(loc="left") == "cost $ of $x_{"
 
 
 def test_decomposition_adds_up_to_the_variance() -> None:
@@ -321,3 +340,37 @@ def test_a_reliability_diagram_promises_intervals_only_where_there_are_some(rows
     ax = plots.reliability_diagram(predictive, target)
     labels = [text.get_text() for text in (ax.get_legend() or ax.figure.legends[0]).get_texts()]
     assert label in labels
+
+
+def test_an_interval_holds_the_share_of_a_count_that_its_jump_has_inside() -> None:
+    rate = torch.full((1, 40), 1.5)
+    counts = Predictive.from_draws(torch.distributions.Poisson(rate), sampling="deterministic")
+    target = torch.poisson(rate[0], generator=torch.Generator().manual_seed(0))
+    levels = np.array([0.1, 0.5, 0.9])
+    found = share_inside(pair(counts, target, {}), levels)
+    transform = metrics.pit(counts, target)
+    grid = (np.arange(4000) + 0.5) / 4000
+    points = transform.lower[:, None] + grid * (transform.upper - transform.lower)[:, None]
+    expected = (np.abs(2 * points - 1)[..., None] <= levels).mean(1)
+    assert np.allclose(found, expected, atol=5e-4)
+
+
+def test_a_fan_chart_counts_only_what_is_known() -> None:
+    target = Y.clone()
+    target[2, 3] = torch.nan
+    low, high = P[2].interval(0.95)
+    inside = int(((target[2] >= low[0]) & (target[2] <= high[0])).sum())
+    ax = plots.fan_chart(P, target, row=2)
+    assert f"95 % interval holds {inside} of {STEPS - 1}" in ax.texts[0].get_text()
+
+
+def test_the_risk_of_a_number_is_drawn_in_its_units() -> None:
+    curve = metrics.risk_coverage(P, Y)
+    ax = PICTURES["risk_coverage"](None)
+    assert np.allclose(ax.get_lines()[0].get_ydata(), np.sqrt(curve.risk))
+    assert f"all {float(metrics.rmse(P, Y)):.3g}" in ax.texts[0].get_text()
+
+
+def test_the_best_epoch_is_marked_where_it_is() -> None:
+    lines = PICTURES["learning_curves"](None).get_lines()
+    assert [2.0, 2.0] in [list(line.get_xdata()) for line in lines]  # of 3, 2.5, 2.6 the second

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,3 +122,12 @@ def test_token_extras_and_errors():
         TokenPredictive(-torch.ones(2, 3), Origin(4), mask=torch.zeros(2, 3, dtype=torch.bool))
     with pytest.raises(ValueError, match="entropy must have the shape"):
         TokenPredictive(-torch.ones(2, 3), Origin(4), entropy=torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("rows", [[3, 1], slice(1, 4), torch.tensor([False, True, True, False, False])])
+def test_rows_keep_all_their_draws(rows: Any) -> None:
+    c = Predictive.from_draws(D.Categorical(logits=torch.randn(9, 5, 3)))
+    chosen = c[rows]
+    for name in ("probabilities", "aleatoric", "votes", "standard_error"):
+        torch.testing.assert_close(getattr(chosen, name), getattr(c, name)[rows])
+    torch.testing.assert_close(chosen.draws, c.draws[:, rows])

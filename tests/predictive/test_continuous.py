@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -232,3 +233,21 @@ def test_epistemic_part_of_stratified_draws_is_too_large_by_less_than_one_in_dra
     p = Predictive.from_draws(D.Normal(means, 1.0), sampling="stratified", block_size=draws)
     excess = p.epistemic.mean().item() / 2 - 1
     assert excess == pytest.approx(1 / (draws - 1), rel=0.1)
+
+
+@pytest.mark.parametrize("law", [D.Normal, D.Gamma])
+def test_a_sample_is_a_function_of_its_seed(law: Any) -> None:
+    p = Predictive.from_draws(law(torch.rand(6, 5) + 1, torch.rand(6, 5) + 1))
+    torch.manual_seed(1)
+    first = p.sample(7, seed=3)
+    torch.manual_seed(2)
+    assert torch.equal(first, p.sample(7, seed=3))
+    assert not torch.equal(first, p.sample(7, seed=4))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6, 1e9, 1e11, 1e12])
+def test_quantiles_far_from_zero_are_those_of_the_spread(offset: float) -> None:
+    means = offset + torch.randn(32, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    law = Predictive.from_draws(torch.distributions.Normal(means, torch.full_like(means, 0.5)), sampling="independent")
+    for q in (0.001, 0.1, 0.5, 0.9, 0.999):
+        assert float(law.cdf(law.quantile(q))) == pytest.approx(q, abs=1e-9 + 1e-15 * offset)

@@ -138,3 +138,9 @@ def test_steps_of_a_law_for_each_step(steps: Any, rows: Any) -> None:
     torch.testing.assert_close(found.mean(), means[rows][:, steps])
     assert found.shape == means[rows][:, steps].shape
     torch.testing.assert_close(stacked.select((rows, 1)).mean(), means[rows][:, 1])
+
+
+def test_an_offset_inwards_stops_at_the_median() -> None:
+    law = OffsetLaw(one(D.Normal(*full(1.0, 2.0))), torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0.0, -9.0, -9.0]))
+    for level in (0.05, 0.2, 0.5, 0.8, 0.95):
+        assert law.quantile(torch.full((1, 2), level).double())[0].tolist() == pytest.approx([1.0, 1.0])

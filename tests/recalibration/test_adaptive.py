@@ -62,7 +62,7 @@ def test_adaptation_reaches_the_score_and_the_spread() -> None:
 
 
 def test_an_infinite_interval_makes_the_spread_and_the_score_infinite() -> None:
-    _, law = adapted(50.0, updates=30, step=0.05)
+    _, law = adapted(50.0, updates=35, step=0.05)
     assert law.interval(0.95)[1][0].item() == math.inf
     assert law.std.tolist() == [math.inf] * 6
     assert M.crps_values(law.law, torch.zeros(6).double()).tolist() == [math.inf] * 6
@@ -97,3 +97,30 @@ def test_tied_levels_issue_what_update_tests(effective: list[float]) -> None:
         assert law.interval(level)[1][0].item() == pytest.approx(end)
         if 0 < rank <= 99:  # the levels whose intervals end there are those up to the last such level
             assert law.cdf(torch.full((99,), end + 1e-6))[0].item() >= 0.5 + level / 2 - 1e-9
+
+
+def test_the_latest_errors_of_the_fit_are_kept() -> None:
+    kept = R.AdaptiveConformal(window=30).fit(standard(50), torch.arange(50).double())
+    assert kept.fitted["recent"] == list(range(20, 50))
+
+
+def test_a_row_is_tested_against_the_errors_before_it() -> None:
+    """Of 0 to 39 the radius at 0.9 is the 37th, 36, which 36.5 misses; of 41 errors it would be 36.5 itself."""
+    kept = R.AdaptiveConformal(levels=[0.9], step_size=0.01).fit(standard(40), torch.arange(40).double())
+    kept.update(standard(1), torch.tensor([36.5]).double())
+    assert kept.fitted["effective"] == [pytest.approx(0.9 + 0.01 * 0.9)]
+
+
+@pytest.mark.parametrize("effective", [[0.6, 0.55, 0.9, 0.95], [1.2, 0.8, 0.9, 0.95], [-0.2, 0.0, 0.9, 0.7]])
+@pytest.mark.parametrize("target", [0.05, 5.8, 6.2, 8.5, 9.3, 12.0])
+def test_a_miss_is_a_target_outside_the_issued_interval(effective: list[float], target: float) -> None:
+    kept = R.AdaptiveConformal().fit(standard(99), torch.arange(1, 100).double() / 10)
+    saved = json.loads(json.dumps(kept.to_dict()))
+    saved["parameters"]["effective"] = effective
+    kept = R.from_dict(saved)
+    y = torch.tensor([target], dtype=torch.float64)
+    issued = [kept.apply(standard(1)).interval(level) for level in kept.levels]
+    missed = [float(not low[0] - 1e-9 <= y[0] <= high[0] + 1e-9) for low, high in issued]
+    kept.update(standard(1), y)
+    moved = (np.asarray(effective) - kept.fitted["effective"]) / kept.step_size
+    np.testing.assert_allclose(moved, 1 - np.asarray(kept.levels) - missed, atol=1e-9)

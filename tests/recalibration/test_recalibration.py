@@ -1,5 +1,6 @@
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import distributions as D
 
 from bayesrnn import metrics as M
 from bayesrnn import recalibration as R
-from bayesrnn.predictive import Origin, Predictive, TokenPredictive
+from bayesrnn.predictive import ContinuousPredictive, Origin, Predictive, TokenPredictive
 
 CONTINUOUS = [
     R.VarianceScaling,
@@ -287,3 +288,90 @@ def test_advice_for_another_kind_is_not_circular() -> None:
     assert "For that use Temperature" not in str(caught.value)
     with pytest.raises(ValueError, match=r"a Tensor was given\. Pass what bayesrnn.predict returned"):
         R.Temperature().fit(torch.ones(3), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", CONTINUOUS + CLASSES)
+def test_a_mask_leaves_targets_out(kind: Any) -> None:
+    predictive, y = gaussian(90) if kind in CONTINUOUS else classes(90)
+    keep = torch.arange(90) % 3 != 0
+    wrong = torch.where(keep, y, 0 * y + (50 if kind in CONTINUOUS else 1))
+    found, expected = kind().fit(predictive, wrong, mask=keep), kind().fit(predictive[keep], y[keep])
+    for name, value in expected.fitted.items():
+        assert found.fitted[name] == value
+
+
+def test_each_step_has_a_mask_of_its_own() -> None:
+    p = Predictive.from_gaussian(torch.zeros(80, 2).double(), torch.ones(80, 2).double())
+    y = torch.randn(80, 2).double()
+    mask = torch.stack([torch.arange(80) < 40, torch.arange(80) >= 40], 1)
+    found = R.PerHorizon(R.VarianceScaling).fit(p, y, mask=mask)
+    for t, step in enumerate(found.steps):
+        alone = R.VarianceScaling().fit(p.at_step(t)[mask[:, t]], y[mask[:, t], t])
+        assert step.fitted["factor"] == pytest.approx(alone.fitted["factor"])
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_class_maps_keep_the_shares_of_the_entropy(kind: Any) -> None:
+    c, y = classes(600, temperature=3.0)
+    fixed = kind().fit(c, y).apply(c)
+    assert (fixed.entropy - c.entropy).abs().max() > 0.1
+    torch.testing.assert_close(fixed.aleatoric / fixed.entropy, c.aleatoric / c.entropy)
+
+
+def test_level_maps_are_mixed_with_the_identity_by_one_target_a_knot() -> None:
+    p, y = gaussian(60, spread=2.0, shift=0.5)
+    fitted = R.QuantileRecalibration().fit(p, y).fitted
+    before, after = (np.array(fitted[name]) for name in ("before", "after"))
+    share = (p.cdf(y).numpy()[:, None] <= before).mean(0)
+    share[[0, -1]] = 0, 1
+    pieces = len(before) - 1
+    np.testing.assert_allclose(after, (60 * share + pieces * before) / (60 + pieces), rtol=1e-12)
+
+
+def test_isotonic_maps_leave_every_class_possible() -> None:
+    """Of 40 targets that a threshold tells apart, each map ends at 1/42 and 41/42: one more of each class."""
+    target = torch.arange(40) % 2
+    sure = 0.7 + 0.2 * torch.rand(40, dtype=torch.double)
+    c = Predictive.from_probabilities(torch.where(target[:, None] == torch.arange(2), sure[:, None], 1 - sure[:, None]))
+    found = R.Isotonic().fit(c, target).apply(c).probabilities
+    torch.testing.assert_close(found.amax(-1), torch.full((40,), 41 / 42).double())
+
+
+def test_isotonic_maps_stay_out_where_they_would_harm() -> None:
+    target = torch.arange(40) % 2
+    c = Predictive.from_probabilities(0.9998 * torch.eye(2).double()[target] + 0.0001)
+    fixed = R.Isotonic().fit(c, target).apply(c)
+    assert float(M.nll(fixed, target)) <= float(M.nll(c, target)) + 1e-9
+
+
+@pytest.mark.parametrize("kind", [R.ConformalizedQuantiles, R.AdaptiveConformal])
+def test_levels_may_be_named_in_any_order(kind: Any) -> None:
+    p, y = gaussian(200, spread=2.0)
+    found, expected = (kind(levels=levels).fit(p, y).apply(p) for levels in ((0.9, 0.5, 0.8), (0.5, 0.8, 0.9)))
+    for level in (0.5, 0.65, 0.9):
+        torch.testing.assert_close(found.interval(level), expected.interval(level))
+
+
+@pytest.mark.parametrize("kind", CONTINUOUS)
+def test_the_error_of_finite_draws_stays(kind: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    means, y = (torch.randn(*size, dtype=torch.double, generator=generator) for size in ((32, 60), (60,)))
+    p = Predictive.from_draws(D.Normal(means, 1.0), sampling="stratified", block_size=8)
+    torch.testing.assert_close(kind().fit(p, y).apply(p).standard_error, p.standard_error)
+
+
+def test_variances_that_were_streamed_are_scaled_by_the_closed_form() -> None:
+    p = ContinuousPredictive.from_moments(torch.zeros(40), torch.full((40,), 1.0), torch.full((40,), 3.0), 25)
+    scaler = R.VarianceScaling().fit(p, torch.full((40,), 6.0))
+    fixed = scaler.apply(p)
+    assert scaler.fitted["factor"] == pytest.approx(3.0)
+    torch.testing.assert_close(fixed.aleatoric, torch.full((40,), 9.0))
+    torch.testing.assert_close(fixed.epistemic, torch.full((40,), 27.0))
+
+
+def test_vector_scaling_meets_the_frequencies_of_the_classes() -> None:
+    """Where the nll is least in the biases, mean probabilities are the shares of the classes."""
+    c, _ = classes(900)
+    y = (torch.arange(900) % 10 >= 7).long() + (torch.arange(900) % 10 == 9).long()
+    fixed = R.VectorScaling().fit(c, y).apply(c)
+    torch.testing.assert_close(fixed.probabilities.mean(0), torch.tensor([0.7, 0.2, 0.1]).double(), atol=0.01, rtol=0)

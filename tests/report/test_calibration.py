@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from bayesrnn import metrics
+from bayesrnn.metrics.pairs import pair
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
 from bayesrnn.recalibration import PerHorizon, VarianceScaling
 from bayesrnn.report import CalibrationReport, calibration_report
+from bayesrnn.report.breakdown import _off, by_frequency
 from tests.report.test_page import assert_stands_alone
 
 QUICK: dict[str, Any] = {"resamples": 200}
@@ -326,3 +328,34 @@ def test_bad_input(options: dict[str, Any], message: str) -> None:
         calibration_report(Predictive.from_gaussian(torch.zeros(200), torch.ones(200)), torch.zeros(200), **options)
     with pytest.raises(ValueError, match="does not fit"):
         calibration_report(Predictive.from_gaussian(torch.zeros(200), torch.ones(200)), torch.zeros(199))
+
+
+def test_of_many_parts_each_must_be_further_off() -> None:
+    """Bonferroni: the share of replicates beyond the ideal counts against one tail of 2.5 % over all parts."""
+    replicates = np.linspace(0.0, 1.0, 1001)
+    score = metrics.Score("coverage", 0.5, "", 9, 9, 9, replicates=replicates)
+    for ideal, parts, off in ((0.96, 1, False), (0.99, 1, True), (0.99, 5, False), (0.999, 5, True), (0.001, 5, True)):
+        assert _off(score, ideal, 0.95, parts) is off
+
+
+@pytest.mark.parametrize("factor", [1.5, 2.0])
+def test_a_skewed_law_too_narrow_by_a_known_factor(factor: float) -> None:
+    """Errors of a mixture whose upper side is the wide one, stretched about its median."""
+    rows = 3000
+    means = torch.tensor([0.0, 0.0, 3.0])[:, None].expand(3, rows)
+    predictive = Predictive.from_draws(Normal(means, torch.tensor([0.5, 0.5, 2.0])[:, None].expand(3, rows)))
+    drawn, median = predictive.sample(1)[0], predictive.quantile(0.5)
+    report = calibration_report(predictive, median + factor * (drawn - median), monte_carlo=False, **QUICK)
+    said = re.search(r"too narrow by a factor of about ([\d.]+)\.", report.sentence)
+    assert said is not None, report.sentence
+    assert float(said[1]) == pytest.approx(factor, rel=0.07)
+
+
+def test_bands_of_frequency_begin_at_their_first_number() -> None:
+    target = torch.arange(8).expand(5, 8)
+    predictive = TokenPredictive(-torch.ones(5, 8), Origin(1), target=target)
+    counts = torch.tensor([0, 9, 10, 99, 100, 999, 1000, 10_000])
+    parts = by_frequency(pair(predictive, None, {}), counts)
+    found = {part.label: target[part.mask].unique().tolist() for part in parts}
+    expected = {"below 10": [0, 1], "10–99": [2, 3], "100–999": [4, 5], "1000–9999": [6], "10000 and more": [7]}
+    assert found == expected

@@ -282,3 +282,9 @@ def test_a_validation_loss_that_is_no_number_is_refused() -> None:
 
     with pytest.raises(ValueError, match="the validation loss became NaN in epoch 0"):
         fit(SequenceRegressor(2, 3), rows, rows, epochs=3, loss=loss)
+
+
+def test_an_epoch_that_is_only_as_good_is_no_better(rows: Rows, make: Make) -> None:
+    history = fit(make(), rows, rows, epochs=9, schedule=lambda _: 0.0, patience=2)
+    assert len(set(history.validation)) == 1
+    assert (history.best_epoch, history.epochs, history.stopped_early) == (0, 3, True)
