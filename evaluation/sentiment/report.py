@@ -137,7 +137,7 @@ def abstention(records: list[dict[str, Any]], path: Path, title: str) -> None:
                 axis.plot(kept[enough], np.sqrt(risk[enough]), label=label, **style)
     axis.set(xlabel="share of segments kept", ylabel="RMSE of those kept", title=f"Learning to abstain: {title}")
     axis.set_xlim(0, 1)
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False)
     _save(figure, path)
 
 
