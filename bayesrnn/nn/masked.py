@@ -50,8 +50,16 @@ def bound(model: nn.Module, binding: Binding) -> Iterator[None]:
         )
     try:
         for name, module in modules.items():
-            module.binding = binding.at(name)
+            module.binding = binding.at(_address(model, name))
         yield
     finally:
         for module in modules.values():
             module.binding = None
+
+
+def _address(model: nn.Module, name: str) -> str:
+    """Return a module's name without the wrappers of `torch.compile` and data parallelism."""
+    parts = name.split(".")
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        parts = parts[1:]
+    return ".".join(part for part in parts if part != "_orig_mod")

@@ -74,7 +74,7 @@ def _draws(predictive: Any, level: float) -> list[str]:
 def _continuous(pairs: Pairs) -> list[str]:
     found = []
     mean, variance = pairs.take(pairs.predictive.mean), pairs.take(pairs.predictive.variance)
-    if np.ptp(mean) <= 1e-9 * (np.abs(mean).max() + 1e-300):
+    if len(mean) > 1 and np.ptp(mean) <= 1e-9 * (np.abs(mean).max() + 1e-300):
         found.append("All predictions are the same: the model does not use its input, and nothing can be ranked.")
     if (variance <= 0).any():
         found.append(

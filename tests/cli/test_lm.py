@@ -75,6 +75,13 @@ def test_generate_shows_the_uncertainty_of_each_token(run: Path, capsys: pytest.
     assert capsys.readouterr().out == out
 
 
+def test_generate_says_which_words_it_does_not_know(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lm", "generate", str(run), "--prompt", "the zzebra", "--length", "2", "--plain"]) == 0
+    assert capsys.readouterr().err.strip() == "read as <unk>, not in the vocabulary: 'zzebra'"
+    assert main(["lm", "generate", str(run), "--prompt", "the cat", "--length", "2", "--plain"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_generate_plainly_prints_the_text_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lm", "generate", str(run), "--length", "4", "--plain", "--temperature", "0", "--draws", "0"]) == 0
     assert "epistemic" not in capsys.readouterr().out

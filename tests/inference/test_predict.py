@@ -169,6 +169,13 @@ def test_a_loader_is_one_long_batch(net, x):
         br.predict(net, loader, draws=20, sequence_ids=range(5))
 
 
+@pytest.mark.filterwarnings("ignore:.*Dynamo detected a call to a:UserWarning")
+def test_a_wrapper_changes_no_mask(net, x):
+    expected = br.predict(net, x, draws=16).mean
+    torch.testing.assert_close(br.predict(nn.DataParallel(net), x, draws=16).mean, expected)
+    torch.testing.assert_close(br.predict(torch.compile(net, backend="eager"), x, draws=16).mean, expected)
+
+
 def test_a_loader_that_yields_targets_is_refused(net, x):
     y = torch.randint(1, 6, (7,))
     counts = br.models.SequenceRegressor(input_size=3, hidden_size=4, dropout=0.2, likelihood="poisson")

@@ -22,7 +22,7 @@ def generate(
 ) -> None:
     """Write text, each token with its probability and its uncertainty (total and epistemic, nats)."""
     from bayesrnn.data.text import tokenize
-    from bayesrnn.data.vocabulary import EOS
+    from bayesrnn.data.vocabulary import EOS, UNK
     from bayesrnn.inference.generation import generate as write
 
     with in_options():
@@ -32,6 +32,9 @@ def generate(
         if not words:
             raise ValueError(f"--prompt holds no word, only {prompt!r}. Give words, or leave it out to begin a line.")
         made = write(model, vocabulary.encode(words), length=length, draws=draws, seed=seed, temperature=temperature)
+    unknown = [word for word in words if word not in vocabulary]
+    if unknown:
+        typer.echo(f"read as {UNK}, not in the vocabulary: {', '.join(map(repr, unknown))}", err=True)
     tokens = vocabulary.decode(made.tokens)
     typer.echo(("" if level == "character" else " ").join(["\n" if token == EOS else token for token in tokens]))
     if plain:
