@@ -17,6 +17,7 @@ from bayesrnn.compare import Cost, compare, compare_predictives, deterministic, 
 from bayesrnn.compare.difference import paired
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
 from bayesrnn.report.measures import measures_for
+from bayesrnn.report.words import number
 from tests.report.test_page import assert_stands_alone
 
 QUICK: dict[str, Any] = {"resamples": 300, "monte_carlo": False}
@@ -66,6 +67,21 @@ def test_coverage_is_compared_by_its_distance_from_the_promise() -> None:
     values = [metrics.coverage(named[n], target).value for n in ("sharp", "wide")]
     assert found.loss == pytest.approx(abs(values[0] - 0.9) - abs(values[1] - 0.9))
     assert found.value == pytest.approx(values[0] - values[1])
+
+
+def test_what_is_shown_is_what_the_verdict_is_about() -> None:
+    """Coverages on two sides of the level, equally far: the values differ surely, the distances do not."""
+    target = torch.randn(100, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    wide, tight = (Predictive.from_gaussian(torch.zeros_like(target), torch.full_like(target, s)) for s in (1.2, 0.84))
+    result = compare_predictives({"wide": wide, "tight": tight}, target, reference="tight", levels=[0.8], **QUICK)
+    found = result.difference("coverage_80")
+    assert found.interval[0] > 0
+    assert found.loss_interval[0] <= 0 <= found.loss_interval[1]
+    assert found.change == (found.loss, found.loss_interval)
+    line = next(line for line in str(result).splitlines() if line.startswith(found.measure.label))
+    assert number(found.loss_interval[0], 3, sign=True) in line
+    assert line.endswith("no difference can be told")
+    assert "in the distance from 0.8" in found.sentence()
 
 
 def test_higher_is_better_for_accuracy() -> None:

@@ -170,11 +170,14 @@ class Comparison:
         lines = [self.sentence, ""]
         width = max(len(d.measure.label) for d in self.differences)
         for d in self.differences:
-            low, high = (number(v, 3, sign=True) for v in d.interval)
+            moved, ends = d.change
+            low, high = (number(v, 3, sign=True) for v in ends)
             value = f"{number(d.score.value, 4):>9} against {number(d.reference_score.value, 4):>9}"
-            change = f"{number(d.value, 3, sign=True):>9} [{low}, {high}]"
+            change = f"{number(moved, 3, sign=True):>9} [{low}, {high}]"
             who = f"{d.name}: " if len(self.others) > 1 else ""
             lines.append(f"{who}{d.measure.label:<{width}}  {value}  {change}  {d.verdict}")
+        if any(d.measure.better == "near" for d in self.differences):
+            lines.append("Of numbers with an ideal, such as coverages, the change is that of the distance from it.")
         return "\n".join([*lines, *self.notes])
 
     __repr__ = __str__

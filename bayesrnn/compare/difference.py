@@ -50,6 +50,12 @@ class Difference:
         return "better" if high < 0 else "worse"
 
     @property
+    def change(self) -> tuple[float, tuple[float, float]]:
+        """The change that the verdict is about, and its interval: of the distance from the ideal where there is one."""
+        near = self.measure.better == "near"
+        return (self.loss, self.loss_interval) if near else (self.value, self.interval)
+
+    @property
     def relative(self) -> float:
         """The loss difference as a share of `base`."""
         return self.loss / self.base
@@ -64,12 +70,15 @@ class Difference:
         """Return the difference in words."""
         unit = self.measure.units(units)
         unit = f" {unit}" if unit else ""
+        value, interval = self.change
         if self.measure.unit == "share":
             values = f"{percent(self.score.value)} against {percent(self.reference_score.value)}"
-            change = f"{points(self.value)} {span(*self.interval, scale=100, digits=2, sign=True)}"
+            change = f"{points(value)} {span(*interval, scale=100, digits=2, sign=True)}"
         else:
             values = f"{number(self.score.value)}{unit} against {number(self.reference_score.value)}{unit}"
-            change = f"{number(self.value, 2, sign=True)}{unit} {span(*self.interval, digits=2, sign=True)}"
+            change = f"{number(value, 2, sign=True)}{unit} {span(*interval, digits=2, sign=True)}"
+        if self.measure.better == "near":
+            change += f" in the distance from {self.measure.ideal:g}"
         verb = self.verdict
         if verb == "no difference can be told":
             return (

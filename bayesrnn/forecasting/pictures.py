@@ -9,7 +9,18 @@ from torch import Tensor
 from bayesrnn import plots
 from bayesrnn.data.series import Series
 from bayesrnn.forecasting.backtest import Backtest
-from bayesrnn.plots._canvas import BLUE, CYCLE, MARKERS, NEUTRAL, ORANGE, headline, ink, percent_axis, with_units
+from bayesrnn.plots._canvas import (
+    BLUE,
+    CYCLE,
+    MARKERS,
+    NEUTRAL,
+    ORANGE,
+    blended,
+    headline,
+    ink,
+    percent_axis,
+    with_units,
+)
 from bayesrnn.predictive import ContinuousPredictive
 
 if TYPE_CHECKING:
@@ -18,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["calibration_picture", "comparison_picture", "forecast_picture", "future_picture", "launches"]
 
-_LEVELS = ((0.95, 0.18), (0.8, 0.30), (0.5, 0.45))
+_LEVELS = ((0.95, 0.18), (0.8, 0.43), (0.5, 0.68))  # and how dark each is drawn, opaque
 
 
 def launches(test: Backtest) -> Backtest:
@@ -161,15 +172,14 @@ def comparison_picture(table: Any, units: str, notes: Mapping[str, str]) -> "Fig
 
 def _fans(ax: "Axes", test: Backtest, times: Any, centered: bool) -> None:
     middle = test.predictive.quantile(0.5)
-    for level, opacity in _LEVELS:
+    for level, share in _LEVELS:
         low, high = test.predictive.interval(level)
         for row in range(len(test)):
             base = middle[row] if centered else 0.0
             label = f"{100 * level:g} % interval" if row == 0 else None
             place = times[test.positions()[row]]
-            ax.fill_between(
-                place, low[row] - base, high[row] - base, color=BLUE, alpha=opacity, linewidth=0, label=label
-            )
+            color = blended(BLUE, share, ax)
+            ax.fill_between(place, low[row] - base, high[row] - base, color=color, linewidth=0, label=label)
     if not centered:
         for row in range(len(test)):
             label = "median" if row == 0 else None
