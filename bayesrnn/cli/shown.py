@@ -62,7 +62,7 @@ def score_grid(table: Any, units: str) -> Any:
 
     title = f"Held-out scores{f' in {units}' if units else ''} (in 80: inside the 80 % interval)"
     grid = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    grid.add_column("", no_wrap=True)
+    grid.add_column("", min_width=13, overflow="fold")  # names wrap before a number is cut
     for score in _SHOWN:
         grid.add_column(_heading(score), justify="right", no_wrap=True)
     for name in dict.fromkeys(table["forecast"]):

@@ -110,3 +110,19 @@ def test_a_missing_month_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     pd.DataFrame({"t": times, "y": range(119)}).to_csv(file, index=False)
     assert main(["forecast", str(file), "--time", "t", "--target", "y", "--horizon", "6", "--output", "o"]) == 2
     assert "1994-04-01 follows 1994-02-01, a step of 2 months where most are 1 month" in capsys.readouterr().err
+
+
+def test_the_scores_are_shown_whole_at_any_scale() -> None:
+    from rich.console import Console
+
+    from bayesrnn.cli.shown import _SHOWN, score_grid
+
+    scores = {s: 1.0 if s.startswith("coverage") else -1.8423e-9 for s in _SHOWN}
+    names = ("MC dropout, recalibrated", "standard approximation")
+    lines = [{"forecast": name, "score": score, "value": value} for name in names for score, value in scores.items()]
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(score_grid(pd.DataFrame(lines), "kg"))
+    assert "…" not in captured.get()
+    assert captured.get().count("-1.84e-09") == 2 * 4
+    assert captured.get().count("100 %") == 2 * 3
