@@ -21,6 +21,8 @@ def read_series(
 ) -> Series:
     """Read one column of a csv file as a series; `time` names the column of times, `target` that of the values.
 
+    Times whose offset from UTC changes (clocks put forward or back) are read in UTC.
+
     Raises:
         ValueError: If the file cannot be read, lacks a column, or does not hold a regular series (see
             `Series.from_pandas`).
@@ -75,9 +77,15 @@ def _times(column: Any, path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pandas guesses each date alone; unequal steps are refused later
-            return pd.DatetimeIndex(pd.to_datetime(column))
+            return pd.DatetimeIndex(pd.to_datetime(column, utc=_offsets_change(column)))
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"the times of {path}, column {column.name!r}, are neither dates nor numbers: "
             f"{str(error).splitlines()[0]}. Write dates as 2024-01-31 or 2024-01-31 13:30."
         ) from None
+
+
+def _offsets_change(column: Any) -> bool:
+    """Whether the times have offsets from UTC that differ, as where clocks change: steps are equal in UTC alone."""
+    offsets = column.astype(str).str.extract(r"\d{2}:\d{2}.*?([+-]\d{2}:?\d{2})$")[0]
+    return bool(offsets.notna().all()) and offsets.nunique() > 1

@@ -126,3 +126,16 @@ def test_bad_files_are_refused(tmp_path: Path, text: str, words: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no file .*nowhere.csv"):
         read_series(tmp_path / "nowhere.csv", time="t", target="y")
+
+
+def test_hours_whose_offset_from_utc_changes_are_hours(tmp_path: Path) -> None:
+    times = pd.date_range("2020-10-24", periods=72, freq="h", tz="Europe/Berlin")  # clocks go back on the 25th
+    path = tmp_path / "berlin.csv"
+    pd.DataFrame({"t": times, "y": np.arange(72.0)}).to_csv(path, index=False)
+    series = read_series(path, time="t", target="y")
+    assert len(series) == 72
+    assert series.period == 24
+    assert list(pd.DatetimeIndex(series.times)) == list(times.tz_convert("UTC"))
+    path.write_text(path.read_text(encoding="utf-8").replace("2020-10-24 05:00:00+02:00", "soon"), encoding="utf-8")
+    with pytest.raises(ValueError, match="neither dates nor numbers"):
+        read_series(path, time="t", target="y")
