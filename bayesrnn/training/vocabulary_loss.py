@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.nn.scan.native import Kernels, kernels
-from bayesrnn.nn.scan.products import turned
+from bayesrnn.nn.scan.pieces import turned
 
 __all__ = ["vocabulary_loss"]
 

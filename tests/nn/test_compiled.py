@@ -10,7 +10,7 @@ import torch
 
 from bayesrnn import nn as bnn
 from bayesrnn import schemes
-from bayesrnn.nn.scan import fused, native, products
+from bayesrnn.nn.scan import fused, native, pieces
 
 needs_compiler = pytest.mark.skipif(
     not any(shutil.which(c) for c in native._COMPILERS), reason="there is no C++ compiler"
@@ -78,7 +78,7 @@ def test_compiled_agrees(
     kernels = {k: (lambda *a, f=f: (calls.append(1), f(*a))[1]) for k, f in native._loaded.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "kernels", lambda: kernels)
-        patch.setattr(products, "_PIECE_BYTES", 2 * rows * units * 4)  # the second layer in pieces
+        patch.setattr(pieces, "_PIECE_BYTES", 2 * rows * units * 4)  # the second layer in pieces
         got = outcome(layer, x, low, grad, masks)
     assert len(calls) == 4 * steps * (2 if grad else 1)
     for a, b in zip(got, want, strict=True):

@@ -8,7 +8,8 @@ from bayesrnn import schemes
 from bayesrnn.nn.precision import multiplies_bfloat16
 from bayesrnn.nn.scan import packing, products
 from bayesrnn.nn.scan.packing import packed
-from bayesrnn.nn.scan.products import GateProduct, turned
+from bayesrnn.nn.scan.pieces import turned
+from bayesrnn.nn.scan.products import GateProduct
 
 UNITS, ROWS, STEPS = 160, 20, 10
 

@@ -18,7 +18,7 @@ from bayesrnn.nn import paths
 from bayesrnn.nn.cells import CELLS, SiteMasks
 from bayesrnn.nn.reference import reference
 from bayesrnn.nn.scan import forward as forward_module
-from bayesrnn.nn.scan import products as products_module
+from bayesrnn.nn.scan import pieces as pieces_module
 from bayesrnn.nn.scan import scan
 from bayesrnn.nn.stock import acts_outside, can_fold, fold, outside, stock
 from tests.nn import oracle
@@ -147,7 +147,7 @@ def test_scan_is_the_reference(
     x = torch.randn(steps, rows, inputs, dtype=torch.float64)
     slow = outcome(reference, kind, layer, x, masks, lengths=lengths, reverse=reverse)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products_module, "_PIECE_BYTES", piece)  # masked products in one piece or in many
+        patch.setattr(pieces_module, "_PIECE_BYTES", piece)  # masked products in one piece or in many
         fast = outcome(scan, kind, layer, x, masks, lengths=lengths, reverse=reverse)
     for a, b in zip(slow, fast, strict=True):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-8)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from bayesrnn.nn.scan.fused import fused, fused_backward
+from bayesrnn.nn.scan.gradients import input_gradient, weight_gradient
 from bayesrnn.nn.scan.parts import Masks, Weights, along, cut, gated, ungated
 from bayesrnn.nn.scan.pointwise import POINTWISE, Kept, Pointwise
-from bayesrnn.nn.scan.products import input_gradient, weight_gradient
 
 __all__ = ["Gradients", "backward"]
 

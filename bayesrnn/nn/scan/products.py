@@ -1,26 +1,19 @@
 """Masked products of stacked gates: one matrix product where gates are tied, one batched product where they are not.
 
-Masks here have four dimensions, (steps or 1, gates or 1, rows or 1, features); gradients of the gates have the shape
-(steps, rows, gates, H).
+Masks here have four dimensions, (steps or 1, gates or 1, rows or 1, features).
 """
-
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.scan.native import kernels
 from bayesrnn.nn.scan.packing import packed
+from bayesrnn.nn.scan.pieces import masked, of_span, pieces, turned, under
 
-__all__ = ["GateProduct", "input_gradient", "weight_gradient"]
+__all__ = ["GateProduct"]
 
 # A copy of the weights that is row-major in the features doubles the speed of bfloat16 products of many rows on a CPU,
 # and costs as much as it wins with this many. For float32 it never pays.
 _TURN_FROM = 600
-# A weight's gradient in bfloat16 takes half the time when the smaller factor is turned around in memory first, if the
-# gradient has this many numbers; below, turning takes longer than the product.
-_TURN_GRADIENT_FROM = 1 << 18
-_PIECE_BYTES = 640 << 10  # of what enters a masked product at once, so that the mask's product stays in a cache
 
 
 class GateProduct:
@@ -100,16 +93,16 @@ class GateProduct:
         """Return the products of steps, (steps * rows, gates * H) or (gates, steps * rows, H), in `into` if it fits."""
         if mask is not None and self.untied:
             found = x.new_empty(self.gates, x.shape[0] * x.shape[1], self.weight.shape[-1], dtype=self.dtype)
-            for span, flat in _pieces(x, self.dtype):
-                for gate, part in enumerate(masked(x[span], _along(mask, span), self.dtype)):
+            for span, flat in pieces(x, self.dtype):
+                for gate, part in enumerate(masked(x[span], of_span(mask, span), self.dtype)):
                     torch.mm(part, self.weight[gate], out=found[gate, flat])
             return found
         if into is None or into.dtype != self.dtype:
             into = self._buffer(x.flatten(0, 1))
         if mask is None:
             return torch.mm(x.to(self.dtype).flatten(0, 1), self.weight, out=into)
-        for span, flat in _pieces(x, self.dtype):
-            torch.mm(under(x[span], _along(mask, span)[:, 0], self.dtype).flatten(0, 1), self.weight, out=into[flat])
+        for span, flat in pieces(x, self.dtype):
+            torch.mm(under(x[span], of_span(mask, span)[:, 0], self.dtype).flatten(0, 1), self.weight, out=into[flat])
         return into
 
     def _buffer(self, entering: Tensor) -> Tensor:
@@ -117,109 +110,3 @@ class GateProduct:
         if self._low is None or self._low.shape != shape:
             self._low = entering.new_empty(shape, dtype=self.dtype)
         return self._low
-
-
-def _pieces(x: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, slice]]:
-    """Yield spans of steps, and the rows they are when steps and rows are one dimension, for one product each.
-
-    On a CPU a piece of a masked input that stays in a cache is made and read at once: a tenth to a fifth less time.
-    Products in a low type have their own limits (`_TURN_FROM`) and are made whole.
-    """
-    steps, rows = x.shape[:2]
-    span = steps
-    if not x.is_cuda and dtype.itemsize > 2:
-        span = max(1, _PIECE_BYTES // max(1, rows * x.shape[2] * dtype.itemsize))
-    for start in range(0, steps, span):
-        stop = min(start + span, steps)
-        yield slice(start, stop), slice(start * rows, stop * rows)
-
-
-def _along(mask: Tensor, span: slice) -> Tensor:
-    """Return the mask of some steps, (steps or 1, ...)."""
-    return mask[span] if mask.shape[0] > 1 else mask
-
-
-def turned(value: Tensor) -> Tensor:
-    """Return the transpose of the last two dimensions, laid out in memory, by the copy that runs on all threads."""
-    four = value.unflatten(-2, (-1, 1)) if value.dim() == 3 else value.unsqueeze(1).unsqueeze(0)
-    copied = four.contiguous(memory_format=torch.channels_last).squeeze(2).mT
-    return copied if value.dim() == 3 else copied[0]
-
-
-def masked(x: Tensor, mask: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
-    """Yield x under the mask of each gate, (steps * rows, features): one buffer, which the next gate overwrites."""
-    buffer: Tensor | None = None
-    for part in mask.unbind(1):
-        buffer = under(x, part, dtype, buffer)
-        yield buffer.flatten(0, 1)
-
-
-def under(x: Tensor, mask: Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
-    """Return x * mask, (steps, rows, features), in the type of a product; in `out` if that is given."""
-    compiled = kernels() if dtype == torch.bfloat16 and x.dtype == torch.float32 and not x.is_cuda else None
-    if compiled is None or not x.is_contiguous() or mask.shape[2] != x.shape[2] or mask.dtype != x.dtype:
-        return torch.mul(x, mask, out=out) if x.dtype == mask.dtype == dtype else (x * mask).to(dtype)
-    out = torch.empty_like(x, dtype=dtype) if out is None else out
-    mask = mask.contiguous()
-    step, row = (mask.stride(d) if mask.shape[d] > 1 else 0 for d in (0, 1))
-    compiled["masked"](*x.shape, x.data_ptr(), mask.data_ptr(), step, row, out.data_ptr())
-    return out
-
-
-def weight_gradient(gradient: Tensor, x: Tensor, mask: Tensor | None, out: Tensor) -> None:
-    """Write into `out` (gates * H, features) the gradient of the weight: one product a mask over all steps and rows.
-
-    Args:
-        gradient: Of the gates, (steps, rows, gates, H), in the type of the product.
-        x: What entered before the mask, (steps, rows, features).
-        mask: Of four dimensions, or None.
-        out: Where to write.
-    """
-    if mask is None:
-        _outer(gradient.flatten(2).flatten(0, 1), x.to(gradient.dtype).flatten(0, 1), out)
-        return
-    parts = out.unflatten(0, (gradient.shape[2], -1)) if mask.shape[1] > 1 else out.unsqueeze(0)
-    for span, _ in _pieces(x, gradient.dtype):
-        some = gradient[span].flatten(0, 1)
-        per_gate = some.unbind(1) if mask.shape[1] > 1 else (some.flatten(1),)
-        entering = masked(x[span], _along(mask, span), gradient.dtype)
-        for flat, seen, part in zip(per_gate, entering, parts, strict=True):
-            _outer(flat, seen, part, add=span.start > 0)
-
-
-def _outer(gradient: Tensor, entering: Tensor, out: Tensor, *, add: bool = False) -> None:
-    """Write gradient^T entering into `out`, or add it; low types are made whole and never added."""
-    if add:
-        out.addmm_(gradient.t(), entering)
-    elif gradient.dtype.itemsize > 2:
-        torch.mm(gradient.t(), entering, out=out)
-    elif out.numel() >= _TURN_GRADIENT_FROM:
-        out.copy_(turned(torch.mm(turned(entering), gradient)))
-    else:
-        out.copy_(torch.mm(gradient.t(), entering))
-
-
-def input_gradient(gradient: Tensor, weight: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the gradient of what entered, (steps, rows, features).
-
-    Args:
-        gradient: Of the gates, (steps, rows, gates, H), in the type of the product.
-        weight: (gates * H, features), in the type of the product.
-        mask: Of four dimensions, or None.
-    """
-    steps, rows, gates, _ = gradient.shape
-    if mask is None:
-        return torch.mm(gradient.flatten(2).flatten(0, 1), weight).view(steps, rows, -1)
-    found = gradient.new_empty(steps, rows, weight.shape[1], dtype=torch.promote_types(gradient.dtype, mask.dtype))
-    parts = weight.unflatten(0, (gates, -1)) if mask.shape[1] > 1 else weight.unsqueeze(0)
-    for span, _ in _pieces(found, gradient.dtype):
-        some = gradient[span].flatten(0, 1)
-        per_gate = some.unbind(1) if mask.shape[1] > 1 else (some.flatten(1),)
-        total = found[span]
-        for gate, (flat, part, kept) in enumerate(zip(per_gate, parts, _along(mask, span).unbind(1), strict=True)):
-            made = torch.mm(flat, part).view(total.shape)
-            if gate == 0:
-                torch.mul(made, kept, out=total)
-            else:
-                total.addcmul_(made, kept)
-    return found
