@@ -171,7 +171,8 @@ def test_a_loader_is_one_long_batch(net, x):
 
 @pytest.mark.filterwarnings("ignore:.*Dynamo detected a call to a:UserWarning")
 def test_a_wrapper_changes_no_mask(net, x, monkeypatch):
-    monkeypatch.setattr("torch.nn.parallel.data_parallel._get_available_device_type", lambda: None)  # stay on the CPU
+    module = sys.modules[nn.DataParallel.__module__]  # the package has a function of the same name
+    monkeypatch.setattr(module, "_get_available_device_type", lambda: None)  # stay on the CPU
     expected = br.predict(net, x, draws=16).mean
     torch.testing.assert_close(br.predict(nn.DataParallel(net), x, draws=16).mean, expected)
     torch.testing.assert_close(br.predict(torch.compile(net, backend="eager"), x, draws=16).mean, expected)
