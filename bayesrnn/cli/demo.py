@@ -39,7 +39,7 @@ def demo(
     chosen = replace(settings(), seed=seed, **asked)
     show_study(
         mauna_loa_co2(),
-        replace(quickened(chosen), **asked) if quick else chosen,
+        quickened(chosen, **asked) if quick else chosen,
         output,
         validation=VALIDATION,
         held_out=HELD_OUT,

@@ -1,6 +1,5 @@
 """`bayesrnn forecast FILE.csv`: the same for a series of your own."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -38,4 +37,4 @@ def forecast(
     series = read_series(file, time=time, target=target, period=period, units=units, bridge=bridge)
     asked = {name: value for name, value in (("epochs", epochs), ("draws", draws)) if value is not None}
     settings = settings_for(series, horizon, context=context, seed=seed, **asked)
-    show_study(series, replace(quickened(settings), **asked) if quick else settings, output, future=True)
+    show_study(series, quickened(settings, **asked) if quick else settings, output, future=True)

@@ -77,6 +77,6 @@ def settings_for(
     return Settings(horizon, context, hidden, epochs=epochs, draws=draws, seed=seed, every=max(origins // 120, 1))
 
 
-def quick(settings: Settings) -> Settings:
+def quick(settings: Settings, *, epochs: int = 2, draws: int = 16) -> Settings:
     """Return settings that run in seconds and show the way through, not the quality."""
-    return replace(settings, hidden_size=8, epochs=2, draws=16, every=max(settings.horizon // 4, 1))
+    return replace(settings, hidden_size=8, epochs=epochs, draws=draws, every=max(settings.horizon // 4, 1))

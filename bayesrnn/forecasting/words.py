@@ -15,11 +15,11 @@ def split_sentence(found: Study) -> str:
     """Return which span served for what."""
     times, split, settings = found.series.times, found.split, found.settings
     first, start, test, last = (_time(times[k]) for k in (0, split.validation, split.held_out, -1))
+    values = found.raw.target.numel()
     return (
         f"Trained on {first} to {start}, recalibration begun on the errors from {start} to {test}, judged on {test} to "
-        f"{last}: forecasts of {settings.horizon} steps from {len(found.raw)} origins, "
-        f"{found.raw.target.numel()} values, {settings.draws} mask sets each, one set along a whole roll-out. Nothing "
-        "was fitted to the held-out span."
+        f"{last}: forecasts of {settings.horizon} steps from {len(found.raw)} origins ({values} values), "
+        f"{settings.draws} mask sets each, one set along a whole roll-out. Nothing was fitted to the held-out span."
     )
 
 

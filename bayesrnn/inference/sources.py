@@ -82,7 +82,7 @@ def _check_tuple(model: nn.Module, given: tuple[Any, ...]) -> None:
     """Refuse targets that a loader yields behind the inputs: they would be read as lengths, or not at all.
 
     Raises:
-        ValueError: If the tuple has more parts than `forward` has inputs, or its second part would be `lengths`.
+        ValueError: If the tuple has more parts than `forward` has inputs, or a later part would be read as `lengths`.
     """
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = list(inspect.signature(model.forward).parameters.values())

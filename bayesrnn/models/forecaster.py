@@ -245,6 +245,4 @@ class Forecaster(nn.Module):
 
 def _over(value: Tensor, scale: Tensor) -> Tensor:
     """Return value / scale, or zeros where there is nothing but rounding to scale."""
-    return torch.where(
-        scale > 0, value / torch.where(scale > 0, scale, torch.ones_like(scale)), torch.zeros_like(value)
-    )
+    return torch.where(scale > 0, value / torch.where(scale > 0, scale, 1.0), 0.0)
