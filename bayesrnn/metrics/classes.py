@@ -35,6 +35,7 @@ def accuracy(predictive: Predictive, target: Any = None, **options: Unpack[Optio
         options,
         lambda p, y: top_label_items(p, y)[..., 1],
         need_target=need,
+        share=True,
     )
 
 
@@ -129,7 +130,7 @@ def set_coverage(predictive: Predictive, target: Any, *, level: float = 0.9, **o
         return _inside(p, level).gather(-1, p.class_index(y)[..., None])[..., 0].double()
 
     definition = f"share inside the smallest set of mass {level:g}"
-    return evaluate("set_coverage", definition, predictive, target, options, items)
+    return evaluate("set_coverage", definition, predictive, target, options, items, share=True)
 
 
 def set_size(predictive: Predictive, target: Any = None, *, level: float = 0.9, **options: Unpack[Options]) -> Score:

@@ -33,6 +33,7 @@ def evaluate(
     floor: Reduce | None = None,
     need_target: bool = True,
     fixed: bool = False,
+    share: bool = False,
 ) -> Score:
     """Score a predictive: per-target items, reduced to one number, with the errors that the options ask for.
 
@@ -50,6 +51,8 @@ def evaluate(
         need_target: Whether the metric needs a target at all.
         fixed: Whether the items hold values that stay when draws are left out (a tensor that was given), so that the
             error of finite draws cannot be known.
+        share: Whether the items are 0 or 1. Where all are the same no resample differs from another, and the interval
+            is that of `unanimous_interval`.
     """
     pairs = pair(predictive, target, options, need_target=need_target)
     final = transform or (lambda mean: mean)
@@ -74,7 +77,9 @@ def evaluate(
         if floor is not None:
             # resampling repeats targets, which inflates a calibration error by about its floor: center on the value
             replicates = np.maximum(replicates - (np.nanmean(replicates) - value), 0.0)
-        interval = percentile_interval(replicates, level)
+        alike = share and value in (0.0, 1.0)
+        sequences = int(pairs.groups.max()) + 1
+        interval = unanimous_interval(value, sequences, level) if alike else percentile_interval(replicates, level)
     drawn = jackknife(pairs, items, number, value) if options.get("monte_carlo", False) and not fixed else DrawError()
     return Score(
         name=name,
@@ -146,3 +151,15 @@ def percentile_interval(replicates: Array, level: float) -> tuple[float, float]:
     known = replicates[~np.isnan(replicates)]
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method="closest_observation")
     return float(low), float(high)
+
+
+def unanimous_interval(value: float, sequences: int, level: float) -> tuple[float, float]:
+    r"""Return the exact interval of a share that is 1 (or 0) in every one of G sequences.
+
+    $[\alpha^{1/G}, 1]$ for a share of 1 and $[0, 1 - \alpha^{1/G}]$ for 0, $\alpha$ half of one minus the level: ten
+    out of ten say "at least 69 %", not "always". Targets of one sequence count as one.
+
+    Source: Clopper & Pearson 1934 (Biometrika 26).
+    """
+    miss = 1.0 - ((1.0 - level) / 2) ** (1.0 / sequences)
+    return (1.0 - miss, 1.0) if value == 1.0 else (0.0, miss)

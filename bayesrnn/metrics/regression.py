@@ -90,6 +90,8 @@ def pinball_loss(predictive: Predictive, target: Any, *, q: float = 0.5, **optio
 def coverage(predictive: Predictive, target: Any, *, level: float = 0.9, **options: Unpack[Options]) -> Score:
     """Share of targets inside the central interval of `level` (its ends count as inside).
 
+    Where all or none are inside, the bootstrap interval gives way to the exact one for that many sequences.
+
     Raises:
         ValueError: If the level is not in (0, 1), or the draws cannot resolve it.
     """
@@ -99,7 +101,8 @@ def coverage(predictive: Predictive, target: Any, *, level: float = 0.9, **optio
         low, high = p.interval(level)
         return ((low <= y) & (y <= high)).double()
 
-    return _score("coverage", f"share inside the central {level:g} interval", predictive, target, options, items)
+    definition = f"share inside the central {level:g} interval"
+    return _score("coverage", definition, predictive, target, options, items, share=True)
 
 
 def width(predictive: Predictive, target: Any = None, *, level: float = 0.9, **options: Unpack[Options]) -> Score:
@@ -159,6 +162,7 @@ def _score(
     *,
     correct: bool = False,
     need_target: bool = True,
+    share: bool = False,
 ) -> Score:
     check_continuous(predictive, name)
     return evaluate(
@@ -171,4 +175,5 @@ def _score(
         transform=transform,
         correct=correct,
         need_target=need_target,
+        share=share,
     )

@@ -138,7 +138,7 @@ def interval_reliability(
             return (folded <= level).double()
 
         definition = f"share whose transform is inside the central {level:g}"
-        scores.append(evaluate("coverage", definition, predictive, target, options, items))
+        scores.append(evaluate("coverage", definition, predictive, target, options, items, share=True))
     return scores
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bayesrnn.metrics.errors import unanimous_interval
 from bayesrnn.metrics.score import Array
 
 Groups = NDArray[np.int64]
@@ -32,12 +33,22 @@ def ratio_replicates(
 def ratio_band(
     numerator: Array, denominator: Array, sequences: Groups, *, level: float = 0.95, seed: int = 0
 ) -> tuple[Array, Array]:
-    """Return the pointwise bootstrap interval of a ratio of sums, (L,) each; NaN where nothing was observed."""
+    """Return the pointwise bootstrap interval of a share, (L,) each; NaN where nothing was observed.
+
+    A column that is all 0 or all 1 varies in no resample: it gets the exact interval for as many sequences as it has,
+    unless there is only one, which tells nothing about others.
+    """
     found = ratio_replicates(numerator, denominator, sequences, seed=seed)
     empty = np.isnan(found).all(0)
     found[:, empty] = 0.0
     low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2], axis=0)
     low[empty], high[empty] = np.nan, np.nan
+    if sequences.max() == 0:
+        return low, high
+    above, below = numerator.sum(0), denominator.sum(0)
+    seen = (cluster_sums(denominator, sequences) > 0).sum(0)
+    for column in np.flatnonzero(~empty & ((above == 0) | (above == below))):
+        low[column], high[column] = unanimous_interval(float(above[column] > 0), int(seen[column]), level)
     return low, high
 
 

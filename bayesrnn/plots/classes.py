@@ -59,7 +59,7 @@ def reliability_diagram(
         if shown.any():
             ax.errorbar(
                 center[shown], accuracy[shown], yerr=[b[shown] for b in bars], color=BLUE, marker="o", markersize=5,
-                capsize=2, linestyle="-" if many else "none", markerfacecolor=face, label=label,
+                capsize=2, linestyle="-" if many else "none", markerfacecolor=face, label=label, clip_on=False,
             )  # fmt: skip
     _count_bars(ax, count, bins)
     for axis in (ax.xaxis, ax.yaxis):
@@ -68,7 +68,8 @@ def reliability_diagram(
     ax.set_aspect("equal")
     gap = float(confidence.mean() - correct.mean())
     note = f"mean confidence {confidence.mean():.1%}\naccuracy {correct.mean():.1%} (gap {100 * gap:+.1f} points)"
-    headline(ax, "Reliability", note, pad=22)
+    headline(ax, "Reliability", pad=22)
+    ax.set_title(note, loc="right", fontsize="small", pad=22, parse_math=False)  # above, where no bar can reach it
     legend(ax, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.0)
     return ax
 

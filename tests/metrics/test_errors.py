@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import distributions as D
 
 from bayesrnn import metrics as M
@@ -118,3 +119,19 @@ def test_intervals_of_a_calibration_error_lie_around_it(metric: Any) -> None:
     score = metric(p, p.std * torch.randn(100), interval=0.9)
     assert score.replicates.mean() == pytest.approx(score.value, rel=0.03)
     assert score.replicates.min() >= 0
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_unvarying_share_gets_the_exact_interval(inside: bool):
+    """Where no resample differs, Clopper and Pearson say what so many sequences can tell, by the beta quantile."""
+    y = torch.zeros(12, 3) if inside else torch.full((12, 3), 50.0)
+    predictive = Predictive.from_gaussian(torch.zeros(12, 3), torch.ones(12, 3))
+    low, high = M.coverage(predictive, y, level=0.9, interval=0.95).interval
+    bound = stats.beta.ppf(0.025, 12, 1)  # of twelve rows of three targets, a row counts once
+    assert (low, high) == pytest.approx((bound, 1.0) if inside else (0.0, 1.0 - bound))
+
+
+def test_a_score_that_is_no_share_keeps_its_bootstrap():
+    certain = Predictive.from_probabilities(torch.eye(3))
+    assert M.brier_score(certain, torch.arange(3), interval=0.95).interval == (0.0, 0.0)
+    assert M.accuracy(certain, torch.arange(3), interval=0.95).interval[0] == pytest.approx(stats.beta.ppf(0.025, 3, 1))

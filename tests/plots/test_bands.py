@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bayesrnn.plots._bands import binomial_band, ecdf_band, effective_size, ratio_band, ratio_replicates
 
@@ -56,3 +57,14 @@ def test_ecdf_band_is_simultaneous(size: int) -> None:
         ecdf = np.searchsorted(np.sort(rng.random(size)), grid, side="right") / size
         inside.append(((ecdf >= low - 1e-12) & (ecdf <= high + 1e-12)).all())
     assert 0.925 <= np.mean(inside) <= 0.985
+
+
+def test_a_column_of_ones_gets_the_exact_interval_of_its_sequences() -> None:
+    member = np.array([[1.0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 1]])
+    held = np.array([[1.0], [1], [0], [0], [1]])
+    low, high = ratio_band(member * held, member, np.array([0, 1, 2, 3, 3]))
+    assert (low[0], high[0]) == pytest.approx((stats.beta.ppf(0.025, 2, 1), 1.0))
+    assert 0.0 <= low[1] < high[1] < 1.0
+    assert low[2] == pytest.approx(stats.beta.ppf(0.025, 2, 1))
+    one = ratio_band(np.ones((3, 1)), np.ones((3, 1)), np.zeros(3, dtype=np.int64))
+    assert one[0] == one[1] == 1.0  # one sequence tells nothing about others

@@ -359,3 +359,11 @@ def test_bands_of_frequency_begin_at_their_first_number() -> None:
     found = {part.label: target[part.mask].unique().tolist() for part in parts}
     expected = {"below 10": [0, 1], "10–99": [2, 3], "100–999": [4, 5], "1000–9999": [6], "10000 and more": [7]}
     assert found == expected
+
+
+@pytest.mark.parametrize("rows", [10, 40])
+def test_ten_hits_of_ten_do_not_make_intervals_too_wide(rows: int) -> None:
+    predictive = Predictive.from_gaussian(torch.zeros(rows), torch.ones(rows))
+    text = calibration_report(predictive, torch.linspace(-1.5, 1.5, rows), level=0.9, levels=(0.9,)).sentence
+    assert ("no miscalibration can be told" in text) == (rows == 10)  # .9 of ten all hold by chance in a third of cases
+    assert ("too wide" in text) == (rows == 40)
