@@ -14,11 +14,13 @@ def main(arguments: list[str] | None = None) -> int:
     from typer.main import get_command
 
     from bayesrnn.cli.app import app
+    from bayesrnn.cli.notes import noted
 
     command = get_command(app)
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        result = command.main(args=arguments or ["--help"], prog_name="bayesrnn", standalone_mode=False)
+        with noted():
+            result = command.main(args=arguments or ["--help"], prog_name="bayesrnn", standalone_mode=False)
     except typer.Exit as stop:
         return int(stop.exit_code)
     except (typer.Abort, KeyboardInterrupt) as stop:

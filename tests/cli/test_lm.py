@@ -2,7 +2,9 @@
 
 import importlib
 import random
+import re
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,10 @@ import torch
 
 from bayesrnn.cli import main
 from bayesrnn.cli.lm.evaluate import _error
-from bayesrnn.data.vocabulary import UNK, Vocabulary
+from bayesrnn.cli.lm.seen import share_known, sketch
+from bayesrnn.cli.notes import noted
+from bayesrnn.data.vocabulary import EOS, UNK, Vocabulary
+from bayesrnn.nn.precision import multiplies_bfloat16
 from bayesrnn.predictive import Origin, TokenPredictive
 
 SMALL = ["--hidden", "12", "--embedding", "12", "--layers", "1", "--epochs", "2", "--batch-size", "4", "--window", "8"]
@@ -167,7 +172,9 @@ def test_the_withheld_part_of_the_text_is_evaluated(
     lines = text.read_text().splitlines()
     last.write_text("\n".join(lines[round(len(lines) * 0.95) :]) + "\n")
     assert main([*command, str(last)]) == 0
-    assert withheld.splitlines()[1:] == capsys.readouterr().out.splitlines()
+    assert (
+        withheld.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]
+    )  # the first: twelve lines over and over
     assert main([*command, str(text), "--whole"]) == 0
     out = capsys.readouterr().out
     assert "is too low" in out
@@ -307,3 +314,55 @@ def test_unknown_words_are_counted_among_those_that_are_scored(
         out = capsys.readouterr().out
         assert ("of them <unk>" in out) == bool(line)
         assert not line or "1  (20.0%)" in out
+
+
+def test_lines_that_were_trained_on_are_known_again(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, lines = str(tmp_path / "run"), text.read_text().splitlines()
+    assert main(["lm", "train", str(text), run, *SMALL]) == 0
+    evaluate = ["lm", "evaluate", run, "--draws", "0"]
+    grown = tmp_path / "grown.txt"
+    grown.write_text("\n".join([*lines, "and one line more than before"]) + "\n")
+    capsys.readouterr()
+    assert main([*evaluate, str(grown)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"About 9\d% of the longer lines of grown.txt are in what was trained on", said), said
+    new = tmp_path / "new.txt"
+    new.write_text("\n".join(" ".join(reversed(line.split())) for line in lines) + "\n")
+    assert main([*evaluate, str(new)]) == 0
+    assert "trained on" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lines", [40, 5000])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_sketch_tells_the_share_of_known_lines(lines: int, share: float) -> None:
+    words = [f"w{k}" for k in range(30)]
+    vocabulary = Vocabulary([*words, EOS, UNK])
+    chosen = random.Random(0)
+
+    def some(count: int) -> list[list[str]]:
+        return [[*chosen.choices(words, k=9), EOS] for _ in range(count)]
+
+    trained, half = some(lines), round(2000 * share) if lines > 2000 else round(40 * share)
+    other = chosen.sample(trained, half) + some((2000 if lines > 2000 else 40) - half)
+    numbers = [vocabulary.encode(token for line in part for token in line) for part in (trained, other)]
+    known = sketch(numbers[0], vocabulary)
+    assert len(known.split()) == min(lines, 512)
+    assert share_known(numbers[1], vocabulary, known) == pytest.approx(share, abs=0.1 if lines > 2000 else 1e-9)
+
+
+def test_a_warning_is_one_line_without_a_path(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with noted(str.upper):
+            warnings.warn("two\nlines", stacklevel=1)
+    assert capsys.readouterr().err == "bayesrnn: note: TWO LINES\n"
+    if multiplies_bfloat16():
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["lm", "train", str(text), str(tmp_path / "run"), *SMALL, "--bf16"]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "note" in line]
+    assert notes
+    assert all(line.startswith("bayesrnn: note: --bf16 was asked for") for line in notes)

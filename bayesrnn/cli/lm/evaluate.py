@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayesrnn.cli.lm.options import in_options
-from bayesrnn.cli.lm.runs import Device, Run, digest, opened
+from bayesrnn.cli.lm.runs import Device, Run, opened
+from bayesrnn.cli.lm.seen import digest, share_known
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from bayesrnn.predictive import TokenPredictive
 
 __all__ = ["evaluate"]
+
+_KNOWN = 0.1
+"""Above which share of lines that were trained on this is said."""
 
 
 def evaluate(
@@ -93,8 +97,15 @@ def _evaluated(text: Path, vocabulary: "Vocabulary", facts: dict[str, Any], whol
     content = read_text(text)
     seen, trained = digest(content), (facts.get("text"), facts.get("train"))
     if whole or seen not in trained:
-        note = f"{text.name} was trained on: the perplexity of all of it, asked for by --whole, is too low."
-        return vocabulary.encode(tokenize(content, level)), note if seen in trained else ""
+        tokens = vocabulary.encode(tokenize(content, level))
+        if seen in trained:
+            return tokens, f"{text.name} was trained on: the perplexity of all of it, asked for by --whole, is too low."
+        known = share_known(tokens, vocabulary, str(facts.get("lines", "")))
+        note = (
+            f"About {known:.0%} of the longer lines of {text.name} are in what was trained on: they lower the "
+            "perplexity below that of new text."
+        )
+        return tokens, note if known > _KNOWN else ""
     if seen == facts.get("train"):
         raise ValueError(
             f"{text} is what the run was trained on, and its perplexity would be too low. Give the folder, whose test "

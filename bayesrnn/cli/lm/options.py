@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bayesrnn.cli.notes import noted
+
 if TYPE_CHECKING:
     from bayesrnn.schemes import Scheme
     from bayesrnn.training.recipes import Recipe
@@ -25,7 +27,8 @@ _OPTIONS = {
     r"Add the file, or give vocabulary=\.": "Add the file.",
     r"\bmodel\.dropout\.[\w.]+": "--scheme and --rate",
     r"\brecipe\.(optimizer|averaging|clip|keep)[\w.]*": "--recipe",
-    r"\brecipe\.precision": "--bf16",
+    r"\brecipe\.precision|\bprecision='bf16'": "--bf16",
+    r"Leave out the precision to": "Leave out --bf16 to",
     r"\b(?:model|recipe)\.(\w+)": r"\1",
     r"\bshared_embeddings\b": "--shared",
     r"\b(embedding|hidden)_size\b": r"--\1",
@@ -41,14 +44,18 @@ _OPTIONS = {
 
 @contextmanager
 def in_options() -> Iterator[None]:
-    """Let errors of the library speak of options instead of arguments."""
+    """Let errors and warnings of the library speak of options instead of arguments."""
     try:
-        yield
+        with noted(_in_words):
+            yield
     except (ValueError, TypeError) as error:
-        message = str(error)
-        for argument, option in _OPTIONS.items():
-            message = re.sub(argument, option, message)
-        raise ValueError(message) from error
+        raise ValueError(_in_words(str(error))) from error
+
+
+def _in_words(message: str) -> str:
+    for argument, option in _OPTIONS.items():
+        message = re.sub(argument, option, message)
+    return message
 
 
 def chosen_scheme(name: str, rate: float | None) -> "Scheme":

@@ -1,6 +1,5 @@
 """The folder of a run: what training writes there, read back with care."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from bayesrnn.data import Vocabulary
     from bayesrnn.models import LanguageModel
 
-__all__ = ["HISTORY", "MODEL", "VOCABULARY", "Device", "Run", "check_run", "digest", "opened"]
+__all__ = ["HISTORY", "MODEL", "VOCABULARY", "Device", "Run", "check_run", "opened"]
 
 VOCABULARY, MODEL, HISTORY = "vocabulary.json", "model", "history.json"
 _UNFINISHED = " Was a training begun anew there and not finished? Then run it to its end; else restore the file."
@@ -58,13 +57,6 @@ def opened(run: Path, device: str) -> "tuple[LanguageModel, Vocabulary, dict[str
             f"{_UNFINISHED}"
         )
     return model.to(where), vocabulary, facts
-
-
-def digest(text: str) -> str:
-    """Return a short digest by which a text is known again, whatever its line ends."""
-    from bayesrnn.data.text import lines_of
-
-    return hashlib.sha256("\n".join(lines_of(text)).encode()).hexdigest()[:16]
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayesrnn.cli.lm.options import RATE, RECIPES, SCHEMES, chosen_recipe, chosen_scheme, in_options
-from bayesrnn.cli.lm.runs import HISTORY, MODEL, VOCABULARY, Device, Run, check_run, digest
+from bayesrnn.cli.lm.runs import HISTORY, MODEL, VOCABULARY, Device, Run, check_run
+from bayesrnn.cli.lm.seen import digest, sketch
 
 if TYPE_CHECKING:
     from bayesrnn.data import Corpus
@@ -69,7 +70,12 @@ def train(
         if resume:
             _check_vocabulary(run, text, corpus)
         history = _trained(model.to(where), corpus, chosen, text, run, seed, resume)
-        facts = {"level": level, "vocabulary": corpus.vocabulary.fingerprint(), **_seen(text), "epochs": history}
+        facts = {
+            "level": level,
+            "vocabulary": corpus.vocabulary.fingerprint(),
+            **_seen(text, corpus),
+            "epochs": history,
+        }
         atomic_write(run / HISTORY, json.dumps(facts, indent=1) + "\n")
         save(model, run / MODEL)
     typer.echo(f"{len(history)} epoch{'s' if len(history) > 1 else ''}; the model is in {run / MODEL}.")
@@ -133,13 +139,14 @@ def _trained(
         raise typer.Abort(f"stopped; what was done is in {run}: the same command{again} goes on.") from None
 
 
-def _seen(text: Path) -> dict[str, str]:
-    """Return by what the text of the training is known again: a whole file, or the training part of a folder."""
+def _seen(text: Path, corpus: "Corpus") -> dict[str, str]:
+    """Return by what the text of the training is known again: a whole file or a folder's training part, and lines."""
     from bayesrnn.data import part_files, read_text
 
+    lines = {"lines": sketch(corpus["train"], corpus.vocabulary)}
     if text.is_file():
-        return {"text": digest(read_text(text))}
-    return {"train": digest(read_text(part_files(text)["train"]))}
+        return {"text": digest(read_text(text)), **lines}
+    return {"train": digest(read_text(part_files(text)["train"])), **lines}
 
 
 def _corpus(text: Path, level: str, min_count: int | None, max_size: int | None) -> "Corpus":
