@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin, is_typeddict
 
 import bayesrnn as br
 import bayesrnn.data
+import bayesrnn.forecasting
 import bayesrnn.inference
 import bayesrnn.masks
 import bayesrnn.training
@@ -30,6 +31,7 @@ _GROUPS: tuple[tuple[str, ModuleType], ...] = (
     ("br.pyro", br.pyro),
     ("br.estimators", br.estimators),
     ("bayesrnn.data", bayesrnn.data),
+    ("bayesrnn.forecasting", bayesrnn.forecasting),
     ("bayesrnn.training", bayesrnn.training),
     ("bayesrnn.inference", bayesrnn.inference),
     ("bayesrnn.masks", bayesrnn.masks),

@@ -45,7 +45,10 @@ def pair(predictive: Predictive, target: Any, options: Options, *, need_target: 
         )
     unknown = set(options) - set(Options.__annotations__)
     if unknown:
-        raise TypeError(f"unknown options {sorted(unknown)}; legal are {sorted(Options.__annotations__)}.")
+        raise TypeError(
+            f"unknown options {sorted(unknown)}; legal everywhere are {sorted(Options.__annotations__)}, and in some "
+            "places level= (of an interval), q= (of a quantile), bins= (of a calibration error): see its signature."
+        )
     shape = predictive.shape
     mask = _mask(predictive, options)
     if isinstance(predictive, TokenPredictive) and target is None:
