@@ -46,7 +46,7 @@ def ratio_band(
     if sequences.max() == 0:
         return low, high
     above, below = numerator.sum(0), denominator.sum(0)
-    seen = (cluster_sums(denominator, sequences) > 0).sum(0)
+    seen = np.broadcast_to((cluster_sums(denominator, sequences) > 0).sum(0), above.shape)
     for column in np.flatnonzero(~empty & ((above == 0) | (above == below))):
         low[column], high[column] = unanimous_interval(float(above[column] > 0), int(seen[column]), level)
     return low, high

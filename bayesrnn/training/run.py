@@ -15,6 +15,7 @@ from bayesrnn.nn.precision import usable_precision
 from bayesrnn.training.batches import Batches, Data, as_batches
 from bayesrnn.training.history import History
 from bayesrnn.training.loss import Loss
+from bayesrnn.training.scale import warn_of_scale
 from bayesrnn.training.state import State
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def fit(
     if len(state.train) < epochs and not state.stopped_early:
         if state.weights:
             model.load_state_dict(state.weights)
+        elif loss is None:
+            warn_of_scale(model, train)
         from bayesrnn.training.module import Training
 
         training = Training(

@@ -66,5 +66,7 @@ def test_a_column_of_ones_gets_the_exact_interval_of_its_sequences() -> None:
     assert (low[0], high[0]) == pytest.approx((stats.beta.ppf(0.025, 2, 1), 1.0))
     assert 0.0 <= low[1] < high[1] < 1.0
     assert low[2] == pytest.approx(stats.beta.ppf(0.025, 2, 1))
+    low, _ = ratio_band(np.array([[0.0, 1]] * 3), np.ones((3, 1)), np.arange(3))  # one denominator for all columns
+    assert low.tolist() == pytest.approx([0.0, stats.beta.ppf(0.025, 3, 1)])
     one = ratio_band(np.ones((3, 1)), np.ones((3, 1)), np.zeros(3, dtype=np.int64))
     assert one[0] == one[1] == 1.0  # one sequence tells nothing about others

@@ -136,6 +136,27 @@ def test_learns(make: Make, rows: Rows) -> None:
     assert residual < 0.2 * float(rows[1].var())
 
 
+@pytest.mark.parametrize(("shift", "factor", "warned"), [(0, 1, False), (300, 1, True), (0, 1e-4, True), (3, 4, False)])
+def test_targets_far_from_the_start_are_said_to_be(
+    rows: Rows, make: Make, shift: float, factor: float, warned: bool
+) -> None:
+    x, y = rows[0], (rows[1] - rows[1].mean()) / rows[1].std() * factor + shift
+    for standardized in (False, True):
+        for data in ((x, y), TensorDataset(x, y), {"x": x, "target": y}):
+            model = make()
+            if standardized:
+                model.standardize(x, y)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                fit(model, data, epochs=1, progress=False)
+            said = [str(w.message) for w in caught if "model.standardize(x, y)" in str(w.message)]
+            assert len(said) == (warned and not standardized)
+    if warned:
+        with pytest.warns(UserWarning, match="untrained model predicts about 0 ") as record:
+            fit(make(), (x, y), epochs=1, progress=False)
+        assert record[0].filename == __file__
+
+
 def test_schedule_scales_the_learning_rate(rows: Rows, make: Make) -> None:
     model, once = make(), make()
     fit(model, rows, epochs=4, schedule=lambda epoch: 1.0 if epoch == 0 else 0.0)
