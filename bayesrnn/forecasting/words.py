@@ -24,8 +24,8 @@ def split_sentence(found: Study) -> str:
 
 
 def calibration_sentences(found: Study) -> list[tuple[str, str]]:
-    """Return (sentence, tone) about the raw and the recalibrated intervals at 80 and 95 %."""
-    return [_coverage(found, RAW, "raw"), _coverage(found, MC, "recalibrated")]
+    """Return (sentence, tone) about the raw and the recalibrated intervals at 80 and 95 %, and about bounds below 0."""
+    return [_coverage(found, RAW, "raw"), _coverage(found, MC, "recalibrated"), *_floor(found)]
 
 
 def comparison_sentences(found: Study) -> list[str]:
@@ -63,6 +63,19 @@ def _coverage(found: Study, name: str, what: str) -> tuple[str, str]:
             f" Recalibration {change} the 80 % intervals by a factor of {factor:.2f} on average, from past errors only."
         )
     return text, tone
+
+
+def _floor(found: Study) -> list[tuple[str, str]]:
+    """Return what to make of bounds below 0 where the series never went there (counts, loads, sales)."""
+    low, _ = found.recalibrated.predictive.interval(0.95)
+    share = float((low < 0).double().mean())
+    if share == 0 or bool((found.series.values < 0).any()):
+        return []
+    text = (
+        f"The series was never below 0, but {percent(share)} of the lower ends of the 95 % intervals are: the model "
+        "knows no floor. Read them as 0, or forecast the logarithm."
+    )
+    return [(text, "warn")]
 
 
 def _against(found: Study, name: str) -> str:

@@ -1,6 +1,7 @@
 """A whole small study: its files, its table, its words."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from bayesrnn.forecasting import Settings, Study, settings_for, study, write
 from bayesrnn.forecasting.output import FORECAST_COLUMNS, future_frame
 from bayesrnn.forecasting.study import MC, RAW, STANDARD
 from bayesrnn.forecasting.words import calibration_sentences, comparison_sentences
+from bayesrnn.predictive import Predictive
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +137,19 @@ def test_narrow_intervals_are_called_narrow(found: Study) -> None:
     text, tone = calibration_sentences(doctored)[0]
     assert "80 % intervals hold 52 % [45, 60]: too narrow" in text
     assert tone == "bad"
+
+
+def test_bounds_below_a_series_that_is_never_negative_are_named(found: Study) -> None:
+    shape = found.recalibrated.predictive.shape
+    law = Predictive.from_gaussian(torch.linspace(0.0, 4.0, shape.numel()).reshape(shape), torch.ones(shape))
+    near = replace(found, recalibrated=replace(found.recalibrated, predictive=law))
+    share = (torch.linspace(0.0, 4.0, shape.numel()) < 1.96).double().mean()
+    for floor, said in ((0.0, True), (-1.0, False)):
+        values = found.series.values - found.series.values.min() + floor
+        texts = [text for text, _ in calibration_sentences(replace(near, series=replace(found.series, values=values)))]
+        assert any(f"but {share:.0%}".replace("%", " %") in text for text in texts) == said
+    far = Predictive.from_gaussian(torch.full(shape, 9.0), torch.ones(shape))
+    assert len(calibration_sentences(replace(near, recalibrated=replace(found.recalibrated, predictive=far)))) == 2
 
 
 def test_a_worse_network_is_called_worse(found: Study) -> None:
