@@ -86,11 +86,13 @@ def write(found: Study, folder: str | os.PathLike[str], *, future: bool = False)
 
 
 def _both(found: Study) -> Any:
-    """Every forecast from every origin, raw and recalibrated."""
+    """Every forecast from every origin, raw and recalibrated, each column with the word that says which."""
+    import pandas as pd
+
+    shared = ["origin", "horizon", "time", "observed"]
     raw, after = found.raw.to_frame(), found.recalibrated.to_frame()
-    shared = ["origin", "horizon", "time", "observed", "mean"]
-    after = after.drop(columns=shared).add_suffix("_recalibrated")
-    return raw.join(after).assign(factor_80=found.factors[1].reshape(-1).numpy())
+    own = [part.drop(columns=shared).add_suffix(word) for part, word in ((raw, "_raw"), (after, "_recalibrated"))]
+    return pd.concat([raw[shared], *own], axis=1).assign(factor_80=found.factors[1].reshape(-1).numpy())
 
 
 def _png(figure: "Figure") -> bytes:

@@ -93,6 +93,12 @@ def test_the_files_are_whole(folder: Path) -> None:
     assert np.allclose(table["std"] ** 2, table["aleatoric"] + table["epistemic"], rtol=1e-5)
     bounds = [f"lower_{n}" for n in (95, 80, 50)] + [f"upper_{n}" for n in (50, 80, 95)]
     assert (np.diff(table[bounds], axis=1) > 0).all()
+    every = pd.read_csv(folder / "backtest.csv").set_index(["origin", "horizon"])
+    assert not set(every.columns) & set(FORECAST_COLUMNS[2:])  # which of the two a number is stands in its name
+    launched = every.loc[pd.MultiIndex.from_product([every.index.unique(0)[:1], range(1, 7)])]
+    first = table.set_index("time").loc[launched["time"]]
+    for name in ("mean", "lower_80", "upper_95"):
+        assert np.allclose(launched[f"{name}_recalibrated"], first[name])
     for path in folder.glob("*.png"):
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
