@@ -37,7 +37,7 @@ def crps_values(law: AbstractLaw, y: Tensor) -> Tensor:
 
 def gaussian_crps(mean: Tensor, std: Tensor, y: Tensor) -> Tensor:
     r"""$\sigma[z(2\Phi(z)-1) + 2\varphi(z) - \pi^{-1/2}]$, $z = (y-\mu)/\sigma$ (Gneiting & Raftery 2007, eq. 21)."""
-    return _absolute(y - mean, std) - std / math.sqrt(math.pi)
+    return absolute_moment(y - mean, std) - std / math.sqrt(math.pi)
 
 
 def gaussian_mixture_crps(means: Tensor, stds: Tensor, y: Tensor) -> Tensor:
@@ -57,8 +57,8 @@ def gaussian_mixture_crps(means: Tensor, stds: Tensor, y: Tensor) -> Tensor:
     first, second = torch.triu_indices(draws, draws, 1, device=means.device)
     for start in range(0, flat_y.numel(), step):
         m, s, v = flat_means[:, start : start + step], flat_stds[:, start : start + step], flat_y[start : start + step]
-        near = _absolute(v - m, s).mean(0)
-        pairs = _absolute(m[first] - m[second], torch.hypot(s[first], s[second])).sum(0)
+        near = absolute_moment(v - m, s).mean(0)
+        pairs = absolute_moment(m[first] - m[second], torch.hypot(s[first], s[second])).sum(0)
         own = s.sum(0) * 2 / math.sqrt(math.pi)  # A(0, 2 s^2)
         parts.append(near - (2 * pairs + own) / (2 * draws**2))
     return torch.cat(parts).reshape(y.shape)
@@ -79,7 +79,7 @@ def fair_crps(samples: Tensor, y: Tensor) -> Tensor:
     return (samples - y).abs().mean(0) - spread
 
 
-def _absolute(mean: Tensor, std: Tensor) -> Tensor:
+def absolute_moment(mean: Tensor, std: Tensor) -> Tensor:
     """E|N(mean, std^2)|."""
     z = mean / std
     return std * (2 * torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi) + z * torch.erf(z / math.sqrt(2)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from bayesrnn._checks import check_level, check_seed, check_whole
 from bayesrnn.predictive import Predictive
 
-from .jackknife import DrawError, jackknife
+from .jackknife import DrawError, WithoutBlocks, jackknife
 from .pairs import pair
 from .score import Array, Options, Score
 
@@ -34,6 +34,7 @@ def evaluate(
     need_target: bool = True,
     fixed: bool = False,
     share: bool = False,
+    without: WithoutBlocks | None = None,
 ) -> Score:
     """Score a predictive: per-target items, reduced to one number, with the errors that the options ask for.
 
@@ -53,6 +54,7 @@ def evaluate(
             error of finite draws cannot be known.
         share: Whether the items are 0 or 1. Where all are the same no resample differs from another, and the interval
             is that of `unanimous_interval`.
+        without: Predictive, target and blocks of draws to the items without each block, where that is cheaper at once.
     """
     pairs = pair(predictive, target, options, need_target=need_target)
     final = transform or (lambda mean: mean)
@@ -80,7 +82,9 @@ def evaluate(
         alike = share and value in (0.0, 1.0)
         sequences = int(pairs.groups.max()) + 1
         interval = unanimous_interval(value, sequences, level) if alike else percentile_interval(replicates, level)
-    drawn = jackknife(pairs, items, number, value) if options.get("monte_carlo", False) and not fixed else DrawError()
+    drawn = DrawError()
+    if options.get("monte_carlo", False) and not fixed:
+        drawn = jackknife(pairs, items, number, value, without=without)
     return Score(
         name=name,
         value=value,

@@ -1,7 +1,7 @@
 """Errors from finite draws: the jackknife over independent blocks of draws."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,13 +26,22 @@ class DrawError:
     left_out: Array | None = None
 
 
+WithoutBlocks = Callable[[Any, Any, Sequence[slice]], Sequence[Tensor] | None]
+
+
 def jackknife(
-    pairs: Pairs, items: Callable[[Any, Any], Tensor], number: Callable[[Array], float], value: float
+    pairs: Pairs,
+    items: Callable[[Any, Any], Tensor],
+    number: Callable[[Array], float],
+    value: float,
+    *,
+    without: WithoutBlocks | None = None,
 ) -> DrawError:
     r"""Return the Monte Carlo standard error and the value without the bias of finite draws.
 
     $\theta_{(-r)}$ leaves block r of R out: $SE^2 = \frac{R-1}{R}\sum_r(\theta_{(-r)} - \bar\theta)^2$, corrected
     $R\theta - (R-1)\bar\theta$. (0, value) where nothing was sampled; unknown (None) where `left_out` is.
+    `without` gives the items without each block at once, or None where it cannot.
 
     Source: Efron & Stein 1981, The jackknife estimate of variance.
     """
@@ -42,7 +51,12 @@ def jackknife(
 
     if pairs.predictive.sampling == DETERMINISTIC:
         return DrawError(0.0, value)
-    values = left_out(score, pairs.predictive)
+    blocks = [] if without is None else pairs.predictive.origin.blocks(_MOST_BLOCKS)
+    found = without(pairs.predictive, pairs.target, blocks) if without is not None and len(blocks) > 1 else None
+    if found is None:
+        values = left_out(score, pairs.predictive)
+    else:
+        values = _telling(np.asarray([number(pairs.take(items)) for items in found]))
     if values is None:
         return DrawError()
     count, pooled = len(values), value
@@ -62,9 +76,12 @@ def left_out(score: Callable[..., float], *predictives: Any) -> Array | None:
         found = np.asarray([score(*rest) for rest in zip(*map(_without_each_block, predictives), strict=True)])
     except ValueError:  # the value of all draws exists: fewer samples, say, cannot resolve so high a level
         return None
-    if len(found) < 2 or not np.isfinite(found).all() or (found == found[0]).all():
-        return None
-    return found
+    return _telling(found)
+
+
+def _telling(found: Array) -> Array | None:
+    """Return the values unless they show nothing: too few, not finite, or all the same."""
+    return None if len(found) < 2 or not np.isfinite(found).all() or (found == found[0]).all() else found
 
 
 def spread(values: Array) -> float:

@@ -10,7 +10,9 @@ from bayesrnn._checks import check_level
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 
 from .crps import crps_values
+from .crps_left_out import crps_without_blocks
 from .errors import evaluate
+from .jackknife import WithoutBlocks
 from .score import Options, Score
 
 
@@ -53,7 +55,11 @@ def crps(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Sco
     Source: Gneiting & Raftery 2007, section 4.2; Grimit et al. 2006; Ferro 2014.
     """
     definition = "mean over targets, target units; samples: fair estimator"
-    return _score("crps", definition, predictive, target, options, lambda p, y: crps_values(p.law, y), correct=True)
+
+    def items(p: ContinuousPredictive, y: Tensor) -> Tensor:
+        return crps_values(p.law, y)
+
+    return _score("crps", definition, predictive, target, options, items, correct=True, without=crps_without_blocks)
 
 
 def interval_score(predictive: Predictive, target: Any, *, level: float = 0.9, **options: Unpack[Options]) -> Score:
@@ -98,8 +104,7 @@ def coverage(predictive: Predictive, target: Any, *, level: float = 0.9, **optio
     level = check_level(level)
 
     def items(p: ContinuousPredictive, y: Tensor) -> Tensor:
-        low, high = p.interval(level)
-        return ((low <= y) & (y <= high)).double()
+        return p.law.inside(y.double(), level).double()
 
     definition = f"share inside the central {level:g} interval"
     return _score("coverage", definition, predictive, target, options, items, share=True)
@@ -163,6 +168,7 @@ def _score(
     correct: bool = False,
     need_target: bool = True,
     share: bool = False,
+    without: WithoutBlocks | None = None,
 ) -> Score:
     check_continuous(predictive, name)
     return evaluate(
@@ -176,4 +182,5 @@ def _score(
         correct=correct,
         need_target=need_target,
         share=share,
+        without=without,
     )

@@ -10,17 +10,19 @@ _STEPS = 200
 _TOLERANCE = 1e-12
 
 
-def invert_continuous(cdf: Function, density: Function | None, q: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def invert_continuous(
+    cdf: Function, density: Function | None, q: Tensor, low: Tensor, high: Tensor, start: Tensor | None = None
+) -> Tensor:
     """Return y with cdf(y) = q to 1e-12 of its size and of the bracket, or a few last bits; all tensors of one shape.
 
     Newton steps where they stay inside the bracket [low, high], bisection where they do not; the bracket is widened
-    first until it holds the level.
+    first until it holds the level. With a `start` the bracket is known to hold it.
     """
-    low, high = _widen(cdf, q, low, high)
+    low, high = _widen(cdf, q, low, high) if start is None else (low, high)
     floor = 1e-3 * torch.maximum(torch.maximum(low.abs(), high.abs()), high - low)
     near = _TOLERANCE * (high - low)  # far from 0 the size of y says nothing of the spread
     smallest = torch.finfo(q.dtype).tiny
-    y = 0.5 * (low + high)
+    y = 0.5 * (low + high) if start is None else start
     last = high - low
     done = torch.zeros_like(q, dtype=torch.bool)
     for _ in range(_STEPS):

@@ -72,6 +72,12 @@ class AbstractLaw(ABC):
         """Ends of the interval over which the probability integral transform of y is uniform."""
         return self.below(y), self.cdf(y)
 
+    def inside(self, y: Tensor, level: float) -> Tensor:
+        """Whether y lies in the central interval of `level`, its ends included, shape (B, ...)."""
+        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device=self.device)
+        low, high = self.quantile(ends.reshape(2, *(1 for _ in self.shape)).expand(2, *self.shape))
+        return (low <= y) & (y <= high)
+
     def keep_draws(self, draws: Tensor) -> "AbstractLaw":
         """The law of a subset of the draws (indices along axis 0), to ask what other draws would have said."""
         raise ValueError(f"{type(self).__name__} does not keep its draws, so a subset of them cannot be taken.")

@@ -75,6 +75,12 @@ class MixtureLaw(AbstractLaw):
     def quantile(self, q: Tensor) -> Tensor:
         return torch.stack([self._by_rows(self._invert, level) for level in q.to(torch.float64)])
 
+    def inside(self, y: Tensor, level: float) -> Tensor:
+        if self.is_count:
+            return super().inside(y, level)
+        height = self.cdf(y)  # of a law without jumps that says the same, without the search for a quantile
+        return (height >= (1 - level) / 2) & (height <= (1 + level) / 2)
+
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(self.size, (n, *self.shape), generator=generator)
         grid = torch.meshgrid(*(torch.arange(s) for s in self.shape), indexing="ij")
@@ -109,12 +115,12 @@ class MixtureLaw(AbstractLaw):
         ends = likelihoods.icdf_of(law, q.expand(law.batch_shape))
         if ends is None:
             mean, spread = likelihoods.mean_of(law), likelihoods.variance_of(law).sqrt()
-            low, high = (mean - spread).amin(0), (mean + spread).amax(0)
+            low, high, start = (mean - spread).amin(0), (mean + spread).amax(0), None
         elif self.size == 1:
             return ends[0]
-        else:
-            low, high = ends.amin(0), ends.amax(0)
-        return invert_continuous(cdf, lambda y: _log_prob(law, y).exp().mean(0), q, low, high)
+        else:  # between the quantiles of the draws lies that of their mixture, near the mean of them
+            low, high, start = ends.amin(0), ends.amax(0), ends.mean(0)
+        return invert_continuous(cdf, lambda y: _log_prob(law, y).exp().mean(0), q, low, high, start)
 
     def _by_rows(self, function: Callable[[Distribution, Tensor], Tensor], y: Tensor) -> Tensor:
         y = y.to(self.device, torch.float64).expand(self.shape)

@@ -88,6 +88,9 @@ class SpreadLaw(WrappedLaw):
     def pit(self, y: Tensor) -> tuple[Tensor, Tensor]:
         return self.base.pit(self.unscaled(y))
 
+    def inside(self, y: Tensor, level: float) -> Tensor:
+        return self.base.inside(self.unscaled(y), level)
+
     def log_prob(self, y: Tensor) -> Tensor:
         return self.base.log_prob(self.unscaled(y)) - float(np.log(self.factor))
 

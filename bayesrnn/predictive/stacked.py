@@ -44,6 +44,9 @@ class StackedLaw(AbstractLaw):
         ends = [law.pit(y[:, t]) for t, law in enumerate(self.laws)]
         return torch.stack([low for low, _ in ends], 1), torch.stack([high for _, high in ends], 1)
 
+    def inside(self, y: Tensor, level: float) -> Tensor:
+        return torch.stack([law.inside(y[:, t], level) for t, law in enumerate(self.laws)], 1)
+
     def log_prob(self, y: Tensor) -> Tensor:
         return torch.stack([law.log_prob(y[:, t]) for t, law in enumerate(self.laws)], 1)
 

@@ -8,6 +8,8 @@ import torch
 from torch import distributions as D
 
 from bayesrnn import metrics as M
+from bayesrnn.metrics import crps_left_out
+from bayesrnn.metrics.jackknife import left_out, spread
 from bayesrnn.predictive import ContinuousPredictive, MomentsLaw, Origin, Predictive, TokenPredictive
 from bayesrnn.predictive.recalibrated import SpreadLaw
 from bayesrnn.recalibration import VarianceScaling
@@ -178,3 +180,33 @@ def test_draws_in_no_block_count_in_the_value_and_not_in_its_correction() -> Non
     assert score.value == pytest.approx(-float(logs.exp().mean(0).log().mean()))
     assert score.corrected == pytest.approx(score.value + 3 * float(whole - torch.stack(without).mean()))
     assert t.nll_corrected == pytest.approx(score.corrected)
+
+
+@pytest.mark.parametrize("sampling", ["independent", "stratified"])
+@pytest.mark.parametrize("shape", [(7,), (5, 3)])
+def test_crps_without_each_block_is_that_of_the_other_draws(sampling: str, shape: tuple[int, ...], monkeypatch):
+    generator = torch.Generator().manual_seed(3)
+    draws = 37
+    mean = torch.randn(draws, *shape, generator=generator)
+    std = torch.rand(draws, *shape, generator=generator) + 0.1
+    y = torch.randn(shape, generator=generator)
+    size = 4 if sampling == "stratified" else 1
+    p = Predictive.from_draws(D.Normal(mean, std), sampling=sampling, block_size=size).to(torch.float64)
+    monkeypatch.setattr(crps_left_out, "_PIECE", 3 * draws**2)  # several pieces, the last one shorter
+    blocks = p.origin.blocks(20)
+    found = crps_left_out.crps_without_blocks(p, y, blocks)
+    every = torch.arange(draws)
+    for block, values in zip(blocks, found, strict=True):
+        rest = torch.cat([every[: block.start], every[block.stop :]])
+        assert torch.allclose(values, M.crps_values(p.keep_draws(rest).law, y), rtol=1e-10)
+    assert crps_left_out.crps_without_blocks(Predictive.from_draws(D.StudentT(4.0, mean, std)), y, blocks) is None
+
+
+def test_the_error_of_crps_is_the_plain_jackknife():
+    generator = torch.Generator().manual_seed(4)
+    p = Predictive.from_draws(D.Normal(torch.randn(24, 30, generator=generator), torch.ones(24, 30)))
+    y = torch.randn(30, generator=generator)
+    score = M.crps(p, y, monte_carlo=True)
+    plain = left_out(lambda q: float(M.crps(q, y)), p)
+    assert score.left_out == pytest.approx(plain, rel=1e-10)
+    assert score.standard_error == pytest.approx(spread(plain), rel=1e-6)

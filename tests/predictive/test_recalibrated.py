@@ -13,7 +13,7 @@ from torch import distributions as D
 
 from bayesrnn.predictive import AbstractLaw, Predictive
 from bayesrnn.predictive.conformal import OffsetLaw
-from bayesrnn.predictive.recalibrated import LevelLaw
+from bayesrnn.predictive.recalibrated import LevelLaw, SpreadLaw
 from bayesrnn.predictive.stacked import StackedLaw
 
 SAME = torch.tensor([0.0, 1.0])
@@ -144,3 +144,21 @@ def test_an_offset_inwards_stops_at_the_median() -> None:
     law = OffsetLaw(one(D.Normal(*full(1.0, 2.0))), torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0.0, -9.0, -9.0]))
     for level in (0.05, 0.2, 0.5, 0.8, 0.95):
         assert law.quantile(torch.full((1, 2), level).double())[0].tolist() == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9, 0.99])
+def test_inside_is_what_the_interval_says(level: float) -> None:
+    """Laws without jumps are asked for their cdf at y, not for two quantiles; counts and stacked laws too."""
+    generator = torch.Generator().manual_seed(0)
+    mean, std = torch.randn(9, 40, generator=generator), torch.rand(9, 40, generator=generator) + 0.2
+    laws: list[AbstractLaw] = [
+        Predictive.from_draws(law).law
+        for law in (D.Normal(mean, std), D.StudentT(3.0, mean, std), D.LogNormal(mean, std), D.Poisson(4 * std))
+    ]
+    laws += [SpreadLaw(laws[0], 1.7), StackedLaw(laws[:2]), StackedLaw([laws[3], laws[3]])]
+    for law in laws:
+        for y in law.sample(5, generator):
+            low, high = law.quantile(
+                torch.tensor([(1 - level) / 2, (1 + level) / 2]).double().reshape(2, *[1] * y.dim()).expand(2, *y.shape)
+            )
+            assert torch.equal(law.inside(y, level), (low <= y) & (y <= high))
