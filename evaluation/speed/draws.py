@@ -10,7 +10,7 @@ import bayesrnn as br
 from evaluation import records
 from evaluation.options import named
 
-__all__ = ["efficiency", "run"]
+__all__ = ["efficiency", "markdown", "run"]
 
 
 class Series(nn.Module):
@@ -41,23 +41,22 @@ class Language(nn.Module):
         return torch.distributions.Categorical(logits=self.readout(features))
 
 
-def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> None:
-    """Measure every model (or those named), print the table and save it as JSON."""
-    gains = efficiency(quick, only)
-    path = records.save(
-        "_".join(filter(None, ("speed_draws", "compiled" if compiled else "", "quick" if quick else ""))),
-        {"rows": gains},
-        seed=0,
-    )
+def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> str:
+    """Measure every model (or those named), save it as JSON and return the name of the result."""
+    name = "_".join(filter(None, ("speed_draws", "compiled" if compiled else "", "quick" if quick else "")))
+    return records.save(name, {"rows": efficiency(quick, only)}, seed=0).stem
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Return the table of a result."""
     lines = [
         "### Time to equal standard error: independent draws that a stratified draw is worth",
         "",
         "| model | draws | variance, independent / stratified |",
         "|---|---:|---:|",
     ]
-    lines += [f"| {g['model']} | {g['draws']} | {g['variance_ratio']:.1f} |" for g in gains]
-    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    lines += [f"| {g['model']} | {g['draws']} | {g['variance_ratio']:.1f} |" for g in result["rows"]]
+    return "\n".join(lines)
 
 
 def efficiency(quick: bool, only: list[str] | None = None) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from evaluation import records
 from evaluation.options import named
 from evaluation.speed.rivals import Setting
 
-__all__ = ["run"]
+__all__ = ["markdown", "run"]
 
 CANDIDATES = ("predict", "predict, bf16", "e: the batch repeated, one cell loop", "c: deterministic nn.LSTM passes")
 SCRIPT = """
@@ -34,8 +34,8 @@ print((now("VmHWM") - before) / 1024)
 """
 
 
-def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> None:
-    """Measure everything (or some settings, such as 100x20), print the table and save it as JSON."""
+def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> str:
+    """Measure everything (or some settings, such as 100x20), save it as JSON and return the name of the result."""
     settings = [Setting(s, 20, 10, 128) for s in (4, 40)] if quick else [Setting(s, 20) for s in (10, 100, 1000)]
     settings = named(only, {f"{s.draws}x{s.rows}": s for s in settings})
     rows: list[dict[str, Any]] = [
@@ -44,15 +44,15 @@ def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = 
         for s in settings
         for peak in [_peak(name, s, compiled)]
     ]
-    path = records.save(
-        "_".join(filter(None, ("speed_memory", "compiled" if compiled else "", "quick" if quick else ""))),
-        {"rows": rows},
-        seed=0,
-    )
+    name = "_".join(filter(None, ("speed_memory", "compiled" if compiled else "", "quick" if quick else "")))
+    return records.save(name, {"rows": rows}, seed=0).stem
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Return the table of a result."""
     lines = ["| candidate | draws | sequences | peak MiB |", "|---|---:|---:|---:|"]
-    lines += [f"| {row['candidate']} | {row['draws']} | {row['rows']} | {row['mebibytes']:.0f} |" for row in rows]
-    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    lines += [f"| {r['candidate']} | {r['draws']} | {r['rows']} | {r['mebibytes']:.0f} |" for r in result["rows"]]
+    return "\n".join(lines)
 
 
 def _peak(name: str, s: Setting, compiled: bool) -> float:

@@ -14,17 +14,16 @@ import torch
 import bayesrnn as br
 from evaluation import records
 from evaluation.options import named
-from evaluation.speed import draws, memory
 from evaluation.speed.rivals import Setting, keras_loop, products, rivals
 from evaluation.speed.timing import interleaved
 
-__all__ = ["ours", "run"]
+__all__ = ["markdown", "ours", "run"]
 
 FIRST = "a: a cell loop per draw"
 
 
-def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> dict[str, Any]:
-    """Time everything (or some settings, such as 100x20), print the tables, and save them as JSON."""
+def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> str:
+    """Time everything (or some settings, such as 100x20), save it as JSON and return the name of the result."""
     if quick:
         settings = [Setting(20, 1, 10, 128), Setting(20, 8, 10, 128)]
     else:
@@ -34,14 +33,12 @@ def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = 
     name = "_".join(
         filter(None, ("speed_predict", "compiled" if compiled else "", "quick" if quick else "", *(only or [])))
     )
-    path = records.save(name, result, seed=0)
-    text = "\n\n".join(_markdown(t) for t in result["tables"])
-    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    print(text)
-    if only is None:
-        memory.run(quick=quick, compiled=compiled)
-        draws.run(quick=quick, compiled=compiled)
-    return result
+    return records.save(name, result, seed=0).stem
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Return the tables of a result, one for each setting."""
+    return "\n\n".join(_markdown(table) for table in result["tables"])
 
 
 def ours(s: Setting) -> dict[str, Callable[[], object]]:

@@ -11,8 +11,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 import bayesrnn as br
@@ -23,7 +21,7 @@ from evaluation import records
 from evaluation.options import named
 from evaluation.speed.timing import Timing, interleaved
 
-__all__ = ["Size", "run"]
+__all__ = ["Size", "markdown", "run"]
 
 
 @dataclass(frozen=True)
@@ -68,23 +66,26 @@ def schemes(kind: str) -> dict[str, br.schemes.Scheme]:
     return found if kind == "GRU" else found | {"moon": s.moon(P)}
 
 
-def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> None:
-    """Time everything (or some sizes, such as 2x650), print the table, save it as JSON."""
+def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> str:
+    """Time everything (or some sizes, such as 2x650), save it as JSON and return the name of the result."""
     torch.manual_seed(0)
-    console, rows = Console(width=120), []
+    rows = []
     sizes = named(only, {str(size).split(",")[0]: size for size in (QUICK if quick else SIZES)})
     for size in sizes:
         for kind in ("LSTM", "GRU"):
-            found = _measure(kind, size, 3 if quick else size.rounds)
-            rows += found
-            console.print(_table(f"{kind} {size}", found))
-    summary = _summary(rows)
-    console.print(_verdict(summary))
+            rows += _measure(kind, size, 3 if quick else size.rounds)
     name = "_".join(
         filter(None, ("speed_train", "compiled" if compiled else "", "quick" if quick else "", *(only or [])))
     )
-    path = records.save(name, {"compiled": compiled, "rows": rows, "summary": summary}, seed=0)
-    console.print(f"saved {path.name}")
+    return records.save(name, {"compiled": compiled, "rows": rows, "summary": _summary(rows)}, seed=0).stem
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Return the tables of a result: one for each cell and size, and what was to be reached."""
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for row in result["rows"]:
+        parts.setdefault(f"{row['cell']} {row['size']}", []).append(row)
+    return "\n\n".join([*(_table(title, rows) for title, rows in parts.items()), _verdict(result["summary"])])
 
 
 def _measure(kind: str, size: Size, rounds: int) -> list[dict[str, Any]]:
@@ -185,25 +186,26 @@ def _summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _table(title: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=title)
-    for name in ("candidate", "median ms", "best ms", "x torch.nn", "x tied", "x forward"):
-        table.add_column(name, justify="left" if name == "candidate" else "right")
+def _table(title: str, rows: list[dict[str, Any]]) -> str:
+    lines = [f"### {title}", "", "| candidate | median ms | best ms | x torch.nn | x tied | x forward |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
     for row in rows:
         ratios = [f"{row[k]:.3f}" if k in row else "" for k in ("ratio", "ratio_to_tied", "ratio_to_forward")]
-        table.add_row(row["candidate"], f"{row['median_ms']:.2f}", f"{row['best_ms']:.2f}", *ratios)
-    return table
+        cells = [row["candidate"], f"{row['median_ms']:.2f}", f"{row['best_ms']:.2f}", *ratios]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def _verdict(summary: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"targets, meant for {SIZES[0]}, at the first size of this run")
-    for name in ("cell", "candidate", "ratio", "reached", "target", ""):
-        table.add_column(name)
+def _verdict(summary: list[dict[str, Any]]) -> str:
+    lines = [f"### Targets, meant for {SIZES[0]}, at the first size of the run", ""]
+    lines += ["| cell | candidate | what | reached | target | |", "|---|---|---|---:|---:|---|"]
     for row in summary:
         met = "met" if row["reached"] <= row["target"] else "missed"
         what = row["what"].replace("_", " ")
-        table.add_row(row["cell"], row["candidate"], what, f"{row['reached']:.3f}", f"{row['target']:.2f}", met)
-    return table
+        lines.append(
+            f"| {row['cell']} | {row['candidate']} | {what} | {row['reached']:.3f} | {row['target']:.2f} | {met} |"
+        )
+    return "\n".join(lines)
 
 
 def _device() -> torch.device:
