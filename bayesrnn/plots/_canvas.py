@@ -43,8 +43,11 @@ def blended(color: str, share: float, ax: "Axes") -> tuple[float, ...]:
 
 
 def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper left", pad: float | None = None) -> None:
-    """Write the title, and the numbers that matter in a corner of the picture."""
+    """Write the title, and the numbers that matter in a corner of the picture, or "above" where it has no room."""
     ax.set_title(title, loc="left", fontweight="bold", pad=pad, parse_math=False)
+    if corner == "above":
+        ax.set_title(note, loc="right", fontsize="small", pad=pad, parse_math=False)
+        return
     if not note:
         return
     vertical, horizontal = corner.split()

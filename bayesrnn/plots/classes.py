@@ -68,8 +68,7 @@ def reliability_diagram(
     ax.set_aspect("equal")
     gap = float(confidence.mean() - correct.mean())
     note = f"mean confidence {confidence.mean():.1%}\naccuracy {correct.mean():.1%} (gap {100 * gap:+.1f} points)"
-    headline(ax, "Reliability", pad=22)
-    ax.set_title(note, loc="right", fontsize="small", pad=22, parse_math=False)  # above, where no bar can reach it
+    headline(ax, "Reliability", note, corner="above", pad=22)  # no corner is out of reach of the bars
     legend(ax, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.0)
     return ax
 

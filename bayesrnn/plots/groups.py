@@ -58,7 +58,7 @@ def coverage_by_horizon(
     ax.set_xlabel("steps ahead")
     ax.set_ylabel(f"targets inside the {level * 100:g} % interval")
     worst = int(np.abs(share - level).argmax())
-    headline(ax, "Coverage by horizon", f"furthest off: {share[worst]:.0%} at step {horizon[worst]}")
+    headline(ax, "Coverage by horizon", f"furthest off: {share[worst]:.0%} at step {horizon[worst]}", corner="above")
     legend(ax, loc="lower left", ncols=3)
     return ax
 
