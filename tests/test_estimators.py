@@ -235,3 +235,29 @@ def test_targets_that_do_not_fit(sequences: tuple[np.ndarray, np.ndarray]) -> No
         MCDropoutRegressor().fit(X, y[:-1])
     with pytest.warns(DataConversionWarning, match="column-vector"):
         MCDropoutClassifier(2, epochs=1, draws=4).fit(X, (y > 40)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (1.7e9 + 10 * x, y), "column 0 of X varies by .* which float32 does not resolve"),
+        (lambda x, y: (x, 1e9 + y), "y varies by .* which float32 does not resolve"),
+        (lambda x, y: (x, 1e-30 * y), "y varies by"),
+        (lambda x, y: (x, 1e30 * y), "y varies by"),
+        (lambda x, y: ([[1.0, 2.0, 3.0], [1.0, 2.0]], y[:2]), r"unequal lengths \(2 to 3\).*lengths="),
+        (lambda x, y: (torch.tensor(x, requires_grad=True), y), r"Pass X.detach\(\)"),
+    ],
+)
+def test_what_float32_would_merge_is_refused(change: Any, message: str) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 4, 2))
+    with pytest.raises(ValueError, match=message):
+        MCDropoutRegressor(hidden_size=4, epochs=1, draws=16).fit(*change(x, x.sum((1, 2))))
+
+
+def test_tokens_with_fractions_and_lengths_in_the_wrong_place_are_refused() -> None:
+    x = np.random.default_rng(0).uniform(0, 4, (20, 5))
+    with pytest.raises(ValueError, match="some have fractions"):
+        MCDropoutClassifier(vocabulary=5, epochs=1).fit(x, np.arange(20) % 2)
+    model = MCDropoutRegressor(hidden_size=4, epochs=1, draws=16).fit(x, x.sum(1))
+    with pytest.raises(TypeError, match="passed as lengths="):
+        model.predict(x, [3] * 20)

@@ -196,7 +196,8 @@ def test_a_layer_called_twice_is_one_site_and_the_engines_draw():
     assert sorted(trace.stochastic_nodes) == ["d.output", "gru.hidden_l0", "gru.input_l0"]
     masks = masks_of(net, x, seed=2, draw=1)
     output = pyro.condition(lift(net), data=masks)(x)
-    found = predict(net, x, draws=2, seed=2)
+    with pytest.warns(UserWarning, match=r"more than once in one pass: gru \(2 times\), d \(2 times\)"):
+        found = predict(net, x, draws=2, seed=2)
     torch.testing.assert_close(output, found.draws[1], atol=1e-6, rtol=1e-5)
 
 
@@ -314,3 +315,10 @@ def test_every_likelihood_of_the_models_is_scored_by_its_own_law(likelihood):
     law = pyro.condition(lift(model), data=masks)(x, lengths=lengths)
     before_padding = torch.arange(6) < lengths[:, None]
     torch.testing.assert_close(trace.nodes["target"]["log_prob"], law.log_prob(target)[before_padding].sum())
+
+
+@pytest.mark.parametrize("ids", [[1, 2], [7]])
+def test_ids_must_be_one_a_row(ids):
+    model = models.SequenceRegressor(input_size=2, hidden_size=4, dropout=0.1)
+    with pytest.raises(ValueError, match="one id for each of the 5 rows"):
+        masks_of(model, torch.randn(5, 7, 2), seed=0, sequence_ids=ids)

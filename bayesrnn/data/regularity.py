@@ -39,6 +39,14 @@ def regular_times(index: Any) -> Any:
     return pd.DatetimeIndex(index.to_numpy(), freq=frequency)
 
 
+def is_regular(index: Any) -> bool:
+    """Return whether dates come in order, at equal steps of time or of the calendar."""
+    if not (index.is_monotonic_increasing and index.is_unique):
+        return False
+    steps = np.diff(index.to_numpy())
+    return bool((steps == steps[0]).all()) or _inferred(index) is not None
+
+
 def _inferred(index: Any) -> Any:
     import pandas as pd
 
@@ -61,9 +69,24 @@ def _unequal(index: Any, steps: Any) -> str:
     place = int(np.argmax(steps != common))
     return (
         f"the time steps are unequal: {time_text(index[place + 1])} follows {time_text(index[place])}, a step of "
-        f"{length(steps[place])} where most are {length(common)}. A forecast needs equal steps: fill in the "
-        "missing times, or resample, e.g. with series.resample('D').mean()."
+        f"{length(steps[place])} where most are {length(common)}. A forecast needs equal steps{_advice(index, common)}."
     )
+
+
+def _advice(index: Any, common: Any) -> str:
+    """Say what to do about unequal steps of that common length (of months, if it is no duration)."""
+    import pandas as pd
+
+    if not isinstance(index, pd.DatetimeIndex):
+        return ". These times were read as plain numbers: fill in the missing ones, or write dates as 2024-01-31"
+    rule = "MS"
+    if isinstance(common, np.timedelta64):
+        seconds = common / np.timedelta64(1, "s")
+        rule = next(name for name, size in (("D", 86400), ("h", 3600), ("min", 60), ("s", 0)) if seconds >= size)
+    text = f": fill in the missing times, e.g. with series.resample('{rule}').mean(), and let empty ones be bridged"
+    if rule != "MS" and rule != "D":
+        text += "; or, where clocks were set forward, write each time with its offset from UTC (03:00+02:00)"
+    return text
 
 
 def _months(step: Any) -> str:

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from bayesrnn._checks import check_lengths
+from bayesrnn.estimators.arrays import check_regular, resolved, whole
 from bayesrnn.inference import predict
 from bayesrnn.models.encoder import scheme_of
 from bayesrnn.predictive import Predictive
@@ -124,9 +125,9 @@ class MCDropoutEstimator(BaseEstimator):
         return scheme
 
     def _sequences(self, X: ArrayLike, lengths: Lengths, *, fitting: bool) -> tuple[Tensor, Tensor | None]:
-        dtype = np.int64 if self.vocabulary is not None else np.float32
+        check_regular(X)
         if np.asarray(X).ndim == 3:
-            array = check_array(X, allow_nd=True, dtype=dtype, estimator=self, input_name="X")
+            array = check_array(X, allow_nd=True, dtype=np.float64, estimator=self, input_name="X")
             if fitting:
                 self.n_features_in_ = array.shape[2]
             elif array.shape[2] != self.n_features_in_:
@@ -135,7 +136,9 @@ class MCDropoutEstimator(BaseEstimator):
                     f"{self.n_features_in_}."
                 )
         else:
-            array = validate_data(self, X, dtype=dtype, reset=fitting)
+            array = validate_data(self, X, dtype=np.float64, reset=fitting)
+        array = whole(array) if self.vocabulary is not None else resolved(array, "X") if fitting else array
+        array = array if self.vocabulary is not None else array.astype(np.float32)
         values = torch.as_tensor(np.array(array))
         if values.dim() == 2 and self.vocabulary is None:
             values = values.unsqueeze(-1)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length
 
+from bayesrnn.estimators.arrays import resolved
 from bayesrnn.estimators.base import Lengths, MCDropoutEstimator, to_numpy
 from bayesrnn.models import SequenceRegressor
 from bayesrnn.models.heads import NumberLikelihood
@@ -104,8 +105,9 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
         values, sizes = self._sequences(X, lengths, fitting=True)
         if y is None:
             raise ValueError("MCDropoutRegressor requires y to be passed, but the target y is None.")
-        target = check_array(y, ensure_2d=False, dtype=np.float32, input_name="y", estimator=self)
+        target = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
         check_consistent_length(values, target)
+        target = resolved(target, "y")
         self._seeded()
         scheme = self._scheme()
         with torch.random.fork_rng(devices=[]):
@@ -134,7 +136,16 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
         return_std: bool = False,
         lengths: Lengths = None,
     ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
-        """Return the predictive mean of each row and, if asked, its standard deviation (aleatoric and epistemic)."""
+        """Return the predictive mean of each row and, if asked, its standard deviation (aleatoric and epistemic).
+
+        Raises:
+            TypeError: If `return_std` is neither True nor False.
+        """
+        if not isinstance(return_std, bool):
+            raise TypeError(
+                f"return_std must be True or False, but a {type(return_std).__name__} was given. Lengths are passed as "
+                "lengths=."
+            )
         found = self.predict_distribution(X, lengths)
         mean = self._shaped(found.mean)
         return (mean, self._shaped(found.std)) if return_std else mean

@@ -11,13 +11,12 @@ from torch.distributions import (
     Categorical,
     Distribution,
     Normal,
-    Poisson,
-    StudentT,
 )
 from torch.nn import functional as F
 
 from bayesrnn._checks import as_number
-from bayesrnn.likelihoods.counts import NegativeBinomial
+from bayesrnn.likelihoods.counts import NegativeBinomial, Poisson
+from bayesrnn.likelihoods.student import StudentT
 
 
 class Likelihood(Protocol):

@@ -90,7 +90,8 @@ def _count_crps(law: AbstractLaw, y: Tensor) -> Tensor:
     last = int(torch.maximum(high, y).max())
     if last > 200_000:
         raise ValueError(
-            f"the counts reach {last}, too many to sum one by one. Rescale the series, or model it as continuous."
+            f"the counts reach {last}, too many to sum one by one. Score samples instead: "
+            "Predictive.from_samples(p.sample(1000)), or p.moment_matched()."
         )
     total = (-y).clamp(min=0)
     for k in range(last + 1):

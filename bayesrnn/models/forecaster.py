@@ -134,7 +134,7 @@ class Forecaster(nn.Module):
         location = self._continued(parts) + self.horizon_scale * law.loc
         scale = self.horizon_scale * law.scale
         if isinstance(law, StudentT):
-            return StudentT(law.df, location, scale, validate_args=False)
+            return type(law)(law.df, location, scale, validate_args=False)
         return Normal(location, scale, validate_args=False)
 
     def windows(self, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,11 @@ __all__ = ["convert", "plain_names", "revert"]
 
 Make = Callable[[nn.Module], nn.Module | None]
 _RECURRENT: dict[type[nn.Module], type[Recurrent]] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS = (
+    "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks", "_is_full_backward_hook",
+    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
+)  # fmt: skip
 
 
 def convert(module: nn.Module, dropout: float | Scheme) -> nn.Module:
@@ -28,6 +32,9 @@ def convert(module: nn.Module, dropout: float | Scheme) -> nn.Module:
     site `output` where the scheme has it; else it keeps its own rate, and one mask for all steps. Without masks the
     copy computes what the original computes in eval mode. Weights, shared weights, training flags, devices and types
     are kept. Layers of other types stay as they are, also `nn.LSTMCell`; `audit` tells what is left without masks.
+    Embeddings and dropouts have the rows where the recurrent layers (or, without any, the attention) have them, and
+    first where there is neither: set their `batch_first` where that is wrong. One sequence is one call: of a layer that
+    is called step by step, or a Dropout used at several places, `predict` warns.
 
     Args:
         module: A model, or one layer.
@@ -119,11 +126,15 @@ def _subclasses_recurrent(module: nn.Module) -> bool:
 
 
 def _batch_first(modules: list[nn.Module]) -> bool:
-    """Say where the recurrent layers have their rows; embeddings and dropouts around them have them there too."""
+    """Say where the recurrent layers have their rows; embeddings and dropouts around them have them there too.
+
+    Where there is none, attention tells; where there is neither, rows come first.
+    """
     seen = {m.batch_first for m in modules if isinstance(m, nn.RNNBase | Recurrent)}
+    seen = seen or {m.batch_first for m in modules if isinstance(m, nn.MultiheadAttention)}
     if len(seen) > 1 and any(type(m) in (nn.Embedding, nn.Dropout) for m in modules):
         raise ValueError(
-            "the recurrent layers of this model disagree on batch_first, so it is unclear where the rows of its "
+            "the layers of this model disagree on batch_first, so it is unclear where the rows of its "
             "embeddings and dropouts are. Convert its parts one by one."
         )
     return seen.pop() if seen else True

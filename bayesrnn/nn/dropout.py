@@ -53,13 +53,14 @@ class Dropout(MaskedModule):
         Raises:
             ValueError: If the rank is not 2 or 3, or masks do not fit.
         """
+        if masks is None and (self.p == 0.0 or (self.binding is None and not self.training)):
+            return x
         if x.dim() not in (2, 3):
             raise ValueError(
-                f"x must be (rows, features) or hold steps as well, but its shape is {tuple(x.shape)}. "
-                "Reshape it so that the features come last and each row is one sequence."
+                f"x must be (rows, features) or hold steps as well, but its shape is {tuple(x.shape)}. Reshape it so "
+                "that the features come last and each row is one sequence. Where it stands in front of the recurrent "
+                "part (after a convolution, say), set its p to 0, or keep torch's nn.Dropout there."
             )
-        if self.p == 0.0 and masks is None:
-            return x
         steps_first = x.unsqueeze(0) if x.dim() == 2 else (x.transpose(0, 1) if self.batch_first else x)
         mask = self._mask(steps_first, masks)
         if mask is None:
@@ -76,8 +77,6 @@ class Dropout(MaskedModule):
                     f"masks must have shape {(*front, rows, features)}, but {tuple(masks.shape)} was given."
                 )
             return masks
-        if self.binding is None and not self.training:
-            return None
         placement = Placement("output", self.p, self.span)
         if self.binding is None:
             return fresh(placement, rows, features, gates=1, steps=steps, dtype=x.dtype, device=x.device)
@@ -86,6 +85,7 @@ class Dropout(MaskedModule):
                 f"this dropout was bound to {self.binding.rows} rows (draws x sequences) but was given {rows}. "
                 "Check batch_dim, and the layer's batch_first, which says where the rows are."
             )
+        self.count_call()
         return self.binding.mask("output", placement, features, gates=1, steps=steps, dtype=x.dtype)
 
     def extra_repr(self) -> str:

@@ -97,6 +97,7 @@ class Embedding(MaskedModule, nn.Embedding):
                     f"the embedding was bound to {self.binding.rows} rows (draws x sequences) but was given "
                     f"{tokens.shape[0]}. Check batch_dim and the embedding's batch_first."
                 )
+            self.count_call()
             return self.binding.words("word", placement, tokens.contiguous(), self.weight.dtype)
         if not self.training:
             return None

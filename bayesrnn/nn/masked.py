@@ -1,8 +1,11 @@
 """What every layer with masks shares: it can be bound to the masks of one call, and it can say where its masks act."""
 
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 from bayesrnn.masks import Binding
@@ -14,12 +17,20 @@ __all__ = ["MaskedModule", "bound", "masked_modules"]
 class MaskedModule(nn.Module):
     """A module whose masks come from its arguments, from a binding, or (in training) from torch's random state.
 
-    Subclasses read `self.binding` in their forward pass and list their sites in `placements`.
+    Subclasses read `self.binding` in their forward pass, say so with `count_call`, and list their sites in
+    `placements`.
     """
+
+    bound_calls: int = 0
 
     def __init__(self) -> None:
         super().__init__()
         self.binding: Binding | None = None
+
+    def count_call(self) -> None:
+        """Note that the bound masks were used once more."""
+        if not torch.compiler.is_compiling():
+            self.bound_calls += 1
 
     def placements(self) -> dict[str, Placement]:
         """Return the active sites, keyed like the masks: rates above 0 only."""
@@ -36,7 +47,9 @@ def masked_modules(model: nn.Module) -> dict[str, MaskedModule]:
 def bound(model: nn.Module, binding: Binding) -> Iterator[None]:
     """Bind the masks of `binding` to every layer inside `model` for the time of the block.
 
-    Nothing else of the model changes; the bindings are taken off again also when the block raises.
+    Nothing else of the model changes; the bindings are taken off again also when the block raises. A warning says
+    where a layer was called more than once: each call begins with the same masks, where training draws new ones.
+    torch's fused kernels for transformers are off meanwhile, since they leave out the dropout inside.
 
     Raises:
         ValueError: If a layer is bound already: two predictions run on one model object at once.
@@ -50,11 +63,49 @@ def bound(model: nn.Module, binding: Binding) -> Iterator[None]:
         )
     try:
         for name, module in modules.items():
-            module.binding = binding.at(_address(model, name))
-        yield
+            module.binding, module.bound_calls = binding.at(_address(model, name)), 0
+        with _no_fused_transformers():
+            yield
+        _warn_of_repeated({name: module.bound_calls for name, module in modules.items() if module.bound_calls > 1})
     finally:
         for module in modules.values():
             module.binding = None
+
+
+def _warn_of_repeated(calls: dict[str, int]) -> None:
+    if calls:
+        names = ", ".join(f"{name or 'the model itself'} ({count} times)" for name, count in calls.items())
+        warnings.warn(
+            f"layers were called more than once in one pass: {names}. Every call had the same masks (masks of single "
+            "steps began anew), but in training each call draws new ones, so this model is predicted with other masks "
+            "than it was trained with. Give a recurrent layer the whole sequence in one call, and each place a Dropout "
+            "of its own.",
+            stacklevel=2,
+        )
+
+
+class _Fused:
+    """How many blocks want torch's fused transformer kernels off, and whether they were on before the first."""
+
+    lock = threading.Lock()
+    blocks = 0
+    before = True
+
+
+@contextmanager
+def _no_fused_transformers() -> Iterator[None]:
+    with _Fused.lock:
+        if _Fused.blocks == 0:
+            _Fused.before = torch.backends.mha.get_fastpath_enabled()
+            torch.backends.mha.set_fastpath_enabled(False)
+        _Fused.blocks += 1
+    try:
+        yield
+    finally:
+        with _Fused.lock:
+            _Fused.blocks -= 1
+            if _Fused.blocks == 0:
+                torch.backends.mha.set_fastpath_enabled(_Fused.before)
 
 
 def _address(model: nn.Module, name: str) -> str:

@@ -198,6 +198,7 @@ class Recurrent(MaskedModule):
                     "The rows of the inputs must reach the layer one to one: check batch_dim, and that the module "
                     "neither flattens rows into steps nor repeats them before the layer."
                 )
+            self.count_call()
             return self.plan.drawn(self.binding, steps, weight.dtype)
         if not self.training:
             return {}

@@ -183,6 +183,10 @@ def masks_of(
     found: dict[str, Tensor] = {}
 
     def mask(layer: str, key: str, site: MaskSite) -> Tensor:
+        if ids is not None and ids.shape != (site.rows,):
+            raise ValueError(
+                f"sequence_ids must hold one id for each of the {site.rows} rows; its shape is {tuple(ids.shape)}."
+            )
         sequences = torch.arange(site.rows) if ids is None else ids
         binding = Binding(source, torch.tensor([draw], device=site.device), sequences.to(site.device), name=layer)
         place = replace(site.placement, rate=rates.get(_name(layer, key), site.placement.rate))

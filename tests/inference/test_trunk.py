@@ -1,5 +1,7 @@
 """Parts before the first mask see each row once, and nothing changes by it."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -79,3 +81,123 @@ def test_what_looks_like_rows_but_is_steps_is_left_alone():
     net, x = TimeFirst().double(), torch.randn(4, 4, 3, dtype=torch.float64)
     p = br.predict(net, x, draws=20, likelihood=point)
     torch.testing.assert_close(p.draws, br.predict(net, x, draws=20, likelihood=point, max_memory=1).draws)
+
+
+class Changed(nn.Module):
+    """Two deterministic layers with something between them, a mask, a readout."""
+
+    def __init__(self, between):
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second, self.readout = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+        self.dropout, self.between = br.nn.Dropout(0.3), between
+
+    def forward(self, x):
+        return point(self.readout(self.dropout(self.second(self.between(self.first(x)))))[:, 0])
+
+
+def shifted_in_place(h):
+    h += 5.0
+    return h
+
+
+@pytest.mark.parametrize(
+    ("in_place", "plain"),
+    [
+        (nn.ReLU(inplace=True), nn.ReLU()),
+        (shifted_in_place, lambda h: h + 5.0),
+        (lambda h: h[:, :2].zero_() is not None and h, lambda h: torch.cat([torch.zeros_like(h[:, :2]), h[:, 2:]], 1)),
+    ],
+)
+def test_changes_in_place_are_seen(in_place, plain):
+    x = torch.randn(4, 3)
+    found, wanted = (br.predict(Changed(between), x, draws=32, seed=0) for between in (in_place, plain))
+    assert torch.equal(found.draws, wanted.draws)
+
+
+def test_a_part_that_writes_into_its_input_leaves_the_callers_alone():
+    class Writing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.linear(x.mul_(2.0))
+
+    class Reading(Changed):
+        def __init__(self):
+            super().__init__(nn.ReLU())
+            self.writing = Writing()
+
+        def forward(self, x):
+            doubled = self.writing(x)  # x is twice as large from here on, in every draw
+            return super().forward(doubled + x)
+
+    x, net = torch.randn(4, 3), Reading()
+    kept = x.clone()
+    p = br.predict(net, x, draws=32, seed=0)
+    assert torch.equal(x, kept)
+    net.writing.forward = net.writing.linear.forward  # the same without writing: doubled beforehand
+    wanted = br.predict(net, 2 * x, draws=32, seed=0)
+    torch.testing.assert_close(p.draws, wanted.draws)
+
+
+def test_hooks_of_the_user_count_and_noise_differs_from_draw_to_draw():
+    class Tuple(nn.Linear):
+        def forward(self, x):
+            return super().forward(x), None
+
+    class Noisy(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + torch.randn(len(x), 8)
+
+    hooked = Changed(lambda h: h[0])
+    hooked.first = Tuple(3, 8)
+    x = torch.randn(4, 3)
+    before = br.predict(hooked, x, draws=32, seed=0).mean
+    hooked.first.register_forward_hook(lambda module, inputs, output: (100 * output[0], None))
+    after = br.predict(hooked, x, draws=32, seed=0).mean
+    assert (after - before).abs().max() > 1.0
+    noisy = Changed(nn.Identity())
+    noisy.first = Noisy(3, 8)
+    noisy.dropout.p = 1e-9  # masks that drop nothing: what varies is the noise
+    with pytest.warns(br.AuditWarning) if hasattr(br, "AuditWarning") else nullcontext():
+        assert (br.predict(noisy, x, draws=32, seed=0).variance > 0.01).all()
+
+
+@pytest.mark.parametrize("options", [{"sharing": "pass"}, {"sampling": "independent", "max_memory": 1}, {}])
+def test_dropout_inside_a_transformer_acts_in_every_pass(options):
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.3, batch_first=True)
+            layer.self_attn.dropout = 0.0
+            self.encoder = nn.TransformerEncoder(layer, 2)
+
+        def forward(self, x, padding=None):
+            return point(self.encoder(x, src_key_padding_mask=padding)[:, -1])
+
+    model = br.convert(Attending().eval(), 0.3)
+    x = torch.randn(5, 3, 8)
+    deterministic = model(x).value.detach()
+    p = br.predict(model, x, draws=17, **options)
+    assert ((p.draws - deterministic).abs().amax((1, 2)) > 0.01).all()
+    padded = br.predict(model, x, torch.zeros(5, 3, dtype=torch.bool), draws=17, **options)
+    torch.testing.assert_close(padded.draws, p.draws, rtol=1e-4, atol=1e-4)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_a_layer_called_step_by_step_is_warned_of():
+    class Loop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.recurrent = br.nn.GRU(2, 4, batch_first=True, dropout=0.4)
+
+        def forward(self, x):
+            state = None
+            for t in range(x.shape[1]):
+                h, state = self.recurrent(x[:, t : t + 1], state)
+            return point(h[:, 0])
+
+    with pytest.warns(UserWarning, match=r"more than once in one pass: recurrent \(6 times\)"):
+        br.predict(Loop(), torch.randn(2, 6, 2), draws=16)

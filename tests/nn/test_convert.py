@@ -152,3 +152,27 @@ def test_weights_of_wrapped_layers_load_under_plain_names() -> None:
         assert torch.equal(a, b)
     with pytest.raises(ValueError, match=r"two entries of the state_dict would both be called 'a.b'"):
         plain_names({"a.b": torch.zeros(1), "a.module.b": torch.zeros(1)})
+
+
+def test_hooks_with_keywords_and_of_the_state_are_kept() -> None:
+    seen: list[str] = []
+    old = nn.Sequential(nn.LSTM(2, 4, batch_first=True))
+    old[0].register_forward_pre_hook(lambda m, a, k: seen.append(f"before {sorted(k)}"), with_kwargs=True)
+    old[0].register_forward_hook(lambda m, a, k, o: seen.append("after"), with_kwargs=True)
+    old[0].register_state_dict_pre_hook(lambda m, prefix, keep: seen.append("state"))
+    new = convert(old, 0.3)
+    new(torch.randn(3, 5, 2))
+    new.state_dict()
+    assert seen == ["before []", "after", "state"]
+
+
+def test_without_masks_a_dropout_takes_any_shape() -> None:
+    old = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Dropout(0.3)).eval()
+    x = torch.randn(2, 1, 5, 5)
+    assert torch.equal(convert(old, 0.3)(x), old(x))
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_attention_tells_where_the_rows_are(batch_first: bool) -> None:
+    new = convert(nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first), 0.5)
+    assert new.dropout1.batch_first == batch_first

@@ -1,0 +1,63 @@
+"""Arrays of the user, checked before float32 makes of them what it can hold."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["check_regular", "resolved", "whole"]
+
+_STEPS = 1e3
+"""How many float32 numbers must lie within a standard deviation."""
+_EXTREME = 1e15
+"""Beyond this size, or below its inverse, squares leave what float32 holds."""
+
+
+def check_regular(X: ArrayLike, padded: str = "X") -> None:
+    """Refuse rows of unequal length, as lists have them, in words of what to do.
+
+    Raises:
+        ValueError: If the rows make no array.
+    """
+    if getattr(X, "requires_grad", False):
+        raise ValueError(f"{padded} is a tensor that requires a gradient. Pass {padded}.detach().")
+    if isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.dtype == object):
+        sizes = {len(row) if hasattr(row, "__len__") and not isinstance(row, str) else -1 for row in X}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"the rows of {padded} have unequal lengths ({min(sizes)} to {max(sizes)}). Pad them to one array, "
+                "with any number behind the end of each row, and pass lengths=[steps of each row]."
+            )
+
+
+def whole(values: NDArray[Any]) -> NDArray[Any]:
+    """Return tokens as whole numbers.
+
+    Raises:
+        ValueError: If one has a fraction.
+    """
+    if not np.issubdtype(values.dtype, np.integer) and not bool((values == np.floor(values)).all()):
+        raise ValueError("X must hold whole numbers, the tokens, because vocabulary is set; but some have fractions.")
+    return values.astype(np.int64)
+
+
+def resolved(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return values as float32.
+
+    Raises:
+        ValueError: If a column (of the last axis) varies by so little, for its size, that float32 would merge its
+            values, or is of a size whose square float32 does not hold.
+    """
+    columns = values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)
+    largest, std = np.abs(columns).max(0), columns.std(0)
+    fine = std >= largest * np.finfo(np.float32).eps * _STEPS
+    held = (std > 1 / _EXTREME) & (largest < _EXTREME)
+    bad = (std > largest * 1e-13) & ~(fine & held)  # what varies less than that is constant
+    if bad.any():
+        k = int(np.flatnonzero(bad)[0])
+        column = f"column {k} of {name}" if len(std) > 1 else name
+        raise ValueError(
+            f"{column} varies by {std[k]:.3g} in values of size {largest[k]:.3g}, which float32 does not resolve. "
+            "Subtract its mean and divide by its standard deviation first."
+        )
+    return values.astype(np.float32)
