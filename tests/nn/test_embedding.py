@@ -43,6 +43,7 @@ def test_masks_of_words_are_those_of_single_draws_and_windows(sampling: str) -> 
     many = binding(20, 3, sampling=sampling)
     with bound(layer, many):
         whole = kept(layer, tokens.repeat(20, 1)).view(20, 3, 8)
+    with bound(layer, many):
         window = kept(layer, tokens[:, 2:5].repeat(20, 1)).view(20, 3, 3)
     assert torch.equal(whole[:, :, 2:5], window)
     for draw in (0, 7, 19):
