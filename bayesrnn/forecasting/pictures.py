@@ -220,6 +220,7 @@ def _relabel(ax: "Axes") -> None:
     """Take the notes off and put the legend below the picture, where it covers nothing."""
     for text in list(ax.texts):
         text.remove()
+    ax.set_title("", loc="right")
     handles, labels = ax.get_legend_handles_labels()
     labels = ["recalibrated" if label == "observed" else label for label in labels]
     ax.legend(

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from bayesrnn.data import Series
 from bayesrnn.forecasting import Settings, Study, settings_for, study, write
 from bayesrnn.forecasting.output import FORECAST_COLUMNS, future_frame
+from bayesrnn.forecasting.pictures import calibration_picture
 from bayesrnn.forecasting.study import MC, RAW, STANDARD
 from bayesrnn.forecasting.words import calibration_sentences, comparison_sentences
 from bayesrnn.predictive import Predictive
@@ -171,3 +172,9 @@ def test_settings_fit_the_series(series: Series) -> None:
     settings = settings_for(series, 6)
     assert settings.context == 2 * 12
     assert settings_for(series, 6, context=36).context == 36
+
+
+def test_the_calibration_picture_has_its_own_titles_alone(found: Study) -> None:
+    figure = calibration_picture(found.raw, found.recalibrated, found.blocks)
+    assert [ax.get_title(loc="right") for ax in figure.axes] == ["", "", ""]
+    assert [bool(ax.get_title(loc="left")) for ax in figure.axes] == [True] * 3
