@@ -254,6 +254,15 @@ def test_what_float32_would_merge_is_refused(change: Any, message: str) -> None:
         MCDropoutRegressor(hidden_size=4, epochs=1, draws=16).fit(*change(x, x.sum((1, 2))))
 
 
+def test_what_lies_behind_the_end_of_a_row_is_not_held_against_float32() -> None:
+    x = np.random.default_rng(0).normal(size=(20, 4, 2))
+    padded = np.concatenate([x, np.full((20, 1, 2), 1e30)], 1)
+    for values, lengths in ((x, None), (padded, [4] * 20)):
+        MCDropoutRegressor(hidden_size=4, epochs=1, draws=16).fit(values, x.sum((1, 2)), lengths)
+    with pytest.raises(ValueError, match="float32 does not resolve"):
+        MCDropoutRegressor(epochs=1).fit(1e9 + np.where(padded > 1e9, -1e9, padded), x.sum((1, 2)), [4] * 20)
+
+
 def test_tokens_with_fractions_and_lengths_in_the_wrong_place_are_refused() -> None:
     x = np.random.default_rng(0).uniform(0, 4, (20, 5))
     with pytest.raises(ValueError, match="some have fractions"):

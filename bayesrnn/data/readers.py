@@ -10,6 +10,8 @@ from bayesrnn.data.series import Series
 
 __all__ = ["mauna_loa_co2", "read_series"]
 
+_WRITE = "Write dates as 2024-01-31 or 2024-01-31 13:30."
+
 
 def read_series(
     path: str | os.PathLike[str],
@@ -43,11 +45,7 @@ def read_series(
         if column not in table.columns:
             names = ", ".join(map(str, table.columns))
             other = next((sign for sign in ";\t|" if len(table.columns) == 1 and sign in names), None)
-            fix = (
-                f" They seem to be separated by {other!r}: save them with commas, and numbers with points."
-                if other
-                else ""
-            )
+            fix = f" They seem to be separated by {other!r}: use commas, and numbers with points." if other else ""
             raise ValueError(f"{path} has no column {column!r}; its columns are {names}.{fix}")
     numbers = pd.to_numeric(table[target], errors="coerce")
     words = table[target][numbers.isna() & table[target].notna()]
@@ -83,54 +81,45 @@ def _times(column: Any, path: Path) -> Any:
     if pd.api.types.is_numeric_dtype(column):
         return pd.Index(column.to_numpy())
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pandas guesses each date alone; unequal steps are refused later
-            return _dates(column, path)
+        readings = _readings(column)
     except (ValueError, TypeError) as error:
-        if isinstance(error, _AmbiguousError):
-            raise
         first = str(error).splitlines()[0].split(". You might")[0].rstrip(".")
         raise ValueError(
-            f"the times of {path}, column {column.name!r}, are neither dates nor numbers: {first}. Write dates as "
-            "2024-01-31 or 2024-01-31 13:30."
+            f"the times of {path}, column {column.name!r}, are neither dates nor numbers: {first}. {_WRITE}"
         ) from None
+    if len(readings) > 1:
+        readings = [found for found in readings if len(found) > 2 and is_regular(found)]
+    if len(readings) != 1:
+        raise ValueError(
+            f"the times of {path}, column {column.name!r}, such as {column.iloc[1]!r}, can be read with the day or "
+            f"with the month first. {_WRITE}"
+        )
+    return readings[0]
 
 
-class _AmbiguousError(ValueError):
-    """Dates that can be read in two ways."""
-
-
-def _dates(column: Any, path: Path) -> Any:
-    """Read dates; of 03/04/2024, the way in which all are dates at equal steps.
+def _readings(column: Any) -> list[Any]:
+    """Return the ways in which all of a column are dates: one, or of 03/04/2024 two.
 
     Raises:
         ValueError: If there is none.
-        _AmbiguousError: If both ways are, or neither.
     """
     import pandas as pd
 
     utc = _offsets_change(column)
-    if not bool(column.astype(str).str.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{4}").all()):
-        return pd.DatetimeIndex(pd.to_datetime(column, utc=utc))
-    readings: list[Any] = []
-    for day_first in (False, True):
-        try:
-            found = pd.DatetimeIndex(pd.to_datetime(column, utc=utc, dayfirst=day_first))
-        except (ValueError, TypeError) as error:
-            failure = error
-            continue
-        if not any(found.equals(other) for other in readings):
-            readings.append(found)
-    if not readings:
-        raise failure
-    if len(readings) == 2:
-        readings = [found for found in readings if len(found) > 2 and is_regular(found)]
-    if len(readings) != 1:
-        raise _AmbiguousError(
-            f"the times of {path}, column {column.name!r}, such as {column.iloc[1]!r}, can be read with the day or "
-            "with the month first. Write dates as 2024-01-31 or 2024-01-31 13:30."
-        )
-    return readings[0]
+    either = bool(column.astype(str).str.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{4}").all())
+    found: list[Any] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas guesses each date alone; unequal steps are refused later
+        for day_first in (False, True) if either else (False,):
+            try:
+                times = pd.DatetimeIndex(pd.to_datetime(column, utc=utc, dayfirst=day_first))
+            except (ValueError, TypeError):
+                if day_first == either and not found:  # the last way
+                    raise
+                continue
+            if not any(times.equals(other) for other in found):
+                found.append(times)
+    return found
 
 
 def _offsets_change(column: Any) -> bool:

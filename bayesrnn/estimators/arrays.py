@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["check_regular", "resolved", "whole"]
+__all__ = ["check_regular", "check_resolved", "whole"]
 
 _STEPS = 1e3
 """How many float32 numbers must lie within a standard deviation."""
@@ -13,19 +13,19 @@ _EXTREME = 1e15
 """Beyond this size, or below its inverse, squares leave what float32 holds."""
 
 
-def check_regular(X: ArrayLike, padded: str = "X") -> None:
+def check_regular(X: ArrayLike) -> None:
     """Refuse rows of unequal length, as lists have them, in words of what to do.
 
     Raises:
         ValueError: If the rows make no array.
     """
     if getattr(X, "requires_grad", False):
-        raise ValueError(f"{padded} is a tensor that requires a gradient. Pass {padded}.detach().")
+        raise ValueError("X is a tensor that requires a gradient. Pass X.detach().")
     if isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.dtype == object):
         sizes = {len(row) if hasattr(row, "__len__") and not isinstance(row, str) else -1 for row in X}
         if len(sizes) > 1:
             raise ValueError(
-                f"the rows of {padded} have unequal lengths ({min(sizes)} to {max(sizes)}). Pad them to one array, "
+                f"the rows of X have unequal lengths ({min(sizes)} to {max(sizes)}). Pad them to one array, "
                 "with any number behind the end of each row, and pass lengths=[steps of each row]."
             )
 
@@ -41,14 +41,13 @@ def whole(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(np.int64)
 
 
-def resolved(values: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return values as float32.
+def check_resolved(columns: NDArray[Any], name: str) -> None:
+    """Refuse columns (n, d) that float32 cannot hold.
 
     Raises:
-        ValueError: If a column (of the last axis) varies by so little, for its size, that float32 would merge its
-            values, or is of a size whose square float32 does not hold.
+        ValueError: If a column varies by so little, for its size, that float32 would merge its values, or is of a size
+            whose square float32 does not hold.
     """
-    columns = values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)
     largest, std = np.abs(columns).max(0), columns.std(0)
     fine = std >= largest * np.finfo(np.float32).eps * _STEPS
     held = (std > 1 / _EXTREME) & (largest < _EXTREME)
@@ -60,4 +59,3 @@ def resolved(values: NDArray[Any], name: str) -> NDArray[Any]:
             f"{column} varies by {std[k]:.3g} in values of size {largest[k]:.3g}, which float32 does not resolve. "
             "Subtract its mean and divide by its standard deviation first."
         )
-    return values.astype(np.float32)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from bayesrnn._checks import check_lengths
-from bayesrnn.estimators.arrays import check_regular, resolved, whole
+from bayesrnn.estimators.arrays import check_regular, check_resolved, whole
 from bayesrnn.inference import predict
 from bayesrnn.models.encoder import scheme_of
 from bayesrnn.predictive import Predictive
@@ -137,13 +137,16 @@ class MCDropoutEstimator(BaseEstimator):
                 )
         else:
             array = validate_data(self, X, dtype=np.float64, reset=fitting)
-        array = whole(array) if self.vocabulary is not None else resolved(array, "X") if fitting else array
-        array = array if self.vocabulary is not None else array.astype(np.float32)
-        values = torch.as_tensor(np.array(array))
-        if values.dim() == 2 and self.vocabulary is None:
-            values = values.unsqueeze(-1)
-        sizes = None if lengths is None else check_lengths(lengths, values.shape[0], values.shape[1])
-        return values, sizes
+        sizes = None if lengths is None else check_lengths(lengths, array.shape[0], array.shape[1])
+        if self.vocabulary is not None:
+            return torch.as_tensor(whole(array)), sizes
+        array = array.reshape(*array.shape[:2], -1)
+        if fitting:
+            inside = (
+                np.ones(array.shape[:2], bool) if sizes is None else np.arange(array.shape[1]) < sizes.numpy()[:, None]
+            )
+            check_resolved(array[inside], "X")
+        return torch.as_tensor(array.astype(np.float32)), sizes
 
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:

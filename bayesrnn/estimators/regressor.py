@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length
 
-from bayesrnn.estimators.arrays import resolved
+from bayesrnn.estimators.arrays import check_resolved
 from bayesrnn.estimators.base import Lengths, MCDropoutEstimator, to_numpy
 from bayesrnn.models import SequenceRegressor
 from bayesrnn.models.heads import NumberLikelihood
@@ -107,7 +107,7 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
             raise ValueError("MCDropoutRegressor requires y to be passed, but the target y is None.")
         target = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
         check_consistent_length(values, target)
-        target = resolved(target, "y")
+        check_resolved(target.reshape(len(target), -1), "y")
         self._seeded()
         scheme = self._scheme()
         with torch.random.fork_rng(devices=[]):
@@ -122,7 +122,7 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
                 self.likelihood,
                 vocabulary=self.vocabulary,
             )
-        targets = torch.as_tensor(np.array(target))
+        targets = torch.as_tensor(target.astype(np.float32))
         self._column = target.ndim == 2 and target.shape[1] == 1
         if self._column:
             targets = targets.squeeze(1)

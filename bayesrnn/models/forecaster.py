@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal, StudentT
+from torch.distributions import Normal
 
 from bayesrnn import likelihoods
 from bayesrnn._checks import check_choice, check_finite, check_whole
+from bayesrnn.likelihoods.student import StudentT
 from bayesrnn.nn import LSTM, Dropout
 from bayesrnn.schemes import Scheme, as_scheme
 
@@ -134,7 +135,7 @@ class Forecaster(nn.Module):
         location = self._continued(parts) + self.horizon_scale * law.loc
         scale = self.horizon_scale * law.scale
         if isinstance(law, StudentT):
-            return type(law)(law.df, location, scale, validate_args=False)
+            return StudentT(law.df, location, scale, validate_args=False)
         return Normal(location, scale, validate_args=False)
 
     def windows(self, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -114,9 +114,8 @@ class MaskPlan:
                 if placement.span == "step":
                     per_step.add(placement.site)
             elif placement.site in _KEPT and placement.rate > 0.0:
-                found[placement.site] = torch.tensor(
-                    placement.rate, dtype=torch.float64
-                )  # of rank 0: takes the layer's type
+                # of rank 0: it takes the type of what it meets, and is as exact as that
+                found[placement.site] = torch.tensor(placement.rate, dtype=torch.float64)
         return SiteMasks(per_step=frozenset(per_step), **found)
 
     def _extent(self, key: str, placement: Placement, rows: int) -> tuple[int, int]:
