@@ -13,6 +13,7 @@ __all__ = [
     "as_number",
     "check_choice",
     "check_finite",
+    "check_ids",
     "check_lengths",
     "check_level",
     "check_rate",
@@ -109,6 +110,13 @@ def check_finite(tensor: Tensor, name: str) -> Tensor:
             "Every value must be finite: drop or impute the missing ones first."
         )
     return tensor
+
+
+def check_ids(ids: Tensor, rows: int) -> Tensor:
+    """Return the ids of sequences if there is one for each row."""
+    if ids.shape != (rows,):
+        raise ValueError(f"sequence_ids must hold one id for each of the {rows} rows; its shape is {tuple(ids.shape)}.")
+    return ids
 
 
 def check_lengths(lengths: Tensor | Iterable[int], rows: int, steps: int) -> Tensor:

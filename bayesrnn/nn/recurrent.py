@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from bayesrnn._checks import check_lengths, check_whole
+from bayesrnn._checks import check_ids, check_lengths, check_whole
 from bayesrnn.masks import Binding, stream
 from bayesrnn.nn.cells import Cell
 from bayesrnn.nn.mask_plan import MaskPlan, Masks, check_sites
@@ -111,11 +111,7 @@ class Recurrent(MaskedModule):
         check_whole(rows, "rows")
         check_whole(draw, "draw", 0)
         weight = self._weight()
-        ids = torch.arange(rows) if sequence_ids is None else torch.as_tensor(sequence_ids)
-        if ids.shape != (rows,):
-            raise ValueError(
-                f"sequence_ids must hold one id for each of the {rows} rows; its shape is {tuple(ids.shape)}."
-            )
+        ids = torch.arange(rows) if sequence_ids is None else check_ids(torch.as_tensor(sequence_ids), rows)
         if steps is None and any(p.span == "step" for p in self.placements().values()):
             raise ValueError(f"the masks of {self.scheme} change each step: say how many with steps=.")
         draws = torch.tensor([draw], device=weight.device)

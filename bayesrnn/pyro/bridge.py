@@ -11,7 +11,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from bayesrnn._checks import check_seed, check_whole
+from bayesrnn._checks import check_ids, check_seed, check_whole
 from bayesrnn.masks import Binding, stream
 from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.nn.injection import MaskSite, Provider, drawn, injected
@@ -183,11 +183,7 @@ def masks_of(
     found: dict[str, Tensor] = {}
 
     def mask(layer: str, key: str, site: MaskSite) -> Tensor:
-        if ids is not None and ids.shape != (site.rows,):
-            raise ValueError(
-                f"sequence_ids must hold one id for each of the {site.rows} rows; its shape is {tuple(ids.shape)}."
-            )
-        sequences = torch.arange(site.rows) if ids is None else ids
+        sequences = torch.arange(site.rows) if ids is None else check_ids(ids, site.rows)
         binding = Binding(source, torch.tensor([draw], device=site.device), sequences.to(site.device), name=layer)
         place = replace(site.placement, rate=rates.get(_name(layer, key), site.placement.rate))
         return drawn(binding, key, site, place)
