@@ -25,9 +25,12 @@ _RESULTS = (":(top,exclude)evaluation/results", ":(top,exclude)docs/images")  # 
 
 
 def provenance(seed: int | None = None) -> dict[str, Any]:
-    """Return what a reader needs to run a result again."""
+    """Return what a reader needs to run a result again.
+
+    Where the sources are a copy without a history, `BAYESRNN_COMMIT` may say what they are a copy of.
+    """
     return {
-        "commit": _git("rev-parse", "--short=12", "HEAD"),
+        "commit": _git("rev-parse", "--short=12", "HEAD") or os.environ.get("BAYESRNN_COMMIT"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *_RESULTS)),
         "command": " ".join(["python", "-m", _module(), *(_shown(a) for a in sys.argv[1:])]),
         "seed": seed,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bayesrnn._checks import check_choice, check_finite, check_lengths, check_whole
 from bayesrnn.models.heads import spread
 from bayesrnn.nn import GRU, LSTM, RNN, Dropout, Embedding
+from bayesrnn.nn.devices import watched
 from bayesrnn.schemes import Scheme, as_scheme
 
 __all__ = ["CellName", "Encoder", "scheme_of"]
@@ -101,7 +102,7 @@ class Encoder(nn.Module):
                 )
             if not x.is_floating_point():
                 raise ValueError(f"x must be floating point, but its type is {x.dtype}. Use x.float().")
-            if not torch.compiler.is_compiling():
+            if not watched():
                 check_finite(x, "x")
         if lengths is None:
             return None

@@ -1,8 +1,8 @@
-"""Which device a command computes on."""
+"""Which device a command computes on, and whether its operations are being recorded."""
 
 import torch
 
-__all__ = ["pick_device"]
+__all__ = ["pick_device", "watched"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -31,3 +31,10 @@ def pick_device(name: str = "auto") -> torch.device:
             f"machine has {found}; on a GPU, torch must be a build for its CUDA version."
         ) from None
     return device
+
+
+def watched() -> bool:
+    """Whether a compiler or a recording follows the operations, so that no number can be looked at."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()

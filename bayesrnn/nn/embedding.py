@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesrnn.masks import fresh_words
+from bayesrnn.nn.devices import watched
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.schemes import Placement, Scheme, as_scheme
 
@@ -109,7 +110,7 @@ class Embedding(MaskedModule, nn.Embedding):
                 f"tokens must be whole numbers of shape (rows, steps), but {tokens.dtype} of shape "
                 f"{tuple(tokens.shape)} was given."
             )
-        if tokens.numel() and not torch.compiler.is_compiling():
+        if tokens.numel() and not watched():
             low, high = int(tokens.min()), int(tokens.max())
             if low < 0 or high >= self.num_embeddings:
                 raise ValueError(

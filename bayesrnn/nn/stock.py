@@ -122,7 +122,7 @@ def stock(
     lengths: Tensor | None = None,
     bidirectional: bool = False,
 ) -> tuple[Tensor, State]:
-    """Run a stack of layers through torch's kernel.
+    """Run a stack of layers through torch's kernel, outside of autocast: the state keeps the type of the weights.
 
     Args:
         cell: The recurrence.
@@ -136,6 +136,11 @@ def stock(
         Outputs (T, rows, directions * H), 0 beyond a row's length, and the last states.
     """
     flat = [w for layer in weights for w in layer if w is not None]
+    if torch.is_autocast_enabled(x.device.type):
+        # torch's kernel would round the state at every step; in float32, a GPU's products are TF32 unless torch is told
+        x, states = x.to(flat[0].dtype), tuple(s.to(flat[0].dtype) for s in states)
+        with torch.autocast(x.device.type, enabled=False):
+            return stock(cell, x, states, weights, lengths=lengths, bidirectional=bidirectional)
     biased = weights[0][2] is not None
     layers = len(weights) // (2 if bidirectional else 1)
     # The flag of training only chooses the kernel that remembers what a backward pass needs; there is no dropout in it.

@@ -17,8 +17,9 @@ from bayesrnn._checks import check_seed
 from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.inference.low_precision import lower_products
 from bayesrnn.inference.perplexity import perplexity
-from bayesrnn.models.language_model import LanguageModel, State
+from bayesrnn.models.language_model import LanguageModel
 from bayesrnn.nn.precision import usable_precision
+from bayesrnn.nn.states import as_state
 from bayesrnn.training.batches import epoch_seed
 from bayesrnn.training.language_bar import bar
 from bayesrnn.training.language_inputs import as_rows, check_classes, check_stream, settings_of
@@ -32,6 +33,7 @@ from bayesrnn.training.language_state import (
 )
 from bayesrnn.training.optimizers import Average, Stepper
 from bayesrnn.training.recipes import NonMonotoneAverage, Recipe
+from bayesrnn.training.recorded import Recorded
 from bayesrnn.training.vocabulary_loss import vocabulary_loss
 
 __all__ = ["train_language_model"]
@@ -149,9 +151,11 @@ class _Run:
         self.rows = rows.to(device)
         self.windows = (rows.shape[1] - 1) // recipe.window
         self.precision = usable_precision(recipe.precision, device)
-        self.stepper = Stepper(list(model.parameters()), recipe.optimizer, recipe.clip)
+        parameters = list(model.parameters())
+        self.stepper = Stepper(parameters, recipe.optimizer, recipe.clip)
+        self.gradients = Recorded(self._gradients, parameters)
         self.average = Average(model, recipe.averaging)
-        self.state: State | None = None
+        self.state: tuple[Tensor, ...] | None = None
         self.best: dict[str, Tensor] = {}
 
     @property
@@ -180,8 +184,19 @@ class _Run:
         start = window * recipe.window
         inputs = self.rows[:, start : start + recipe.window]
         targets = self.rows[:, start + 1 : start + recipe.window + 1]
+        loss, *state = self.gradients(inputs, targets, *self._state())
+        progress = point.step / (recipe.epochs * self.windows)
+        self.stepper.step(recipe.optimizer.schedule.at(self.epoch, progress))
+        self.average.update()
+        self.state = tuple(state) if recipe.carry_state else None
+        point.step += 1
+        point.loss += float(loss) * len(inputs)
+        point.targets += targets.numel()
+
+    def _gradients(self, inputs: Tensor, targets: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Return loss and state after a window, and leave the gradients in the parameters."""
         with lower_products(self.model, self.precision):
-            features, state = self.model.features(inputs, self.state)
+            features, after = self.model.features(inputs, state[0] if len(state) == 1 else (state[0], state[1]))
         loss = vocabulary_loss(
             features.flatten(0, 1),
             self.model.decoder_matrix,
@@ -191,13 +206,16 @@ class _Run:
             precision=self.precision,
         )
         loss.backward()
-        progress = point.step / (recipe.epochs * self.windows)
-        self.stepper.step(recipe.optimizer.schedule.at(self.epoch, progress))
-        self.average.update()
-        self.state = _detached(state) if recipe.carry_state else None
-        point.step += 1
-        point.loss += float(loss.detach()) * len(inputs)
-        point.targets += targets.numel()
+        return (loss.detach(), *(value.detach() for value in as_state(after)))
+
+    def _state(self) -> tuple[Tensor, ...]:
+        """Return the state that a window begins with."""
+        if self.state is not None:
+            return self.state
+        model = self.model
+        shape = (model.num_layers, len(self.rows), model.hidden_size)
+        like = next(model.parameters())
+        return tuple(like.new_zeros(shape) for _ in range(2 if model.cell == "lstm" else 1))
 
     def close_epoch(self, valid: Tensor | None) -> Epoch:
         """Validate, note the epoch, and write the state."""
@@ -230,13 +248,12 @@ class _Run:
     def save(self) -> None:
         """Write the checkpoint."""
         assert self.folder is not None  # noqa: S101 (callers looked)
-        state = () if self.state is None else self.state if isinstance(self.state, tuple) else (self.state,)
         self.point.tensors = {
             "weights": dict(self.model.named_parameters()),
             "optimizer": self.stepper.tensors(),
             "average": self.average.tensors,
             "best": self.best,
-            "state": {str(i): value for i, value in enumerate(state)},
+            "state": {str(i): value for i, value in enumerate(self.state or ())},
         }
         self.point.averaged, self.point.averaging = self.average.count, self.average.running
         self.point.save(self.folder)
@@ -259,7 +276,7 @@ class _Run:
         self.average.running = found.averaging or self.average.running
         self.best = parts.get("best", {})
         carried = tuple(parts.get("state", {})[str(i)] for i in range(len(parts.get("state", {}))))
-        self.state = None if not carried else carried[0] if len(carried) == 1 else (carried[0], carried[1])
+        self.state = carried or None
         found.settings, self.point = self.point.settings, found
 
     def _check(self, found: Checkpoint) -> None:
@@ -309,10 +326,6 @@ def validation_nll(model: LanguageModel, tokens: Tensor, recipe: Recipe) -> floa
         precision=recipe.precision,
     )
     return result.nll
-
-
-def _detached(state: State) -> State:
-    return state.detach() if isinstance(state, Tensor) else (state[0].detach(), state[1].detach())
 
 
 def _exp(nll: float) -> float:

@@ -41,7 +41,7 @@ class _VocabularyLoss(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         factor = gradients[0]
         found = ctx.saved_tensors
-        if float(factor) != 1.0:
+        if factor.is_cuda or float(factor) != 1.0:  # a look at the number would wait for the device
             found = tuple(value * factor for value in found)
         return (*found, None, None, None)
 

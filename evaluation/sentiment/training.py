@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import bayesrnn as br
+from bayesrnn.training.recorded import Recorded
 from evaluation.records import load, save
 from evaluation.sentiment.corpus import VOCABULARY, Segments, Split
 from evaluation.sentiment.variants import UNITS, RatingLaw, SentimentNet, Variant, groups
@@ -80,8 +82,9 @@ def train(run: Run, report: Callable[[str], None] = print) -> dict[str, Any]:
     if state.is_file() and (run.results / f"{run.name}.json").is_file():
         record = _continued(run, load(run.name, run.results))
         record["epochs"] = record["epochs"][: _restore(net, optimizer, state)]
+    gradients = Recorded(partial(_gradients, net, run.settings.bfloat16), list(net.parameters()))
     for epoch in range(len(record["epochs"]) + 1, run.settings.epochs + 1):
-        record["epochs"].append(_epoch(run, net, optimizer, epoch))
+        record["epochs"].append(_epoch(run, net, gradients, optimizer, epoch))
         _keep(run, net, optimizer, record["epochs"])
         for stale in ("provenance", "scores"):
             record.pop(stale, None)
@@ -134,7 +137,9 @@ def deterministic(net: nn.Module, segments: Segments) -> Tensor:
         return torch.cat([net(tokens.to(device)).cpu() for tokens in segments.tokens.split(ROWS)])
 
 
-def _epoch(run: Run, net: SentimentNet, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, Any]:
+def _epoch(
+    run: Run, net: SentimentNet, gradients: Recorded, optimizer: torch.optim.Optimizer, epoch: int
+) -> dict[str, Any]:
     start, settings, train_rows = time.perf_counter(), run.settings, run.split.train
     generator = torch.Generator().manual_seed(1_000_003 * run.seed + epoch)
     order = torch.randperm(len(train_rows), generator=generator)
@@ -145,16 +150,22 @@ def _epoch(run: Run, net: SentimentNet, optimizer: torch.optim.Optimizer, epoch:
         torch.manual_seed(1_000_003 * run.seed + epoch)
         for rows in order.to(run.device).split(settings.batch):
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(torch.device(run.device).type, torch.bfloat16) if settings.bfloat16 else nullcontext():
-                output = net(tokens[rows]).float()
-            loss = _loss(output, target[rows])
-            loss.backward()
+            (loss,) = gradients(tokens[rows], target[rows])
             optimizer.step()
             total += loss.item() * len(rows)
     found: dict[str, Any] = {"epoch": epoch, "loss": total / len(train_rows)}
     found |= {"training_seconds": round(time.perf_counter() - start, 2)}
     found |= _errors(run, net, epoch)
     return found | {"seconds": round(time.perf_counter() - start, 2)}
+
+
+def _gradients(net: SentimentNet, bfloat16: bool, tokens: Tensor, target: Tensor) -> tuple[Tensor]:
+    """Return the loss of a batch, and leave the gradients in the parameters."""
+    with torch.autocast(tokens.device.type, torch.bfloat16) if bfloat16 else nullcontext():
+        output = net(tokens).float()
+    loss = _loss(output, target)
+    loss.backward()
+    return (loss.detach(),)
 
 
 def _loss(output: Tensor, target: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.nn.scan.fused import fused, fused_backward
+from bayesrnn.nn.scan.gpu import gpu_backward, on_gpu
 from bayesrnn.nn.scan.gradients import input_gradient, weight_gradient
 from bayesrnn.nn.scan.parts import Masks, Weights, along, cut, gated, ungated
 from bayesrnn.nn.scan.pointwise import POINTWISE, Kept, Pointwise
@@ -46,7 +47,11 @@ def backward(
     old = torch.cat((first.unsqueeze(0), out[:-1]))
     hh = weights.hh.to(product)
     compiled = fused(name, first, masks, sizes, product)
-    if compiled is not None:
+    if on_gpu(name, first, masks, sizes):
+        blocks, low, grad_h, grad_c = gpu_backward(
+            name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra
+        )
+    elif compiled is not None:
         blocks, low, grad_h, grad_c = fused_backward(
             compiled, name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra, _through
         )

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.nn.scan.fused import fused, fused_forward
+from bayesrnn.nn.scan.gpu import gpu_forward, on_gpu
 from bayesrnn.nn.scan.parts import Masks, Weights, along, cut, gated, ungated
 from bayesrnn.nn.scan.pointwise import POINTWISE, Pointwise
 from bayesrnn.nn.scan.products import GateProduct
@@ -54,10 +55,24 @@ def forward(
     gates = first.new_empty((steps, rows, cell.gates, first.shape[1]) if save else (0,))
     extra = first.new_empty((steps, rows, first.shape[1]) if save and cell.extra else (0,))
     biases = _biases(cell, weights, first)
-    compiled = fused(name, first, masks, sizes, product)
+    compiled, launched = fused(name, first, masks, sizes, product), on_gpu(name, first, masks, sizes)
     for start in range(0, rows, block_rows):
         stop = min(start + block_rows, rows)
         part = slice(start, stop)
+        if launched:
+            gpu_forward(
+                name,
+                x[:, part],
+                first[part],
+                (inward, onward),
+                biases,
+                masks.rows(start, stop),
+                out[:, part],
+                last[part],
+                gates if save else None,
+                extra,
+            )
+            continue
         if compiled is not None:
             span = steps if save else _steps_at_once((stop - start) * cell.gates * out.shape[2] * 4, steps)
             fused_forward(

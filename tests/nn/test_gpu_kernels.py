@@ -1,0 +1,132 @@
+"""The kernels of the CUDA loops, run by Triton's interpreter on the CPU, against the plain scan."""
+
+import os
+
+import pytest
+import torch
+from torch import Tensor
+
+from bayesrnn.nn.cells import CELLS, SiteMasks
+from bayesrnn.nn.scan import gpu, scan
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are first imported
+
+pytest.importorskip("triton", reason="the kernels need Triton")
+
+STEPS, ROWS, FEATURES, UNITS = 5, 3, 7, 150
+
+
+def inputs(name: str, seed: int = 0) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).mul_(0.3).requires_grad_()
+
+    gates = CELLS[name].gates * UNITS
+    weights = (normal(gates, FEATURES), normal(gates, UNITS), normal(gates), normal(gates))
+    return normal(STEPS, ROWS, FEATURES), tuple(normal(ROWS, UNITS) for _ in CELLS[name].states), weights
+
+
+def mask(*shape: int) -> Tensor:
+    return torch.bernoulli(torch.full(shape, 0.7), generator=torch.Generator().manual_seed(sum(shape))) / 0.7
+
+
+def masks_of(kind: str, name: str) -> SiteMasks:
+    gates = CELLS[name].gates
+    return {
+        "none": SiteMasks(),
+        "input": SiteMasks(input=mask(ROWS, FEATURES)),
+        "tied": SiteMasks(input=mask(ROWS, FEATURES), hidden=mask(ROWS, UNITS)),
+        "shared": SiteMasks(input=mask(1, FEATURES), hidden=mask(1, UNITS)),
+        "untied": SiteMasks(input=mask(gates, ROWS, FEATURES), hidden=mask(gates, ROWS, UNITS)),
+        "steps": SiteMasks(
+            input=mask(STEPS, ROWS, FEATURES),
+            hidden=mask(STEPS, ROWS, UNITS),
+            per_step=frozenset({"input", "hidden"}),
+        ),
+        "steps untied": SiteMasks(
+            input=mask(STEPS, gates, ROWS, FEATURES),
+            hidden=mask(STEPS, gates, ROWS, UNITS),
+            per_step=frozenset({"input", "hidden"}),
+        ),
+        "cell": SiteMasks(hidden=mask(ROWS, UNITS), cell=mask(ROWS, UNITS)),
+        "cell steps": SiteMasks(cell=mask(STEPS, ROWS, UNITS), per_step=frozenset({"cell"})),
+    }[kind]
+
+
+def passed(name: str, kind: str) -> tuple[list[Tensor], list[Tensor]]:
+    """Outputs and gradients of one layer."""
+    x, state, weights = inputs(name)
+    out, last = scan(CELLS[name], x, state, weights, masks_of(kind, name))
+    weighing = torch.linspace(-1.0, 1.0, out.numel()).view_as(out)
+    ((out * weighing).sum() + sum(s.square().sum() for s in last)).backward()
+    return [out, *last], [value.grad for value in (x, *state, *weights)]
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the CUDA loops on the CPU."""
+    served = lambda name, like, masks, sizes: name in ("lstm", "gru")  # noqa: E731
+    monkeypatch.setattr("bayesrnn.nn.scan.forward.on_gpu", served)
+    monkeypatch.setattr("bayesrnn.nn.scan.backward.on_gpu", served)
+
+
+KINDS = ["none", "input", "tied", "shared", "untied", "steps", "steps untied"]
+CASES = [(name, kind) for name in ("lstm", "gru") for kind in KINDS] + [("lstm", "cell"), ("lstm", "cell steps")]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="where the kernels are compiled they are tested on the device")
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_kernels_are_the_plain_scan(name: str, kind: str, request: pytest.FixtureRequest) -> None:
+    want, by_want = passed(name, kind)
+    request.getfixturevalue("launched")
+    got, by_got = passed(name, kind)
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(by_got, by_want, rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="where the kernels are compiled they are tested on the device")
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ["tied", "untied"])
+def test_low_products_and_passes_that_keep_nothing(
+    name: str, kind: str, launched: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, state, weights = inputs(name)
+    want, _ = passed(name, kind)
+    monkeypatch.setattr(gpu, "_HELD_BYTES", ROWS * 4 * UNITS * 4 * 2)  # two steps at once
+    with torch.no_grad():
+        out, last = scan(CELLS[name], x, state, weights, masks_of(kind, name))
+        torch.testing.assert_close([out, *last], [w.detach() for w in want])
+        with torch.autocast("cpu", torch.bfloat16):
+            low, _ = scan(CELLS[name], x, state, weights, masks_of(kind, name))
+    assert 0.0 < float((low - out).norm() / out.norm()) < 0.02
+    with torch.autocast("cpu", torch.bfloat16):
+        out, _ = scan(CELLS[name], x, state, weights, masks_of(kind, name))
+    out.square().sum().backward()
+    by_low = weights[1].grad.clone()
+    weights[1].grad = None
+    scan(CELLS[name], x, state, weights, masks_of(kind, name))[0].square().sum().backward()
+    assert float((by_low - weights[1].grad).norm() / weights[1].grad.norm()) < 0.02
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_a_device_is_the_cpu(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    want, by_want = passed(name, kind)
+    calls = []
+    plain = gpu.gpu_forward
+    monkeypatch.setattr("bayesrnn.nn.scan.forward.gpu_forward", lambda *a: (calls.append(1), plain(*a)))
+    x, state, weights = inputs(name)
+    leaves = [t.detach().cuda().requires_grad_() for t in (x, *state, *weights)]
+    at, masks = 1 + len(state), masks_of(kind, name)
+    moved = {site: None if (m := getattr(masks, site)) is None else m.cuda() for site in ("input", "hidden", "cell")}
+    out, last = scan(
+        CELLS[name], leaves[0], tuple(leaves[1:at]), tuple(leaves[at:]), SiteMasks(per_step=masks.per_step, **moved)
+    )
+    weighing = torch.linspace(-1.0, 1.0, out.numel()).view_as(out).cuda()
+    ((out * weighing).sum() + sum(s.square().sum() for s in last)).backward()
+    assert calls, "the kernels were not used"
+    torch.testing.assert_close([v.cpu() for v in (out, *last)], want, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close([v.grad.cpu() for v in leaves], by_want, rtol=1e-4, atol=1e-4)
