@@ -1,8 +1,14 @@
 """Which device a command computes on, and whether its operations are being recorded."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 
-__all__ = ["pick_device", "watched"]
+__all__ = ["pick_device", "played_back", "to_be_played_back", "watched"]
+
+_played_back: ContextVar[bool] = ContextVar("played_back", default=False)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -38,3 +44,18 @@ def watched() -> bool:
     if torch.compiler.is_compiling():
         return True
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
+@contextmanager
+def to_be_played_back() -> Iterator[None]:
+    """Say within the block that its kernels will be played back as one graph: many small ones cost no more than few."""
+    token = _played_back.set(True)
+    try:
+        yield
+    finally:
+        _played_back.reset(token)
+
+
+def played_back() -> bool:
+    """Whether the kernels that are launched now belong to a recording, or prepare one."""
+    return not torch.compiler.is_compiling() and _played_back.get()

@@ -5,7 +5,8 @@ Paths that agree to rounding:
 - `compact`: many masks shared by all rows, on a CPU, by leaving out what is dropped.
 - `stock`: no masks, or masks shared by all rows and steps, folded into the weights.
 - `outside`: masks on the inputs alone (Zaremba's), off the CPU: they are multiplied into the inputs, and torch's
-  kernel, which launches once for all steps, does the rest. On a CPU the scan is as fast.
+  kernel, which launches once for all steps, does the rest. On a CPU the scan is as fast, and where the launches are
+  recorded and played back it is faster.
 - `scan`: everything else, in train and eval mode.
 - `reference`: masks that ask for a gradient (a rate that is learned), which the others do not give.
 """
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from bayesrnn.nn.cells import Cell, SiteMasks, State
 from bayesrnn.nn.compact import compact, pays
+from bayesrnn.nn.devices import played_back
 from bayesrnn.nn.reference import Weights, reference
 from bayesrnn.nn.scan import scan
 from bayesrnn.nn.stock import acts_outside, can_fold, fold, outside, stock
@@ -53,13 +55,15 @@ def run(
         out, last = stock(cell, x, states, folded, lengths=lengths, bidirectional=bidirectional)
     else:
         learned = any(m is not None and m.requires_grad for _, masks in layers for m in _tensors(masks))
-        plain = x.device.type != "cpu" and all(acts_outside(masks) for _, masks in layers)
+        plain = x.device.type != "cpu" and not played_back() and all(acts_outside(masks) for _, masks in layers)
         path = outside if plain else reference if learned else scan
         out, last = _stacked(path, cell, x, states, layers, lengths, bidirectional)
     return out.to(dtype), tuple(value.to(dtype) for value in last)
 
 
 def _serves_stock(x: Tensor, layers: list[Layer], lengths: Tensor | None) -> bool:
+    if played_back():
+        return False
     if x.device.type == "cpu":
         if torch.is_autocast_enabled("cpu"):
             return False  # the scan keeps the state in float32

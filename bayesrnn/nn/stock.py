@@ -1,5 +1,6 @@
 """torch's own kernels (cuDNN on a GPU): for no masks, and for masks that all rows share, folded into the weights."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ from bayesrnn.nn.reference import Weights
 from bayesrnn.nn.reversal import turned_steps
 
 __all__ = ["acts_outside", "can_fold", "fold", "outside", "stock"]
+
+# Masks folded into weights are new memory, which cuDNN copies into one piece: microseconds, and no user can help it.
+warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk of memory")
 
 _KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "lstm": torch._VF.lstm,

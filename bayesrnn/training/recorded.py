@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bayesrnn.nn.devices import to_be_played_back
+
 __all__ = ["Recorded"]
 
 _WARM = 3  # calls before the recording, in which libraries make their plans and their memory
@@ -59,7 +61,7 @@ class Recorded:
         """Compute without a recording, in a stream of its own as a recording wants it."""
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        with torch.cuda.stream(aside), to_be_played_back():
             found = self.function(*self._inputs)
         torch.cuda.current_stream().wait_stream(aside)
         return found
@@ -68,6 +70,6 @@ class Recorded:
         for parameter in self.parameters:
             parameter.grad = None
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph), to_be_played_back():
             self._outputs = self.function(*self._inputs)
         self._gradients = [parameter.grad for parameter in self.parameters]

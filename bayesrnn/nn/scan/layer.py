@@ -6,7 +6,10 @@ from torch import Tensor
 from bayesrnn.nn.cells import Cell, SiteMasks, State
 from bayesrnn.nn.reference import Weights
 from bayesrnn.nn.reversal import turned_steps
+from bayesrnn.nn.scan.aligned import Alignment
+from bayesrnn.nn.scan.gpu import on_gpu
 from bayesrnn.nn.scan.ops import scan_op
+from bayesrnn.nn.scan.parts import Masks
 
 __all__ = ["product_dtype", "scan"]
 
@@ -39,12 +42,18 @@ def scan(
     entering = order.inward(x)
     sites = [order.mask(_four(masks, site, held, x.device), steps=site in masks.per_step) for site in _SITES]
     first = [order.rows(s.to(held)).contiguous() for s in state]
+    units = first[0].shape[1]
+    filled = Alignment.of(x.shape[2], units, product)
+    if filled and on_gpu(cell.name, first[0], Masks(*sites), order.sizes):
+        entering, first, sites = filled.entering(entering), [filled.held(s) for s in first], filled.masks(sites)
+        w_ih, w_hh, b_ih, b_hh = filled.weights(w_ih, w_hh, b_ih, b_hh, cell.gates)
     needed = (x, *state, *(w for w in (w_ih, w_hh, b_ih, b_hh) if w is not None))
     save = torch.is_grad_enabled() and any(t.requires_grad for t in needed)
     memory = first[1] if len(first) > 1 else None
     out, last, _, _ = scan_op(
         cell.name, entering, first[0], memory, w_ih, w_hh, b_ih, b_hh, *sites, order.sizes, product, save
     )
+    out, last = out[..., :units], last[..., :units]
     final = [out[-1] if lengths is None else out.gather(0, order.ends(out)).squeeze(0)]
     if memory is not None:
         final.append(last)
