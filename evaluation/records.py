@@ -27,11 +27,13 @@ _RESULTS = (":(top,exclude)evaluation/results", ":(top,exclude)docs/images")  # 
 def provenance(seed: int | None = None) -> dict[str, Any]:
     """Return what a reader needs to run a result again.
 
-    Where the sources are a copy without a history, `BAYESRNN_COMMIT` may say what they are a copy of.
+    Where the sources are a copy without their history, `BAYESRNN_COMMIT` says of which commit; whether the copy was
+    changed is not known then.
     """
+    copied = os.environ.get("BAYESRNN_COMMIT")
     return {
-        "commit": _git("rev-parse", "--short=12", "HEAD") or os.environ.get("BAYESRNN_COMMIT"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *_RESULTS)),
+        "commit": copied or _git("rev-parse", "--short=12", "HEAD"),
+        "uncommitted_changes": None if copied else _changed(),
         "command": " ".join(["python", "-m", _module(), *(_shown(a) for a in sys.argv[1:])]),
         "seed": seed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -66,6 +68,10 @@ def save(name: str, result: dict[str, Any], *, seed: int | None = None, folder: 
 def load(name: str, folder: Path = RESULTS) -> dict[str, Any]:
     """Read a result that `save` wrote."""
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _changed() -> bool:
+    return bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *_RESULTS))
 
 
 def _module() -> str:
