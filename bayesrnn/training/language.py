@@ -61,7 +61,8 @@ def train_language_model(
     The stream is cut into rows that are read side by side in windows; the state goes on from window to window, the
     gradient does not. The loss of a window is $\frac1B \sum_b \sum_t -\log p(w_{b,t+1} \mid w_{b,\le t}, z)$ under
     fresh masks. The masks of a step depend on (seed, step) alone, so that a training which is killed and resumed ends,
-    on a CPU, with the same bits as one that was not. Ctrl-C writes the checkpoint before the training stops.
+    on a CPU, with the same bits as one that was not. Ctrl-C writes the checkpoint before the training stops. On a CUDA
+    device the passes of a step are recorded as a graph, which is played back from the fifth step on.
 
     Args:
         model: The model; it is left in eval mode with its last weights, their average, or the best (see `Recipe`).

@@ -1,5 +1,6 @@
 """A step of training recorded once on a CUDA device and played back: one launch in the place of thousands."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -17,7 +18,8 @@ class Recorded:
 
     The function must do the same kernels at every call: no look at a number, no copy from the CPU. Its random numbers
     are those of torch's global state at each call, as if it were not recorded. Shapes that differ from those of the
-    first call, and inputs that are not on a CUDA device, are computed without a recording.
+    first call, and inputs that are not on a CUDA device, are computed without a recording; so is everything after a
+    recording that failed, with a warning.
 
     Args:
         function: From tensors to tensors. It may leave gradients in `parameters`, which are found there after a call.
@@ -34,6 +36,7 @@ class Recorded:
         self._gradients: list[Tensor | None] = []
         self._graph: torch.cuda.CUDAGraph | None = None
         self._calls = 0
+        self._failed = False
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute the function."""
@@ -47,11 +50,9 @@ class Recorded:
             if held is not value:
                 held.copy_(value)
         self._calls += 1
-        if self._calls <= _WARM:
+        if self._calls <= _WARM or (self._graph is None and not self._record()):
             return self._aside()
-        if self._graph is None:
-            self._record()
-        assert self._graph is not None  # noqa: S101 (made just now)
+        assert self._graph is not None  # noqa: S101 (made by now)
         self._graph.replay()
         for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
             parameter.grad = gradient
@@ -66,10 +67,27 @@ class Recorded:
         torch.cuda.current_stream().wait_stream(aside)
         return found
 
-    def _record(self) -> None:
+    def _record(self) -> bool:
+        """Record the function; return whether that was possible."""
+        if self._failed:
+            return False
         for parameter in self.parameters:
             parameter.grad = None
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph), to_be_played_back():
-            self._outputs = self.function(*self._inputs)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph), to_be_played_back():
+                self._outputs = self.function(*self._inputs)
+        except RuntimeError as error:
+            self._failed = True
+            for parameter in self.parameters:
+                parameter.grad = None
+            reason = str(error).strip().split("\n")[0][:200]
+            warnings.warn(
+                f"the training step cannot be recorded as a CUDA graph ({reason}). It goes on without: the same "
+                "numbers, several times slower.",
+                stacklevel=2,
+            )
+            return False
+        self._graph = graph
         self._gradients = [parameter.grad for parameter in self.parameters]
+        return True

@@ -111,6 +111,20 @@ def test_low_products_and_passes_that_keep_nothing(
     assert float((by_low - weights[1].grad).norm() / weights[1].grad.norm()) < 0.02
 
 
+def test_a_triton_that_cannot_launch_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        @property
+        def touch(self) -> None:
+            raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+
+    monkeypatch.setattr(gpu, "_kernels", Broken)
+    gpu._triton_works.cache_clear()
+    with pytest.warns(UserWarning, match="Failed to find C compiler"):
+        assert not gpu._triton_works(torch.device("cpu"))
+    assert not gpu._triton_works(torch.device("cpu"))  # said once
+    gpu._triton_works.cache_clear()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("name", "kind"), CASES)

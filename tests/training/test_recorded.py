@@ -1,6 +1,8 @@
 """Steps that are recorded on a CUDA device: what such a step may not do, and that playing it back changes nothing."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import bayesrnn as br
 from bayesrnn import schemes
 from bayesrnn.models import LanguageModel
-from bayesrnn.nn.devices import to_be_played_back
+from bayesrnn.nn.devices import played_back, to_be_played_back
 from bayesrnn.training import SGD, AdamW, Recipe, StepDecay, train_language_model
 from bayesrnn.training.recorded import Recorded
 from tests.simulated_device import moved, simulated_device
@@ -23,6 +25,9 @@ SCHEMES = {
     "zaremba": schemes.zaremba(0.3),
     "naive": schemes.naive(0.3),
     "moon": schemes.moon(0.3),
+    "semeniuta": schemes.semeniuta(0.3),
+    "weight drop": schemes.weight_drop(0.3),
+    "zoneout": schemes.zoneout(0.3, 0.2),
 }
 
 
@@ -55,6 +60,98 @@ def test_a_window_looks_at_no_number(cell: str, scheme: str, monkeypatch: pytest
         train_language_model(model, stream, Recipe(1, batch_size=2, window=8))
     assert looks
     assert not any(looks)
+
+
+class _Graph:
+    """In the place of torch's: counts how often it is played."""
+
+    played = 0
+
+    def replay(self) -> None:
+        self.played += 1
+
+
+class _Pretended(Tensor):
+    """A tensor that says it is on a CUDA device."""
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return torch.device("cuda")
+
+
+@contextmanager
+def _nothing(*_: Any) -> Iterator[None]:
+    yield
+
+
+class _Stream:
+    def wait_stream(self, other: Any) -> None:
+        """There is one stream."""
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let recordings run on the CPU: the function is computed when it is recorded, and playing it does nothing."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", _Graph)
+    monkeypatch.setattr(torch.cuda, "graph", _nothing)
+    monkeypatch.setattr(torch.cuda, "Stream", _Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", _Stream)
+    monkeypatch.setattr(torch.cuda, "stream", _nothing)
+
+
+def doubled(parameter: nn.Parameter) -> Any:
+    def function(x: Tensor) -> tuple[Tensor]:
+        assert played_back()
+        loss = (x.as_subclass(Tensor) * parameter).sum()
+        loss.backward()
+        return (loss.detach(),)
+
+    return function
+
+
+def test_gradients_are_found_after_each_playing(pretended: None) -> None:
+    parameter = nn.Parameter(torch.tensor([2.0, 3.0]))
+    recorded = Recorded(doubled(parameter), [parameter])
+    for call in range(6):
+        (loss,) = recorded(torch.tensor([1.0, 5.0]).as_subclass(_Pretended))
+        assert float(loss) == 17.0
+        assert parameter.grad is not None
+        assert parameter.grad.tolist() == [1.0, 5.0], call
+        parameter.grad = None  # as an optimizer leaves it
+    assert recorded._graph is not None
+    assert recorded._graph.played == 3
+    assert not played_back()
+
+
+def test_another_shape_is_not_recorded(pretended: None) -> None:
+    parameter = nn.Parameter(torch.ones(()))
+    recorded = Recorded(lambda x: ((x.as_subclass(Tensor) * parameter).sum().detach(),), [])
+    for _ in range(5):
+        recorded(torch.ones(3).as_subclass(_Pretended))
+    assert float(recorded(torch.ones(4).as_subclass(_Pretended))[0]) == 4.0
+    assert float(recorded(torch.ones(3).as_subclass(_Pretended))[0]) == 3.0
+
+
+def test_what_cannot_be_recorded_goes_on_without(pretended: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def refused(*_: Any) -> Iterator[None]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+        yield
+
+    monkeypatch.setattr(torch.cuda, "graph", refused)
+    parameter = nn.Parameter(torch.tensor([2.0, 3.0]))
+    recorded = Recorded(doubled(parameter), [parameter])
+    given = torch.tensor([1.0, 5.0]).as_subclass(_Pretended)
+    for call in range(6):
+        parameter.grad = None
+        if call == 3:
+            with pytest.warns(UserWarning, match="cannot be recorded as a CUDA graph"):
+                (loss,) = recorded(given)
+        else:
+            (loss,) = recorded(given)
+        assert float(loss) == 17.0
+        assert parameter.grad is not None
+        assert parameter.grad.tolist() == [1.0, 5.0]
 
 
 def trained(model: nn.Module, stream: Tensor, recipe: Recipe) -> list[float]:

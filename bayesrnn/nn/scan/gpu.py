@@ -1,5 +1,6 @@
 """The two loops on a CUDA device: a matrix product and one kernel a step, for LSTM and GRU with only cells masked."""
 
+import warnings
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -18,16 +19,31 @@ _HELD_BYTES = 256 << 20  # of gates that are projected at once when nothing is k
 
 
 def on_gpu(name: str, like: Tensor, masks: Masks, sizes: list[int]) -> bool:
-    """Whether the kernels serve this case: a float32 state on a CUDA device, full rows, and Triton there."""
-    if name not in ("lstm", "gru") or like.dtype != torch.float32 or like.device.type != "cuda" or not _has_triton():
+    """Whether the kernels serve this case: a float32 state on a CUDA device, full rows, and Triton that works there."""
+    if name not in ("lstm", "gru") or like.dtype != torch.float32 or like.device.type != "cuda":
         return False
-    inside = (masks.candidate, masks.keep_cell, masks.keep_hidden)
-    return all(m is None for m in inside) and not (sizes and sizes[-1] != like.shape[0])
+    if any(m is not None for m in (masks.candidate, masks.keep_cell, masks.keep_hidden)):
+        return False
+    return not (sizes and sizes[-1] != like.shape[0]) and _triton_works(like.device)
 
 
 @cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
+def _triton_works(device: torch.device) -> bool:
+    """Whether a kernel can be compiled and launched; it takes Triton, and a C compiler for its launcher."""
+    if find_spec("triton") is None:
+        return False
+    try:
+        _kernels().touch[(1,)](torch.zeros(1, device=device))
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        warnings.warn(
+            f"Triton is installed but cannot launch a kernel here ({type(error).__name__}: {reason}), so that masks "
+            "inside a recurrence take many small kernels on this GPU: the same numbers, several times slower. Triton "
+            "needs a C compiler.",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 @cache

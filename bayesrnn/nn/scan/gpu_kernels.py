@@ -7,7 +7,13 @@ next product is written under its mask, in the type of the product, once for eac
 import triton
 import triton.language as tl
 
-__all__ = ["gru_backward", "gru_forward", "lstm_backward", "lstm_forward"]
+__all__ = ["gru_backward", "gru_forward", "lstm_backward", "lstm_forward", "touch"]
+
+
+@triton.jit
+def touch(out):
+    """Write a number: what fails here is the installation."""
+    tl.store(out, 1.0)
 
 
 @triton.jit
