@@ -97,15 +97,19 @@ def curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
-    names = sorted({r["variant"]["name"] for r in records}, key=lambda n: (n not in COLORS, n))
-    for number, name in enumerate(names):
-        color = COLORS.get(name, f"C{number}")
+    variants = {r["variant"]["name"]: r["variant"] for r in records}
+    names = sorted(variants, key=lambda n: (n not in COLORS, variants[n]["word"], variants[n]["hidden"], n))
+    levels: dict[str, list[float]] = {
+        site: sorted({v[site] for n, v in variants.items() if n not in COLORS}) for site in ("word", "hidden")
+    }
+    for name in names:
+        color, style, label = _look(variants[name], levels)
         chosen = [r["epochs"] for r in records if r["variant"]["name"] == name]
         length = min(len(epochs) for epochs in chosen)
         for axis, key in zip(axes, ("train", "test"), strict=True):
             values = np.array([[epoch[key] for epoch in epochs[:length]] for epochs in chosen])
             at = np.arange(1, length + 1)
-            axis.plot(at, values.mean(0), color=color, label=LABELS.get(name, name))
+            axis.plot(at, values.mean(0), color=color, ls=style, label=label)
             axis.fill_between(at, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
         drawn = [(e["epoch"], e["test_mc"]) for epochs in chosen for e in epochs[:length] if "test_mc" in e]
         if drawn:
@@ -113,10 +117,21 @@ def curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
     axes[1].axhline(records[0]["constant_error"], color="gray", lw=0.8, ls=":", label="constant prediction")
     for axis, name in zip(axes, ("training", "test (dots: mean over draws)"), strict=True):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set(xlabel="epoch", title=f"{title}: {name}")
+        axis.set_title(f"{title}: {name}", fontsize=10)
+        axis.set_xlabel("epoch")
     axes[0].set_ylabel("RMSE, ratings in [0, 1]")
-    axes[1].legend(fontsize=8)
+    axes[1].legend(fontsize=8, ncols=2 if len(names) > 5 else 1)
     _save(figure, path)
+
+
+def _look(variant: dict[str, Any], levels: dict[str, list[float]]) -> tuple[str, str, str]:
+    """Color, line and label: a main variant has its own; in a grid, the color of p_E and the line of p_U."""
+    name = variant["name"]
+    if name in COLORS:
+        return COLORS[name], "-", LABELS[name]
+    word, hidden = (levels[site].index(variant[site]) for site in ("word", "hidden"))
+    label = f"p_E {variant['word']:g}, p_U {variant['hidden']:g}"
+    return f"C{word % 10}", ("-", "--", ":", "-.")[hidden % 4], label
 
 
 def abstention(records: list[dict[str, Any]], path: Path, title: str) -> None:
