@@ -15,7 +15,7 @@ from bayesrnn.nn.reversal import turned_steps
 __all__ = ["acts_outside", "can_fold", "fold", "outside", "stock"]
 
 # Masks folded into weights are new memory, which cuDNN copies into one piece: microseconds, and no user can help it.
-warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk of memory")
+warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk", module=__name__)
 
 _KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "lstm": torch._VF.lstm,
@@ -140,7 +140,7 @@ def stock(
         Outputs (T, rows, directions * H), 0 beyond a row's length, and the last states.
     """
     flat = [w for layer in weights for w in layer if w is not None]
-    if torch.is_autocast_enabled(x.device.type):
+    if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
         # torch's kernel would round the state at every step; in float32, a GPU's products are TF32 unless torch is told
         x, states = x.to(flat[0].dtype), tuple(s.to(flat[0].dtype) for s in states)
         with torch.autocast(x.device.type, enabled=False):

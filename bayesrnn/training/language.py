@@ -33,7 +33,7 @@ from bayesrnn.training.language_state import (
 )
 from bayesrnn.training.optimizers import Average, Stepper
 from bayesrnn.training.recipes import NonMonotoneAverage, Recipe
-from bayesrnn.training.recorded import Recorded
+from bayesrnn.training.recorded import Recorded, unseen
 from bayesrnn.training.vocabulary_loss import vocabulary_loss
 
 __all__ = ["train_language_model"]
@@ -62,7 +62,8 @@ def train_language_model(
     gradient does not. The loss of a window is $\frac1B \sum_b \sum_t -\log p(w_{b,t+1} \mid w_{b,\le t}, z)$ under
     fresh masks. The masks of a step depend on (seed, step) alone, so that a training which is killed and resumed ends,
     on a CPU, with the same bits as one that was not. Ctrl-C writes the checkpoint before the training stops. On a CUDA
-    device the passes of a step are recorded as a graph, which is played back from the fifth step on.
+    device the passes of a step are recorded as a graph, which is played back from then on; it is recorded anew where
+    rates, hooks or frozen weights were changed between epochs.
 
     Args:
         model: The model; it is left in eval mode with its last weights, their average, or the best (see `Recipe`).
@@ -154,7 +155,7 @@ class _Run:
         self.precision = usable_precision(recipe.precision, device)
         parameters = list(model.parameters())
         self.stepper = Stepper(parameters, recipe.optimizer, recipe.clip)
-        self.gradients = Recorded(self._gradients, parameters)
+        self.gradients, self.recorded_as = Recorded(self._gradients, parameters), unseen(model)
         self.average = Average(model, recipe.averaging)
         self.state: tuple[Tensor, ...] | None = None
         self.best: dict[str, Tensor] = {}
@@ -167,6 +168,7 @@ class _Run:
     def train_epoch(self, checkpoint_seconds: float, shown: Callable[..., None]) -> None:
         """Take the steps that are left of this epoch."""
         self.model.train()
+        self._record_anew()
         point, began, saved = self.point, time.monotonic(), time.monotonic()
         before = point.seconds
         for window in range(point.step - self.epoch * self.windows, self.windows):
@@ -178,6 +180,12 @@ class _Run:
             if self.folder is not None and now - saved >= checkpoint_seconds:
                 self.save()
                 saved = now
+
+    def _record_anew(self) -> None:
+        """Forget the recording if what it cannot see has been changed since the last epoch."""
+        now = unseen(self.model)
+        if now != self.recorded_as:
+            self.gradients, self.recorded_as = Recorded(self._gradients, self.gradients.parameters), now
 
     def _step(self, window: int) -> None:
         point, recipe = self.point, self.recipe

@@ -2,13 +2,15 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bayesrnn.nn.devices import to_be_played_back
+from bayesrnn.nn.masked import masked_modules
 
-__all__ = ["Recorded"]
+__all__ = ["Recorded", "unseen"]
 
 _WARM = 3  # calls before the recording, in which libraries make their plans and their memory
 
@@ -17,9 +19,10 @@ class Recorded:
     """A function of tensors whose kernels are launched one by one at first, and as one CUDA graph from then on.
 
     The function must do the same kernels at every call: no look at a number, no copy from the CPU. Its random numbers
-    are those of torch's global state at each call, as if it were not recorded. Shapes that differ from those of the
-    first call, and inputs that are not on a CUDA device, are computed without a recording; so is everything after a
-    recording that failed, with a warning.
+    are those of torch's global state at each call, as if it were not recorded. What it reads besides its inputs is read
+    where it was when it was recorded. Inputs unlike those of the first call in shape, type or device, and inputs that
+    are not on a CUDA device, are computed without a recording; so is everything after a recording that failed, with a
+    warning.
 
     Args:
         function: From tensors to tensors. It may leave gradients in `parameters`, which are found there after a call.
@@ -35,59 +38,90 @@ class Recorded:
         self._outputs: tuple[Tensor, ...] = ()
         self._gradients: list[Tensor | None] = []
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._stream: torch.cuda.Stream | None = None
         self._calls = 0
         self._failed = False
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute the function."""
-        if any(value.device.type != "cuda" for value in inputs):
+        if self._failed or not inputs or any(value.device.type != "cuda" for value in inputs):
             return self.function(*inputs)
-        if not self._inputs:
+        if self._stream is None:
             self._inputs = tuple(value.clone() for value in inputs)
-        if [v.shape for v in inputs] != [v.shape for v in self._inputs]:
+            self._stream = torch.cuda.Stream(inputs[0].device)
+        if any(not _alike(a, b) for a, b in zip(inputs, self._inputs, strict=True)):
             return self.function(*inputs)
         for held, value in zip(self._inputs, inputs, strict=True):
-            if held is not value:
-                held.copy_(value)
+            held.copy_(value)
         self._calls += 1
-        if self._calls <= _WARM or (self._graph is None and not self._record()):
-            return self._aside()
-        assert self._graph is not None  # noqa: S101 (made by now)
-        self._graph.replay()
+        with torch.cuda.device(self._inputs[0].device):
+            if self._calls <= _WARM:
+                return self._aside(self._stream)
+            if self._graph is None and not self._record(self._stream):
+                return self.function(*inputs)
+            assert self._graph is not None  # noqa: S101 (made by now)
+            self._graph.replay()
         for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
             parameter.grad = gradient
         return self._outputs
 
-    def _aside(self) -> tuple[Tensor, ...]:
-        """Compute without a recording, in a stream of its own as a recording wants it."""
-        aside = torch.cuda.Stream()
+    def _aside(self, aside: torch.cuda.Stream) -> tuple[Tensor, ...]:
+        """Compute without a recording, in the stream in which it will be recorded."""
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside), to_be_played_back():
             found = self.function(*self._inputs)
         torch.cuda.current_stream().wait_stream(aside)
         return found
 
-    def _record(self) -> bool:
+    def _record(self, aside: torch.cuda.Stream) -> bool:
         """Record the function; return whether that was possible."""
-        if self._failed:
-            return False
-        for parameter in self.parameters:
-            parameter.grad = None
+        self._forget_gradients()
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph), to_be_played_back():
-                self._outputs = self.function(*self._inputs)
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),  # puts the stream back where the graph's exit fails
+                torch.cuda.graph(graph, stream=aside),
+                to_be_played_back(),
+            ):
+                outputs = self.function(*self._inputs)
         except RuntimeError as error:
             self._failed = True
-            for parameter in self.parameters:
-                parameter.grad = None
+            self._forget_gradients()
+            _leave_capture(self._inputs[0].device)
             reason = str(error).strip().split("\n")[0][:200]
             warnings.warn(
                 f"the training step cannot be recorded as a CUDA graph ({reason}). It goes on without: the same "
                 "numbers, several times slower.",
-                stacklevel=2,
+                stacklevel=3,
             )
             return False
-        self._graph = graph
+        self._graph, self._outputs = graph, outputs
         self._gradients = [parameter.grad for parameter in self.parameters]
         return True
+
+    def _forget_gradients(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and one.device == other.device
+
+
+def _leave_capture(device: torch.device) -> None:
+    """Give the device's generator a state that is no part of a recording: one that failed may have left it inside."""
+    generators = torch.cuda.default_generators
+    if len(generators):
+        generator = generators[device.index or 0]
+        generator.graphsafe_set_state(generator.clone_state())
+
+
+def unseen(model: nn.Module) -> list[Any]:
+    """Return what may change of a model and what a recorded step would not follow: rates, hooks, frozen weights."""
+    hooks = [
+        (name, *map(len, (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)))
+        for name, m in model.named_modules()
+    ]
+    rates = [(name, sorted(m.placements().items())) for name, m in masked_modules(model).items()]
+    frozen = [p.requires_grad for p in model.parameters()]
+    return [hooks, rates, frozen, torch.get_float32_matmul_precision()]

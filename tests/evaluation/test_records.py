@@ -53,3 +53,12 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
     assert json.loads(path.read_text(encoding="utf-8"))["number"] == 1
     assert records.load("kept", tmp_path)["provenance"]["seed"] == 3
     assert [p.name for p in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_a_copy_says_of_which_commit_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAYESRNN_COMMIT", "0123456789ab")
+    told = records.provenance()
+    assert told["commit"] == "0123456789ab"
+    assert told["uncommitted_changes"] is None
+    monkeypatch.delenv("BAYESRNN_COMMIT")
+    assert records.provenance()["commit"] != "0123456789ab"

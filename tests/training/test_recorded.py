@@ -1,9 +1,9 @@
 """Steps that are recorded on a CUDA device: what such a step may not do, and that playing it back changes nothing."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -13,7 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import bayesrnn as br
 from bayesrnn import schemes
 from bayesrnn.models import LanguageModel
+from bayesrnn.models.encoder import Encoder
 from bayesrnn.nn.devices import played_back, to_be_played_back
+from bayesrnn.nn.reference import reference
 from bayesrnn.training import SGD, AdamW, Recipe, StepDecay, train_language_model
 from bayesrnn.training.recorded import Recorded
 from tests.simulated_device import moved, simulated_device
@@ -63,12 +65,19 @@ def test_a_window_looks_at_no_number(cell: str, scheme: str, monkeypatch: pytest
 
 
 class _Graph:
-    """In the place of torch's: counts how often it is played."""
+    """In the place of torch's: playing it computes the function anew, where the recording would."""
 
-    played = 0
+    def __init__(self) -> None:
+        self.played = 0
+        self.again: Callable[[], tuple[Tensor, ...]] | None = None
+        self.outputs: tuple[Tensor, ...] = ()
 
     def replay(self) -> None:
         self.played += 1
+        assert self.again is not None
+        with torch.no_grad():
+            for held, value in zip(self.outputs, self.again(), strict=True):
+                held.copy_(value)
 
 
 class _Pretended(Tensor):
@@ -80,78 +89,184 @@ class _Pretended(Tensor):
 
 
 @contextmanager
-def _nothing(*_: Any) -> Iterator[None]:
+def _nothing(*_: Any, **__: Any) -> Iterator[None]:
     yield
 
 
 class _Stream:
+    """Notes who waits for whom."""
+
+    waits: ClassVar[list[tuple[str, str]]] = []
+
+    def __init__(self, device: Any = None, name: str = "aside") -> None:
+        self.name = name
+
     def wait_stream(self, other: Any) -> None:
-        """There is one stream."""
+        self.waits.append((self.name, other.name))
 
 
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let recordings run on the CPU: the function is computed when it is recorded, and playing it does nothing."""
+    """Let recordings run on the CPU."""
+    _Stream.waits.clear()
     monkeypatch.setattr(torch.cuda, "CUDAGraph", _Graph)
     monkeypatch.setattr(torch.cuda, "graph", _nothing)
+    monkeypatch.setattr(torch.cuda, "device", _nothing)
     monkeypatch.setattr(torch.cuda, "Stream", _Stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", _Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: _Stream(name="main"))
     monkeypatch.setattr(torch.cuda, "stream", _nothing)
 
 
-def doubled(parameter: nn.Parameter) -> Any:
-    def function(x: Tensor) -> tuple[Tensor]:
-        assert played_back()
-        loss = (x.as_subclass(Tensor) * parameter).sum()
+class Doubled:
+    """Loss x . w, which leaves the gradient x in w as a recording does: always in the same memory."""
+
+    def __init__(self) -> None:
+        self.parameter = nn.Parameter(torch.tensor([2.0, 3.0]))
+        self.recorded = Recorded(self, [self.parameter])
+        self.inside: list[bool] = []
+
+    def __call__(self, x: Tensor) -> tuple[Tensor]:
+        self.inside.append(played_back())
+        loss = (x.as_subclass(Tensor) * self.parameter).sum()
         loss.backward()
         return (loss.detach(),)
 
-    return function
+    def play(self) -> tuple[Tensor]:
+        """What a graph does: compute from the held inputs, and write where it wrote."""
+        x = self.recorded._inputs[0].as_subclass(Tensor)
+        gradient = self.recorded._gradients[0]
+        assert gradient is not None
+        gradient.copy_(x)
+        return ((x * self.parameter.detach()).sum(),)
+
+    def given(self, *numbers: float) -> Tensor:
+        found = self.recorded(torch.tensor(numbers).as_subclass(_Pretended))[0]
+        graph: Any = self.recorded._graph
+        if graph is not None and graph.again is None:
+            raise AssertionError("played before it was known")
+        return found
 
 
-def test_gradients_are_found_after_each_playing(pretended: None) -> None:
-    parameter = nn.Parameter(torch.tensor([2.0, 3.0]))
-    recorded = Recorded(doubled(parameter), [parameter])
-    for call in range(6):
-        (loss,) = recorded(torch.tensor([1.0, 5.0]).as_subclass(_Pretended))
-        assert float(loss) == 17.0
-        assert parameter.grad is not None
-        assert parameter.grad.tolist() == [1.0, 5.0], call
-        parameter.grad = None  # as an optimizer leaves it
-    assert recorded._graph is not None
-    assert recorded._graph.played == 3
+def test_each_call_has_its_own_inputs_and_gradients(pretended: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Doubled()
+
+    def made() -> _Graph:
+        graph = _Graph()
+        graph.again = step.play
+        return graph
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", made)
+    plain = Recorded._record
+
+    def record(self: Recorded, aside: Any) -> bool:
+        found = plain(self, aside)
+        self._graph.outputs = self._outputs  # type: ignore[union-attr]
+        return found
+
+    monkeypatch.setattr(Recorded, "_record", record)
+    for call in range(7):
+        if call != 3:  # a gradient that is still there when the recording begins is not added to
+            step.parameter.grad = None
+        loss = step.given(1.0 + call, 5.0)
+        assert float(loss) == 2.0 * (1.0 + call) + 15.0
+        assert step.parameter.grad is not None
+        assert step.parameter.grad.tolist() == [1.0 + call, 5.0], call
+    graph: Any = step.recorded._graph
+    assert graph.played == 4
+    assert step.inside == [True] * 4
     assert not played_back()
+    assert _Stream.waits == [("aside", "main"), ("main", "aside")] * 3
 
 
-def test_another_shape_is_not_recorded(pretended: None) -> None:
-    parameter = nn.Parameter(torch.ones(()))
-    recorded = Recorded(lambda x: ((x.as_subclass(Tensor) * parameter).sum().detach(),), [])
-    for _ in range(5):
-        recorded(torch.ones(3).as_subclass(_Pretended))
-    assert float(recorded(torch.ones(4).as_subclass(_Pretended))[0]) == 4.0
-    assert float(recorded(torch.ones(3).as_subclass(_Pretended))[0]) == 3.0
+def test_other_inputs_are_not_recorded(pretended: None) -> None:
+    step = Doubled()
+    assert float(step.given(1.0, 5.0)) == 17.0
+    for other in (torch.tensor([[1.0, 5.0]]), torch.tensor([1.0, 5.0], dtype=torch.float64)):
+        assert float(step.recorded(other.as_subclass(_Pretended))[0]) == 17.0
+        assert not step.inside[-1]
+    assert step.recorded._calls == 1
 
 
 def test_what_cannot_be_recorded_goes_on_without(pretended: None, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def refused(*_: Any) -> Iterator[None]:
-        raise RuntimeError("operation not permitted when stream is capturing")
+    def refused(*_: Any, **__: Any) -> Iterator[None]:
         yield
+        raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(torch.cuda, "graph", refused)
-    parameter = nn.Parameter(torch.tensor([2.0, 3.0]))
-    recorded = Recorded(doubled(parameter), [parameter])
-    given = torch.tensor([1.0, 5.0]).as_subclass(_Pretended)
+    step = Doubled()
     for call in range(6):
-        parameter.grad = None
+        if call != 3:
+            step.parameter.grad = None
         if call == 3:
             with pytest.warns(UserWarning, match="cannot be recorded as a CUDA graph"):
-                (loss,) = recorded(given)
+                loss = step.given(1.0, 5.0)
         else:
-            (loss,) = recorded(given)
+            loss = step.given(1.0, 5.0)
         assert float(loss) == 17.0
-        assert parameter.grad is not None
-        assert parameter.grad.tolist() == [1.0, 5.0]
+        assert step.parameter.grad is not None
+        assert step.parameter.grad.tolist() == [1.0, 5.0]
+    assert step.inside == [True] * 4 + [False] * 3
+
+
+def test_a_recording_that_could_not_follow_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Recorded] = []
+    plain = Recorded.__init__
+
+    def counted(self: Recorded, *arguments: Any) -> None:
+        made.append(self)
+        plain(self, *arguments)
+
+    monkeypatch.setattr(Recorded, "__init__", counted)
+    model = LanguageModel(20, 4, 4, dropout=0.3)
+    seen: list[int] = []
+
+    def change(epoch: dict[str, Any]) -> None:
+        seen.append(len(made))
+        if epoch["epoch"] == 2:
+            model.output_dropout.p = 0.1
+        if epoch["epoch"] == 3:
+            model.embedding.register_forward_hook(lambda *_: None)
+
+    train_language_model(model, torch.randint(0, 20, (90,)), Recipe(5, batch_size=2, window=8), on_epoch=change)
+    assert seen == [1, 1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("carry", [True, False])
+def test_the_state_goes_on_or_begins_anew(carry: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[bool] = []
+
+    def spied(self: Recorded, inputs: Tensor, targets: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        states.append(any(bool(s.any()) for s in state))
+        return self.function(inputs, targets, *state)
+
+    monkeypatch.setattr(Recorded, "__call__", spied)
+    train_language_model(
+        LanguageModel(20, 4, 4), torch.randint(0, 20, (60,)), Recipe(2, batch_size=2, window=9, carry_state=carry)
+    )
+    assert states == [False, carry, carry] * 2
+
+
+def test_layers_without_masks_take_the_scan_where_they_are_played_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    monkeypatch.setattr("bayesrnn.nn.paths.scan", lambda *a, **k: taken.append("scan") or reference(*a, **k))
+    for scheme in (schemes.none(), schemes.zaremba(0.3)):
+        layer = br.nn.LSTM(3, 4, dropout=scheme)
+        x = torch.randn(5, 2, 3)
+        with to_be_played_back():
+            got = layer(x, masks=layer.sample_masks(2, seed=0, steps=5))[0]
+        want = layer(x, masks=layer.sample_masks(2, seed=0, steps=5))[0]
+        torch.testing.assert_close(got, want)
+    assert len(taken) >= 2
+
+
+def test_an_encoder_looks_at_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesrnn.models.encoder.watched", lambda: True)
+    model = br.models.SequenceRegressor(input_size=2, hidden_size=4, dropout=0.3)
+    encoder = next(m for m in model.modules() if isinstance(m, Encoder))
+    with _Looks() as mode:
+        encoder(torch.randn(3, 5, 2))
+    assert mode.count == 0
 
 
 def trained(model: nn.Module, stream: Tensor, recipe: Recipe) -> list[float]:
@@ -194,6 +309,33 @@ def test_a_recorded_training_is_the_one_that_is_not(
     assert got == pytest.approx(want, rel=1e-4)
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_device_goes_on_after_a_recording_that_failed() -> None:
+    recorded = Recorded(lambda x: (x + torch.rand(3, device="cuda").sum().item(),), [])
+    before = torch.cuda.current_stream()
+    found = []
+    for call in range(6):
+        torch.manual_seed(call)
+        if call == 3:
+            with pytest.warns(UserWarning, match="cannot be recorded"):
+                found.append(float(recorded(torch.zeros(1, device="cuda"))[0]))
+        else:
+            found.append(float(recorded(torch.zeros(1, device="cuda"))[0]))
+    assert len(set(found)) == 6
+    assert torch.cuda.current_stream() == before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_the_second_device_trains_as_the_first() -> None:
+    torch.manual_seed(0)
+    model = LanguageModel(40, 16, 16, dropout=0.3)
+    stream, recipe = torch.randint(0, 40, (600,)), Recipe(2, batch_size=4, window=10)
+    one, two = copy.deepcopy(model).to("cuda:0"), model.to("cuda:1")
+    assert trained(two, stream, recipe) == pytest.approx(trained(one, stream, recipe), rel=1e-3)
 
 
 @pytest.mark.gpu

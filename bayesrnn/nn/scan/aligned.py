@@ -39,10 +39,14 @@ class Alignment:
         """Widen states or a mask of units, (..., H)."""
         return pad(value, (0, self.units))
 
-    def masks(self, sites: list[Tensor | None]) -> list[Tensor | None]:
-        """Widen masks of four dimensions, that of the inputs first; a single number for all features stays one."""
+    def masks(self, sites: list[Tensor | None], features: int, units: int) -> list[Tensor | None]:
+        """Widen masks of four dimensions, that of the inputs first; a single number for all of many stays one."""
+        widths = [features, *[units] * (len(sites) - 1)]
         widened = [self.entering, *[self.held] * (len(sites) - 1)]
-        return [m if m is None or m.shape[-1] == 1 else wide(m) for wide, m in zip(widened, sites, strict=True)]
+        return [
+            wide(m) if m is not None and m.shape[-1] == width else m
+            for m, wide, width in zip(sites, widened, widths, strict=True)
+        ]
 
     def weights(
         self, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None, b_hh: Tensor | None, gates: int

@@ -1,6 +1,7 @@
 """The two loops on a CUDA device: a matrix product and one kernel a step, for LSTM and GRU with only cells masked."""
 
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -24,16 +25,18 @@ def on_gpu(name: str, like: Tensor, masks: Masks, sizes: list[int]) -> bool:
         return False
     if any(m is not None for m in (masks.candidate, masks.keep_cell, masks.keep_hidden)):
         return False
-    return not (sizes and sizes[-1] != like.shape[0]) and _triton_works(like.device)
+    return not (sizes and sizes[-1] != like.shape[0]) and _triton_works()
 
 
 @cache
-def _triton_works(device: torch.device) -> bool:
+def _triton_works() -> bool:
     """Whether a kernel can be compiled and launched; it takes Triton, and a C compiler for its launcher."""
     if find_spec("triton") is None:
         return False
     try:
-        _kernels().touch[(1,)](torch.zeros(1, device=device))
+        _touch()
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         reason = str(error).strip().split("\n")[0][:200]
         warnings.warn(
@@ -46,11 +49,21 @@ def _triton_works(device: torch.device) -> bool:
     return True
 
 
+def _touch() -> None:
+    """Launch the smallest kernel."""
+    _kernels().touch[(1,)](torch.zeros(1, device="cuda"))
+
+
 @cache
 def _kernels() -> Any:
     from bayesrnn.nn.scan import gpu_kernels
 
     return gpu_kernels
+
+
+def _on_device_of(value: Tensor) -> AbstractContextManager[Any]:
+    """Triton launches on the current device, which need not be that of the tensors."""
+    return torch.cuda.device_of(value) if value.is_cuda else nullcontext()
 
 
 def gpu_forward(
@@ -66,6 +79,22 @@ def gpu_forward(
     extra: Tensor,
 ) -> None:
     """Run some rows through all their steps; `out`, `last`, `kept` and `extra` are filled."""
+    with _on_device_of(first):
+        _forward(name, x, first, products, biases, masks, out, last, kept, extra)
+
+
+def _forward(
+    name: str,
+    x: Tensor,
+    first: Tensor,
+    products: tuple[GateProduct, GateProduct],
+    biases: tuple[Tensor | None, Tensor | None],
+    masks: Masks,
+    out: Tensor,
+    last: Tensor,
+    kept: Tensor | None,
+    extra: Tensor,
+) -> None:
     cell, (inward, onward) = POINTWISE[name], products
     steps, rows, units = len(x), *first.shape
     bias, again = (first.new_zeros(cell.gates, units) if b is None else b.contiguous() for b in biases)
@@ -77,7 +106,7 @@ def gpu_forward(
     acts = [first] * steps if kept is None else along(kept, sizes)
     extras = None if kept is None else along(extra, sizes)
     memory = last.clone(memory_format=torch.contiguous_format)
-    span = steps if kept is not None else max(1, min(steps, _HELD_BYTES // (rows * cell.gates * units * 4)))
+    span = max(1, min(steps, _HELD_BYTES // (rows * cell.gates * units * 4)))
     add = onward.one(first, hidden[0])
     copies = 1 if add.dim() == 2 else cell.gates
     onwards = torch.empty((copies, rows, units) if copies > 1 else (rows, units), dtype=onward.dtype, device=x.device)
@@ -125,6 +154,22 @@ def gpu_backward(
     extra: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return gradients of the gates (steps, rows, blocks, H), in float32 and in the type of products, of h and c."""
+    with _on_device_of(first):
+        return _backward(name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra)
+
+
+def _backward(
+    name: str,
+    grad_out: Tensor | None,
+    grad_last: Tensor | None,
+    first: Tensor,
+    memory: Tensor | None,
+    hh: Tensor,
+    masks: Masks,
+    out: Tensor,
+    gates: Tensor,
+    extra: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     cell = POINTWISE[name]
     steps, rows, units = out.shape
     sizes = [rows] * steps
@@ -192,6 +237,8 @@ def _mask(mask: Tensor | None, instead: Tensor) -> tuple[Tensor, int, int]:
     """Return a mask (gates or 1, rows or 1, H) or (rows or 1, H), and its strides of rows and gates."""
     if mask is None:
         return instead, 0, 0
+    if mask.shape[-1] != instead.shape[-1]:  # one number for all units
+        mask = mask.expand(*mask.shape[:-1], instead.shape[-1])
     if mask.stride(-1) != 1:
         mask = mask.contiguous()
     row = mask.stride(-2) if mask.shape[-2] > 1 else 0

@@ -44,8 +44,10 @@ def scan(
     first = [order.rows(s.to(held)).contiguous() for s in state]
     units = first[0].shape[1]
     filled = Alignment.of(x.shape[2], units, product)
-    if filled and on_gpu(cell.name, first[0], Masks(*sites), order.sizes):
-        entering, first, sites = filled.entering(entering), [filled.held(s) for s in first], filled.masks(sites)
+    widened = filled and not torch.compiler.is_compiling() and on_gpu(cell.name, first[0], Masks(*sites), order.sizes)
+    if widened:
+        entering, first = filled.entering(entering), [filled.held(s) for s in first]
+        sites = filled.masks(sites, x.shape[2], units)
         w_ih, w_hh, b_ih, b_hh = filled.weights(w_ih, w_hh, b_ih, b_hh, cell.gates)
     needed = (x, *state, *(w for w in (w_ih, w_hh, b_ih, b_hh) if w is not None))
     save = torch.is_grad_enabled() and any(t.requires_grad for t in needed)
@@ -53,7 +55,8 @@ def scan(
     out, last, _, _ = scan_op(
         cell.name, entering, first[0], memory, w_ih, w_hh, b_ih, b_hh, *sites, order.sizes, product, save
     )
-    out, last = out[..., :units], last[..., :units]
+    if widened:
+        out, last = out[..., :units].contiguous(), last[..., :units]
     final = [out[-1] if lengths is None else out.gather(0, order.ends(out)).squeeze(0)]
     if memory is not None:
         final.append(last)
