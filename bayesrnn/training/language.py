@@ -19,7 +19,7 @@ from bayesrnn.inference.low_precision import lower_products
 from bayesrnn.inference.perplexity import perplexity
 from bayesrnn.models.language_model import LanguageModel
 from bayesrnn.nn.precision import usable_precision
-from bayesrnn.nn.states import as_state
+from bayesrnn.nn.states import as_state, initial
 from bayesrnn.training.batches import epoch_seed
 from bayesrnn.training.language_bar import bar
 from bayesrnn.training.language_inputs import as_rows, check_classes, check_stream, settings_of
@@ -219,12 +219,12 @@ class _Run:
 
     def _state(self) -> tuple[Tensor, ...]:
         """Return the state that a window begins with."""
-        if self.state is not None:
-            return self.state
-        model = self.model
-        shape = (model.num_layers, len(self.rows), model.hidden_size)
-        like = next(model.parameters())
-        return tuple(like.new_zeros(shape) for _ in range(2 if model.cell == "lstm" else 1))
+        return self.state or initial(None, self.model.recurrent.cell, self._shape, next(self.model.parameters()))
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """Of each part of the state."""
+        return self.model.num_layers, len(self.rows), self.model.hidden_size
 
     def close_epoch(self, valid: Tensor | None) -> Epoch:
         """Validate, note the epoch, and write the state."""
@@ -310,8 +310,7 @@ class _Run:
         """Return tensors of the shapes that the carried state has at a checkpoint."""
         if not self.recipe.carry_state or not found.targets:
             return {}
-        shape = (self.model.num_layers, len(self.rows), self.model.hidden_size)
-        return {str(i): torch.empty(shape, device="meta") for i in range(2 if self.model.cell == "lstm" else 1)}
+        return {str(i): torch.empty(self._shape, device="meta") for i, _ in enumerate(self.model.recurrent.cell.states)}
 
     def finish(self) -> None:
         """Leave the weights that the recipe wants in the model."""

@@ -21,6 +21,8 @@ tl = pytest.importorskip("triton.language")
 
 from bayesrnn.nn.scan.gpu_kernels import _tanh  # noqa: E402
 
+interpreted = pytest.mark.skipif(torch.cuda.is_available(), reason="compiled kernels are tested on the device")
+
 STEPS, ROWS, FEATURES, UNITS = 5, 3, 7, 150  # neither of the sizes is a whole number of 16 bytes
 
 
@@ -90,7 +92,7 @@ KINDS = ["none", "input", "tied", "shared", "untied", "steps", "steps untied"]
 CASES = [(name, kind) for name in ("lstm", "gru") for kind in KINDS] + [("lstm", "cell"), ("lstm", "cell steps")]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="where the kernels are compiled they are tested on the device")
+@interpreted
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_kernels_are_the_plain_scan(name: str, kind: str, request: pytest.FixtureRequest) -> None:
     want, by_want = passed(name, kind)
@@ -100,7 +102,7 @@ def test_kernels_are_the_plain_scan(name: str, kind: str, request: pytest.Fixtur
     torch.testing.assert_close(by_got, by_want, rtol=1e-4, atol=5e-5)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="where the kernels are compiled they are tested on the device")
+@interpreted
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 @pytest.mark.parametrize("kind", ["tied", "untied"])
 def test_low_products_and_passes_that_keep_nothing(
@@ -124,7 +126,7 @@ def test_low_products_and_passes_that_keep_nothing(
     assert float((by_low - weights[1].grad).norm() / weights[1].grad.norm()) < 0.02
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="where the kernels are compiled they are tested on the device")
+@interpreted
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 @pytest.mark.parametrize("kind", ["none", "steps", "steps untied"])
 def test_rows_in_blocks_and_steps_in_spans(
@@ -140,7 +142,7 @@ def test_rows_in_blocks_and_steps_in_spans(
     torch.testing.assert_close([out, *last], [w.detach() for w in want], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="where the kernels are compiled they are tested on the device")
+@interpreted
 def test_a_loss_of_the_last_memory_alone(request: pytest.FixtureRequest) -> None:
     def gradients() -> list[Tensor]:
         x, state, weights = inputs("lstm")
@@ -153,7 +155,7 @@ def test_a_loss_of_the_last_memory_alone(request: pytest.FixtureRequest) -> None
     torch.testing.assert_close(gradients(), want, rtol=1e-4, atol=5e-5)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="where the kernels are compiled they are tested on the device")
+@interpreted
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 @pytest.mark.parametrize("units", [1, 4, 6])
 def test_masks_as_they_lie(name: str, units: int, request: pytest.FixtureRequest) -> None:
@@ -181,7 +183,7 @@ def test_masks_as_they_lie(name: str, units: int, request: pytest.FixtureRequest
     assert all(out.is_contiguous() for out in got)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter runs on the CPU")
+@interpreted
 def test_tanh_keeps_its_digits() -> None:
     size = torch.logspace(-6, 1.5, 2048, dtype=torch.float64)
     x = torch.cat([size, -size]).float()

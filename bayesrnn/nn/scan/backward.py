@@ -48,9 +48,10 @@ def backward(
     hh = weights.hh.to(product)
     compiled = fused(name, first, masks, sizes, product)
     if on_gpu(name, first, masks, sizes):
-        blocks, low, grad_h, grad_c = gpu_backward(
-            name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra
-        )
+        with torch.cuda.device_of(first):  # Triton launches on the current device
+            blocks, low, grad_h, grad_c = gpu_backward(
+                name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra
+            )
     elif compiled is not None:
         blocks, low, grad_h, grad_c = fused_backward(
             compiled, name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra, _through

@@ -59,50 +59,17 @@ def forward(
     for start in range(0, rows, block_rows):
         stop = min(start + block_rows, rows)
         part = slice(start, stop)
+        read = (x[:, part], first[part], (inward, onward), biases, masks.rows(start, stop))
+        filled = (out[:, part], last[part], gates if save else None, extra)
         if launched:
-            gpu_forward(
-                name,
-                x[:, part],
-                first[part],
-                (inward, onward),
-                biases,
-                masks.rows(start, stop),
-                out[:, part],
-                last[part],
-                gates if save else None,
-                extra,
-            )
-            continue
-        if compiled is not None:
+            with torch.cuda.device_of(first):  # Triton launches on the current device
+                gpu_forward(name, *read, *filled)
+        elif compiled is not None:
             span = steps if save else _steps_at_once((stop - start) * cell.gates * out.shape[2] * 4, steps)
-            fused_forward(
-                compiled,
-                name,
-                x[:, part],
-                first[part],
-                (inward, onward),
-                biases,
-                masks.rows(start, stop),
-                out[:, part],
-                last[part],
-                gates if save else None,
-                extra,
-                span,
-            )
-            continue
-        _forward_block(
-            cell,
-            x[:, part],
-            first[part],
-            (inward, onward),
-            biases,
-            masks.rows(start, stop),
-            [min(n, stop) - start for n in sizes if n > start] if sizes else [stop - start] * steps,
-            out[:, part],
-            last[part],
-            gates if save else None,
-            extra,
-        )
+            fused_forward(compiled, name, *read, *filled, span)
+        else:
+            alive = [min(n, stop) - start for n in sizes if n > start] if sizes else [stop - start] * steps
+            _forward_block(cell, *read, alive, *filled)
     return out, last, gates, extra
 
 

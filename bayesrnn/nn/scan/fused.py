@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.nn.scan.native import Kernels, kernels
-from bayesrnn.nn.scan.parts import Masks, along, gated, ungated
+from bayesrnn.nn.scan.parts import Masks, along, contiguous, gated, ungated
 from bayesrnn.nn.scan.pointwise import POINTWISE, Pointwise
 from bayesrnn.nn.scan.products import GateProduct
 
@@ -21,8 +21,7 @@ def fused(name: str, like: Tensor, masks: Masks, sizes: list[int], product: torc
         return None
     if product not in (torch.float32, torch.bfloat16):
         return None
-    inside = (masks.candidate, masks.keep_cell, masks.keep_hidden)
-    if any(m is not None for m in inside) or (sizes and sizes[-1] != like.shape[0]):
+    if not masks.leave_the_cell_whole() or (sizes and sizes[-1] != like.shape[0]):
         return None
     return kernels()
 
@@ -46,7 +45,7 @@ def fused_forward(
     steps, rows, units = len(x), *first.shape
     bias, again = (first.new_zeros(cell.gates, units) if b is None else b.contiguous() for b in biases)
     sizes = [rows] * steps
-    hidden, reads = gated(masks.hidden, sizes), _contiguous(ungated(masks.cell, sizes))
+    hidden, reads = gated(masks.hidden, sizes), contiguous(ungated(masks.cell, sizes))
     states = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
     outs = along(states, sizes)
     acts = None if kept is None else along(kept, sizes)
@@ -109,7 +108,7 @@ def fused_backward(
     zeros, ones = out.new_zeros(rows, units), out.new_ones(units)
     arriving = [zeros] * steps if grad_out is None else along(grad_out.contiguous(), [rows] * steps)
     carried = torch.zeros_like(zeros) if grad_last is None else grad_last.clone(memory_format=torch.contiguous_format)
-    hidden, reads = gated(masks.hidden, [rows] * steps), _contiguous(ungated(masks.cell, [rows] * steps))
+    hidden, reads = gated(masks.hidden, [rows] * steps), contiguous(ungated(masks.cell, [rows] * steps))
     initial = (first if memory is None else memory).contiguous()
     acts, extras, outs = (along(value, [rows] * steps) for value in (gates, extra, out))
     gradients, lows = along(blocks, [rows] * steps), along(low, [rows] * steps)
@@ -150,10 +149,6 @@ def _untied(mask: Tensor | None) -> bool:
 def _site(mask: Tensor | None, ones: Tensor) -> Tensor:
     """Return the tied mask of a step, (rows or 1, H) or (H,), contiguous."""
     return ones if mask is None else mask[0].contiguous()
-
-
-def _contiguous(masks: list[Tensor | None]) -> list[Tensor | None]:
-    return [None if mask is None else mask.contiguous() for mask in masks]
 
 
 def _shared(mask: Tensor | None, ones: Tensor) -> tuple[int, int]:

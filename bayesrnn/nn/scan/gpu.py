@@ -1,7 +1,6 @@
 """The two loops on a CUDA device: a matrix product and one kernel a step, for LSTM and GRU with only cells masked."""
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.scan.parts import Masks, along, gated, ungated
+from bayesrnn.nn.scan.parts import Masks, along, contiguous, gated, ungated
 from bayesrnn.nn.scan.pointwise import POINTWISE
 from bayesrnn.nn.scan.products import GateProduct
 
@@ -23,9 +22,7 @@ def on_gpu(name: str, like: Tensor, masks: Masks, sizes: list[int]) -> bool:
     """Whether the kernels serve this case: a float32 state on a CUDA device, full rows, and Triton that works there."""
     if name not in ("lstm", "gru") or like.dtype != torch.float32 or like.device.type != "cuda":
         return False
-    if any(m is not None for m in (masks.candidate, masks.keep_cell, masks.keep_hidden)):
-        return False
-    return not (sizes and sizes[-1] != like.shape[0]) and _triton_works()
+    return masks.leave_the_cell_whole() and not (sizes and sizes[-1] != like.shape[0]) and _triton_works()
 
 
 @cache
@@ -61,11 +58,6 @@ def _kernels() -> Any:
     return gpu_kernels
 
 
-def _on_device_of(value: Tensor) -> AbstractContextManager[Any]:
-    """Triton launches on the current device, which need not be that of the tensors."""
-    return torch.cuda.device_of(value) if value.is_cuda else nullcontext()
-
-
 def gpu_forward(
     name: str,
     x: Tensor,
@@ -79,28 +71,12 @@ def gpu_forward(
     extra: Tensor,
 ) -> None:
     """Run some rows through all their steps; `out`, `last`, `kept` and `extra` are filled."""
-    with _on_device_of(first):
-        _forward(name, x, first, products, biases, masks, out, last, kept, extra)
-
-
-def _forward(
-    name: str,
-    x: Tensor,
-    first: Tensor,
-    products: tuple[GateProduct, GateProduct],
-    biases: tuple[Tensor | None, Tensor | None],
-    masks: Masks,
-    out: Tensor,
-    last: Tensor,
-    kept: Tensor | None,
-    extra: Tensor,
-) -> None:
     cell, (inward, onward) = POINTWISE[name], products
     steps, rows, units = len(x), *first.shape
     bias, again = (first.new_zeros(cell.gates, units) if b is None else b.contiguous() for b in biases)
     sizes = [rows] * steps
     hidden = gated(masks.hidden, sizes)
-    reads = [None if m is None else m.contiguous() for m in ungated(masks.cell, sizes)]
+    reads = contiguous(ungated(masks.cell, sizes))
     states = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
     outs = along(states, sizes)
     acts = [first] * steps if kept is None else along(kept, sizes)
@@ -154,22 +130,6 @@ def gpu_backward(
     extra: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return gradients of the gates (steps, rows, blocks, H), in float32 and in the type of products, of h and c."""
-    with _on_device_of(first):
-        return _backward(name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra)
-
-
-def _backward(
-    name: str,
-    grad_out: Tensor | None,
-    grad_last: Tensor | None,
-    first: Tensor,
-    memory: Tensor | None,
-    hh: Tensor,
-    masks: Masks,
-    out: Tensor,
-    gates: Tensor,
-    extra: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     cell = POINTWISE[name]
     steps, rows, units = out.shape
     sizes = [rows] * steps
@@ -179,7 +139,7 @@ def _backward(
     arriving = along(out if grad_out is None else grad_out.contiguous(), sizes)
     carried = torch.zeros_like(first) if grad_last is None else grad_last.clone(memory_format=torch.contiguous_format)
     hidden = gated(masks.hidden, sizes)
-    reads = [None if m is None else m.contiguous() for m in ungated(masks.cell, sizes)]
+    reads = contiguous(ungated(masks.cell, sizes))
     initial = (first if memory is None else memory).contiguous()
     acts, extras, outs = (along(value, sizes) for value in (gates, extra, out))
     gradients, lows = along(blocks, sizes), along(low, sizes)

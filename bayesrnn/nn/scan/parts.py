@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bayesrnn.nn.scan.pointwise import Extras
 
-__all__ = ["Masks", "Weights", "along", "cut", "gated", "ungated"]
+__all__ = ["Masks", "Weights", "along", "contiguous", "cut", "gated", "ungated"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Masks:
 
     def _all(self) -> tuple[Tensor | None, ...]:
         return (self.input, self.hidden, self.cell, self.candidate, self.keep_cell, self.keep_hidden)
+
+    def leave_the_cell_whole(self) -> bool:
+        """Whether masks act on what is read alone (inputs, states, memory), which the written kernels do."""
+        return self.candidate is None and self.keep_cell is None and self.keep_hidden is None
 
     def extras(self) -> Extras:
         """Return the pointwise masks of all steps."""
@@ -72,6 +76,11 @@ def ungated(mask: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
     if mask.shape[0] == 1 and mask.shape[2] == 1:
         return [mask[0, 0]] * len(sizes)
     return [None if m is None else m[0] for m in gated(mask, sizes)]
+
+
+def contiguous(masks: list[Tensor | None]) -> list[Tensor | None]:
+    """Return masks as kernels read them."""
+    return [None if mask is None else mask.contiguous() for mask in masks]
 
 
 def cut(value: Tensor, rows: int) -> Tensor:
