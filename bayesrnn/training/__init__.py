@@ -17,6 +17,7 @@ from bayesrnn.training.recipes import NonMonotoneAverage as NonMonotoneAverage
 from bayesrnn.training.recipes import Recipe as Recipe
 from bayesrnn.training.recipes import StepDecay as StepDecay
 from bayesrnn.training.recipes import gal as gal
+from bayesrnn.training.recipes import one_cycle as one_cycle
 from bayesrnn.training.recipes import zaremba as zaremba
 from bayesrnn.training.run import fit as fit
 
@@ -35,6 +36,7 @@ __all__ = [
     "Training",
     "fit",
     "gal",
+    "one_cycle",
     "train_language_model",
     "zaremba",
 ]

@@ -100,9 +100,11 @@ def test_characters_work_too(text: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert main(["lm", "evaluate", str(run), str(text), "--draws", "0"]) == 0
 
 
-@pytest.mark.parametrize("scheme", ["none", "naive", "gal-tied", "moon"])
-def test_every_scheme_trains(scheme: str, text: Path, tmp_path: Path) -> None:
-    options = ["--scheme", scheme, "--recipe", "gal", *SMALL, "--epochs", "1"]
+@pytest.mark.parametrize(
+    ("scheme", "recipe"), [("none", "gal"), ("naive", "one-cycle"), ("gal-tied", "adamw"), ("moon", "zaremba")]
+)
+def test_every_scheme_and_every_recipe_train(scheme: str, recipe: str, text: Path, tmp_path: Path) -> None:
+    options = ["--scheme", scheme, "--recipe", recipe, *SMALL, "--epochs", "1"]
     assert main(["lm", "train", str(text), str(tmp_path / "run"), *options]) == 0
 
 

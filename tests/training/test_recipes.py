@@ -18,6 +18,7 @@ from bayesrnn.training.recipes import (
     Recipe,
     StepDecay,
     gal,
+    one_cycle,
     zaremba,
 )
 from tests.training.language_problem import AVERAGED
@@ -73,6 +74,15 @@ def test_a_cosine_rises_and_falls() -> None:
     assert schedule.at(0, 0.1) == pytest.approx(0.1)
     assert schedule.at(0, 0.55) == pytest.approx(0.05)
     assert schedule.at(0, 1.0) == pytest.approx(0.0)
+
+
+def test_the_recipe_of_few_epochs_squeezes_its_whole_curve() -> None:
+    """Rise and fall are shares of the training, so that fewer epochs keep both ends of the curve."""
+    short = one_cycle().shortened(4)
+    assert short == one_cycle(4)
+    rates = [short.optimizer.schedule.at(0, progress) for progress in (0.0, 0.05, 0.525, 1.0)]
+    assert rates == pytest.approx([1e-3, 1.0, 0.5, 0.0])
+    assert (short.keep, short.averaging) == ("best", ExponentialAverage(0.999))
 
 
 def test_recipes_check_their_numbers() -> None:

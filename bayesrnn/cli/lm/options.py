@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["RATE", "RECIPES", "SCHEMES", "chosen_recipe", "chosen_scheme", "in_options"]
 
 SCHEMES = ("none", "zaremba", "naive", "gal", "gal-tied", "moon")
-RECIPES = ("zaremba", "gal", "adamw")
+RECIPES = ("zaremba", "gal", "one-cycle", "adamw")
 RATE = 0.2
 
 _OPTIONS = {
@@ -86,10 +86,10 @@ def chosen_scheme(name: str, rate: float | None) -> "Scheme":
 def chosen_recipe(name: str, epochs: int, batch_size: int, window: int, precision: str | None) -> "Recipe":
     """Return the recipe of a name, squeezed into `epochs`."""
     from bayesrnn._checks import check_choice
-    from bayesrnn.training.recipes import AdamW, Recipe, gal, zaremba
+    from bayesrnn.training.recipes import AdamW, Recipe, gal, one_cycle, zaremba
 
     check_choice(name, "recipe", RECIPES)
     if name == "adamw":
         return Recipe(epochs, AdamW(), batch_size, window, clip=1.0, precision=precision)
-    whole = zaremba("small") if name == "zaremba" else gal("medium")
-    return replace(whole.shortened(epochs), batch_size=batch_size, window=window, precision=precision)
+    wholes = {"zaremba": zaremba("small"), "gal": gal("medium"), "one-cycle": one_cycle()}
+    return replace(wholes[name].shortened(epochs), batch_size=batch_size, window=window, precision=precision)
