@@ -7,6 +7,7 @@ from torch import Tensor
 from bayesrnn._checks import check_choice, check_rate
 from bayesrnn.masks import fresh
 from bayesrnn.nn.masked import MaskedModule
+from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Placement, Span
 
 __all__ = ["Dropout"]
@@ -43,6 +44,7 @@ class Dropout(MaskedModule):
         """Return the site `output`, if the rate is above 0."""
         return {"output": Placement("output", self.p, self.span)} if self.p > 0.0 else {}
 
+    @torch_names(input="x")
     def forward(self, x: Tensor, *, masks: Tensor | None = None) -> Tensor:
         """Mask (rows, features), (rows, steps, features) or (steps, rows, features), as `batch_first` says.
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from bayesrnn.masks import fresh_words
 from bayesrnn.nn.devices import watched
 from bayesrnn.nn.masked import MaskedModule
+from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Placement, Scheme, as_scheme
 
 __all__ = ["Embedding"]
@@ -55,6 +56,7 @@ class Embedding(MaskedModule, nn.Embedding):
         placement = self.scheme.placement("word")
         return {"word": placement} if placement else {}
 
+    @torch_names(input="tokens")
     def forward(self, tokens: Tensor, *, masks: Tensor | None = None) -> Tensor:
         """Look up tokens (rows, steps), or (steps, rows) without `batch_first`, or (steps,) for one sequence.
 

@@ -16,6 +16,7 @@ from bayesrnn.nn.packing import repack, unpack
 from bayesrnn.nn.paths import run
 from bayesrnn.nn.reference import Weights
 from bayesrnn.nn.states import UserState, as_state, as_user, check_input, initial
+from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Placement, Scheme, as_scheme
 
 __all__ = ["Recurrent"]
@@ -118,6 +119,7 @@ class Recurrent(MaskedModule):
         binding = Binding(stream(sampling, seed), draws, ids.long().to(weight.device))
         return self.plan.drawn(binding, steps or 0, weight.dtype)
 
+    @torch_names(input="x", hx="state")
     def forward(
         self,
         x: Tensor | PackedSequence,

@@ -44,6 +44,28 @@ def test_without_masks_a_converted_model_is_the_original(dropout: float | scheme
     assert [type(m) for m in back.modules()] == [type(m) for m in model.modules()]
 
 
+class ByKeyword(Tagger):
+    """Calls its layers with torch's names, the LSTM from a state."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x, (h, c) = self.lstm(input=self.embedding(input=tokens), hx=None)
+        x, _ = self.lstm(x, hx=(h, c))
+        return self.decoder(self.gru(input=self.dropout(input=x), hx=h[:1])[0])
+
+
+def test_layers_take_torchs_keywords() -> None:
+    model = ByKeyword().eval()
+    ours = convert(model, 0.3)
+    assert torch.equal(ours(TOKENS), model(TOKENS))
+    x = torch.randn(2, 4, 6)
+    state = torch.randn(2, 2, 6), torch.randn(2, 2, 6)
+    masks = ours.lstm.sample_masks(rows=2, seed=0)
+    named, _ = ours.lstm(input=x, hx=state, masks=masks)
+    assert torch.equal(named, ours.lstm(x, state, masks=masks)[0])
+    with pytest.raises(TypeError, match="hx= is torch's name of state=: give one of them"):
+        ours.lstm(x, state=state, hx=state)
+
+
 def test_what_is_kept() -> None:
     model = Tagger().double()
     model.lstm.weight_hh_l0.requires_grad_(False)
