@@ -82,7 +82,7 @@ def test_the_recipe_of_few_epochs_squeezes_its_whole_curve() -> None:
     assert short == one_cycle(4)
     rates = [short.optimizer.schedule.at(0, progress) for progress in (0.0, 0.05, 0.525, 1.0)]
     assert rates == pytest.approx([1e-3, 1.0, 0.5, 0.0])
-    assert (short.keep, short.averaging) == ("best", ExponentialAverage(0.999))
+    assert (short.keep, short.averaging) == ("best", None)
 
 
 def test_recipes_check_their_numbers() -> None:
