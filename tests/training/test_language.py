@@ -66,14 +66,15 @@ def test_masks_depend_on_the_seed_alone_and_the_random_state_is_left() -> None:
 
 
 def test_the_best_weights_are_kept_where_the_recipe_says_so() -> None:
-    wild = replace(RULE, epochs=6, optimizer=SGD(StepDecay(8.0, 6, 1.0)), clip=10.0, keep="best")
-    model = language_model(0.0)
-    history = train_language_model(model, stream(), wild, valid=stream(60))
+    """The validation text says the opposite of the training text, so that learning makes it less likely."""
+    rule = replace(RULE, epochs=6, keep="best")
+    model, opposite = language_model(0.0), torch.zeros(60, dtype=torch.long)
+    history = train_language_model(model, stream(), rule, valid=opposite)
     from bayesrnn.inference.perplexity import perplexity
 
     best = min(e["valid_nll"] for e in history)
-    assert history[-1]["valid_nll"] > best
-    assert perplexity(model, stream(60), draws=0, batch_size=3, window=5).nll == pytest.approx(best, abs=1e-6)
+    assert history[-1]["valid_nll"] > best + 0.005
+    assert perplexity(model, opposite, draws=0, batch_size=3, window=5).nll == pytest.approx(best, abs=1e-6)
 
 
 def test_bfloat16_products_train_nearly_the_same(native_bfloat16: None) -> None:
