@@ -116,29 +116,24 @@ def _beyond(size: str) -> list[Row]:
         return [Row("shared", scheme, recipe, {}, _shape(200, 200), tuned=True)]
     published = {"test": 57.3}
     found = [Row("shared", scheme, recipe, published, _shape(650, 1000), tuned=True)]
-    return [*found, _middle(scheme, published), _narrow(scheme, published)] if size == "medium" else found
+    if size != "medium":
+        return found
+    middle = scheme.with_rates(input=0.35)
+    narrow = scheme.with_rates(input=0.25, hidden=0.15, output=0.3)
+    return [
+        *found,
+        Row("shared-middle", middle, _cycle(32), published, _shape(400, 600), tuned=True),
+        Row("shared-narrow", narrow, _cycle(19), published, _shape(400, 400), tuned=True),
+    ]
 
 
-def _middle(scheme: Scheme, published: dict[str, float]) -> Row:
-    """Between the two in size and in time: an hour and a half of two cores.
-
-    Its masks drop more than the narrow row's, which ended with a training perplexity of 65 under masks and 82 in
-    validation.
-    """
-    recipe = replace(one_cycle(32), averaging=ExponentialAverage(0.999))
-    scheme = scheme.with_rates(word=0.1, input=0.35, hidden=0.25, output=0.4)
-    return Row("shared-middle", scheme, recipe, published, _shape(400, 600), tuned=True)
-
-
-def _narrow(scheme: Scheme, published: dict[str, float]) -> Row:
-    """What two cores with units for bfloat16 train in an hour: a third of the weights, at rates that fall to nothing.
+def _cycle(epochs: int) -> Recipe:
+    """What two cores with units for bfloat16 train in an hour or two: rates that fall to nothing, averaged weights.
 
     The optimizer was chosen on validation text: of two recipes for eight epochs of a third of the training text (400
     and 600 units), SGD from 1 came to a perplexity of 180.5 and AdamW from 3e-3 to 193.2.
     """
-    recipe = replace(one_cycle(19), averaging=ExponentialAverage(0.999))
-    scheme = scheme.with_rates(word=0.1, input=0.25, hidden=0.15, output=0.3)
-    return Row("shared-narrow", scheme, recipe, published, _shape(400, 400), tuned=True)
+    return replace(one_cycle(epochs), averaging=ExponentialAverage(0.999))
 
 
 def _shape(embedding: int, hidden: int) -> dict[str, object]:
