@@ -1,5 +1,6 @@
 """Train one row, write its result after every epoch, and judge it on the test text when training is done."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,12 @@ def _single(plan: Plan, row: Row, seed: int, *, judged: bool) -> tuple[LanguageM
         on_epoch=note,
         progress=plan.progress,
     )
-    scores = _judged(plan, row, [model]) if judged else {}
-    path = records.save(name, result | {"epochs": history, "scores": scores}, seed=seed, folder=plan.results)
+
+    def keep(scores: dict[str, Any]) -> Path:
+        return records.save(name, result | {"epochs": history, "scores": scores}, seed=seed, folder=plan.results)
+
+    scores = _judged(plan, row, [model], keep) if judged else {}
+    path = keep(scores)
     if scores:
         print(f"  {row.name}: {_brief(scores)}", flush=True)
     return model, path
@@ -110,10 +115,13 @@ def _ensemble(plan: Plan, row: Row, models: list[LanguageModel]) -> Path:
     return records.save(plan.name(row, len(models)), result, seed=plan.seed, folder=plan.results)
 
 
-def _judged(plan: Plan, row: Row, models: list[LanguageModel]) -> dict[str, Any]:
+def _judged(
+    plan: Plan, row: Row, models: list[LanguageModel], keep: Callable[[dict[str, Any]], object] = lambda scores: None
+) -> dict[str, Any]:
     """Return perplexities: deterministic on both texts; Monte Carlo on the test text with words kept and dropped.
 
-    The test text is one stream from a state of zeros, as in the papers' code; every draw counts.
+    The test text is one stream from a state of zeros, as in the papers' code; every draw counts. `keep` gets what is
+    known after each pass, so that a kill loses one pass.
     """
     valid, test = plan.corpus["valid"], plan.corpus["test"]
     options: dict[str, Any] = {"window": row.recipe.window, "precision": row.recipe.precision}
@@ -122,12 +130,15 @@ def _judged(plan: Plan, row: Row, models: list[LanguageModel]) -> dict[str, Any]
         "valid": perplexity(models, valid, draws=0, batch_size=rows, statistics=False, **options).perplexity,
         "test": perplexity(models, test, draws=0, statistics=False, **options).perplexity,
     }
+    keep(scores)
     if not masked_modules(models[0]):
         return scores
     monte_carlo: dict[str, Any] = {"seed": plan.seed, "draws": plan.draws, "progress": plan.progress, **options}
     if row.scheme.placement("word"):
         scores |= _drawn("test_mc_words_kept", perplexity(models, test, words=False, **monte_carlo))
+        keep(scores)
     scores |= _drawn("test_mc", perplexity(models, test, **monte_carlo))
+    keep(scores)
     if row.tuned:
         tuned = tune_perplexity(models, valid, draws=16, batch_size=rows, seed=plan.seed + 1, **options)
         chosen = {"multiplier": tuned.multiplier, "temperature": tuned.temperature}
