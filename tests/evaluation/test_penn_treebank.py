@@ -93,6 +93,21 @@ def test_a_fresh_folder_takes_another_seed_and_every_row_runs(tmp_path: Path) ->
     assert "| zaremba, seed 1 |" in text
 
 
+def test_a_kill_while_judging_loses_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*models: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evaluation.penn_treebank.run.tune_perplexity", killed)
+    row = next(row for row in rows("beyond", "small", epochs=1, precision=None) if row.name == "shared")
+    row = replace(row, model={"shared_embeddings": True, "embedding_size": 8, "hidden_size": 8})
+    plan = Plan("beyond", "small", _tiny_corpus(), tmp_path / "runs", tmp_path, draws=4, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        run_row(plan, row)
+    scores = records.load(plan.name(row), tmp_path)["scores"]
+    assert {"valid", "test", "test_mc_words_kept", "test_mc"} <= scores.keys()
+    assert "test_mc_tuned" not in scores
+
+
 def test_a_table_without_results_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no result of the table 'gal'"):
         report.write("gal", "small", tmp_path)
