@@ -11,22 +11,22 @@ from bayesrnn import objective as objective
 from bayesrnn import plots as plots
 from bayesrnn import recalibration as recalibration
 from bayesrnn import schemes as schemes
-from bayesrnn.compare import compare as compare
-from bayesrnn.compare import compare_predictives as compare_predictives
+from bayesrnn.comparison import compare as compare
+from bayesrnn.comparison import compare_predictives as compare_predictives
 from bayesrnn.inference import audit as audit
 from bayesrnn.inference import predict as predict
+from bayesrnn.inference._perplexity import perplexity as perplexity
 from bayesrnn.inference.generation import generate as generate
-from bayesrnn.inference.perplexity import perplexity as perplexity
 from bayesrnn.nn.convert import convert as convert
 from bayesrnn.predictive import Predictive as Predictive
-from bayesrnn.rate_search import rate_grid as rate_grid
-from bayesrnn.rate_search import rate_search as rate_search
 from bayesrnn.report import calibration_report as calibration_report
 from bayesrnn.storage import load as load
 from bayesrnn.storage import load_weights as load_weights
 from bayesrnn.storage import save as save
 from bayesrnn.storage import save_weights as save_weights
 from bayesrnn.training import fit as fit
+from bayesrnn.tuning.rates import rate_grid as rate_grid
+from bayesrnn.tuning.rates import rate_search as rate_search
 
 if TYPE_CHECKING:
     from bayesrnn import estimators as estimators

@@ -30,7 +30,7 @@ from bayesrnn.models import LanguageModel
 from bayesrnn.nn.precision import multiplies_bfloat16
 from bayesrnn.predictive import TokenPredictive
 from bayesrnn.training.language import train_language_model
-from bayesrnn.training.language_state import Checkpoint
+from bayesrnn.training.language_checkpoint import Checkpoint
 from bayesrnn.training.recipes import gal
 from evaluation import records
 from evaluation.options import OneLineParser, add_device, at_least, device_of, run

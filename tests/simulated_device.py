@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from bayesrnn.nn.scan import ops
+from bayesrnn.nn.kernels.scan import operators as ops
 
 _NAME = "npy"  # one of the names that torch parses for backends of others
 _MEETING = ("copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put_impl_", "_pack_padded_sequence")

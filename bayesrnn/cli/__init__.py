@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     from typer.main import get_command
 
     from bayesrnn.cli.app import app
-    from bayesrnn.cli.notes import noted
+    from bayesrnn.cli.shown import noted
 
     command = get_command(app)
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -2,8 +2,8 @@
 
 import typer
 
-from bayesrnn.cli.demo import demo
-from bayesrnn.cli.forecast import forecast
+from bayesrnn.cli._demo import demo
+from bayesrnn.cli._forecast import forecast
 from bayesrnn.cli.lm import lm
 
 app = typer.Typer(

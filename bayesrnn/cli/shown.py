@@ -1,5 +1,9 @@
 """A study on the terminal: progress, table, sentences, and where the files are."""
 
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +11,23 @@ if TYPE_CHECKING:
     from bayesrnn.data import Series
     from bayesrnn.forecasting import Settings
 
-__all__ = ["show_study"]
+__all__ = ["noted", "show_study"]
+
+
+@contextmanager
+def noted(words: Callable[[str], str] = str) -> Iterator[None]:
+    """Within the block, write each warning to stderr as `bayesrnn: note: ...`, in the words that `words` makes of it.
+
+    Which warnings are shown stays as the filters have it (`-W`, PYTHONWARNINGS).
+    """
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print("bayesrnn: note: " + " ".join(words(str(message)).split()), file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
 
 _SHOWN = ("rmse", "crps", "nll", "coverage_50", "coverage_80", "coverage_95", "width_80")
 
@@ -25,7 +45,7 @@ def show_study(
     from rich.console import Console
 
     from bayesrnn.forecasting import study, write
-    from bayesrnn.forecasting.words import calibration_sentences, comparison_sentences, split_sentence
+    from bayesrnn.forecasting.sentences import calibration_sentences, comparison_sentences, split_sentence
 
     check_folder(output)
     console = Console()

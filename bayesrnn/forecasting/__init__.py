@@ -1,13 +1,15 @@
 """Forecasting one series from end to end: train, backtest, recalibrate as origins roll on, compare, write it down."""
 
-from bayesrnn.forecasting.backtest import Backtest as Backtest
-from bayesrnn.forecasting.backtest import backtest as backtest
-from bayesrnn.forecasting.backtest import deterministic as deterministic
-from bayesrnn.forecasting.backtest import forecast as forecast
+from bayesrnn.forecasting._backtest import Backtest as Backtest
+from bayesrnn.forecasting._backtest import backtest as backtest
+from bayesrnn.forecasting._backtest import deterministic as deterministic
+from bayesrnn.forecasting._backtest import forecast as forecast
+from bayesrnn.forecasting._study import Study as Study
+from bayesrnn.forecasting._study import study as study
+from bayesrnn.forecasting._train import train as train
 from bayesrnn.forecasting.baselines import exponential_smoothing as exponential_smoothing
 from bayesrnn.forecasting.baselines import seasonal_naive as seasonal_naive
 from bayesrnn.forecasting.output import write as write
-from bayesrnn.forecasting.radial import RadialLaw as RadialLaw
 from bayesrnn.forecasting.recalibrate import RollingIntervals as RollingIntervals
 from bayesrnn.forecasting.scores import score_table as score_table
 from bayesrnn.forecasting.settings import Settings as Settings
@@ -15,9 +17,7 @@ from bayesrnn.forecasting.settings import quick as quick
 from bayesrnn.forecasting.settings import settings_for as settings_for
 from bayesrnn.forecasting.splits import Split as Split
 from bayesrnn.forecasting.splits import split_in_time as split_in_time
-from bayesrnn.forecasting.study import Study as Study
-from bayesrnn.forecasting.study import study as study
-from bayesrnn.forecasting.train import train as train
+from bayesrnn.predictive.distributions.stretched import RadialLaw as RadialLaw
 
 __all__ = [
     "Backtest",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.data.series import Series
-from bayesrnn.forecasting.backtest import Backtest
+from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.predictive import Predictive
 
 __all__ = ["exponential_smoothing", "seasonal_naive"]

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayesrnn._files import atomic_write
-from bayesrnn.forecasting.backtest import Backtest
+from bayesrnn.forecasting._backtest import Backtest
+from bayesrnn.forecasting._study import Study
 from bayesrnn.forecasting.page import study_page
 from bayesrnn.forecasting.pictures import (
     calibration_picture,
@@ -15,7 +16,6 @@ from bayesrnn.forecasting.pictures import (
     future_picture,
     launches,
 )
-from bayesrnn.forecasting.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

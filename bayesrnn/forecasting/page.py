@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bayesrnn.forecasting.study import MC, RAW, STANDARD, Study
-from bayesrnn.forecasting.words import calibration_sentences, comparison_sentences, split_sentence
+from bayesrnn.forecasting._study import MC, RAW, STANDARD, Study
+from bayesrnn.forecasting.sentences import calibration_sentences, comparison_sentences, split_sentence
 from bayesrnn.report import Page
-from bayesrnn.report.words import number, percent
+from bayesrnn.report.page import number, percent
 
 __all__ = ["study_page"]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bayesrnn import plots
 from bayesrnn.data.series import Series
-from bayesrnn.forecasting.backtest import Backtest
+from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.plots._canvas import (
     BLUE,
     CYCLE,

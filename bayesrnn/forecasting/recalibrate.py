@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_level
-from bayesrnn.forecasting.backtest import Backtest
-from bayesrnn.forecasting.radial import RadialLaw
+from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.predictive import ContinuousPredictive
+from bayesrnn.predictive.distributions.stretched import RadialLaw
 
 __all__ = ["RollingIntervals"]
 

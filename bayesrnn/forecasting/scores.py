@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from bayesrnn import metrics
-from bayesrnn.metrics.errors import percentile_interval
+from bayesrnn.metrics.bootstrap import percentile_interval
 from bayesrnn.predictive import ContinuousPredictive
 
 __all__ = ["LEVELS", "score_table", "wide_table"]

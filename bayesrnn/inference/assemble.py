@@ -6,11 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn.inference.accumulate import ClassStatistics
-from bayesrnn.inference.collect import Part
-from bayesrnn.inference.grouped import GroupedLaw
-from bayesrnn.inference.laws import Law, Point, join, map_law
-from bayesrnn.inference.points import PointLaw
+from bayesrnn.inference.accumulators import ClassStatistics
+from bayesrnn.inference.outputs import Law, Point, join, map_law
+from bayesrnn.inference.passes import Part
 from bayesrnn.predictive import (
     AbstractLaw,
     ClassPredictive,
@@ -21,6 +19,8 @@ from bayesrnn.predictive import (
     Predictive,
 )
 from bayesrnn.predictive.classes import class_log_probabilities
+from bayesrnn.predictive.distributions.empirical import PointLaw
+from bayesrnn.predictive.distributions.joined import GroupedLaw
 
 __all__ = ["assemble"]
 

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from bayesrnn._checks import check_seed, check_whole
-from bayesrnn.inference.guard import undisturbed
-from bayesrnn.inference.members import Member, as_factor, as_stream, chunked_draws, draws_at_once
-from bayesrnn.inference.stochastic import check_stochastic
-from bayesrnn.inference.token_masks import StreamBinding
+from bayesrnn.inference._audit import check_stochastic
+from bayesrnn.inference.context import undisturbed
+from bayesrnn.inference.token_stream import Member, StreamBinding, as_factor, as_stream, chunked_draws, draws_at_once
 from bayesrnn.masks import BLOCK, MaskStream, stream
 
 __all__ = ["Generated", "generate"]

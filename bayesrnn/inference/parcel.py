@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from bayesrnn.inference.collect import Part
-from bayesrnn.inference.laws import map_law, parameters
-from bayesrnn.inference.structure import leaves
+from bayesrnn.inference.nested import leaves
+from bayesrnn.inference.outputs import map_law, parameters
+from bayesrnn.inference.passes import Part
 
 __all__ = ["fingerprint", "merged", "pack", "unpack"]
 

@@ -7,16 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from bayesrnn._checks import check_whole
-from bayesrnn.inference.accumulate import statistics_of
+from bayesrnn.inference._predict import check_arguments, check_model, masks_weights
+from bayesrnn.inference.accumulators import statistics_of
 from bayesrnn.inference.assemble import assemble
-from bayesrnn.inference.budget import rows_at_once
-from bayesrnn.inference.collect import Part, Plan
-from bayesrnn.inference.engine import Job
-from bayesrnn.inference.guard import undisturbed
-from bayesrnn.inference.laws import point
-from bayesrnn.inference.low_precision import lower_products
-from bayesrnn.inference.predict import check_arguments, check_model, masks_weights
-from bayesrnn.inference.structure import map_leaves
+from bayesrnn.inference.context import lower_products, undisturbed
+from bayesrnn.inference.inputs import rows_at_once
+from bayesrnn.inference.nested import map_leaves
+from bayesrnn.inference.outputs import point
+from bayesrnn.inference.passes import Job, Part, Plan
 from bayesrnn.masks import BLOCK, stream
 from bayesrnn.nn.precision import usable_precision
 

@@ -1,6 +1,17 @@
 """Likelihoods: the law of the target given one draw, made from a model's raw output."""
 
-from .heads import (
+from bayesrnn.likelihoods.families import (
+    cdf_of,
+    check_parameters,
+    example_parameter,
+    family,
+    icdf_of,
+    map_parameters,
+    mean_of,
+    peel,
+    variance_of,
+)
+from bayesrnn.likelihoods.heads import (
     HomoscedasticGaussian,
     Likelihood,
     bernoulli,
@@ -11,17 +22,6 @@ from .heads import (
     ordinal,
     poisson,
     student_t,
-)
-from .laws import (
-    cdf_of,
-    check_parameters,
-    example_parameter,
-    family,
-    icdf_of,
-    map_parameters,
-    mean_of,
-    peel,
-    variance_of,
 )
 
 __all__ = [

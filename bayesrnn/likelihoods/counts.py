@@ -1,12 +1,53 @@
 """Laws of counts whose density does not cancel: torch's forms subtract terms of the size of y log y."""
 
+import math
+
 import torch
 from torch import Tensor, distributions
 from torch.nn import functional as F
 
-from bayesrnn.likelihoods.stirling import LARGE, LOG_TWO_PI, excess, remainder, rising
+__all__ = ["LARGE", "LOG_TWO_PI", "NegativeBinomial", "Poisson", "StudentT", "excess", "remainder", "rising"]
 
-__all__ = ["NegativeBinomial", "Poisson"]
+LARGE = 16.0  # from here on the five terms of Stirling's series below are exact to double precision
+LOG_TWO_PI = math.log(2 * math.pi)
+_TERMS = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
+
+
+def rising(count: Tensor, value: Tensor) -> Tensor:
+    r"""Return $\log\Gamma(r + y) - \log\Gamma(r) - y \log r$, which tends to 0 as r grows."""
+    large = count >= LARGE
+    r = torch.where(large, count, LARGE)  # both branches see legal numbers only: no NaN in the gradient of the other
+    series = (r + value - 0.5) * torch.log1p(value / r) - value + _series(r + value) - _series(r)
+    r = torch.where(large, 1.0, count)
+    direct = torch.lgamma(r + value) - torch.lgamma(r) - value * r.log()
+    return torch.where(large, series, direct)
+
+
+def remainder(z: Tensor) -> Tensor:
+    r"""Return $\log\Gamma(z) - (z - \frac12)\log z + z - \frac12\log 2\pi$, z > 0; by Stirling's series where large."""
+    large = z >= LARGE
+    few = torch.where(large, 1.0, z)
+    direct = torch.lgamma(few) - (few - 0.5) * few.log() + few - 0.5 * LOG_TWO_PI
+    return torch.where(large, _series(torch.where(large, z, LARGE)), direct)
+
+
+def excess(change: Tensor, ratio: Tensor) -> Tensor:
+    r"""Return $x - \log(1 + x)$, the deviance of a count by its relative error x; given both x and 1 + x > 0.
+
+    Near 0 the first is exact and near -1 the second, if each was computed without the other.
+    """
+    small = change.abs() < 0.5
+    logarithm = torch.where(small, torch.log1p(torch.where(small, change, 0.0)), torch.where(small, 1.0, ratio).log())
+    return change - logarithm
+
+
+def _series(z: Tensor) -> Tensor:
+    inverse = 1 / z
+    square = inverse * inverse
+    total = torch.zeros_like(z)
+    for coefficient in reversed(_TERMS):
+        total = total * square + coefficient
+    return total * inverse
 
 
 class Poisson(distributions.Poisson):
@@ -85,3 +126,27 @@ def _large(value: Tensor, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return where the deviance is used, and counts and means that are legal for it everywhere."""
     large = (value >= LARGE) & (mean > torch.finfo(mean.dtype).tiny * value)
     return large, torch.where(large, value, LARGE), torch.where(large, mean, LARGE)
+
+
+class StudentT(distributions.StudentT):
+    r"""torch's `StudentT(df, loc, scale)` whose `log_prob` does not cancel at many degrees of freedom.
+
+    $$\log p(y) = -\tfrac{\nu + 1}{2} \log(1 + z^2/\nu) - \log s - \tfrac12 \log 2\pi
+    + \bigl[\log\Gamma(a + \tfrac12) - \log\Gamma(a) - \tfrac12 \log a\bigr]$$
+
+    with $z = (y - m)/s$, $a = \nu/2$. torch takes the gamma functions of the bracket apart: in float32 the density is
+    wrong by .02 nats at 1e5 degrees and by .9 at 1e8.
+
+    Example:
+        >>> round(float(StudentT(torch.tensor(1e8)).log_prob(torch.tensor(0.0))), 3)
+        -0.919
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(value), nats; broadcasts over the batch shape."""
+        if self._validate_args:
+            self._validate_sample(value)
+        z = (value - self.loc) / self.scale
+        bracket = rising(0.5 * self.df, torch.full_like(self.df, 0.5))
+        tail = 0.5 * (self.df + 1) * torch.log1p(z**2 / self.df)
+        return bracket - tail - self.scale.log() - 0.5 * LOG_TWO_PI

@@ -15,8 +15,7 @@ from torch.distributions import (
 from torch.nn import functional as F
 
 from bayesrnn._checks import as_number
-from bayesrnn.likelihoods.counts import NegativeBinomial, Poisson
-from bayesrnn.likelihoods.student import StudentT
+from bayesrnn.likelihoods.counts import NegativeBinomial, Poisson, StudentT
 
 
 class Likelihood(Protocol):

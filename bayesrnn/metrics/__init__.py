@@ -1,6 +1,17 @@
 """Metrics: each takes (predictive, target), returns a Score with its errors on request."""
 
-from .classes import (
+from bayesrnn.metrics._crps import crps_values, fair_crps, gaussian_crps, gaussian_mixture_crps
+from bayesrnn.metrics._pit import Pit, interval_reliability, miscalibration_area, pit
+from bayesrnn.metrics._reliability import (
+    Reliability,
+    adaptive_calibration_error,
+    classwise_calibration_error,
+    confidence_gap,
+    expected_calibration_error,
+    reliability,
+    top_label_calibration_error,
+)
+from bayesrnn.metrics.classes import (
     BrierDecomposition,
     accuracy,
     brier_decomposition,
@@ -11,10 +22,8 @@ from .classes import (
     set_coverage,
     set_size,
 )
-from .crps import crps_values, fair_crps, gaussian_crps, gaussian_mixture_crps
-from .likelihood import nll
-from .paired import paired_difference
-from .regression import (
+from bayesrnn.metrics.paired import paired_difference
+from bayesrnn.metrics.regression import (
     bias,
     coverage,
     crps,
@@ -26,21 +35,11 @@ from .regression import (
     sharpness,
     width,
 )
-from .reliability import (
-    Reliability,
-    adaptive_calibration_error,
-    classwise_calibration_error,
-    confidence_gap,
-    expected_calibration_error,
-    reliability,
-    top_label_calibration_error,
-)
-from .score import Options, Score
-from .selective import RiskCoverage, area_under_risk_coverage, error_auroc, risk_coverage, shift_auroc
-from .smooth import smooth_calibration_error
-from .spread import SpreadBins, expected_normalized_calibration_error, spread_bins
-from .tokens import bits_per_token, deterministic_perplexity, entropy_gap, perplexity
-from .transform import Pit, interval_reliability, miscalibration_area, pit
+from bayesrnn.metrics.score import Options, Score
+from bayesrnn.metrics.selective import RiskCoverage, area_under_risk_coverage, error_auroc, risk_coverage, shift_auroc
+from bayesrnn.metrics.smooth import smooth_calibration_error
+from bayesrnn.metrics.spread import SpreadBins, expected_normalized_calibration_error, spread_bins
+from bayesrnn.metrics.tokens import bits_per_token, deterministic_perplexity, entropy_gap, nll, perplexity
 
 __all__ = [
     "BrierDecomposition",

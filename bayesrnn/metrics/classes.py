@@ -9,12 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bayesrnn._checks import check_level
+from bayesrnn.metrics._reliability import check_classes, top_label_items
+from bayesrnn.metrics.bootstrap import evaluate
+from bayesrnn.metrics.pairs import pair
+from bayesrnn.metrics.score import Options, Score
 from bayesrnn.predictive import ClassPredictive, Predictive, TokenPredictive
-
-from .errors import evaluate
-from .pairs import pair
-from .reliability import check_classes, top_label_items
-from .score import Options, Score
 
 
 def accuracy(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:

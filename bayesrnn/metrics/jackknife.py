@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesrnn.metrics.pairs import Pairs
+from bayesrnn.metrics.score import Array
 from bayesrnn.predictive import DETERMINISTIC, TokenPredictive
-
-from .pairs import Pairs
-from .score import Array
 
 _MOST_BLOCKS = 20  # jackknife groups: enough for a standard error good to a sixth, cheap for S = 1000
 

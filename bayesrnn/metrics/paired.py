@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from bayesrnn._checks import check_level
+from bayesrnn.metrics.bootstrap import percentile_interval
+from bayesrnn.metrics.jackknife import spread
+from bayesrnn.metrics.score import Score
 from bayesrnn.predictive import Predictive
-
-from .errors import percentile_interval
-from .jackknife import spread
-from .score import Score
 
 
 def paired_difference(

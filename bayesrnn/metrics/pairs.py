@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bayesrnn._checks import check_choice, check_lengths
+from bayesrnn.metrics.score import Array, Options
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
-
-from .score import Array, Options
 
 
 @dataclass(frozen=True)

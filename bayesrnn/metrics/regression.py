@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_level
+from bayesrnn.metrics._crps import crps_values, crps_without_blocks
+from bayesrnn.metrics.bootstrap import evaluate
+from bayesrnn.metrics.jackknife import WithoutBlocks
+from bayesrnn.metrics.score import Options, Score
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-
-from .crps import crps_values
-from .crps_left_out import crps_without_blocks
-from .errors import evaluate
-from .jackknife import WithoutBlocks
-from .score import Options, Score
 
 
 def rmse(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Score:

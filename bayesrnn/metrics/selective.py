@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesrnn.metrics._reliability import check_classes, top_label_items
+from bayesrnn.metrics.bootstrap import evaluate
+from bayesrnn.metrics.jackknife import left_out, spread
+from bayesrnn.metrics.pairs import pair
+from bayesrnn.metrics.score import Array, Options, Score
 from bayesrnn.predictive import DETERMINISTIC, ContinuousPredictive, Predictive, TokenPredictive
-
-from .errors import evaluate
-from .jackknife import left_out, spread
-from .pairs import pair
-from .reliability import check_classes, top_label_items
-from .score import Array, Options, Score
 
 
 @dataclass(frozen=True, eq=False)

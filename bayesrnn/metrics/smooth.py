@@ -4,11 +4,10 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from bayesrnn.metrics._reliability import check_classes, top_label_items
+from bayesrnn.metrics.bootstrap import evaluate
+from bayesrnn.metrics.score import Array, Options, Score
 from bayesrnn.predictive import Predictive, TokenPredictive
-
-from .errors import evaluate
-from .reliability import check_classes, top_label_items
-from .score import Array, Options, Score
 
 _GRID = 1024
 _SIMULATIONS = 50

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_whole
+from bayesrnn.metrics._reliability import equal_mass_bins
+from bayesrnn.metrics.bootstrap import evaluate
+from bayesrnn.metrics.pairs import pair
+from bayesrnn.metrics.regression import check_continuous
+from bayesrnn.metrics.score import Array, Options, Score
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-
-from .errors import evaluate
-from .pairs import pair
-from .regression import check_continuous
-from .reliability import equal_mass_bins
-from .score import Array, Options, Score
 
 
 @dataclass(frozen=True, eq=False)

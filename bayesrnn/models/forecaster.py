@@ -10,7 +10,7 @@ from torch.distributions import Normal
 
 from bayesrnn import likelihoods
 from bayesrnn._checks import check_choice, check_finite, check_whole
-from bayesrnn.likelihoods.student import StudentT
+from bayesrnn.likelihoods.counts import StudentT
 from bayesrnn.nn import LSTM, Dropout
 from bayesrnn.schemes import Scheme, as_scheme
 

@@ -3,10 +3,10 @@
 from bayesrnn.nn.concrete import ConcreteDropout as ConcreteDropout
 from bayesrnn.nn.dropout import Dropout as Dropout
 from bayesrnn.nn.embedding import Embedding as Embedding
+from bayesrnn.nn.kernels.scan.cpu_kernels import use_compiled as use_compiled
 from bayesrnn.nn.layers import GRU as GRU
 from bayesrnn.nn.layers import LSTM as LSTM
 from bayesrnn.nn.layers import RNN as RNN
 from bayesrnn.nn.masked import MaskedModule as MaskedModule
-from bayesrnn.nn.scan.native import use_compiled as use_compiled
 
 __all__ = ["GRU", "LSTM", "RNN", "ConcreteDropout", "Dropout", "Embedding", "MaskedModule", "use_compiled"]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 
 from bayesrnn._checks import check_choice
-from bayesrnn.nn.cells import CELLS
+from bayesrnn.nn.kernels.cells import CELLS
 from bayesrnn.nn.recurrent import Recurrent
 from bayesrnn.schemes import Scheme
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.masks import Binding, fresh
-from bayesrnn.nn.cells import Cell, SiteMasks
+from bayesrnn.nn.kernels.cells import Cell, SiteMasks
 from bayesrnn.schemes import Placement, Scheme, Site
 
 __all__ = ["MODEL_SITES", "MaskPlan", "Masks", "check_sites"]

@@ -9,12 +9,12 @@ from torch.nn.utils.rnn import PackedSequence
 
 from bayesrnn._checks import check_ids, check_lengths, check_whole
 from bayesrnn.masks import Binding, stream
-from bayesrnn.nn.cells import Cell
+from bayesrnn.nn.kernels.cells import Cell
+from bayesrnn.nn.kernels.dispatch import run
+from bayesrnn.nn.kernels.reference import Weights
 from bayesrnn.nn.mask_plan import MaskPlan, Masks, check_sites
 from bayesrnn.nn.masked import MaskedModule
-from bayesrnn.nn.packing import repack, unpack
-from bayesrnn.nn.paths import run
-from bayesrnn.nn.reference import Weights
+from bayesrnn.nn.sequences import repack, unpack
 from bayesrnn.nn.states import UserState, as_state, as_user, check_input, initial
 from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Placement, Scheme, as_scheme

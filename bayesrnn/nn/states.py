@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.cells import Cell, State
+from bayesrnn.nn.kernels.cells import Cell, State
 
 __all__ = ["UserState", "as_state", "as_user", "check_input", "initial"]
 

@@ -4,18 +4,17 @@ Save one with `ax.figure.savefig("picture.png")`. Colors are Okabe and Ito's; no
 sheet in force is followed.
 """
 
-from .bands import score_by_part
-from .classes import confidence_histogram, reliability_diagram
-from .comparison import forest
-from .curves import convergence, learning_curves
-from .forecast import decomposition, fan_chart
-from .groups import coverage_by_group, coverage_by_horizon
-from .intervals import coverage_width, interval_reliability
-from .masks import mask_diagram, mask_picture
-from .pit import pit_ecdf, pit_histogram
-from .selective import risk_coverage
-from .spread import error_against_spread
-from .text import token_strip
+from bayesrnn.plots.classes import confidence_histogram, reliability_diagram
+from bayesrnn.plots.comparison import forest
+from bayesrnn.plots.curves import convergence, learning_curves
+from bayesrnn.plots.forecast import decomposition, fan_chart
+from bayesrnn.plots.groups import coverage_by_group, coverage_by_horizon, score_by_part
+from bayesrnn.plots.intervals import coverage_width, interval_reliability
+from bayesrnn.plots.masks import mask_diagram, mask_picture
+from bayesrnn.plots.pit import pit_ecdf, pit_histogram
+from bayesrnn.plots.selective import risk_coverage
+from bayesrnn.plots.spread import error_against_spread
+from bayesrnn.plots.text import token_strip
 
 __all__ = [
     "confidence_histogram",

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bayesrnn.metrics.errors import unanimous_interval
+from bayesrnn.metrics.bootstrap import unanimous_interval
 from bayesrnn.metrics.score import Array
 
 Groups = NDArray[np.int64]

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from bayesrnn._checks import check_whole
+from bayesrnn.metrics._reliability import bin_index, check_classes, edge_digits, top_label_items
 from bayesrnn.metrics.pairs import Pairs, pair
-from bayesrnn.metrics.reliability import bin_index, check_classes, edge_digits, top_label_items
 from bayesrnn.metrics.score import Array, Options
+from bayesrnn.plots._bands import ratio_band, whiskers
+from bayesrnn.plots._canvas import BLUE, NEUTRAL, SKY, VERMILLION, canvas, headline, ink, legend, percent_axis
 from bayesrnn.predictive import Predictive, TokenPredictive
-
-from ._bands import ratio_band, whiskers
-from ._canvas import BLUE, NEUTRAL, SKY, VERMILLION, canvas, headline, ink, legend, percent_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

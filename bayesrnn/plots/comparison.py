@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._bands import whiskers
-from ._canvas import BLUE, NEUTRAL, VERMILLION, canvas, headline, legend
+from bayesrnn.plots._bands import whiskers
+from bayesrnn.plots._canvas import BLUE, NEUTRAL, VERMILLION, canvas, headline, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

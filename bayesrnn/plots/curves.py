@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._canvas import BLUE, CYCLE, MARKERS, NEUTRAL, VERMILLION, canvas, headline, legend
+from bayesrnn.plots._canvas import BLUE, CYCLE, MARKERS, NEUTRAL, VERMILLION, canvas, headline, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,9 +8,20 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_level
+from bayesrnn.plots._canvas import (
+    BLUE,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    blended,
+    canvas,
+    headline,
+    ink,
+    legend,
+    squared,
+    with_units,
+)
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
-
-from ._canvas import BLUE, ORANGE, SKY, VERMILLION, blended, canvas, headline, ink, legend, squared, with_units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

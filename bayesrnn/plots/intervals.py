@@ -7,13 +7,12 @@ import numpy as np
 
 from bayesrnn import metrics
 from bayesrnn._checks import check_level
+from bayesrnn.metrics._pit import pit_ends
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.score import Array, Options
-from bayesrnn.metrics.transform import pit_ends
+from bayesrnn.plots._bands import binomial_band, effective_size, ratio_band, whiskers
+from bayesrnn.plots._canvas import BLUE, CYCLE, MARKERS, NEUTRAL, canvas, headline, legend, percent_axis, with_units
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-
-from ._bands import binomial_band, effective_size, ratio_band, whiskers
-from ._canvas import BLUE, CYCLE, MARKERS, NEUTRAL, canvas, headline, legend, percent_axis, with_units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

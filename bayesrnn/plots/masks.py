@@ -8,8 +8,7 @@ from torch import Tensor
 
 from bayesrnn._checks import check_whole
 from bayesrnn.metrics.score import Array
-
-from ._canvas import CYCLE, NEUTRAL, canvas, headline, ink
+from bayesrnn.plots._canvas import CYCLE, NEUTRAL, canvas, headline, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

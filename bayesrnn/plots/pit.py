@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from bayesrnn._checks import check_level, check_whole
+from bayesrnn.metrics._pit import check_ordered, pit_ends
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.score import Array, Options
-from bayesrnn.metrics.transform import check_ordered, pit_ends
+from bayesrnn.plots._bands import binomial_band, ecdf_band, effective_size, ratio_band, whiskers
+from bayesrnn.plots._canvas import BLUE, NEUTRAL, canvas, headline, ink, legend
 from bayesrnn.predictive import Predictive
-
-from ._bands import binomial_band, ecdf_band, effective_size, ratio_band, whiskers
-from ._canvas import BLUE, NEUTRAL, canvas, headline, ink, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

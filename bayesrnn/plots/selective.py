@@ -7,10 +7,9 @@ import numpy as np
 
 from bayesrnn import metrics
 from bayesrnn.metrics.score import Options
+from bayesrnn.plots._canvas import CYCLE, NEUTRAL, canvas, headline, legend, percent_axis
+from bayesrnn.plots.intervals import by_name, is_continuous
 from bayesrnn.predictive import Predictive
-
-from ._canvas import CYCLE, NEUTRAL, canvas, headline, legend, percent_axis
-from .intervals import by_name, is_continuous
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

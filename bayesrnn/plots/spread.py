@@ -6,14 +6,13 @@ import numpy as np
 import torch
 
 from bayesrnn._checks import check_whole
+from bayesrnn.metrics._reliability import equal_mass_bins
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.regression import check_continuous
-from bayesrnn.metrics.reliability import equal_mass_bins
 from bayesrnn.metrics.score import Options
+from bayesrnn.plots._bands import ratio_replicates, whiskers
+from bayesrnn.plots._canvas import BLUE, NEUTRAL, canvas, headline, legend, with_units
 from bayesrnn.predictive import Predictive
-
-from ._bands import ratio_replicates, whiskers
-from ._canvas import BLUE, NEUTRAL, canvas, headline, legend, with_units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import as_number, check_whole
-
-from ._bands import flat
-from ._canvas import canvas, headline
+from bayesrnn.plots._bands import flat
+from bayesrnn.plots._canvas import canvas, headline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

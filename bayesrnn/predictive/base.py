@@ -9,12 +9,11 @@ from torch.distributions import Distribution, Normal
 
 from bayesrnn import likelihoods
 from bayesrnn._checks import check_finite
-
-from .origin import DETERMINISTIC, Origin
+from bayesrnn.predictive.origin import DETERMINISTIC, Origin
 
 if TYPE_CHECKING:
-    from .classes import ClassPredictive
-    from .continuous import ContinuousPredictive
+    from bayesrnn.predictive.classes import ClassPredictive
+    from bayesrnn.predictive.continuous import ContinuousPredictive
 
 
 class Predictive(ABC):
@@ -42,8 +41,8 @@ class Predictive(ABC):
             >>> Predictive.from_gaussian(torch.zeros(3), torch.ones(3)).quantile(0.5)
             tensor([0., 0., 0.])
         """
-        from .continuous import ContinuousPredictive
-        from .mixture import MixtureLaw
+        from bayesrnn.predictive.continuous import ContinuousPredictive
+        from bayesrnn.predictive.distributions.mixture import MixtureLaw
 
         mean = _floating(mean, "mean")
         std = _floating(std, "std").to(mean)
@@ -78,8 +77,8 @@ class Predictive(ABC):
         Raises:
             ValueError: If there is one draw only, or a value is not finite.
         """
-        from .continuous import ContinuousPredictive
-        from .empirical import EmpiricalLaw
+        from bayesrnn.predictive.continuous import ContinuousPredictive
+        from bayesrnn.predictive.distributions.empirical import EmpiricalLaw
 
         law = EmpiricalLaw(samples)
         return ContinuousPredictive(law, Origin(len(samples), seed, "samples", sequence_ids=sequence_ids))
@@ -93,7 +92,7 @@ class Predictive(ABC):
         Raises:
             ValueError: If a value is not a probability or the classes of a row do not add up to 1.
         """
-        from .classes import ClassPredictive, check_probabilities
+        from bayesrnn.predictive.classes import ClassPredictive, check_probabilities
 
         p = _floating(p, "p")
         if p.dim() < 2:
@@ -133,9 +132,9 @@ class Predictive(ABC):
             TypeError: If it is no Distribution.
             ValueError: If the batch shape lacks an axis of draws or rows, or a parameter is NaN.
         """
-        from .classes import ClassPredictive, class_log_probabilities
-        from .continuous import ContinuousPredictive
-        from .mixture import MixtureLaw
+        from bayesrnn.predictive.classes import ClassPredictive, class_log_probabilities
+        from bayesrnn.predictive.continuous import ContinuousPredictive
+        from bayesrnn.predictive.distributions.mixture import MixtureLaw
 
         kind = likelihoods.family(distribution)
         if len(distribution.batch_shape) < 2 - (len(distribution.event_shape) if kind != "class" else 0):

@@ -11,9 +11,8 @@ from torch.distributions import Bernoulli, Distribution
 from torch.nn import functional as F
 
 from bayesrnn import likelihoods
-
-from .base import Predictive, row_key
-from .origin import DETERMINISTIC, Origin, block_standard_error
+from bayesrnn.predictive.base import Predictive, row_key
+from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -148,7 +147,7 @@ class ClassPredictive(Predictive):
 
     def to_frame(self) -> Any:
         """Return a DataFrame with a line a target: mode, entropies, variation ratio, probabilities."""
-        from .frames import class_frame
+        from bayesrnn.predictive.frames import class_frame
 
         return class_frame(self)
 

@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from bayesrnn._checks import check_level, check_seed, check_whole
-
-from .base import Predictive, row_key
-from .law import AbstractLaw
-from .moments import MomentsLaw
-from .origin import Origin, block_standard_error
+from bayesrnn.predictive.base import Predictive, row_key
+from bayesrnn.predictive.distributions.abstract import AbstractLaw
+from bayesrnn.predictive.distributions.moments import MomentsLaw
+from bayesrnn.predictive.origin import Origin, block_standard_error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -140,14 +139,14 @@ class ContinuousPredictive(Predictive):
         Raises:
             ValueError: If a mean is not finite or a variance is not positive.
         """
-        from .remade import match_moments
+        from bayesrnn.predictive.distributions.mixture import match_moments
 
         Predictive.from_gaussian(self.mean, self._out(self.law.variance().sqrt()))  # says which rows have no Gaussian
         return ContinuousPredictive(match_moments(self.law), self.origin, self.standard_error)
 
     def to_frame(self, level: float = 0.9) -> Any:
         """Return a DataFrame with a line a target: row, step(s), mean, std, parts, interval, standard error."""
-        from .frames import continuous_frame
+        from bayesrnn.predictive.frames import continuous_frame
 
         return continuous_frame(self, check_level(level))
 
@@ -225,7 +224,7 @@ class ContinuousPredictive(Predictive):
 
 def gaussian_law(law: AbstractLaw) -> Normal | None:
     """Return the per-draw Normal laws in float64 if the law is a mixture of Gaussians, else None."""
-    from .mixture import MixtureLaw
+    from bayesrnn.predictive.distributions.mixture import MixtureLaw
 
     if isinstance(law, MixtureLaw) and isinstance(law.component(), Normal):
         component = law.component()

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from .classes import ClassPredictive
-    from .continuous import ContinuousPredictive
-    from .tokens import TokenPredictive
+    from bayesrnn.predictive.classes import ClassPredictive
+    from bayesrnn.predictive.continuous import ContinuousPredictive
+    from bayesrnn.predictive.tokens import TokenPredictive
 
 
 def continuous_frame(predictive: "ContinuousPredictive", level: float) -> Any:

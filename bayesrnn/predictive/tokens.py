@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_lengths
-
-from .base import Predictive, row_key
-from .origin import DETERMINISTIC, Origin
+from bayesrnn.predictive.base import Predictive, row_key
+from bayesrnn.predictive.origin import DETERMINISTIC, Origin
 
 _STATISTICS = ("deterministic_log_prob", "entropy", "aleatoric", "epistemic", "target", "confidence", "correct")
 _PER_TOKEN = ("log_prob", "mask", *_STATISTICS)
@@ -148,7 +147,7 @@ class TokenPredictive(Predictive):
 
     def to_frame(self) -> Any:
         """Return a DataFrame with a line a scored token."""
-        from .frames import token_frame
+        from bayesrnn.predictive.frames import token_frame
 
         return token_frame(self)
 

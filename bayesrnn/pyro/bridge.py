@@ -16,7 +16,7 @@ from bayesrnn.masks import Binding, stream
 from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.nn.injection import MaskSite, Provider, drawn, injected
 from bayesrnn.nn.masked import MaskedModule, masked_modules
-from bayesrnn.nn.padding import before_padding, padding
+from bayesrnn.nn.sequences import before_padding, padding
 from bayesrnn.pyro.laws import Mask, as_pyro
 
 __all__ = ["Lifted", "lift", "masks_of"]

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from .adaptive import AdaptiveConformal
-from .conformal import SplitConformal
-from .horizon import PerHorizon
-from .isotonic import Isotonic
-from .protocol import AbstractRecalibrator
-from .quantile import QuantileRecalibration
-from .quantiles import ConformalizedQuantiles
-from .temperature import Temperature
-from .variance_scaling import VarianceScaling
-from .vector_scaling import VectorScaling
+from bayesrnn.recalibration.adaptive import AdaptiveConformal
+from bayesrnn.recalibration.conformal import SplitConformal
+from bayesrnn.recalibration.horizon import PerHorizon
+from bayesrnn.recalibration.isotonic import Isotonic
+from bayesrnn.recalibration.protocol import AbstractRecalibrator
+from bayesrnn.recalibration.quantile import QuantileRecalibration
+from bayesrnn.recalibration.quantiles import ConformalizedQuantiles
+from bayesrnn.recalibration.temperature import Temperature
+from bayesrnn.recalibration.variance_scaling import VarianceScaling
+from bayesrnn.recalibration.vector_scaling import VectorScaling
 
 __all__ = [
     "AbstractRecalibrator",

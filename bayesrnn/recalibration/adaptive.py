@@ -9,10 +9,9 @@ import torch
 from bayesrnn._checks import check_level, check_whole
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-from bayesrnn.predictive.conformal import ConformalLaw
-
-from .conformal import conformal_rank, scores
-from .protocol import AbstractRecalibrator
+from bayesrnn.predictive.distributions.conformal import ConformalLaw
+from bayesrnn.recalibration.conformal import conformal_rank, scores
+from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 
 class AdaptiveConformal(AbstractRecalibrator):

@@ -8,9 +8,8 @@ import torch
 
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive
-from bayesrnn.predictive.conformal import ConformalLaw
-
-from .protocol import AbstractRecalibrator
+from bayesrnn.predictive.distributions.conformal import ConformalLaw
+from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 IDENTITY = torch.tensor([0.0, 1.0], dtype=torch.float64)
 

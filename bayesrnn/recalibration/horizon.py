@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-from bayesrnn.predictive.stacked import StackedLaw
-
-from .protocol import AbstractRecalibrator
+from bayesrnn.predictive.distributions.joined import StackedLaw
+from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 
 class PerHorizon:
@@ -74,7 +73,7 @@ class PerHorizon:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Make the recalibrator that `to_dict` described."""
-        from . import from_dict
+        from bayesrnn.recalibration import from_dict
 
         if values.get("name") != cls.name or not values.get("steps"):
             raise ValueError("these are not the values of a fitted PerHorizon.")

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ClassPredictive
-
-from .protocol import AbstractRecalibrator
-from .temperature import held_out_classes
-from .vector_scaling import check_classes_match
+from bayesrnn.recalibration.protocol import AbstractRecalibrator
+from bayesrnn.recalibration.temperature import held_out_classes
+from bayesrnn.recalibration.vector_scaling import check_classes_match
 
 
 class Isotonic(AbstractRecalibrator):

@@ -8,9 +8,8 @@ import torch
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.metrics.score import Array
 from bayesrnn.predictive import ContinuousPredictive
-from bayesrnn.predictive.recalibrated import LevelLaw
-
-from .protocol import AbstractRecalibrator
+from bayesrnn.predictive.distributions.transformed import LevelLaw
+from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 
 class QuantileRecalibration(AbstractRecalibrator):

@@ -9,10 +9,9 @@ import torch
 from bayesrnn._checks import check_level
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive
-from bayesrnn.predictive.conformal import OffsetLaw
-
-from .conformal import conformal_rank
-from .protocol import AbstractRecalibrator
+from bayesrnn.predictive.distributions.conformal import OffsetLaw
+from bayesrnn.recalibration.conformal import conformal_rank
+from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ClassPredictive
-
-from .protocol import AbstractRecalibrator
+from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 _REACH = 4.0  # log temperature searched within exp(-4)..exp(4)
 _SMALLEST = -690.0  # log of the smallest probability that is told from 0

@@ -7,9 +7,8 @@ import torch
 
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive
-from bayesrnn.predictive.recalibrated import scale_spread
-
-from .protocol import AbstractRecalibrator
+from bayesrnn.predictive.distributions.transformed import scale_spread
+from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 _IMPOSSIBLE = 1e9  # nll of a factor that puts a target outside the support: large, but fit for a line search
 

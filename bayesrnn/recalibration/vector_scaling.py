@@ -8,9 +8,8 @@ import torch
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.metrics.score import Array
 from bayesrnn.predictive import ClassPredictive
-
-from .protocol import AbstractRecalibrator
-from .temperature import _SMALLEST, held_out_classes
+from bayesrnn.recalibration.protocol import AbstractRecalibrator
+from bayesrnn.recalibration.temperature import _SMALLEST, held_out_classes
 
 _PENALTY = 1e-3  # pulls towards the identity, so that a class absent from the held-out rows keeps a finite bias
 

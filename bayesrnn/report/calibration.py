@@ -14,15 +14,12 @@ from bayesrnn._checks import check_level
 from bayesrnn._files import atomic_write
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.pairs import Pairs, pair
+from bayesrnn.metrics.registry import Measure, measures_for
 from bayesrnn.plots.groups import row_labels
 from bayesrnn.predictive import Predictive
-
-from .breakdown import by_frequency, by_group, by_step, score_parts
-from .files import plain, write_pictures
-from .findings import Finding, findings
-from .guards import drawn, guards
-from .measures import Measure, measures_for
-from .words import number
+from bayesrnn.report.breakdown import by_frequency, by_group, by_step, score_parts
+from bayesrnn.report.findings import Finding, drawn, findings, guards
+from bayesrnn.report.page import number, plain, write_pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +182,7 @@ class CalibrationReport:
 
         Every file appears whole or not at all. Returns the path of the page.
         """
-        from .show import page
+        from bayesrnn.report.show import page
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -255,7 +252,7 @@ class CalibrationReport:
         }
 
     def _pictures(self) -> "dict[str, tuple[Callable[[Any], Axes], str]]":
-        from .show import pictures
+        from bayesrnn.report.show import pictures
 
         return pictures(self)
 

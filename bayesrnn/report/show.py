@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrnn import plots
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, MomentsLaw, TokenPredictive
-
-from .page import Page
-from .words import number, percent, span
+from bayesrnn.report.page import Page, number, percent, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .calibration import CalibrationReport
+    from bayesrnn.report.calibration import CalibrationReport
 
 __all__ = ["page", "pictures"]
 

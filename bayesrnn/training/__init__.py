@@ -7,6 +7,7 @@ of them is used. `train_language_model` trains a `LanguageModel` on a stream of 
 
 from typing import TYPE_CHECKING, Any
 
+from bayesrnn.training._fit import fit as fit
 from bayesrnn.training.history import History as History
 from bayesrnn.training.language import train_language_model as train_language_model
 from bayesrnn.training.recipes import SGD as SGD
@@ -19,10 +20,9 @@ from bayesrnn.training.recipes import StepDecay as StepDecay
 from bayesrnn.training.recipes import gal as gal
 from bayesrnn.training.recipes import one_cycle as one_cycle
 from bayesrnn.training.recipes import zaremba as zaremba
-from bayesrnn.training.run import fit as fit
 
 if TYPE_CHECKING:
-    from bayesrnn.training.module import Training as Training
+    from bayesrnn.training.lightning import Training as Training
 
 __all__ = [
     "SGD",
@@ -44,7 +44,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "Training":
-        from bayesrnn.training.module import Training
+        from bayesrnn.training.lightning import Training
 
         return Training
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

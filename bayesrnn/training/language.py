@@ -15,15 +15,14 @@ from torch import Tensor
 
 from bayesrnn._checks import check_seed
 from bayesrnn.data.vocabulary import Vocabulary
-from bayesrnn.inference.low_precision import lower_products
-from bayesrnn.inference.perplexity import perplexity
+from bayesrnn.inference._perplexity import perplexity
+from bayesrnn.inference.context import lower_products
 from bayesrnn.models.language_model import LanguageModel
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.nn.states import as_state, initial
 from bayesrnn.training.batches import epoch_seed
-from bayesrnn.training.language_bar import bar
-from bayesrnn.training.language_inputs import as_rows, check_classes, check_stream, settings_of
-from bayesrnn.training.language_state import (
+from bayesrnn.training.cuda_graph import Recorded, unseen
+from bayesrnn.training.language_checkpoint import (
     FILE,
     Checkpoint,
     check_numbers,
@@ -31,9 +30,10 @@ from bayesrnn.training.language_state import (
     damaged,
     interrupts_wait,
 )
+from bayesrnn.training.language_inputs import as_rows, check_classes, check_stream, settings_of
 from bayesrnn.training.optimizers import Average, Stepper
+from bayesrnn.training.progress import bar
 from bayesrnn.training.recipes import NonMonotoneAverage, Recipe
-from bayesrnn.training.recorded import Recorded, unseen
 from bayesrnn.training.vocabulary_loss import vocabulary_loss
 
 __all__ = ["train_language_model"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from bayesrnn.nn.padding import before_padding
+from bayesrnn.nn.sequences import before_padding
 
 __all__ = ["Loss", "masked_mean", "negative_log_likelihood"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.scan.native import Kernels, kernels
-from bayesrnn.nn.scan.pieces import turned
+from bayesrnn.nn.kernels.scan.cpu_kernels import Kernels, kernels
+from bayesrnn.nn.kernels.scan.products import turned
 
 __all__ = ["vocabulary_loss"]
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from bayesrnn import perplexity
 from bayesrnn.data.corpus import Corpus
-from bayesrnn.inference.perplexity_tuning import tune_perplexity
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn.masked import masked_modules
 from bayesrnn.predictive import TokenPredictive
 from bayesrnn.training.language import train_language_model
+from bayesrnn.tuning.language import tune_perplexity
 from evaluation import records
 from evaluation.penn_treebank.rows import INIT, UNITS, Row
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayesrnn.data.reviews import Reviews, read_scale_reviews
+from evaluation.sentiment.reviews import Reviews, read_scale_reviews
 
 START, RARE, FIRST_WORD = 1, 2, 3
 KNOWN_WORDS = 20_000

@@ -16,8 +16,8 @@ from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
 import bayesrnn as br
-from bayesrnn.data.reviews import RatedSnippets, read_rated_snippets
 from evaluation.records import save
+from evaluation.sentiment.reviews import RatedSnippets, read_rated_snippets
 from evaluation.sentiment.variants import RatingLaw, SentimentNet, Variant
 
 KNOWN = 8_000

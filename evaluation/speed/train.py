@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import bayesrnn as br
 from bayesrnn.masks import Binding, stream
-from bayesrnn.nn import paths
-from bayesrnn.nn.reference import reference
+from bayesrnn.nn.kernels import dispatch as paths
+from bayesrnn.nn.kernels.reference import reference
 from evaluation import records
 from evaluation.options import named
 from evaluation.speed.timing import Timing, interleaved

@@ -13,7 +13,7 @@ import torch
 from bayesrnn.cli import main
 from bayesrnn.cli.lm.evaluate import _error
 from bayesrnn.cli.lm.seen import share_known, sketch
-from bayesrnn.cli.notes import noted
+from bayesrnn.cli.shown import noted
 from bayesrnn.data.vocabulary import EOS, UNK, Vocabulary
 from bayesrnn.nn.precision import multiplies_bfloat16
 from bayesrnn.predictive import Origin, TokenPredictive

@@ -32,7 +32,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
 
     with simulated_device() as device:
         monkeypatch.setattr(nn.Module, "to", to_there)
-        monkeypatch.setattr("bayesrnn.inference.budget.free_memory", lambda model: 2**30)  # CUDA would be asked
+        monkeypatch.setattr("bayesrnn.inference.inputs.free_memory", lambda model: 2**30)  # CUDA would be asked
         yield device
 
 

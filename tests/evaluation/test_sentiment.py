@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import bayesrnn as br
-from bayesrnn.data.reviews import RatedSnippets, Reviews
 from evaluation.sentiment import report, vader
 from evaluation.sentiment.__main__ import main
 from evaluation.sentiment.corpus import (
@@ -22,6 +21,7 @@ from evaluation.sentiment.corpus import (
     word_numbers,
     words,
 )
+from evaluation.sentiment.reviews import RatedSnippets, Reviews
 from evaluation.sentiment.scoring import abstention, fitted_precision, score
 from evaluation.sentiment.training import Run, Settings, best_epoch, deterministic, train, weights
 from evaluation.sentiment.variants import RatingLaw, SentimentNet, Variant, grid_variants, groups, main_variants
@@ -56,7 +56,7 @@ def test_the_corpus_has_the_published_statistics():
 def test_the_vocabulary_has_the_published_size():
     from pathlib import Path
 
-    from bayesrnn.data.reviews import read_scale_reviews
+    from evaluation.sentiment.reviews import read_scale_reviews
 
     texts = read_scale_reviews(Path(DATA or "") / "cornell_scale").texts
     assert len(word_numbers(texts)) == 55_450

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from bayesrnn.data import Series
 from bayesrnn.forecasting import Settings, Study, settings_for, study, write
+from bayesrnn.forecasting._study import MC, RAW, STANDARD
 from bayesrnn.forecasting.output import FORECAST_COLUMNS, future_frame
 from bayesrnn.forecasting.pictures import calibration_picture
-from bayesrnn.forecasting.study import MC, RAW, STANDARD
-from bayesrnn.forecasting.words import calibration_sentences, comparison_sentences
+from bayesrnn.forecasting.sentences import calibration_sentences, comparison_sentences
 from bayesrnn.predictive import Predictive
 
 

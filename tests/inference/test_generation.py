@@ -5,8 +5,8 @@ import torch
 
 from bayesrnn import nn as bnn
 from bayesrnn import schemes
+from bayesrnn.inference._perplexity import perplexity
 from bayesrnn.inference.generation import generate
-from bayesrnn.inference.perplexity import perplexity
 from bayesrnn.models import LanguageModel
 
 

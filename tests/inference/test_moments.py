@@ -9,8 +9,8 @@ from torch.distributions import Categorical, Normal
 
 import bayesrnn as br
 from bayesrnn.inference import convergence, jackknife
-from bayesrnn.inference.accumulate import ClassStatistics, ContinuousStatistics, statistics_of
-from bayesrnn.inference.moments import Moments, Replicates
+from bayesrnn.inference.accumulators import ClassStatistics, ContinuousStatistics, statistics_of
+from bayesrnn.inference.statistics import Moments, Replicates
 from bayesrnn.predictive import Predictive
 from tests.problems import problem
 

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from bayesrnn import schemes
-from bayesrnn.compare import compare
-from bayesrnn.inference.convergence import convergence, jackknife
-from bayesrnn.inference.perplexity import perplexity
-from bayesrnn.inference.perplexity_tuning import tune_perplexity
+from bayesrnn.comparison import compare
+from bayesrnn.inference._convergence import convergence, jackknife
+from bayesrnn.inference._perplexity import perplexity
 from bayesrnn.masks import Binding, stream
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn import Dropout
 from bayesrnn.nn.masked import bound
 from bayesrnn.predictive import Origin, TokenPredictive
+from bayesrnn.tuning.language import tune_perplexity
 
 
 def text(count: int = 40, size: int = 9) -> Tensor:

@@ -9,7 +9,7 @@ from scipy import integrate
 from torch import distributions as D
 
 from bayesrnn import metrics as M
-from bayesrnn.metrics.reliability import bin_index, equal_mass_bins
+from bayesrnn.metrics._reliability import bin_index, equal_mass_bins
 from bayesrnn.metrics.smooth import smooth_error
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
 

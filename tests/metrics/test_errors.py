@@ -10,7 +10,7 @@ from torch import distributions as D
 
 from bayesrnn import metrics as M
 from bayesrnn.predictive import ContinuousPredictive, Origin, Predictive
-from bayesrnn.predictive.empirical import EmpiricalLaw
+from bayesrnn.predictive.distributions.empirical import EmpiricalLaw
 
 
 def test_sequence_bootstrap_covers_where_the_token_bootstrap_does_not():

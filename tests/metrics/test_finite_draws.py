@@ -8,10 +8,10 @@ import torch
 from torch import distributions as D
 
 from bayesrnn import metrics as M
-from bayesrnn.metrics import crps_left_out
+from bayesrnn.metrics import _crps as crps_left_out
 from bayesrnn.metrics.jackknife import left_out, spread
 from bayesrnn.predictive import ContinuousPredictive, MomentsLaw, Origin, Predictive, TokenPredictive
-from bayesrnn.predictive.recalibrated import SpreadLaw
+from bayesrnn.predictive.distributions.transformed import SpreadLaw
 from bayesrnn.recalibration import VarianceScaling
 
 TOKEN_METRICS = (

@@ -10,7 +10,7 @@ from torch import distributions as D
 
 from bayesrnn import metrics as M
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-from bayesrnn.predictive.recalibrated import LevelLaw
+from bayesrnn.predictive.distributions.transformed import LevelLaw
 
 
 @pytest.fixture

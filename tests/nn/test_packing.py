@@ -5,11 +5,10 @@ import torch
 
 from bayesrnn import nn as bnn
 from bayesrnn import schemes
+from bayesrnn.nn.kernels.scan import products
+from bayesrnn.nn.kernels.scan import products as packing
+from bayesrnn.nn.kernels.scan.products import GateProduct, packed, turned
 from bayesrnn.nn.precision import multiplies_bfloat16
-from bayesrnn.nn.scan import packing, products
-from bayesrnn.nn.scan.packing import packed
-from bayesrnn.nn.scan.pieces import turned
-from bayesrnn.nn.scan.products import GateProduct
 
 UNITS, ROWS, STEPS = 160, 20, 10
 

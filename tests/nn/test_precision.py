@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import bayesrnn as br
-from bayesrnn.inference.perplexity_tuning import tune_perplexity
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn import precision
 from bayesrnn.nn.precision import multiplies_bfloat16, usable_precision
+from bayesrnn.tuning.language import tune_perplexity
 
 
 def test_without_units_float32_is_used_and_a_warning_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

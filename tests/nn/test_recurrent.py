@@ -18,7 +18,7 @@ from bayesrnn import nn as bnn
 from bayesrnn import schemes
 from bayesrnn.masks import Binding, stream
 from bayesrnn.nn.masked import bound, masked_modules
-from tests.nn.test_paths import SCHEMES, build, cases
+from tests.nn.kernels.test_dispatch import SCHEMES, build, cases
 
 
 def binding(draws: int, rows: int, **options: Any) -> Binding:

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch import distributions as D
 
 from bayesrnn.predictive import AbstractLaw, Predictive
-from bayesrnn.predictive.conformal import OffsetLaw
-from bayesrnn.predictive.recalibrated import LevelLaw, SpreadLaw
-from bayesrnn.predictive.stacked import StackedLaw
+from bayesrnn.predictive.distributions.conformal import OffsetLaw
+from bayesrnn.predictive.distributions.joined import StackedLaw
+from bayesrnn.predictive.distributions.transformed import LevelLaw, SpreadLaw
 
 SAME = torch.tensor([0.0, 1.0])
 BEFORE = torch.tensor([0.0, 0.02, 0.3, 0.55, 0.9, 0.99, 1.0]).double()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from bayesrnn.compare import compare_predictives
+from bayesrnn.comparison import compare_predictives
 from bayesrnn.predictive import Origin, TokenPredictive
 from bayesrnn.report import calibration_report
 

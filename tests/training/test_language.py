@@ -70,7 +70,7 @@ def test_the_best_weights_are_kept_where_the_recipe_says_so() -> None:
     rule = replace(RULE, epochs=6, keep="best")
     model, opposite = language_model(0.0), torch.zeros(60, dtype=torch.long)
     history = train_language_model(model, stream(), rule, valid=opposite)
-    from bayesrnn.inference.perplexity import perplexity
+    from bayesrnn.inference._perplexity import perplexity
 
     best = min(e["valid_nll"] for e in history)
     assert history[-1]["valid_nll"] > best + 0.005

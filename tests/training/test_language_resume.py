@@ -15,7 +15,7 @@ import torch
 from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.models import LanguageModel
 from bayesrnn.training.language import train_language_model
-from bayesrnn.training.language_state import FILE, Checkpoint
+from bayesrnn.training.language_checkpoint import FILE, Checkpoint
 from bayesrnn.training.optimizers import Stepper
 from bayesrnn.training.recipes import SGD, NonMonotoneAverage, Recipe, StepDecay
 from tests.training.language_problem import AVERAGED, RULE, language_model, same, stream, weights

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.distributions import Categorical, Independent, Normal, Poisson
 
-from bayesrnn.nn.padding import padding
+from bayesrnn.nn.sequences import padding
 from bayesrnn.training.loss import masked_mean, negative_log_likelihood
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from bayesrnn.nn import use_compiled
-from bayesrnn.nn.scan import native
+from bayesrnn.nn.kernels.scan import cpu_kernels as native
 from bayesrnn.training import vocabulary_loss as module
 from bayesrnn.training.vocabulary_loss import vocabulary_loss
 

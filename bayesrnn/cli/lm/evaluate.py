@@ -44,7 +44,7 @@ def evaluate(
 ) -> None:
     """Print the perplexity of a text, deterministic and averaged over draws, with its uncertainty."""
     from bayesrnn.data.vocabulary import UNK
-    from bayesrnn.inference.perplexity import perplexity
+    from bayesrnn.inference._perplexity import perplexity
 
     with in_options():
         model, vocabulary, facts = opened(run, device)

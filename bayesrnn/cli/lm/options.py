@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bayesrnn.cli.notes import noted
+from bayesrnn.cli.shown import noted
 
 if TYPE_CHECKING:
     from bayesrnn.schemes import Scheme

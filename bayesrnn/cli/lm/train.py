@@ -95,7 +95,7 @@ def _model(seed: int, size: int, **arguments: Any) -> "LanguageModel":
 def _check_vocabulary(run: Path, text: Path, corpus: "Corpus") -> None:
     """Refuse to go on in a folder that has another vocabulary and no checkpoint which would say so."""
     from bayesrnn.data import Vocabulary
-    from bayesrnn.training.language_state import FILE
+    from bayesrnn.training.language_checkpoint import FILE
 
     place = run / VOCABULARY
     if not (run / FILE).exists() and place.exists() and Vocabulary.load(place) != corpus.vocabulary:

@@ -1,0 +1,21 @@
+"""Monte Carlo dropout against the standard dropout approximation, and any predictives against one another."""
+
+from bayesrnn.comparison.difference import Difference as Difference
+from bayesrnn.comparison.model import compare as compare
+from bayesrnn.comparison.predictives import compare_predictives as compare_predictives
+from bayesrnn.comparison.result import Comparison as Comparison
+from bayesrnn.comparison.result import Cost as Cost
+from bayesrnn.comparison.result import Curve as Curve
+from bayesrnn.inference.deterministic_pass import deterministic as deterministic
+from bayesrnn.inference.deterministic_pass import deterministic_tokens as deterministic_tokens
+
+__all__ = [
+    "Comparison",
+    "Cost",
+    "Curve",
+    "Difference",
+    "compare",
+    "compare_predictives",
+    "deterministic",
+    "deterministic_tokens",
+]

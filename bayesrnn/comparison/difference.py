@@ -1,0 +1,150 @@
+"""One paired difference: a metric of two predictives on the same targets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bayesrnn.metrics import Score
+from bayesrnn.metrics.bootstrap import percentile_interval
+from bayesrnn.metrics.registry import Measure
+from bayesrnn.report.page import number, percent, points, span
+
+__all__ = ["Difference", "paired"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of one predictive against the reference, with a paired bootstrap interval over sequences.
+
+    Attributes:
+        name: Which predictive.
+        reference: What it is compared with.
+        measure: The metric.
+        score: Its value.
+        reference_score: The reference's value.
+        value: Value minus the reference's value.
+        interval: Of that difference.
+        loss: The same difference turned so that below zero is better (distance from the ideal for coverages).
+        loss_interval: Of that.
+        level: Level of the intervals.
+    """
+
+    name: str
+    reference: str
+    measure: Measure
+    score: Score
+    reference_score: Score
+    value: float
+    interval: tuple[float, float]
+    loss: float
+    loss_interval: tuple[float, float]
+    level: float
+
+    @property
+    def verdict(self) -> str:
+        """What can be told: "better", "worse", "no difference can be told"; "larger", "smaller" of descriptions."""
+        low, high = self.loss_interval
+        if low <= 0 <= high:
+            return "no difference can be told"
+        if self.measure.better == "neither":
+            return "smaller" if high < 0 else "larger"
+        return "better" if high < 0 else "worse"
+
+    @property
+    def change(self) -> tuple[float, tuple[float, float]]:
+        """The change that the verdict is about, and its interval: of the distance from the ideal where there is one."""
+        near = self.measure.better == "near"
+        return (self.loss, self.loss_interval) if near else (self.value, self.interval)
+
+    @property
+    def relative(self) -> float:
+        """The loss difference as a share of `base`."""
+        return self.loss / self.base
+
+    @property
+    def base(self) -> float:
+        """What a difference is measured in: the reference's value, or 1 (one nat, 100 points) where 0 is near."""
+        value = abs(self.reference_score.value)
+        return value if self.measure.scaled and value > 0 else 1.0
+
+    def sentence(self, units: str = "") -> str:
+        """Return the difference in words."""
+        unit = self.measure.units(units)
+        unit = f" {unit}" if unit else ""
+        value, interval = self.change
+        if self.measure.unit == "share":
+            values = f"{percent(self.score.value)} against {percent(self.reference_score.value)}"
+            change = f"{points(value)} {span(*interval, scale=100, digits=2, sign=True)}"
+        else:
+            values = f"{number(self.score.value)}{unit} against {number(self.reference_score.value)}{unit}"
+            change = f"{number(value, 2, sign=True)}{unit} {span(*interval, digits=2, sign=True)}"
+        if self.measure.better == "near":
+            change += f" in the distance from {self.measure.ideal:g}"
+        verb = self.verdict
+        if verb == "no difference can be told":
+            return (
+                f"In {self.measure.label} no difference between {self.name} and {self.reference} can be told: "
+                f"{values}, a difference of {change}."
+            )
+        return f"{_capital(self.name)} is {verb} than {self.reference} in {self.measure.label}: {values}, {change}."
+
+    def record(self) -> dict[str, Any]:
+        """Return the difference as one row of a table."""
+        ends = self.score.interval or (None, None)
+        return {
+            "predictive": self.name,
+            "reference": self.reference,
+            "metric": self.measure.key,
+            "better": self.measure.wish,
+            "value": self.score.value,
+            "value_low": ends[0],
+            "value_high": ends[1],
+            "reference_value": self.reference_score.value,
+            "difference": self.value,
+            "low": self.interval[0],
+            "high": self.interval[1],
+            "relative": self.relative,
+            "verdict": self.verdict,
+            "standard_error": self.score.standard_error,
+            "corrected": self.score.corrected,
+            "n": self.score.n,
+            "sequences": self.score.sequences,
+            "draws": self.score.draws,
+            "definition": self.score.definition,
+        }
+
+
+def paired(name: str, reference: str, measure: Measure, score: Score, reference_score: Score) -> Difference:
+    """Return the paired difference of two scores with bootstrap replicates from the same resamples.
+
+    Raises:
+        ValueError: If the scores are not of the same targets.
+    """
+    first, second = score.replicates, reference_score.replicates
+    same = (score.n, score.sequences, score.dropped) == (
+        reference_score.n,
+        reference_score.sequences,
+        reference_score.dropped,
+    )
+    if first is None or second is None or not same:
+        raise ValueError(
+            f"{name} and {reference} must be scored on the same targets, but one has {score.n} targets of "
+            f"{score.sequences} sequences and the other {reference_score.n} of {reference_score.sequences}."
+        )
+    level = score.level or 0.95
+    loss = measure.loss(first) - measure.loss(second)
+    return Difference(
+        name=name,
+        reference=reference,
+        measure=measure,
+        score=score,
+        reference_score=reference_score,
+        value=score.value - reference_score.value,
+        interval=percentile_interval(first - second, level),
+        loss=float(measure.loss(score.value) - measure.loss(reference_score.value)),
+        loss_interval=percentile_interval(loss, level),
+        level=level,
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

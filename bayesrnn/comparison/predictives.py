@@ -1,0 +1,204 @@
+"""Compare predictives of the same targets, in pairs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayesrnn._checks import check_level
+from bayesrnn.comparison.difference import Difference, paired
+from bayesrnn.comparison.result import Comparison, Cost
+from bayesrnn.inference.deterministic_pass import deterministic_tokens
+from bayesrnn.metrics import Score
+from bayesrnn.metrics.pairs import pair
+from bayesrnn.metrics.registry import Measure, measures_for
+from bayesrnn.predictive import Predictive, TokenPredictive
+
+__all__ = ["compare_predictives"]
+
+
+def compare_predictives(
+    predictives: Mapping[str, Predictive],
+    target: Any = None,
+    *,
+    reference: str | None = None,
+    groups: Sequence[Any] | Tensor | None = None,
+    sequences: Any = None,
+    interval: float = 0.95,
+    levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
+    mask: Tensor | None = None,
+    lengths: Tensor | None = None,
+    nan: str = "raise",
+    monte_carlo: bool = True,
+    resamples: int = 1000,
+    seed: int = 0,
+    units: str = "",
+    costs: Mapping[str, Cost] | None = None,
+) -> Comparison:
+    r"""Compare predictives of the same targets: every metric, and its difference with a paired bootstrap interval.
+
+    $\Delta = M(q, y) - M(r, y)$ for each predictive q against the reference r. Both are scored on the same resamples of
+    whole sequences, so what makes a sequence hard cancels. An interval that holds 0 tells no difference.
+
+    Args:
+        predictives: Name → predictive, at least two, all of the same targets and kind. A lone token predictive is
+            compared with the deterministic pass that it carries.
+        target: (rows, ...); a token predictive knows its own.
+        reference: Name of the one the others are compared with; the first by default.
+        groups: A label for each row: the score that ranks is also compared within each group.
+        sequences: Sequence id of each row or target, for the bootstrap; the predictive's own ids, else rows.
+        interval: Level of the intervals.
+        levels: Levels of the central intervals whose coverage is compared.
+        mask: (rows, ...) bool, True where a target is scored.
+        lengths: (rows,) steps scored in each row.
+        nan: "raise" refuses NaN targets, "drop" leaves them out.
+        monte_carlo: Also give the standard error from finite draws, and the value corrected for them.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+        units: Units of the target, for sentences and pictures.
+        costs: What each predictive cost, by name.
+
+    Returns:
+        A `Comparison`: `.table`, `.sentence`, `.save(folder)`.
+
+    Raises:
+        ValueError: If fewer than two predictives are given, their kinds or shapes differ, or the reference is unknown.
+
+    Example:
+        >>> y = torch.randn(200, generator=torch.Generator().manual_seed(0))
+        >>> sharp, wide = (Predictive.from_gaussian(torch.zeros(200), s * torch.ones(200)) for s in (1.0, 3.0))
+        >>> compare_predictives({"wide": wide, "sharp": sharp}, y).difference("crps").verdict
+        'better'
+    """
+    predictives = _with_deterministic(predictives)
+    reference = _check(predictives, reference)
+    check_level(interval, "interval")
+    options: dict[str, Any] = {
+        "mask": mask, "lengths": lengths, "nan": nan, "groups": sequences, "seed": seed, "resamples": resamples,
+        "interval": interval, "monte_carlo": monte_carlo,
+    }  # fmt: skip
+    measures = measures_for(predictives[reference], levels)
+    scores: dict[str, dict[str, Score]] = {}
+    notes: list[str] = []
+    for name, predictive in predictives.items():
+        pair(predictive, target, {"mask": mask, "lengths": lengths, "nan": nan, "groups": sequences})
+        scores[name] = _scores(name, predictive, target, measures, options, notes)
+    differences = [
+        paired(name, reference, measure, scores[name][measure.key], scores[reference][measure.key])
+        for name in predictives
+        if name != reference
+        for measure in measures
+        if measure.key in scores[name] and measure.key in scores[reference]
+    ]
+    if not differences:
+        raise ValueError("no metric could be computed for both predictives:\n" + "\n".join(notes))
+    return Comparison(
+        predictives=dict(predictives),
+        target=target,
+        reference=reference,
+        differences=differences,
+        scores=scores,
+        by_group=_by_group(predictives, target, reference, differences[0].measure, groups, options, notes),
+        notes=notes,
+        units=units,
+        costs=dict(costs or {}),
+        options={k: v for k, v in options.items() if k in ("mask", "lengths", "nan", "groups", "seed")},
+    )
+
+
+def _with_deterministic(predictives: Mapping[str, Predictive]) -> Mapping[str, Predictive]:
+    if isinstance(predictives, Mapping) and len(predictives) == 1:
+        (only,) = predictives.values()
+        if isinstance(only, TokenPredictive) and only.deterministic_log_prob is not None:
+            return {"deterministic pass": deterministic_tokens(only), **predictives}
+    return predictives
+
+
+def _check(predictives: Mapping[str, Predictive], reference: str | None) -> str:
+    if not isinstance(predictives, Mapping) or len(predictives) < 2:
+        raise ValueError(
+            "give at least two predictives by name, e.g. compare_predictives({'deterministic pass': p, "
+            "'MC dropout': q}, target)."
+        )
+    reference = next(iter(predictives)) if reference is None else reference
+    if reference not in predictives:
+        raise ValueError(f"reference={reference!r} names none of the predictives: {', '.join(map(repr, predictives))}.")
+    first = predictives[reference]
+    for name, predictive in predictives.items():
+        if not isinstance(predictive, Predictive):
+            raise TypeError(
+                f"{name!r} is a {type(predictive).__name__}, not a Predictive. Wrap predictions with "
+                "Predictive.from_gaussian, from_samples or from_probabilities."
+            )
+        if type(predictive) is not type(first) or predictive.shape != first.shape:  # type: ignore[attr-defined]
+            raise ValueError(
+                f"{name!r} ({predictive!r}) and {reference!r} ({first!r}) do not predict the same targets: the kind "
+                "and the shape must agree, row by row."
+            )
+    return reference
+
+
+def _scores(
+    name: str, predictive: Predictive, target: Any, measures: list[Measure], options: dict[str, Any], notes: list[str]
+) -> dict[str, Score]:
+    found = {}
+    for measure in measures:
+        try:
+            score = measure.score(predictive, target, **options)
+        except ValueError as error:
+            notes.append(f"{measure.label} of {name} is missing: {error}")
+            continue
+        if math.isfinite(score.value):
+            found[measure.key] = score
+        else:
+            notes.append(f"{measure.label} of {name} is infinite, so it is compared with nothing.")
+    return found
+
+
+def _by_group(
+    predictives: Mapping[str, Predictive],
+    target: Any,
+    reference: str,
+    measure: Measure,
+    groups: Any,
+    options: dict[str, Any],
+    notes: list[str],
+) -> dict[str, list[Difference]]:
+    if groups is None:
+        return {}
+    labels = group_labels(groups, len(predictives[reference]))
+    shape = tuple(predictives[reference].shape)  # type: ignore[attr-defined]
+    found: dict[str, list[Difference]] = {}
+    for label in sorted(set(labels)):
+        member = torch.tensor(np.array([row == label for row in labels]))
+        inside = member.reshape(-1, *(1 for _ in shape[1:])).expand(shape)
+        mask = inside if options["mask"] is None else inside & options["mask"]
+        try:
+            scores = {
+                name: measure.score(p, target, **{**options, "mask": mask, "monte_carlo": False})
+                for name, p in predictives.items()
+            }
+        except ValueError as error:
+            notes.append(f"group {label} is left out: {error}")
+            continue
+        found[label] = [
+            paired(name, reference, measure, scores[name], scores[reference])
+            for name in predictives
+            if name != reference
+        ]
+    return found
+
+
+def group_labels(groups: Any, rows: int) -> list[str]:
+    """Return one label a row as text.
+
+    Raises:
+        ValueError: If there is not one a row.
+    """
+    plain = groups.tolist() if isinstance(groups, Tensor | np.ndarray) else list(groups)
+    if len(plain) != rows:
+        raise ValueError(f"groups has {len(plain)} labels for {rows} rows: give one a row.")
+    return [str(label) for label in plain]

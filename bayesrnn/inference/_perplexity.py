@@ -1,0 +1,200 @@
+"""Perplexity of a token stream: probabilities averaged over draws before the logarithm."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesrnn._checks import check_choice, check_seed, check_whole
+from bayesrnn.data.text import fold_stream
+from bayesrnn.inference._audit import check_stochastic
+from bayesrnn.inference.context import lower_products, undisturbed
+from bayesrnn.inference.decoder import Decoder, Scores, check_one_vocabulary
+from bayesrnn.inference.token_stream import Member, StreamBinding, as_factor, as_stream, chunked_draws, draws_at_once
+from bayesrnn.masks import BLOCK, stream
+from bayesrnn.predictive import Origin, TokenPredictive
+
+__all__ = ["as_models", "perplexity"]
+
+LIFETIMES = ("stream", "window")
+_MOST_BLOCKS = 16  # replicates that the Monte Carlo error is computed from
+
+
+def perplexity(
+    model: nn.Module | Sequence[nn.Module],
+    tokens: Tensor | Iterable[int],
+    *,
+    draws: int = 100,
+    seed: int = 0,
+    lifetime: str = "stream",
+    batch_size: int = 1,
+    window: int = 35,
+    words: bool = True,
+    sampling: str = "stratified",
+    multiplier: float = 1.0,
+    temperature: float = 1.0,
+    statistics: bool = True,
+    precision: str | None = None,
+    max_memory: int = 2**29,
+    progress: bool = False,
+) -> TokenPredictive:
+    r"""Return the log probability of each token after the first, averaged over draws, and its uncertainty.
+
+    $\mathrm{perplexity} = \exp\bigl(-\frac1N \sum_t \log \frac1S \sum_s p(w_t \mid w_{<t}, \omega_s)\bigr)$: the
+    probabilities are averaged, then the logarithm is taken. The stream is read in windows; every draw carries its own
+    state from window to window. Draws ride in the batch, the product with the vocabulary is made in pieces, and no
+    tensor of (draws, tokens, vocabulary) exists. The deterministic pass is made beside the draws.
+
+    Args:
+        model: A `LanguageModel`, or any module that returns (Categorical or logits, state) from `model(tokens, state)`;
+            or several such models, an ensemble: the draws of all of them are averaged together.
+        tokens: The stream, (N,); its tokens 1 to N - 1 are scored.
+        draws: Draws S of each model; 0 for the deterministic pass alone (with the epistemic part of an ensemble).
+        seed: Seed of the masks.
+        lifetime: `stream`: a draw keeps one mask for the whole stream (Gal's Monte Carlo test); `window`: new masks for
+            each window, as in training. Masks of the span `step` change each step in both.
+        batch_size: Parallel rows that the stream is cut into, each from a state of zeros. 1 reads it in one piece.
+        window: Steps of a window. Under the lifetime `stream` it changes speed and memory only.
+        words: Whether word types are dropped too (Gal's test had them off).
+        sampling: `stratified` or `independent`.
+        multiplier: Factor on all rates at test time.
+        temperature: Each draw's logits are divided by it.
+        statistics: Whether to compute entropies and confidences per token; without, the pass is faster.
+        precision: "bf16" for bfloat16 products with float32 state, where the processor has units for them.
+        max_memory: Bytes that logits and activations may take, roughly; one draw of all rows is made whatever it takes.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A `TokenPredictive` of shape (batch_size, steps); nats. Its `perplexity`, `deterministic_perplexity`,
+        `standard_error`, `perplexity_corrected` are numbers, its `entropy`, `aleatoric`, `epistemic` are per token.
+
+    Raises:
+        ValueError: If nothing is stochastic, the stream is too short, a token is not in the model's vocabulary, the
+            members of an ensemble have different vocabularies, a multiplied rate reaches 1, or a result is NaN.
+        TypeError: If the model returns something else than a law and a state, or an argument is of another type.
+
+    Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.1, and its authors' code (`run_MC_test`); temperature
+    and multiplier: Melis et al. (2018), arXiv:1805.09208.
+
+    Example:
+        >>> from bayesrnn.models.language_model import LanguageModel
+        >>> result = perplexity(LanguageModel(20, 8, 8, 1, dropout=0.3), torch.arange(20), draws=32)
+        >>> result.shape, result.epistemic.shape
+        (torch.Size([1, 19]), torch.Size([1, 19]))
+    """
+    models = as_models(model)
+    check_whole(draws, "draws", 0)
+    check_seed(seed)
+    check_choice(lifetime, "lifetime", LIFETIMES)
+    check_whole(window, "window")
+    check_whole(max_memory, "max_memory")
+    temperature = as_factor(temperature, "temperature", "divides the logits")
+    multiplier = as_factor(multiplier, "multiplier", "scales the rates")
+    _check_vocabularies(models)
+    if draws:
+        check_stochastic(models, multiplier, words=words)
+    device = next((p.device for m in models for p in m.parameters()), torch.device("cpu"))
+    inputs, targets, exists = (part.to(device) for part in fold_stream(as_stream(tokens), batch_size))
+    block = BLOCK if sampling == "stratified" else 1
+    source = stream(sampling, seed)
+    rows = torch.arange(batch_size, device=device)
+
+    def member(part: nn.Module) -> Member:
+        at_once = draws_at_once(part, batch_size * window, max_memory)
+        room = max_memory // (4 * len(models))
+        return Member(
+            part,
+            [
+                StreamBinding.of(source, some, rows, multiplier=multiplier, masked_words=words, room=room)
+                for some in chunked_draws(draws, at_once, BLOCK, device)
+            ]
+            if draws
+            else [],
+            lifetime,
+        )
+
+    plan = _Blocks.of(draws, block)
+    scores = Scores.empty(tuple(targets.shape), plan.count, statistics, device)
+    with undisturbed_all(models), lower_products(nn.ModuleList(models), precision):
+        members = [member(part) for part in models]
+        decoder = Decoder(members, temperature, statistics, max_memory)
+        starts = range(0, inputs.shape[1], window)
+        for index, start in enumerate(_shown(starts, progress, batch_size * window)):
+            span = slice(start, start + window)
+            now, then = inputs[:, span], targets[:, span]
+            plain = [m.read_plainly(now) for m in members]
+            scores.put_plain(span, decoder.plain(plain, then))
+            if draws or statistics:
+                drawn = [list(m.read(now, start, index)) if draws else [p[None]] for m, p in zip(members, plain)]
+                scores.put(span, decoder.averaged(drawn, then), plan.slices)
+    return scores.predictive(targets, exists, _origin(draws, len(models), seed, sampling, plan))
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The equal blocks of draws that give the Monte Carlo error; draws left over count in the mean only."""
+
+    slices: list[slice]
+    size: int
+
+    @classmethod
+    def of(cls, draws: int, block: int) -> "_Blocks":
+        whole = draws // block
+        merged = max(whole // _MOST_BLOCKS, 1) * block
+        return cls([slice(k * merged, (k + 1) * merged) for k in range(draws // merged)], merged)
+
+    @property
+    def count(self) -> int:
+        return len(self.slices)
+
+
+def _origin(draws: int, models: int, seed: int, sampling: str, plan: _Blocks) -> Origin:
+    if not draws:
+        return Origin(models, sampling="deterministic")
+    freedom = float(plan.count - 1) if plan.count > 1 else None
+    return Origin(draws * models, seed, sampling, min(plan.size, draws) * models, degrees_of_freedom=freedom)
+
+
+def as_models(model: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
+    """Return the members of an ensemble, or the one model, as a list."""
+    single = isinstance(model, nn.Module) and not isinstance(model, nn.ModuleList)
+    if not single and (isinstance(model, str) or not isinstance(model, Iterable)):
+        raise TypeError(
+            f"perplexity takes a torch module or a list of them, but {model!r:.60} ({type(model).__name__}) was given. "
+            "The model comes first, then the tokens."
+        )
+    models = [model] if single else list(model)  # type: ignore[arg-type]
+    foreign = [type(m).__name__ for m in models if not isinstance(m, nn.Module)]
+    if foreign or not models:
+        given = f"a {type(model).__name__} of {', '.join(sorted(set(foreign)))}" if foreign else "an empty list"
+        raise TypeError(
+            f"perplexity takes a torch module or a list of them, but {given} was given. The model comes first, then "
+            "the tokens."
+        )
+    return models  # type: ignore[return-value]
+
+
+def _check_vocabularies(models: list[nn.Module]) -> None:
+    sizes = [getattr(m, "vocabulary_size", None) for m in models]
+    known = [size for size in sizes if isinstance(size, int)]
+    if len(known) == len(models):
+        check_one_vocabulary(known)
+
+
+def undisturbed_all(models: list[nn.Module]) -> Any:
+    """Return one context that leaves all models and the random state as they were."""
+    return undisturbed(nn.ModuleList(models)) if len(models) > 1 else undisturbed(models[0])
+
+
+def _shown(starts: range, progress: bool, tokens: int) -> Iterable[int]:
+    if not progress:
+        return starts
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(file=sys.stderr)
+    text = f"windows of {tokens} tokens"
+    return track(starts, description=text, console=console, disable=not console.is_terminal)

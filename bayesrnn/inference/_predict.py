@@ -1,0 +1,171 @@
+"""`predict`: the posterior predictive of any torch module that contains layers with masks."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesrnn._checks import check_choice, check_seed, check_whole
+from bayesrnn.inference._audit import AuditWarning, audit
+from bayesrnn.inference.assemble import assemble
+from bayesrnn.inference.context import lower_products, reported, undisturbed
+from bayesrnn.inference.distributed import Ranks, all_ranks
+from bayesrnn.inference.inputs import batches, rows_at_once
+from bayesrnn.inference.nested import map_leaves
+from bayesrnn.inference.parcel import fingerprint, merged, pack, unpack
+from bayesrnn.inference.passes import Job, Part, Plan, collect
+from bayesrnn.masks import BLOCK, stream
+from bayesrnn.nn.masked import masked_modules
+
+__all__ = ["check_arguments", "check_model", "masks_weights", "predict"]
+
+_FULL = 64  # rows with which one draw at a time is no slower than many draws in one batch
+
+
+def predict(
+    model: nn.Module,
+    *inputs: Any,
+    draws: int = 100,
+    seed: int = 0,
+    sampling: str = "stratified",
+    sharing: str = "sequence",
+    likelihood: Callable[[Any], Any] | None = None,
+    tolerance: float | None = None,
+    batch_dim: int = 0,
+    precision: str | None = None,
+    sequence_ids: Iterable[int] | Tensor | None = None,
+    lengths: Iterable[int] | Tensor | None = None,
+    max_memory: int | None = None,
+    keep_draws: bool = True,
+    progress: bool = False,
+) -> Any:
+    r"""Return the predictive that averages over Monte Carlo dropout draws.
+
+    $p(y \mid x) = \frac1S \sum_s p(y \mid x, z_s)$ with masks $z_s$ that depend on (seed, draw, sequence, site, unit)
+    only, so that the draws of a sequence are the same whatever the batch, its order, chunks or device. The model's
+    modes, buffers and torch's random state are left as they were, also when an exception passes through.
+
+    Args:
+        model: Any torch module that holds layers of `bayesrnn.nn`. It sees draws x rows as one batch.
+        *inputs: What the model takes: tensors, packed sequences, tuples or dicts of them; or one DataLoader of them.
+        draws: How many draws S, at least 2.
+        seed: Seed of the masks.
+        sampling: "stratified" (each block of 16 draws covers every unit evenly) or "independent".
+        sharing: "sequence" for masks of its own for each sequence, or "pass": a draw is one function for all rows.
+        likelihood: From the model's output to a torch Distribution; needless if the model returns one. A plain tensor
+            without likelihood is a point prediction: its draws show the epistemic variance alone, and the aleatoric
+            is zero.
+        tolerance: Rows stop taking draws once the standard error of their mean (for classes, of every probability) is
+            at most this, in target units; `draws` is then the ceiling and `draws_per_row` says what each row took.
+        batch_dim: Dimension of the rows in the inputs: 0, or 1 for time-first tensors.
+        precision: "bf16" for bfloat16 products with float32 state, where the processor has units for them.
+        sequence_ids: Whole numbers that name the sequences; 0, 1, 2, ... if not given.
+        lengths: Steps of each row, handed to the model as `lengths=`.
+        max_memory: Bytes that one pass may use; a share of what is free if not given. Results do not depend on it.
+        keep_draws: Keep every draw's law, which quantiles and draws need; without, means and variances accumulate and
+            memory does not grow with draws.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A `Predictive` with rows first, or the model's structure (tuple, dict, ...) of them.
+
+    Raises:
+        TypeError: If the model is no torch module.
+        ValueError: If nothing in the model is stochastic, draws are below 2, inputs differ in rows, the output has
+            other rows than the input, or it holds NaN.
+
+    Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 3.
+
+    Example:
+        >>> from bayesrnn.inference import point
+        >>> from bayesrnn.nn import LSTM
+        >>> layer = LSTM(3, 8, dropout=0.25, batch_first=True)
+        >>> predict(layer, torch.zeros(2, 5, 3), draws=16, likelihood=lambda out: point(out[0][:, -1])).mean.shape
+        torch.Size([2, 8])
+    """
+    check_arguments(draws, seed, sharing, tolerance, batch_dim)
+    check_model(model)
+    masks = stream(sampling, seed)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    parts: list[Part] = []
+    ids: list[Tensor] = []
+    structure: Any = None
+    block = BLOCK if sampling == "stratified" else 1
+    options = (draws, seed, sampling, sharing, tolerance, precision, keep_draws)
+    with all_ranks() as ranks, undisturbed(model), lower_products(model, precision), reported(progress, draws) as done:
+        for batch in batches(inputs, batch_dim, sequence_ids, lengths, model):
+            ids_here, shared = batch.ids.to(device), sharing == "pass"
+            job = Job(model, batch.inputs, batch.options, masks, ids_here, likelihood, shared, batch_dim)
+            at_once = rows_at_once(model, batch.inputs, batch_dim, max_memory)
+            rows, numbers = torch.arange(job.rows), range(draws)
+            if ranks is not None:
+                where = f"model, inputs or options from row {batch.offset} on"
+                ranks.agree(where, fingerprint(model, batch.inputs, options, batch.ids.tolist()))
+                at_once = min(int(n) for n in ranks.gather(f"at once {batch.offset}", str(at_once).encode()))
+                rows, numbers = ranks.tile(job.rows, draws, block, split_draws=tolerance is None)
+            plan = Plan(at_once, block, _one_at_a_time(model, job), keep_draws, tolerance)
+            structure, found = collect(job, rows, numbers, plan, _watched(done, ranks))
+            parts += [part.after(batch.offset) for part in found]
+            ids.append(batch.ids)
+        if ranks is not None:
+            parts = merged(part for data in ranks.gather_large(pack(parts)) for part in unpack(data, parts[0]))
+    origin = {"seed": seed, "sampling": sampling, "sequence_ids": torch.cat(ids)}
+    made = iter(assemble(parts, keep_draws, block, origin))
+    return map_leaves(lambda _: next(made), structure)
+
+
+def _watched(done: Callable[[int], None], ranks: Ranks | None) -> Callable[[int], None]:
+    """Report progress, and look after the other ranks meanwhile."""
+    if ranks is None:
+        return done
+
+    def report(count: int) -> None:
+        done(count)
+        ranks.look()
+
+    return report
+
+
+def _one_at_a_time(model: nn.Module, job: Job) -> bool:
+    """Whether draws go one by one: their masks are of the weights, or one mask serves enough rows to fill a pass."""
+    return masks_weights(model) or (job.shared and (job.rows >= _FULL or job.ids.is_cuda))
+
+
+def masks_weights(model: nn.Module) -> bool:
+    """Whether a mask of the model is of its weights, so that a pass can hold one draw only."""
+    modules = masked_modules(model).values()
+    return any(place.site == "weight" for module in modules for place in module.placements().values())
+
+
+def check_arguments(draws: int, seed: int, sharing: str, tolerance: float | None, batch_dim: int) -> None:
+    """Refuse numbers that make no sense."""
+    if check_whole(draws, "draws", 1) < 2:
+        raise ValueError(
+            "draws must be at least 2, but 1 was given: one draw has no spread. For the deterministic pass call the "
+            "model itself in eval mode."
+        )
+    check_seed(seed)
+    check_choice(sharing, "sharing", ("sequence", "pass"))
+    if isinstance(batch_dim, bool) or batch_dim not in (0, 1):
+        raise ValueError(f"batch_dim must be 0, or 1 for time-first tensors, but {batch_dim!r} was given.")
+    if tolerance is not None and not (isinstance(tolerance, int | float) and 0 < tolerance < math.inf):
+        raise ValueError(
+            f"tolerance is a standard error in target units and must be positive, but {tolerance!r} was given."
+        )
+
+
+def check_model(model: nn.Module) -> None:
+    """Refuse a model in which nothing is stochastic; warn of what only looks so."""
+    found = audit(model)
+    if not found.active:
+        looks = "\n".join(f"  {item}" for item in found.warnings)
+        raise ValueError(
+            "nothing in this model is stochastic at test time, so all draws would be equal and the epistemic variance "
+            "zero. Build it with bayesrnn.nn layers and a rate above 0, or turn its torch layers into ours with "
+            f"bayesrnn.convert(model, dropout=0.25).\n{looks or '  It has no dropout of any kind.'}"
+        )
+    for item in found.warnings:
+        warnings.warn(str(item), AuditWarning, stacklevel=3)

@@ -1,0 +1,187 @@
+"""From features to what is known of each token, a piece of the vocabulary product at a time."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bayesrnn.inference.token_stream import Member
+from bayesrnn.predictive import Origin, TokenPredictive
+
+__all__ = ["Averages", "Decoder", "Scores", "check_one_vocabulary"]
+
+_MOST_ROWS = 1024  # rows of one vocabulary product: more are no faster, and leave the caches
+
+
+@dataclass
+class Averages:
+    """What the draws of all members say of some tokens: `log_probs` (M, S, ...) of targets, and statistics (...)."""
+
+    log_probs: Tensor
+    entropy: Tensor | None = None
+    aleatoric: Tensor | None = None
+    confidence: Tensor | None = None
+    correct: Tensor | None = None
+
+
+class Decoder:
+    """Turns the features of members into averages over their draws, within a budget of memory."""
+
+    def __init__(self, members: list[Member], temperature: float, statistics: bool, max_memory: int) -> None:
+        self.members, self.temperature, self.statistics, self.max_memory = members, temperature, statistics, max_memory
+
+    def plain(self, features: list[Tensor], targets: Tensor) -> Tensor:
+        """Return the log probability (B, T) of targets, probabilities averaged over the members without masks."""
+        flat, size = targets.flatten(), self._rows(targets)
+        parts = []
+        for group in _groups(flat.numel(), size):
+            logs, sizes = [], []
+            for member, part in zip(self.members, features, strict=True):
+                law = self._log_law(member, part.flatten(0, -2)[group], flat)
+                sizes.append(law.shape[-1])
+                logs.append(law.gather(-1, flat[group, None])[:, 0])
+            check_one_vocabulary(sizes)
+            parts.append(torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs)))
+        return torch.cat(parts).view(targets.shape)
+
+    def averaged(self, features: list[list[Tensor]], targets: Tensor) -> Averages:
+        """Return the averages over all draws; `features` are (S, B, T, F) by member and chunk of draws."""
+        flat, size = targets.flatten(), self._rows(targets)
+        group_size = max(min(size // 8, flat.numel()), 1)
+        parts = [
+            self._group([[c.flatten(1, -2)[:, group] for c in chunks] for chunks in features], flat[group], size)
+            for group in _groups(flat.numel(), group_size)
+        ]
+        log_probs = torch.cat([p.log_probs for p in parts], -1).unflatten(-1, targets.shape)
+        if not self.statistics:
+            return Averages(log_probs)
+        joined = {
+            name: torch.cat([getattr(p, name) for p in parts]).view(targets.shape)
+            for name in ("entropy", "aleatoric", "confidence", "correct")
+        }
+        return Averages(log_probs, **joined)
+
+    def _group(self, features: list[list[Tensor]], targets: Tensor, size: int) -> Averages:
+        """All draws of a few tokens: only the mean law (tokens, V) is kept while the draws go by."""
+        total: Tensor | None = None
+        expected = torch.zeros(targets.shape, dtype=torch.float64, device=targets.device)
+        found: list[list[Tensor]] = []
+        for member, chunks in zip(self.members, features, strict=True):
+            found.append([])
+            for part in (p for chunk in chunks for p in chunk.split(max(size // targets.numel(), 1))):
+                logs = self._log_law(member, part, targets)
+                found[-1].append(logs.gather(-1, targets.expand(logs.shape[:-1]).unsqueeze(-1))[..., 0])
+                if self.statistics:
+                    law = logs.exp()
+                    total = law.sum(0) if total is None else total.add_(law.sum(0))
+                    expected -= _inner(law, logs).sum(0)
+        log_probs = torch.stack([torch.cat(member) for member in found])
+        if total is None:
+            return Averages(log_probs)
+        count = log_probs.shape[0] * log_probs.shape[1]
+        mean = total / count
+        confidence, mode = mean.max(-1)
+        entropy = torch.special.entr(mean).sum(-1)
+        aleatoric = torch.minimum((expected / count).to(entropy), entropy)
+        return Averages(log_probs, entropy, aleatoric, confidence, mode == targets)
+
+    def _log_law(self, member: Member, features: Tensor, targets: Tensor) -> Tensor:
+        logits = member.logits(features).float()
+        highest = int(targets.max())
+        if highest >= logits.shape[-1]:
+            raise ValueError(
+                f"the stream holds the token {highest}, but the model's vocabulary has {logits.shape[-1]} tokens. "
+                "Encode the text with the vocabulary that the model was trained with."
+            )
+        if self.temperature != 1.0:
+            logits = logits / self.temperature
+        return torch.log_softmax(logits, -1)
+
+    def _rows(self, targets: Tensor) -> int:
+        """Rows of the vocabulary product that fit: each needs its logits, its law and room for a temporary."""
+        width = max(int(getattr(m.model, "vocabulary_size", 0)) for m in self.members) or 50_000
+        return int(max(1, min(_MOST_ROWS, self.max_memory // 2 // (16 * width))))
+
+
+@dataclass
+class Scores:
+    """The numbers of every token, filled window by window."""
+
+    plain: Tensor
+    log_prob: Tensor
+    blocks: Tensor
+    statistics: dict[str, Tensor]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], blocks: int, statistics: bool, device: torch.device) -> "Scores":
+        """Return room for tokens of `shape` (B, T)."""
+        names = ("entropy", "aleatoric", "confidence", "correct") if statistics else ()
+        made = {
+            n: torch.zeros(shape, dtype=torch.bool if n == "correct" else torch.float32, device=device) for n in names
+        }
+        zeros = torch.zeros(shape, device=device)
+        return cls(zeros, zeros.clone(), torch.zeros((blocks, *shape), device=device), made)
+
+    def put_plain(self, span: slice, log_prob: Tensor) -> None:
+        """Note the pass without masks."""
+        self.plain[:, span] = log_prob
+
+    def put(self, span: slice, averages: Averages, blocks: list[slice]) -> None:
+        """Note the draws of one window: probabilities are averaged, then the logarithm is taken."""
+        logs = averages.log_probs.double()  # (M, S, B, T)
+        self.log_prob[:, span] = _log_mean(logs)
+        for r, block in enumerate(blocks):
+            self.blocks[r][:, span] = _log_mean(logs[:, block])
+        for name, values in self.statistics.items():
+            values[:, span] = getattr(averages, name)
+
+    def predictive(self, targets: Tensor, exists: Tensor, origin: Origin) -> TokenPredictive:
+        """Return the result."""
+        deterministic = origin.sampling == "deterministic"
+        chosen = self.plain if deterministic else self.log_prob
+        if bool(torch.isnan(chosen[exists]).any()):
+            raise ValueError(
+                "the model's log probabilities are NaN. Its weights hold NaN or diverged in training: train again with "
+                "a smaller learning rate or gradient clipping."
+            )
+        extra = dict(self.statistics)
+        if extra:
+            extra["epistemic"] = (extra["entropy"] - extra["aleatoric"]).clamp(min=0)
+        return TokenPredictive(
+            chosen,
+            origin,
+            mask=exists,
+            deterministic_log_prob=self.plain,
+            block_log_prob=None if deterministic or len(self.blocks) < 2 else self.blocks,
+            target=targets,
+            **extra,
+        )
+
+
+def _log_mean(logs: Tensor) -> Tensor:
+    """Return the log of the mean probability over members and draws, in float32."""
+    flat = logs.flatten(0, 1)
+    return (torch.logsumexp(flat, 0) - math.log(len(flat))).float()
+
+
+def check_one_vocabulary(sizes: list[int]) -> None:
+    """Refuse an ensemble whose members give laws over vocabularies of different sizes."""
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"the members of this ensemble have vocabularies of {', '.join(map(str, sizes))} tokens: their laws cannot "
+            "be averaged, and a token number means another word in each. Train all members with one vocabulary."
+        )
+
+
+def _inner(law: Tensor, logs: Tensor) -> Tensor:
+    """Return sum p log p in float64, 0 where p is 0."""
+    value = torch.linalg.vecdot(law, logs)
+    if bool(torch.isnan(value).any()):
+        value = -torch.special.entr(law).sum(-1)
+    return value.double()
+
+
+def _groups(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))

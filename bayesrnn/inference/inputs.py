@@ -1,0 +1,175 @@
+"""Where a prediction's inputs come from: arguments of one call, or the batches of a loader."""
+
+import inspect
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import DataLoader, RandomSampler
+
+from bayesrnn._checks import check_whole
+from bayesrnn.inference.nested import check_rows, leaves, row_count
+from bayesrnn.nn.masked import MaskedModule
+
+__all__ = ["Batch", "batches", "rows_at_once"]
+
+_SHARE = 0.25  # of the memory that is free: the rest is the user's, and estimates are rough
+_MOST = 1024  # more rows make a pass no faster: their masks and activations leave the caches
+
+
+def rows_at_once(model: nn.Module, inputs: tuple[Any, ...], batch_dim: int, max_memory: int | None) -> int:
+    """Return how many draws x rows may go through the model together.
+
+    Args:
+        model: The module.
+        inputs: Its inputs.
+        batch_dim: Dimension of the rows.
+        max_memory: Bytes that one pass may use; a share of what is free if not given.
+
+    Raises:
+        ValueError: If `max_memory` is below one byte.
+    """
+    budget = free_memory(model) * _SHARE if max_memory is None else check_whole(max_memory, "max_memory")
+    return int(max(1, min(_MOST, budget // bytes_per_row(model, inputs, batch_dim))))
+
+
+def bytes_per_row(model: nn.Module, inputs: tuple[Any, ...], batch_dim: int) -> int:
+    """Estimate the bytes that one row needs on its way through the model: inputs, masks, activations of all steps."""
+    size, steps = 0, 1
+    for _, leaf in leaves(inputs):
+        rows = row_count(leaf, batch_dim)
+        if not rows:
+            continue
+        data = leaf.data if isinstance(leaf, PackedSequence) else leaf
+        size += data.numel() * data.element_size() // rows
+        if isinstance(leaf, PackedSequence):
+            steps = max(steps, leaf.batch_sizes.numel())
+        elif leaf.dim() > 1:
+            steps = max(steps, leaf.shape[0 if batch_dim == 1 else 1])
+    for module in model.modules():
+        if isinstance(module, MaskedModule | nn.RNNBase):
+            widest = max((p.shape[0] for p in module.parameters()), default=0)
+            layers = sum(p.dim() == 2 for p in module.parameters())
+            size += 4 * widest * (3 * steps + 2 * max(layers, 1))
+        elif isinstance(module, nn.Linear):
+            size += 4 * module.out_features * steps
+    return max(2 * size, 1)
+
+
+def free_memory(model: nn.Module) -> int:
+    """Return the bytes that are free on the device of the model."""
+    first: Tensor | None = next(model.parameters(), None)
+    if first is not None and first.is_cuda:
+        return int(torch.cuda.mem_get_info(first.device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 2**31
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of one batch, and its place in the whole.
+
+    Attributes:
+        inputs: Positional inputs of the model.
+        options: Keyword inputs with rows in dimension 0.
+        ids: Sequence ids, (rows,).
+        offset: Rows that came before.
+    """
+
+    inputs: tuple[Any, ...]
+    options: dict[str, Any]
+    ids: Tensor
+    offset: int
+
+
+def batches(
+    inputs: tuple[Any, ...],
+    batch_dim: int,
+    sequence_ids: Iterable[int] | Tensor | None,
+    lengths: Iterable[int] | Tensor | None,
+    model: nn.Module,
+) -> Iterator[Batch]:
+    """Yield the batches of a DataLoader, or the inputs as one batch; sequence ids run on from batch to batch.
+
+    A loader's tuple is what `predict(model, *tuple)` would be given: it holds inputs only, no targets.
+
+    Raises:
+        ValueError: If there are no inputs, ids or lengths are not one a row, or a loader shuffles or yields targets.
+    """
+    if not inputs:
+        raise ValueError("there is nothing to predict: pass the model's inputs, predict(model, x).")
+    ids = None if sequence_ids is None else _whole_numbers(sequence_ids, "sequence_ids")
+    sizes = None if lengths is None else _whole_numbers(lengths, "lengths")
+    from_loader = len(inputs) == 1 and isinstance(inputs[0], DataLoader)
+    offset = 0
+    if from_loader:
+        _check_order(inputs[0])
+    for given in map(_arguments, inputs[0]) if from_loader else [inputs]:
+        if from_loader:
+            _check_tuple(model, given)
+        rows = check_rows(given, batch_dim)
+        here = slice(offset, offset + rows)
+        options = {} if sizes is None else {"lengths": sizes[here]}
+        yield Batch(given, options, torch.arange(offset, offset + rows) if ids is None else ids[here], offset)
+        offset += rows
+        _check_total("sequence_ids", ids, offset, more=from_loader)
+        _check_total("lengths", sizes, offset, more=from_loader)
+    if offset == 0:
+        raise ValueError("the loader yielded no batch: its dataset is empty, or drop_last=True dropped the only one.")
+    _check_total("sequence_ids", ids, offset, more=False)
+    _check_total("lengths", sizes, offset, more=False)
+
+
+def _check_order(loader: Any) -> None:
+    """Refuse a loader that shuffles."""
+    if isinstance(loader.sampler, RandomSampler):
+        raise ValueError(
+            "the loader shuffles: rows would come back in another order than the data's, under masks of other rows. "
+            "Give predict a DataLoader with shuffle=False."
+        )
+
+
+def _check_tuple(model: nn.Module, given: tuple[Any, ...]) -> None:
+    """Refuse targets that a loader yields behind the inputs: they would be read as lengths, or not at all.
+
+    Raises:
+        ValueError: If the tuple has more parts than `forward` has inputs, or a later part would be read as `lengths`.
+    """
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return
+    names = [p.name for p in parameters if p.kind in kinds]
+    taken = names[: len(given)]
+    if len(given) <= len(names) and "lengths" not in taken[1:]:
+        return
+    many = len(given) > len(names)
+    what = f"takes only {names}" if many else f"would read part {taken.index('lengths') + 1} as lengths"
+    raise ValueError(
+        f"the loader yields {len(given)} parts a batch, but {type(model).__name__} {what}. predict takes inputs only: "
+        "leave the targets out of the loader, and give lengths of all rows as lengths=."
+    )
+
+
+def _arguments(batch: Any) -> tuple[Any, ...]:
+    return tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+
+
+def _whole_numbers(values: Iterable[int] | Tensor, name: str) -> Tensor:
+    found = torch.as_tensor(values if isinstance(values, Tensor) else list(values)).cpu()
+    if found.dim() != 1 or found.is_floating_point() or found.dtype == torch.bool:
+        raise ValueError(
+            f"{name} must be one whole number a row, but {found.dtype} of shape {tuple(found.shape)} was given."
+        )
+    return found.long()
+
+
+def _check_total(name: str, values: Tensor | None, rows: int, *, more: bool) -> None:
+    if values is not None and (values.numel() < rows or (values.numel() > rows and not more)):
+        raise ValueError(f"{name} holds {values.numel()} entries, but the inputs hold {rows} rows: give one a row.")

@@ -1,0 +1,246 @@
+"""One chunk of a prediction: some draws of some rows through the model in a single pass."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from bayesrnn.inference.accumulators import statistics_of
+from bayesrnn.inference.nested import replicate, take_rows
+from bayesrnn.inference.outputs import Law, as_laws, bad_rows, join, laws_of, map_law
+from bayesrnn.inference.shared_prefix import shared_trunks
+from bayesrnn.masks import Binding, MaskStream
+from bayesrnn.nn.masked import bound
+
+__all__ = ["Job", "Part", "Plan", "collect"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that stays the same over the chunks of a prediction.
+
+    Attributes:
+        model: The module.
+        inputs: Its positional inputs, rows in `batch_dim`.
+        options: Its keyword inputs with rows in dimension 0, such as lengths.
+        stream: Where masks come from.
+        ids: Sequence ids, (rows,), on the model's device.
+        likelihood: From output to law, or None.
+        shared: Whether all rows of a draw share a mask.
+        batch_dim: Dimension of the rows.
+    """
+
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    options: dict[str, Any]
+    stream: MaskStream
+    ids: Tensor
+    likelihood: Callable[[Any], Any] | None
+    shared: bool
+    batch_dim: int
+
+    @property
+    def rows(self) -> int:
+        """How many sequences."""
+        return self.ids.numel()
+
+    def run(
+        self, draws: Tensor, rows: Tensor, *, carried: tuple[Any, ...] = (), first_step: int = 0
+    ) -> tuple[Any, list[Law]]:
+        """Return the output's structure and its laws, each with batch shape (S, B, ...).
+
+        Args:
+            draws: Numbers of the draws, (S,).
+            rows: Positions of the rows, (B,).
+            carried: Further inputs that hold draws x rows already: the state of a stream.
+            first_step: Where the steps of these inputs begin in the stream.
+
+        Raises:
+            ValueError: If an output is NaN or infinite, naming the sequences; or has another number of rows.
+        """
+        ids = self.ids[rows.to(self.ids.device)]
+        binding = Binding(self.stream, draws, ids, self.shared, first_step=first_step)
+        single = take_rows(self.inputs, rows, self.batch_dim)
+        inputs = replicate(single, draws.numel(), self.batch_dim)
+        (options,) = replicate(take_rows((self.options,), rows, 0), draws.numel(), 0)
+        with shared_trunks(self.model, single if self.batch_dim == 0 else (), inputs, draws.numel()):
+            structure = self._checked(binding, (*inputs, *carried), options)
+        laws = laws_of(structure, draws.numel(), ids.numel(), self.batch_dim)
+        bad = torch.stack([bad_rows(law) for law in laws]).any(0)
+        if bool(bad.any()):
+            raise ValueError(_not_finite(ids[bad].tolist()))
+        return structure, laws
+
+    def _checked(self, binding: Binding, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Run the model; where a law of torch refuses NaN parameters, let them pass, to be named by sequence."""
+        try:
+            return self._forward(binding, inputs, options)
+        except ValueError as error:
+            if "to satisfy the constraint" not in str(error):
+                raise
+            with _unvalidated():
+                structure = self._forward(binding, inputs, options)
+            laws = laws_of(structure, binding.draws.numel(), binding.sequences.numel(), self.batch_dim)
+            if any(bool(bad_rows(law).any()) for law in laws):
+                return structure
+            raise
+
+    def _forward(self, binding: Binding, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        with bound(self.model, binding):
+            output = self.model(*inputs, **options)
+        return as_laws(output, self.likelihood)
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """Let torch's distributions take any parameters for the time of the block."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
+
+
+def _not_finite(ids: list[int]) -> str:
+    shown = ", ".join(str(i) for i in ids[:5]) + (", ..." if len(ids) > 5 else "")
+    return (
+        f"the model's output holds NaN or infinite values for the sequences {shown}. Look for NaN in their inputs "
+        "(drop or impute missing values) or for weights that diverged in training."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What some draws of some rows gave, for each output of the model.
+
+    Attributes:
+        rows: Positions of the rows, (B,), on the CPU.
+        start: First draw.
+        draws: How many draws.
+        laws: For each chunk of draws the laws of all outputs, where they are kept.
+        statistics: What accumulates, `ContinuousStatistics` or `ClassStatistics` for each output.
+    """
+
+    rows: Tensor
+    start: int
+    draws: int
+    laws: tuple[list[Law], ...]
+    statistics: list[Any]
+
+    def merge(self, other: "Part") -> "Part":
+        """Return both: later draws of the same rows."""
+        merged = [a.merge(b) for a, b in zip(self.statistics, other.statistics, strict=True)]
+        return Part(self.rows, min(self.start, other.start), self.draws + other.draws, self.laws + other.laws, merged)
+
+    @property
+    def law(self) -> list[Law]:
+        """The laws of all draws together, one for each output."""
+        return [join(chunks, 0) for chunks in zip(*self.laws, strict=True)]
+
+    def after(self, offset: int) -> "Part":
+        """Return the part with its rows counted from `offset`."""
+        return replace(self, rows=self.rows + offset)
+
+    def error(self) -> Tensor:
+        """Return the largest error over all outputs by which each row may stop, (B,)."""
+        return torch.stack([s.row_error() for s in self.statistics]).amax(0)
+
+    def select(self, index: Tensor) -> "Part":
+        """Return what was collected of some of the rows."""
+        laws = tuple([map_law(law, lambda t: t[:, index]) for law in chunk] for chunk in self.laws)
+        statistics = [s.rows(index) for s in self.statistics]
+        return replace(self, rows=self.rows[index.cpu()], laws=laws, statistics=statistics)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the work is cut.
+
+    Attributes:
+        at_once: Draws x rows of one pass.
+        block: Draws that depend on one another; chunks end where blocks do, if they can.
+        single: Whether draws go one at a time.
+        keep: Whether the law of every draw is kept.
+        tolerance: Standard error at which a row is done, or None.
+    """
+
+    at_once: int
+    block: int
+    single: bool
+    keep: bool
+    tolerance: float | None
+
+    def row_chunks(self, rows: Tensor, draws: int) -> list[Tensor]:
+        """Split rows so that one block of draws of a chunk fits into a pass."""
+        together = 1 if self.single else min(self.block, draws)
+        most = max(self.at_once // together, 1)
+        return list(rows.chunk(-(-rows.numel() // most)))
+
+    def draw_chunks(self, start: int, stop: int, rows: int) -> Iterator[tuple[int, int]]:
+        """Split draws start..stop-1 so that each chunk fits, at the ends of blocks where possible."""
+        step = 1 if self.single else max(self.at_once // rows, 1)
+        if step > self.block:
+            step -= step % self.block
+        while start < stop:
+            end = min(start + step - (start % self.block if step >= self.block else 0), stop)
+            yield start, end
+            start = end
+
+    def checkpoints(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The stretches of draws after which rows may stop: one block each, later growing by half."""
+        if self.tolerance is None:
+            yield start, stop
+            return
+        block = max(self.block, 16)
+        while start < stop:
+            end = min(max(start + block, start * 3 // 2 // block * block), stop)
+            yield start, end
+            start = end
+
+
+def collect(job: Job, rows: Tensor, draws: range, plan: Plan, done: Callable[[int], None]) -> tuple[Any, list[Part]]:
+    """Run the draws of the rows and return the structure of the output with the parts, disjoint in rows.
+
+    Args:
+        job: What to run.
+        rows: Positions of the rows in the job, int64 on the CPU.
+        draws: Which draws.
+        plan: How to cut.
+        done: Told how many draws x rows are done.
+    """
+    structure: Any = None
+    parts: list[Part] = []
+    for chunk in plan.row_chunks(rows, len(draws)):
+        active: Part | None = None
+        left = chunk
+        for begin, end in plan.checkpoints(draws.start, draws.stop):
+            for first, last in plan.draw_chunks(begin, end, left.numel()):
+                structure, part = _pass(job, left, first, last, plan)
+                active = part if active is None else active.merge(part)
+                done((last - first) * left.numel())
+            if active is None or plan.tolerance is None or end == draws.stop:
+                continue
+            still = ~(active.error() <= plan.tolerance)
+            if bool(still.all()):
+                continue
+            parts.append(active.select((~still).nonzero().flatten()))
+            done(int((~still).sum()) * (draws.stop - end))
+            active, left = active.select(still.nonzero().flatten()), left[still.cpu()]
+            if not left.numel():
+                active = None
+                break
+        if active is not None:
+            parts.append(active)
+    return structure, parts
+
+
+def _pass(job: Job, rows: Tensor, first: int, last: int, plan: Plan) -> tuple[Any, Part]:
+    numbers = torch.arange(first, last, device=job.ids.device)
+    structure, laws = job.run(numbers, rows)
+    statistics = [statistics_of(law, numbers, plan.block) for law in laws]
+    return structure, Part(rows, first, last - first, (laws,) if plan.keep else (), statistics)

@@ -1,0 +1,103 @@
+"""Which path computes a layer: torch's kernel where folding leaves no mask, else the scan.
+
+Paths that agree to rounding:
+
+- `compact`: many masks shared by all rows, on a CPU, by leaving out what is dropped.
+- `stock`: no masks, or masks shared by all rows and steps, folded into the weights.
+- `outside`: masks on the inputs alone (Zaremba's), off the CPU: they are multiplied into the inputs, and torch's
+  kernel, which launches once for all steps, does the rest. On a CPU the scan is as fast, and where the launches are
+  recorded and played back it is faster.
+- `scan`: everything else, in train and eval mode.
+- `reference`: masks that ask for a gradient (a rate that is learned), which the others do not give.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bayesrnn.nn.devices import played_back
+from bayesrnn.nn.kernels.cells import Cell, SiteMasks, State
+from bayesrnn.nn.kernels.dropped_columns import compact, pays
+from bayesrnn.nn.kernels.reference import Weights, reference
+from bayesrnn.nn.kernels.scan import scan
+from bayesrnn.nn.kernels.torch_kernel import acts_outside, can_fold, fold, outside, stock
+
+__all__ = ["Layer", "run"]
+
+Path = Callable[..., tuple[Tensor, State]]
+Layer = tuple[Weights, SiteMasks]
+"""Weights and masks of one layer and direction."""
+
+
+def run(
+    cell: Cell, x: Tensor, states: State, layers: list[Layer], *, lengths: Tensor | None, bidirectional: bool
+) -> tuple[Tensor, State]:
+    """Run a stack of layers on the fastest path that serves its masks.
+
+    Args:
+        cell: The recurrence.
+        x: Inputs (T, rows, D).
+        states: Initial (h,) or (h, c), each (layers * directions, rows, H).
+        layers: Weights and masks of every layer and direction, in torch's order.
+        lengths: Steps of each row, on the CPU, or None if all have T.
+        bidirectional: Whether each layer has two directions.
+
+    Returns:
+        Outputs (T, rows, directions * H) and the last states, in the type of the weights.
+    """
+    dtype = layers[0][0][0].dtype
+    foldable = _serves_stock(x, layers, lengths)
+    if foldable and all(pays(x, masks, lengths) for _, masks in layers):
+        out, last = _stacked(compact, cell, x, states, layers, lengths, bidirectional)
+    elif foldable:
+        folded = [fold(weights, masks, cell.gates) for weights, masks in layers]
+        out, last = stock(cell, x, states, folded, lengths=lengths, bidirectional=bidirectional)
+    else:
+        learned = any(m is not None and m.requires_grad for _, masks in layers for m in _tensors(masks))
+        plain = x.device.type != "cpu" and not played_back() and all(acts_outside(masks) for _, masks in layers)
+        path = outside if plain else reference if learned else scan
+        out, last = _stacked(path, cell, x, states, layers, lengths, bidirectional)
+    return out.to(dtype), tuple(value.to(dtype) for value in last)
+
+
+def _serves_stock(x: Tensor, layers: list[Layer], lengths: Tensor | None) -> bool:
+    if played_back():
+        return False
+    if x.device.type == "cpu":
+        if torch.is_autocast_enabled("cpu"):
+            return False  # the scan keeps the state in float32
+        if torch.compiler.is_compiling():
+            return False  # torch's default compiler fails on the CPU kernel of an LSTM; the scan is one node for it
+        if lengths is not None and torch.is_grad_enabled():
+            return False  # torch's loop over a packed batch is no kernel on a CPU: training takes twice as long
+    return all(can_fold(masks) for _, masks in layers)
+
+
+def _tensors(masks: SiteMasks) -> tuple[Tensor | None, ...]:
+    inside = (masks.cell, masks.candidate, masks.keep_cell, masks.keep_hidden)
+    return (masks.input, masks.hidden, masks.weight, *inside)
+
+
+def _stacked(
+    path: Path,
+    cell: Cell,
+    x: Tensor,
+    states: State,
+    layers: list[Layer],
+    lengths: Tensor | None,
+    bidirectional: bool,
+) -> tuple[Tensor, State]:
+    """Run layer by layer; the directions of a layer read the same input."""
+    directions = 2 if bidirectional else 1
+    last: list[State] = []
+    for start in range(0, len(layers), directions):
+        outputs = []
+        for direction in range(directions):
+            weights, masks = layers[start + direction]
+            state = tuple(s[start + direction] for s in states)
+            out, final = path(cell, x, state, weights, masks, lengths=lengths, reverse=bool(direction))
+            outputs.append(out)
+            last.append(final)
+        x = torch.cat(outputs, -1) if bidirectional else outputs[0]
+    return x, tuple(torch.stack(values) for values in zip(*last, strict=True))

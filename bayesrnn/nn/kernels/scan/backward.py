@@ -1,0 +1,174 @@
+"""The loop backward in time, written by hand."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bayesrnn.nn.kernels.scan.fused_loop import fused, fused_backward
+from bayesrnn.nn.kernels.scan.gpu import gpu_backward, on_gpu
+from bayesrnn.nn.kernels.scan.masks import Masks, Weights, along, cut, gated, ungated
+from bayesrnn.nn.kernels.scan.pointwise import POINTWISE, Kept, Pointwise
+from bayesrnn.nn.kernels.scan.products import input_gradient, weight_gradient
+
+__all__ = ["Gradients", "backward"]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of everything that entered; the biases' as (blocks, H)."""
+
+    x: Tensor | None
+    first: Tensor
+    memory: Tensor | None
+    ih: Tensor
+    hh: Tensor
+    bias: Tensor
+
+
+def backward(
+    name: str,
+    grad_out: Tensor | None,
+    grad_last: Tensor | None,
+    x: Tensor,
+    first: Tensor,
+    memory: Tensor | None,
+    weights: Weights,
+    masks: Masks,
+    out: Tensor,
+    gates: Tensor,
+    extra: Tensor,
+    sizes: list[int],
+    product: torch.dtype,
+    want_x: bool,
+) -> Gradients:
+    """Go backward through a layer; the weights' gradients are one product over all steps, at the end."""
+    cell = POINTWISE[name]
+    old = torch.cat((first.unsqueeze(0), out[:-1]))
+    hh = weights.hh.to(product)
+    compiled = fused(name, first, masks, sizes, product)
+    if on_gpu(name, first, masks, sizes):
+        with torch.cuda.device_of(first):  # Triton launches on the current device
+            blocks, low, grad_h, grad_c = gpu_backward(
+                name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra
+            )
+    elif compiled is not None:
+        blocks, low, grad_h, grad_c = fused_backward(
+            compiled, name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra, _through
+        )
+    else:
+        blocks, carry, by_h = cell.factors(Kept(gates, extra, old, memory), masks.extras())
+        low = blocks if product == blocks.dtype else torch.empty_like(blocks, dtype=product)
+        grad_h, grad_c = _loop(cell, grad_out, grad_last, first, hh, masks, blocks, carry, by_h, low, sizes)
+    grad_ih, grad_hh = torch.empty_like(weights.ih), torch.empty_like(weights.hh)
+    weight_gradient(low[:, :, cell.hidden], old, masks.hidden, grad_hh)
+    units = first.shape[1]
+    grad_x = None
+    ih = weights.ih.to(product)
+    for block, gate in cell.inward:
+        part = slice(gate.start * units, gate.stop * units)
+        mask = masks.input if masks.input is None or masks.input.shape[1] == 1 else masks.input[:, gate]
+        weight_gradient(low[:, :, block], x, mask, grad_ih[part])
+        if want_x:
+            found = input_gradient(low[:, :, block], ih[part], mask)
+            grad_x = found if grad_x is None else grad_x.add_(found)
+    return Gradients(
+        None if grad_x is None else grad_x.to(x.dtype), grad_h, grad_c, grad_ih, grad_hh, blocks.sum((0, 1))
+    )
+
+
+def _loop(
+    cell: Pointwise,
+    grad_out: Tensor | None,
+    grad_last: Tensor | None,
+    first: Tensor,
+    hh: Tensor,
+    masks: Masks,
+    blocks: Tensor,
+    carry: Tensor | None,
+    by_h: Tensor | None,
+    low: Tensor,
+    sizes: list[int],
+) -> tuple[Tensor, Tensor | None]:
+    """Turn the factors in `blocks` into gradients, step by step; return those of the initial h and c."""
+    grad_h = torch.zeros_like(first)
+    grad_c = None
+    if cell.memory:
+        grad_c = torch.zeros_like(first) if grad_last is None else grad_last.clone()
+    steps, rows = blocks.shape[:2]
+    sizes = sizes or [rows] * steps
+    arriving = None if grad_out is None else along(grad_out, sizes)
+    gradients, lows = along(blocks, sizes), along(low, sizes)
+    onward = along(low[:, :, cell.hidden].flatten(2), sizes)
+    carries = None if carry is None else along(carry, sizes)
+    memory = None if by_h is None else _Memory(blocks, by_h, masks, sizes)
+    hidden, keeps = gated(masks.hidden, sizes), ungated(masks.keep_hidden, sizes)
+    buffer = torch.empty_like(first)
+    for t in reversed(range(len(sizes))):
+        n = sizes[t]
+        if n < rows:
+            blocks[t, n:].zero_()
+            low[t, n:].zero_()
+        if n == 0:
+            continue
+        total = cut(grad_h, n)
+        if arriving is not None:
+            total.add_(arriving[t])
+        keep, kept = keeps[t], None
+        if keep is not None:
+            kept = total * keep
+            total = total - kept
+        if memory is not None and grad_c is not None and carries is not None:
+            memory.step(t, total, cut(grad_c, n), carries[t])
+        else:
+            gradients[t].mul_(total.unsqueeze(1))
+        if low is not blocks:
+            lows[t].copy_(gradients[t])
+        found = _through(onward[t], hh, hidden[t], cut(buffer, n))
+        if carries is not None and memory is None:
+            found.addcmul_(total, carries[t])
+        if kept is not None:
+            found.add_(kept)
+        if found is not buffer:
+            grad_h[:n].copy_(found)
+        else:
+            grad_h, buffer = found, grad_h
+    for t in range(len(sizes), steps):
+        blocks[t].zero_()
+        low[t].zero_()
+    return grad_h, grad_c
+
+
+class _Memory:
+    """The part of a step backward that an LSTM's memory cells need."""
+
+    def __init__(self, blocks: Tensor, by_h: Tensor, masks: Masks, sizes: list[int]) -> None:
+        self.inner, self.output = along(blocks[:, :, :3], sizes), along(blocks[:, :, 3], sizes)
+        self.by_h, self.keeps = along(by_h, sizes), ungated(masks.keep_cell, sizes)
+
+    def step(self, t: int, total: Tensor, grad_c: Tensor, carry: Tensor) -> None:
+        """Turn the factors of a step into gradients, and `grad_c` of the new memory into that of the old."""
+        keep, kept = self.keeps[t], None
+        if keep is not None:
+            kept = grad_c * keep
+            grad_c.sub_(kept)
+        grad_c.addcmul_(total, self.by_h[t])
+        self.inner[t].mul_(grad_c.unsqueeze(1))
+        self.output[t].mul_(total)
+        grad_c.mul_(carry)
+        if kept is not None:
+            grad_c.add_(kept)
+
+
+def _through(gradient: Tensor, weight: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
+    """Return the gradient of h (rows, H) through the recurrent product of one step, from that of its flat gates."""
+    if mask is not None and mask.shape[0] > 1:
+        gates = mask.shape[0]
+        per_gate = gradient.unflatten(1, (gates, -1)).transpose(0, 1)
+        found = torch.bmm(per_gate, weight.unflatten(0, (gates, -1)))
+        return torch.sum(found.to(out.dtype).mul_(mask), 0, out=out)
+    if weight.dtype == out.dtype:
+        torch.mm(gradient, weight, out=out)
+    else:
+        out.copy_(torch.mm(gradient, weight))
+    return out if mask is None else out.mul_(mask[0])

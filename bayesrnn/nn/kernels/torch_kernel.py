@@ -1,0 +1,164 @@
+"""torch's own kernels (cuDNN on a GPU): for no masks, and for masks that all rows share, folded into the weights."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from bayesrnn.nn.kernels.cells import Cell, SiteMasks, State
+from bayesrnn.nn.kernels.reference import Weights
+from bayesrnn.nn.sequences import turned_steps
+
+__all__ = ["acts_outside", "can_fold", "fold", "outside", "stock"]
+
+# Masks folded into weights are new memory, which cuDNN copies into one piece: microseconds, and no user can help it.
+warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk", module=__name__)
+
+_KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "lstm": torch._VF.lstm,
+    "gru": torch._VF.gru,
+    "rnn_tanh": torch._VF.rnn_tanh,
+    "rnn_relu": torch._VF.rnn_relu,
+}
+
+
+def can_fold(masks: SiteMasks) -> bool:
+    """Whether nothing is left of the masks once they are multiplied into the weights."""
+    inside = (masks.cell, masks.candidate, masks.keep_cell, masks.keep_hidden)
+    if masks.per_step or any(m is not None for m in inside):
+        return False
+    return all(m is None or m.shape[-2] == 1 for m in (masks.input, masks.hidden))
+
+
+def acts_outside(masks: SiteMasks) -> bool:
+    """Whether all masks act on the inputs of the layer, one for all gates: they need not enter the recurrence."""
+    inside = (masks.hidden, masks.weight, masks.cell, masks.candidate, masks.keep_cell, masks.keep_hidden)
+    tied = masks.input is None or masks.input.dim() == (3 if "input" in masks.per_step else 2)
+    return tied and all(m is None for m in inside)
+
+
+def outside(
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    weights: Weights,
+    masks: SiteMasks,
+    *,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, State]:
+    """Multiply the masks of one layer and direction into its inputs, and run torch's kernel; see `reference`."""
+    if masks.input is not None:
+        x = x * masks.input.to(x.device, x.dtype)
+    if reverse:
+        x = _turned(x, lengths)
+    out, last = stock(cell, x, tuple(s.unsqueeze(0) for s in state), [weights], lengths=lengths)
+    return _turned(out, lengths) if reverse else out, tuple(s.squeeze(0) for s in last)
+
+
+def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Turn every row around within its length."""
+    if lengths is None:
+        return x.flip(0)
+    place = turned_steps(lengths.cpu(), x.shape[0]).to(x.device)
+    return x.gather(0, place.unsqueeze(-1).expand_as(x))
+
+
+def fold(weights: Weights, masks: SiteMasks, gates: int) -> Weights:
+    r"""Multiply the masks into the weights: $W_k (x \circ z^k) = (W_k \operatorname{diag} z^k) x$.
+
+    Args:
+        weights: In torch's shapes.
+        masks: For which `can_fold` holds.
+        gates: How many gates are stacked in the weights.
+    """
+    w_ih, w_hh, b_ih, b_hh = weights
+    if masks.weight is not None:
+        w_hh = _times(w_hh, masks.weight)
+    return _folded(w_ih, masks.input, gates), _folded(w_hh, masks.hidden, gates), b_ih, b_hh
+
+
+def _folded(weight: Tensor, mask: Tensor | None, gates: int) -> Tensor:
+    if mask is None:
+        return weight
+    mask = mask.to(weight.dtype)
+    if mask.dim() == 2:
+        return _times(weight, mask)
+    return _times(weight.unflatten(0, (gates, -1)), mask).flatten(0, 1)
+
+
+def _times(weight: Tensor, mask: Tensor) -> Tensor:
+    if mask.requires_grad or not (weight.requires_grad and torch.is_grad_enabled()):
+        return weight * mask
+    product: Tensor = _Times.apply(weight, mask)
+    return product
+
+
+class _Times(torch.autograd.Function):
+    """weight * mask, whose gradient is made in the memory of the gradient that comes: fresh memory costs more.
+
+    What comes is the gradient of the folded weight, which the kernel alone has used, so that nobody else holds it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        return weight * mask
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        (gradient,) = gradients
+        if torch.is_grad_enabled() or not gradient.is_contiguous():  # a graph of the gradient is asked for
+            return gradient * mask, None
+        return gradient.mul_(mask), None
+
+
+def stock(
+    cell: Cell,
+    x: Tensor,
+    states: State,
+    weights: list[Weights],
+    *,
+    lengths: Tensor | None = None,
+    bidirectional: bool = False,
+) -> tuple[Tensor, State]:
+    """Run a stack of layers through torch's kernel, outside of autocast: the state keeps the type of the weights.
+
+    Args:
+        cell: The recurrence.
+        x: Inputs (T, rows, D).
+        states: Initial (h,) or (h, c), each (layers * directions, rows, H).
+        weights: Of every layer and direction, in torch's order.
+        lengths: Steps of each row, on the CPU.
+        bidirectional: Whether each layer has two directions.
+
+    Returns:
+        Outputs (T, rows, directions * H), 0 beyond a row's length, and the last states.
+    """
+    flat = [w for layer in weights for w in layer if w is not None]
+    if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
+        # torch's kernel would round the state at every step; in float32, a GPU's products are TF32 unless torch is told
+        x, states = x.to(flat[0].dtype), tuple(s.to(flat[0].dtype) for s in states)
+        with torch.autocast(x.device.type, enabled=False):
+            return stock(cell, x, states, weights, lengths=lengths, bidirectional=bidirectional)
+    biased = weights[0][2] is not None
+    layers = len(weights) // (2 if bidirectional else 1)
+    # The flag of training only chooses the kernel that remembers what a backward pass needs; there is no dropout in it.
+    options = (biased, layers, 0.0, torch.is_grad_enabled(), bidirectional)
+    kernel = _KERNELS[cell.name]
+    single = len(states) == 1
+    if lengths is None:
+        out, *last = kernel(x, states[0] if single else states, flat, *options, False)
+        return out, tuple(last)
+    packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    forth, back = packed.sorted_indices, packed.unsorted_indices
+    if forth is None or back is None:
+        raise RuntimeError("a batch packed with enforce_sorted=False holds its order")
+    ordered = tuple(s.index_select(1, forth) for s in states)
+    data, *last = kernel(packed.data, packed.batch_sizes, ordered[0] if single else ordered, flat, *options)
+    out, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
+    return out, tuple(value.index_select(1, back) for value in last)

@@ -1,5 +1,0 @@
-"""The fused scan: forward and backward in time, written for speed, for any masks."""
-
-from bayesrnn.nn.scan.layer import scan as scan
-
-__all__ = ["scan"]

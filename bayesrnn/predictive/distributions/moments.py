@@ -1,0 +1,68 @@
+"""The law of which only mean and variances were kept: what a streamed prediction leaves."""
+
+# ruff: noqa: D102 - each method is documented in AbstractLaw
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesrnn._checks import check_finite
+from bayesrnn.predictive.distributions.abstract import AbstractLaw
+
+
+class MomentsLaw(AbstractLaw):
+    """Mean, aleatoric and epistemic variance of each target, and nothing else."""
+
+    has_density = False
+
+    def __init__(self, mean: Tensor, aleatoric: Tensor, epistemic: Tensor) -> None:
+        if not (mean.shape == aleatoric.shape == epistemic.shape) or mean.dim() < 1:
+            raise ValueError(
+                "mean, aleatoric and epistemic must have one shape (rows, ...), but they have "
+                f"{tuple(mean.shape)}, {tuple(aleatoric.shape)} and {tuple(epistemic.shape)}."
+            )
+        check_finite(mean, "mean")
+        for name, value in (("aleatoric", aleatoric), ("epistemic", epistemic)):
+            if bool((~(value >= 0)).any()):
+                raise ValueError(f"{name} is a variance and must be zero or more everywhere, but it is not.")
+        self._mean, self._aleatoric, self._epistemic = mean.detach(), aleatoric.detach(), epistemic.detach()
+        self.shape, self.dtype, self.device, self.is_count = mean.shape, mean.dtype, mean.device, False
+
+    def mean(self) -> Tensor:
+        return self._mean.double()
+
+    def aleatoric(self) -> Tensor:
+        return self._aleatoric.double()
+
+    def epistemic(self) -> Tensor:
+        return self._epistemic.double()
+
+    def cdf(self, y: Tensor) -> Tensor:
+        raise _no_law("cdf")
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        raise _no_law("log_prob")
+
+    def quantile(self, q: Tensor) -> Tensor:
+        raise _no_law("quantile")
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        raise _no_law("sample")
+
+    def draws(self) -> Tensor:
+        raise _no_law("draws")
+
+    def select(self, key: Any) -> "MomentsLaw":
+        return MomentsLaw(self._mean[key], self._aleatoric[key], self._epistemic[key])
+
+    def cast(self, function: Callable[[Tensor], Tensor]) -> "MomentsLaw":
+        return MomentsLaw(function(self._mean), function(self._aleatoric), function(self._epistemic))
+
+
+def _no_law(name: str) -> ValueError:
+    return ValueError(
+        f"this predictive kept the mean and the variances only, so {name} is unknown. Predict with keep_draws=True, "
+        "or accept a Gaussian of the same mean and variance: predictive.moment_matched()."
+    )

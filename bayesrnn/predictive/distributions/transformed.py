@@ -1,0 +1,264 @@
+"""Laws made of another law: a scaled spread, a map of the levels."""
+
+# ruff: noqa: D102 - each method is documented in AbstractLaw
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch import distributions as D
+
+from bayesrnn import likelihoods
+from bayesrnn.predictive.distributions.abstract import AbstractLaw
+from bayesrnn.predictive.distributions.empirical import EmpiricalLaw
+from bayesrnn.predictive.distributions.mixture import MixtureLaw, RemadeLaw
+from bayesrnn.predictive.distributions.moments import MomentsLaw
+from bayesrnn.predictive.distributions.numerics import PANELS, Integrand, integrate, quantiles_of, sum_whole
+
+_NODES = 40
+
+
+class WrappedLaw(AbstractLaw):
+    """A law that changes another: shape, place and draws are the base's."""
+
+    def __init__(self, base: AbstractLaw) -> None:
+        self.base = base
+        self.shape, self.dtype, self.device, self.is_count = base.shape, base.dtype, base.device, base.is_count
+        self.has_density = base.has_density
+
+    @abstractmethod
+    def rewrap(self, base: AbstractLaw) -> "WrappedLaw":
+        """The same change of another base."""
+
+    def draws(self) -> Tensor:
+        return self.base.draws()
+
+    def select(self, key: Any) -> AbstractLaw:
+        return self.rewrap(self.base.select(key))
+
+    def cast(self, function: Callable[[Tensor], Tensor]) -> AbstractLaw:
+        return self.rewrap(self.base.cast(function))
+
+    def keep_draws(self, draws: Tensor) -> AbstractLaw:
+        return self.rewrap(self.base.keep_draws(draws))
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        level = torch.rand(n, *self.shape, generator=generator, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
+        return self.quantile(level.to(self.device))
+
+    def _split(self, variance: Tensor, part: Callable[[], Tensor]) -> Tensor:
+        """The base's share of a part of the variance, of another total."""
+        return variance * part() / self.base.variance()
+
+
+class SpreadLaw(WrappedLaw):
+    r"""$Y' = \mu + s (Y - \mu)$: the spread about the mean times s, both parts of the variance times $s^2$."""
+
+    def __init__(self, base: AbstractLaw, factor: float) -> None:
+        super().__init__(base)
+        self.factor = factor
+
+    def rewrap(self, base: AbstractLaw) -> "SpreadLaw":
+        return SpreadLaw(base, self.factor)
+
+    def mean(self) -> Tensor:
+        return self.base.mean()
+
+    def aleatoric(self) -> Tensor:
+        return self.factor**2 * self.base.aleatoric()
+
+    def epistemic(self) -> Tensor:
+        return self.factor**2 * self.base.epistemic()
+
+    def variance(self) -> Tensor:
+        return self.factor**2 * self.base.variance()
+
+    def cdf(self, y: Tensor) -> Tensor:
+        return self.base.cdf(self.unscaled(y))
+
+    def below(self, y: Tensor) -> Tensor:
+        return self.base.below(self.unscaled(y))
+
+    def pit(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self.base.pit(self.unscaled(y))
+
+    def inside(self, y: Tensor, level: float) -> Tensor:
+        return self.base.inside(self.unscaled(y), level)
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        return self.base.log_prob(self.unscaled(y)) - float(np.log(self.factor))
+
+    def quantile(self, q: Tensor) -> Tensor:
+        return self._forth(self.base.quantile(q))
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        return self._forth(self.base.sample(n, generator))
+
+    def draws(self) -> Tensor:
+        return self._forth(self.base.draws())
+
+    def _forth(self, y: Tensor) -> Tensor:
+        mean = self.base.mean()
+        return mean + self.factor * (y - mean)
+
+    def unscaled(self, y: Tensor) -> Tensor:
+        """The value of the base that y came from."""
+        mean = self.base.mean()
+        return mean + (y - mean) / self.factor
+
+
+def scale_spread(law: AbstractLaw, factor: float) -> AbstractLaw:
+    """Return the law with its spread about the mean scaled; laws with a location and a scale keep their kind.
+
+    Raises:
+        ValueError: For counts, which would no longer be whole numbers.
+    """
+    if law.is_count:
+        raise ValueError(
+            "scaling the spread of counts about their mean leaves the whole numbers. Use QuantileRecalibration, which "
+            "maps levels and keeps counts."
+        )
+    mean = law.mean()
+    if isinstance(law, MomentsLaw):
+        scaled = MomentsLaw(mean, factor**2 * law.aleatoric(), factor**2 * law.epistemic())
+        return scaled.cast(lambda t: t.to(law.dtype))
+    if type(law) is EmpiricalLaw:
+        return EmpiricalLaw((mean + factor * (law.samples.double() - mean)).to(law.dtype))
+    if isinstance(law, MixtureLaw):
+        wide: Any = law.component()
+        if isinstance(wide, D.Normal | D.Laplace | D.StudentT):
+            make: Any = type(wide)
+            shape = (wide.df,) if isinstance(wide, D.StudentT) else ()
+            moved = make(*shape, mean + factor * (wide.loc - mean), factor * wide.scale, validate_args=False)
+            moved = likelihoods.map_parameters(moved, lambda t: t.to(law.dtype))
+            # of fewer draws the mean is another: errors of finite draws are those of the base
+            return RemadeLaw(moved, law, lambda base: cast(MixtureLaw, scale_spread(base, factor)))
+    return SpreadLaw(law, factor)
+
+
+class QuadratureLaw(WrappedLaw):
+    r"""A law whose moments are the base's and an integral of what was changed; the split keeps the base's shares.
+
+    $E Y' - \mu = -\int (F' - F) dy$ and $E (Y' - \mu)^2 = \sigma^2 - 2 \int (y - \mu)(F' - F) dy$: exact where nothing
+    is changed.
+    """
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        mean, variance = self.base.mean(), self.base.variance()
+        shift, widening = self._changes(mean, variance)
+        return mean + shift, variance + widening - shift**2
+
+    def _changes(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """What the change adds to E(Y - mean) and to E(Y - mean)^2, with the base's mean: (2, B, ...)."""
+        if self.base.is_count or not self.base.has_density:
+            return self._changes_by_level(mean)
+
+        def make(rows: Tensor | None) -> Integrand:
+            law: Any = self if rows is None else self.select(rows)
+            center = mean if rows is None else mean[rows]
+
+            def change(y: Tensor) -> Tensor:
+                moved = law.drop(y)
+                return torch.stack([moved, 2 * (y - center) * moved])
+
+            return change
+
+        return integrate(make, self._edges(), torch.stack([variance.sqrt(), variance]))
+
+    def drop(self, y: Tensor) -> Tensor:
+        """Return F(y) - F'(y), shape (B, ...)."""
+        return self.base.cdf(y) - self.cdf(y)
+
+    def _changes_by_level(self, mean: Tensor) -> Tensor:
+        """The same as an integral over the levels, for laws with steps in their cdf or without a density."""
+        nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+        shape = (-1, *(1 for _ in self.shape))
+        level = torch.as_tensor(0.5 * (nodes + 1), device=self.device).reshape(shape).expand(-1, *self.shape)
+        share = torch.as_tensor(0.5 * weights, device=self.device).reshape(shape)
+        new, old = self.quantile(level) - mean, self.base.quantile(level) - mean
+        return torch.stack([(share * (new - old)).sum(0), (share * (new**2 - old**2)).sum(0)])
+
+    def _edges(self) -> Tensor:
+        """Quantiles of this law, widened at the ends to hold the base too."""
+        edges, (low, high) = self._quantiles_inside(PANELS), quantiles_of(self.base, (PANELS[0], PANELS[-1]))
+        return torch.cat([torch.minimum(edges[:1], low), edges[1:-1], torch.maximum(edges[-1:], high)])
+
+    def _quantiles_inside(self, levels: Sequence[float]) -> Tensor:
+        return quantiles_of(self, levels)
+
+    def mean(self) -> Tensor:
+        return self._moments[0]
+
+    def variance(self) -> Tensor:
+        return self._moments[1]
+
+    def aleatoric(self) -> Tensor:
+        return self._split(self._moments[1], self.base.aleatoric)
+
+    def epistemic(self) -> Tensor:
+        return self._split(self._moments[1], self.base.epistemic)
+
+
+class LevelLaw(QuadratureLaw):
+    r"""$F'(y) = R(F(y))$ with R strictly increasing and piecewise linear from (0, 0) to (1, 1).
+
+    The density is $R'(F(y)) f(y)$, the quantile $Q(R^{-1}(q))$. Source: Kuleshov et al. 2018 (arXiv:1807.00263).
+    """
+
+    def __init__(self, base: AbstractLaw, before: Tensor, after: Tensor) -> None:
+        super().__init__(base)
+        self.before, self.after = before.double().to(base.device), after.double().to(base.device)
+
+    def rewrap(self, base: AbstractLaw) -> "LevelLaw":
+        return LevelLaw(base, self.before, self.after)
+
+    def cdf(self, y: Tensor) -> Tensor:
+        return interpolate(self.base.cdf(y), self.before, self.after)
+
+    def drop(self, y: Tensor) -> Tensor:
+        height = self.base.cdf(y)
+        return height - interpolate(height, self.before, self.after)
+
+    def below(self, y: Tensor) -> Tensor:
+        return interpolate(self.base.below(y), self.before, self.after)
+
+    def pit(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        lower, upper = self.base.pit(y)
+        return interpolate(lower, self.before, self.after), interpolate(upper, self.before, self.after)
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        if self.is_count:
+            return (self.cdf(y) - self.below(y)).clamp(min=0).log()
+        slope = (self.after[1:] - self.after[:-1]) / (self.before[1:] - self.before[:-1])
+        piece = torch.searchsorted(self.before, self.base.cdf(y).contiguous(), right=True) - 1
+        return self.base.log_prob(y) + slope.log()[piece.clamp(0, len(slope) - 1)]
+
+    def quantile(self, q: Tensor) -> Tensor:
+        return self.base.quantile(interpolate(q, self.after, self.before))
+
+    def _quantiles_inside(self, levels: Sequence[float]) -> Tensor:
+        asked = torch.tensor(levels, dtype=torch.float64, device=self.device)
+        # where R ends steeply its inverse gives 1 in floating point, whose quantile is infinite
+        return quantiles_of(self.base, interpolate(asked, self.after, self.before).clamp(1e-15, 1 - 1e-15).tolist())
+
+    def _changes(self, mean: Tensor, variance: Tensor) -> Tensor:
+        if not (self.is_count and self.base.has_density):
+            return super()._changes(mean, variance)
+
+        def change(k: Tensor) -> Tensor:  # E Y = sum of 1 - F(k) and E Y^2 = sum of (2 k + 1)(1 - F(k))
+            moved = self.drop(k)
+            return torch.stack([moved, (2 * (k - mean) + 1) * moved])
+
+        return sum_whole(change, self._edges())
+
+
+def interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+    """Return the piecewise linear function through (knots, values) at x; knots increase."""
+    piece = (torch.searchsorted(knots, x.contiguous(), right=True) - 1).clamp(0, len(knots) - 2)
+    share = (x - knots[piece]) / (knots[piece + 1] - knots[piece])
+    return values[piece] + share.clamp(0, 1) * (values[piece + 1] - values[piece])

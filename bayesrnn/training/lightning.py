@@ -1,0 +1,272 @@
+"""The LightningModule: any model that returns a law, trained by its negative log-likelihood."""
+
+import logging
+import math
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from bayesrnn.nn.sequences import padding
+from bayesrnn.training.batches import Batches, split
+from bayesrnn.training.checkpoint import State
+from bayesrnn.training.loss import Loss, masked_mean, negative_log_likelihood
+
+__all__ = ["Bookkeeping", "OptimizerFactory", "ProgressBar", "Training", "interruptible", "quiet", "snapshot"]
+
+_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+_NEEDLESS = (
+    r".*available but not used.*",
+    r".*does not have many workers.*",
+    r".*have no `val_dataloader`.*",
+    r".*number of training batches.*",
+    r".*module\(s\) in eval mode.*",
+    r".*IterableDataset.*__len__.*",
+    r".*isinstance\(treespec, LeafSpec\).*",
+)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what Lightning says about devices and workers; its errors and other warnings come through."""
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    with warnings.catch_warnings():
+        for text in _NEEDLESS:
+            warnings.filterwarnings("ignore", message=text)
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt where Lightning would end the process, and give the signal its handler back."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main else None
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if main and handler is not None:
+            signal.signal(signal.SIGINT, handler)
+
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class Training(pl.LightningModule):
+    """A model and its loss, for `lightning.Trainer`.
+
+    A batch is ``(input, ..., target)`` or a mapping of the model's keyword arguments and ``target``. Where the model is
+    given lengths and returns one law a step, padding does not enter the loss.
+
+    Args:
+        model: Any torch module.
+        loss: From the model's output and the target to a scalar or one number a target; by default the negative
+            log-likelihood, in nats.
+        learning_rate: Step size of AdamW.
+        weight_decay: Decoupled decay of AdamW.
+        optimizer: Makes another optimizer from the parameters.
+        schedule: Factor of the learning rate in epoch e, counted from 0.
+
+    Example:
+        >>> import torch, bayesrnn as br
+        >>> training = Training(br.models.SequenceRegressor(input_size=3, hidden_size=4))
+        >>> training.training_step((torch.zeros(2, 5, 3), torch.zeros(2)), 0).shape
+        torch.Size([])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss | None = None,
+        *,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        optimizer: OptimizerFactory | None = None,
+        schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = negative_log_likelihood if loss is None else loss
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.make_optimizer, self.schedule = optimizer, schedule
+        self.first_epoch = 0
+        self.sums = {"train": [0.0, 0.0], "validation": [0.0, 0.0]}
+        self.optimizer_state: dict[str, Any] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, counted from the very first one also after a resume."""
+        return self.first_epoch + int(self.current_epoch)
+
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
+        """Return the model's output."""
+        return self.model(*inputs, **keywords)
+
+    def batch_loss(self, batch: Any) -> tuple[Tensor, int]:
+        """Return the mean loss over the targets of a batch that are no padding, and their number."""
+        inputs, keywords, target = split(batch)
+        values = self.loss(self.model(*inputs, **keywords), target)
+        return masked_mean(values, *padding(self.model, inputs, keywords, values), rows=target.shape[0])
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """Return the loss of a batch, with masks.
+
+        Raises:
+            ValueError: If the loss is not finite.
+        """
+        value, count = self.batch_loss(batch)
+        self._add("train", value, count)
+        if not math.isfinite(float(value.detach())):
+            raise ValueError(
+                f"the training loss became {float(value.detach())} in epoch {self.epoch}, batch {batch_index}: the "
+                "training diverged. Lower the learning rate, set gradient_clip=1.0, or scale inputs and targets to "
+                "about unit size."
+            )
+        return value
+
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        """Add the loss of a batch, by the deterministic pass, to the epoch's."""
+        self._add("validation", *self.batch_loss(batch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the optimizer over the parameters that want gradients."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if not parameters:
+            raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
+        if self.make_optimizer is not None:
+            optimizer = self.make_optimizer(parameters)
+        else:
+            optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        for group in optimizer.param_groups:
+            group["base_lr"] = group["lr"]
+        if self.optimizer_state is not None:
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": self.optimizer_state, "param_groups": groups})
+        return optimizer
+
+    def on_train_epoch_start(self) -> None:
+        """Empty the sums and set the learning rate of the epoch."""
+        self.sums = {"train": [0.0, 0.0], "validation": [0.0, 0.0]}
+        if self.schedule is not None:
+            for optimizer in self.trainer.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["base_lr"] * self.schedule(self.epoch)
+
+    def mean(self, part: str) -> float:
+        """Return the mean loss so far of `train` or `validation` in this epoch."""
+        total, count = self.sums[part]
+        return total / count if count else math.nan
+
+    def _add(self, part: str, value: Tensor, count: int) -> None:
+        self.sums[part][0] += float(value.detach()) * count
+        self.sums[part][1] += count
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the model's parameters and buffers, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+
+class Bookkeeping(pl.Callback):
+    """Keeps the `State` up to date and stops the training when patience runs out."""
+
+    def __init__(self, state: State, batches: Batches, patience: int | None, folder: Path | None) -> None:
+        self.state, self.batches, self.patience, self.folder = state, batches, patience, folder
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Tell the batches which epoch it is."""
+        self.batches.at(_training(module).epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Close the epoch; validation has run by now."""
+        training, state = _training(module), self.state
+        epoch = training.epoch
+        state.train.append(training.mean("train"))
+        if training.sums["validation"][1]:
+            self._validated(training, epoch, trainer)
+        else:
+            state.best_epoch = epoch
+        if self.folder is not None:
+            state.weights = snapshot(training.model)
+            state.optimizer = trainer.optimizers[0].state_dict()["state"]
+            state.save(self.folder)
+
+    def _validated(self, training: Training, epoch: int, trainer: pl.Trainer) -> None:
+        state, loss = self.state, training.mean("validation")
+        if math.isnan(loss):
+            raise ValueError(
+                f"the validation loss became NaN in epoch {epoch}, so no epoch could be told to be the best. Look for "
+                "NaN in the validation rows, and for targets that the likelihood cannot judge."
+            )
+        if not state.validation or loss < min(state.validation):
+            state.best_epoch, state.best_weights = epoch, snapshot(training.model)
+        state.validation.append(loss)
+        if self.patience is not None and state.best_epoch is not None and epoch - state.best_epoch >= self.patience:
+            state.stopped_early = trainer.should_stop = True
+
+
+class ProgressBar(pl.Callback):
+    """One line that says the epoch, the losses and the time left; nothing where the error stream is no terminal."""
+
+    def __init__(self, epochs: int, done: int, batches: int, state: State) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        console = Console(file=sys.stderr)
+        self.state, self.epochs = state, epochs
+        self.progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (console.is_terminal or console.is_jupyter),
+        )
+        self.task = self.progress.add_task(f"epoch {done}/{epochs}", total=epochs * batches, completed=done * batches)
+
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Show the bar."""
+        self.progress.start()
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Take the bar down, also after an error."""
+        self.progress.stop()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
+        """Advance by one batch."""
+        self._show(_training(module), 1)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Show the validation loss of the epoch."""
+        self._show(_training(module), 0)
+
+    def _show(self, training: Training, batches: int) -> None:
+        text = f"epoch {training.epoch + 1}/{self.epochs}  loss {training.mean('train'):.4f}"
+        if self.state.validation:
+            text += f"  validation {self.state.validation[-1]:.4f} (best {min(self.state.validation):.4f})"
+        self.progress.update(self.task, advance=batches, description=text)
+
+
+def _training(module: pl.LightningModule) -> Training:
+    if not isinstance(module, Training):
+        raise TypeError(f"these callbacks belong to a Training, but the trainer has a {type(module).__name__}.")
+    return module
