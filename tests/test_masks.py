@@ -1,4 +1,4 @@
-"""The law of masks: exact marginals, independence, strata, and the same bits wherever they are asked for."""
+"""The distribution of masks: exact marginals, independence, strata, and the same bits wherever they are asked for."""
 
 import itertools
 import subprocess

@@ -12,7 +12,7 @@ from bayesrnn import likelihoods, models, schemes
 from bayesrnn.inference import predict
 from bayesrnn.nn.concrete import ConcreteDropout
 from bayesrnn.pyro import Mask, lift, masks_of
-from bayesrnn.pyro.laws import as_pyro
+from bayesrnn.pyro.distributions import as_pyro
 
 
 class Net(nn.Module):
@@ -108,9 +108,13 @@ def test_asking_for_masks_leaves_the_model_and_the_random_state_alone():
 @pytest.mark.parametrize(
     ("likelihood", "given", "message"),
     [
-        (GAUSSIAN, (5, 1), r"target must have the shape \(5,\) of its law, but \(5, 1\).*Give target.squeeze\(-1\)"),
+        (
+            GAUSSIAN,
+            (5, 1),
+            r"target must have the shape \(5,\) of its distribution, but \(5, 1\).*Give target.squeeze\(-1\)",
+        ),
         (GAUSSIAN, (1,), r"but \(1,\) was given.*one value for each of these"),
-        (lambda o: D.Normal(o, 1.0), (5,), r"of its law, but \(5,\) was given.*Give target.unsqueeze\(-1\)"),
+        (lambda o: D.Normal(o, 1.0), (5,), r"of its distribution, but \(5,\) was given.*Give target.unsqueeze\(-1\)"),
     ],
 )
 def test_a_target_that_would_be_broadcast_is_refused(likelihood, given, message):
@@ -122,15 +126,15 @@ def test_a_target_that_would_be_broadcast_is_refused(likelihood, given, message)
 
 
 @pytest.mark.parametrize("targets", [1, 2])
-def test_a_model_that_returns_its_law_needs_no_likelihood(targets):
+def test_a_model_that_returns_its_distribution_needs_no_likelihood(targets):
     torch.manual_seed(0)
     model = models.SequenceRegressor(3, 4, outputs=targets, dropout=0.3)
     x, y = torch.randn(5, 6, 3), torch.randn((5, targets) if targets > 1 else (5,))
     trace = pyro.poutine.trace(lift(model)).get_trace(x, target=y)
     trace.compute_log_prob()
     masks = {name: trace.nodes[name]["value"] for name in trace.stochastic_nodes}
-    law = pyro.condition(lift(model), data=masks)(x)
-    torch.testing.assert_close(trace.nodes["target"]["log_prob"], law.log_prob(y).sum())
+    distribution = pyro.condition(lift(model), data=masks)(x)
+    torch.testing.assert_close(trace.nodes["target"]["log_prob"], distribution.log_prob(y).sum())
     lifted = lift(model, learn=True)
     svi = pyro.infer.SVI(lifted, lifted.guide, pyro.optim.Adam({"lr": 0.02}), pyro.infer.Trace_ELBO())
     losses = [svi.step(x, target=y) for _ in range(80)]
@@ -138,7 +142,7 @@ def test_a_model_that_returns_its_law_needs_no_likelihood(targets):
     assert pyro.infer.Predictive(lift(model), num_samples=3)(x)["target"].shape == (3, *y.shape)
 
 
-LAWS = {
+DISTRIBUTIONS = {
     "independent": lambda o: D.Independent(D.Normal(o, 1.0), 1),
     "mixture": lambda o: D.MixtureSameFamily(
         D.Categorical(logits=torch.zeros(5, 2)), D.Normal(torch.cat([o, -o], -1), 1.0)
@@ -152,7 +156,9 @@ LAWS = {
     "multinomial": lambda o: D.Multinomial(7, logits=torch.cat([o, -o], -1)),
     "relaxed": lambda o: D.RelaxedBernoulli(torch.tensor(0.5), logits=o[:, 0]),
     "joint": lambda o: D.MultivariateNormal(o.expand(-1, 2), covariance_matrix=2 * torch.eye(2)),
-    "bernoulli whose probs were read": lambda o: (lambda law: (law.probs, law)[1])(D.Bernoulli(logits=o[:, 0])),
+    "bernoulli whose probs were read": lambda o: (lambda distribution: (distribution.probs, distribution)[1])(
+        D.Bernoulli(logits=o[:, 0])
+    ),
     "negative binomial": lambda o: likelihoods.negative_binomial(torch.cat([o, o], -1)),
     "negative binomial of torch": lambda o: D.NegativeBinomial(torch.tensor(3.0), logits=o[:, 0]),
     "uniform": lambda o: D.Uniform(o[:, 0], o[:, 0] + 1),
@@ -160,21 +166,23 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("name", LAWS)
-def test_a_law_of_torch_becomes_one_of_pyro_with_the_same_density(name):
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_a_distribution_of_torch_becomes_one_of_pyro_with_the_same_density(name):
     torch.manual_seed(0)
-    expected = LAWS[name](torch.randn(5, 1))
+    expected = DISTRIBUTIONS[name](torch.randn(5, 1))
     target = expected.sample()
     found = as_pyro(expected)
     torch.testing.assert_close(found.log_prob(target), expected.log_prob(target))
     net = Net(GAL)
-    trace = pyro.poutine.trace(lift(net, LAWS[name])).get_trace(TOKENS)  # a sample has a legal shape and value
+    trace = pyro.poutine.trace(lift(net, DISTRIBUTIONS[name])).get_trace(TOKENS)  # a sample has a legal shape and value
     target = trace.nodes["target"]["value"]
     masks = {site: trace.nodes[site]["value"] for site in SITES}
-    again = pyro.poutine.trace(pyro.condition(lift(net, LAWS[name]), data=masks)).get_trace(TOKENS, target=target)
+    again = pyro.poutine.trace(pyro.condition(lift(net, DISTRIBUTIONS[name]), data=masks)).get_trace(
+        TOKENS, target=target
+    )
     again.compute_log_prob()
-    law = LAWS[name](pyro.condition(lift(net), data=masks)(TOKENS))
-    torch.testing.assert_close(again.nodes["target"]["log_prob"], law.log_prob(target).sum())
+    distribution = DISTRIBUTIONS[name](pyro.condition(lift(net), data=masks)(TOKENS))
+    torch.testing.assert_close(again.nodes["target"]["log_prob"], distribution.log_prob(target).sum())
 
 
 class Twice(nn.Module):
@@ -253,14 +261,14 @@ def test_svi_trains_the_weights_and_leaves_no_kl_of_masks():
     torch.testing.assert_close(difference, GAUSSIAN(output).log_prob(target).sum(), atol=1e-3, rtol=1e-4)
 
 
-def test_the_law_of_a_mask():
-    law = Mask(torch.tensor([0.25, 0.5]))
-    torch.testing.assert_close(law.enumerate_support(), torch.tensor([[0.0, 0.0], [4 / 3, 2.0]]))
-    torch.testing.assert_close(law.log_prob(law.enumerate_support()).exp().sum(0), torch.ones(2))
-    draws = law.sample((20_000,))
-    torch.testing.assert_close(draws.mean(0), law.mean, atol=0.03, rtol=0)
-    torch.testing.assert_close(draws.var(0), law.variance, atol=0.05, rtol=0)
-    assert law.expand((3, 2)).sample().shape == (3, 2)
+def test_the_distribution_of_a_mask():
+    distribution = Mask(torch.tensor([0.25, 0.5]))
+    torch.testing.assert_close(distribution.enumerate_support(), torch.tensor([[0.0, 0.0], [4 / 3, 2.0]]))
+    torch.testing.assert_close(distribution.log_prob(distribution.enumerate_support()).exp().sum(0), torch.ones(2))
+    draws = distribution.sample((20_000,))
+    torch.testing.assert_close(draws.mean(0), distribution.mean, atol=0.03, rtol=0)
+    torch.testing.assert_close(draws.var(0), distribution.variance, atol=0.05, rtol=0)
+    assert distribution.expand((3, 2)).sample().shape == (3, 2)
     torch.testing.assert_close(Mask(0.25).log_prob(torch.tensor(0.0)), torch.tensor(0.25).log())
     with pytest.raises(TypeError, match=r"rate must be a number in \[0, 1\), but 'a'"):
         Mask("a")
@@ -289,7 +297,7 @@ def test_bad_input_is_refused():
 
 
 @pytest.mark.parametrize("name", ["Odd", "Poisson", "Normal"])  # also under the name of one of Pyro's classes
-def test_a_law_that_pyro_does_not_know_keeps_its_own_density(name):
+def test_a_distribution_that_pyro_does_not_know_keeps_its_own_density(name):
     def log_prob(self: D.Normal, value: torch.Tensor) -> torch.Tensor:
         return D.Normal.log_prob(self, value) - 7.0
 
@@ -300,21 +308,21 @@ def test_a_law_that_pyro_does_not_know_keeps_its_own_density(name):
     output = pyro.condition(lift(net), {k: trace.nodes[k]["value"] for k in SITES})(TOKENS).squeeze(-1)
     expected = D.Normal(output, 1.0).log_prob(target).sum() - 35.0
     torch.testing.assert_close(trace.nodes["target"]["log_prob"], expected)
-    law = as_pyro(kind(torch.zeros(3), 1.0)).expand((2, 3))
-    assert law.sample().shape == (2, 3)
+    distribution = as_pyro(kind(torch.zeros(3), 1.0)).expand((2, 3))
+    assert distribution.sample().shape == (2, 3)
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "homoscedastic", "student_t", "poisson", "negative_binomial"])
-def test_every_likelihood_of_the_models_is_scored_by_its_own_law(likelihood):
+def test_every_likelihood_of_the_models_is_scored_by_its_own_distribution(likelihood):
     torch.manual_seed(0)
     model = models.SequenceRegressor(3, 4, likelihood=likelihood, dropout=0.3, every_step=True)
     x, target, lengths = torch.randn(5, 6, 3), torch.randint(0, 4, (5, 6)).float(), torch.tensor([6, 5, 4, 3, 2])
     trace = pyro.poutine.trace(lift(model)).get_trace(x, target=target, lengths=lengths)
     trace.compute_log_prob()
     masks = {site: trace.nodes[site]["value"] for site in trace.stochastic_nodes}
-    law = pyro.condition(lift(model), data=masks)(x, lengths=lengths)
+    distribution = pyro.condition(lift(model), data=masks)(x, lengths=lengths)
     before_padding = torch.arange(6) < lengths[:, None]
-    torch.testing.assert_close(trace.nodes["target"]["log_prob"], law.log_prob(target)[before_padding].sum())
+    torch.testing.assert_close(trace.nodes["target"]["log_prob"], distribution.log_prob(target)[before_padding].sum())
 
 
 @pytest.mark.parametrize("ids", [[1, 2], [7]])

@@ -128,7 +128,7 @@ def compare(
 
 
 def _reads_tokens(model: nn.Module, inputs: tuple[Any, ...]) -> bool:
-    """Whether the model gives the law of the next token and a state, as `perplexity` reads it."""
+    """Whether the model gives the distribution of the next token and a state, as `perplexity` reads it."""
     if isinstance(model, LanguageModel):
         return True
     tokens = inputs[0] if len(inputs) == 1 else None
@@ -144,10 +144,10 @@ def _reads_tokens(model: nn.Module, inputs: tuple[Any, ...]) -> bool:
 
 def _language_model_error(model: nn.Module) -> ValueError:
     return ValueError(
-        f"compare scores one law a target, but {type(model).__name__} returns the law of the next token and a state. "
-        "For a language model take bayesrnn.perplexity(model, tokens): it makes the pass without masks beside the "
-        "draws, deterministic_perplexity against perplexity. Several of them are compared in pairs with "
-        "compare_predictives({name: perplexity(...), ...})."
+        f"compare scores one distribution a target, but {type(model).__name__} returns the distribution of the next "
+        "token and a state. For a language model take bayesrnn.perplexity(model, tokens): it makes the pass without "
+        "masks beside the draws, deterministic_perplexity against perplexity. Several of them are compared in pairs "
+        "with compare_predictives({name: perplexity(...), ...})."
     )
 
 

@@ -20,7 +20,7 @@ class MCDropoutClassifier(ClassifierMixin, MCDropoutEstimator):
     r"""A recurrent network whose class probabilities are averaged over draws, under scikit-learn's contract.
 
     Trains a `SequenceClassifier` and predicts $\frac1S \sum_s p(y \mid x, z_s)$. `predict_distribution` splits the
-    entropy of that law into its aleatoric and epistemic parts.
+    entropy of that distribution into its aleatoric and epistemic parts.
 
     Args:
         hidden_size: Hidden units.

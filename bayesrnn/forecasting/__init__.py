@@ -17,11 +17,11 @@ from bayesrnn.forecasting.settings import quick as quick
 from bayesrnn.forecasting.settings import settings_for as settings_for
 from bayesrnn.forecasting.splits import Split as Split
 from bayesrnn.forecasting.splits import split_in_time as split_in_time
-from bayesrnn.predictive.distributions.stretched import RadialLaw as RadialLaw
+from bayesrnn.predictive.distributions.stretched import RadialDistribution as RadialDistribution
 
 __all__ = [
     "Backtest",
-    "RadialLaw",
+    "RadialDistribution",
     "RollingIntervals",
     "Settings",
     "Split",

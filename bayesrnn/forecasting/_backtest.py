@@ -22,7 +22,7 @@ class Backtest:
     Args:
         series: What was forecast.
         origins: Position of the last value each forecast knew, (O,), increasing.
-        predictive: Law of the targets, (O, H).
+        predictive: Distribution of the targets, (O, H).
         target: What happened, (O, H).
     """
 
@@ -60,7 +60,7 @@ class Backtest:
 
         rows, steps = self.target.shape
         times = self.series.times
-        law = self.predictive
+        distribution = self.predictive
         columns: dict[str, Any] = {
             "origin": times[self.origins.numpy()].repeat(steps),
             "horizon": torch.arange(1, steps + 1).repeat(rows).numpy(),
@@ -68,9 +68,9 @@ class Backtest:
             "observed": self.target.reshape(-1).numpy(),
         }
         for name in ("mean", "std", "aleatoric", "epistemic"):
-            columns[name] = getattr(law, name).reshape(-1).numpy()
+            columns[name] = getattr(distribution, name).reshape(-1).numpy()
         for level in levels:
-            low, high = law.interval(level)
+            low, high = distribution.interval(level)
             columns[f"lower_{100 * level:g}"] = low.reshape(-1).numpy()
             columns[f"upper_{100 * level:g}"] = high.reshape(-1).numpy()
         return pd.DataFrame(columns)
@@ -94,8 +94,8 @@ def backtest(
     """
     context, target = _known(forecaster, series, origins)
     check_whole(draws, "draws", 2)
-    law = predict(forecaster, context, draws=draws, seed=seed, sequence_ids=origins, progress=progress)
-    return Backtest(series, origins, law, target)
+    distribution = predict(forecaster, context, draws=draws, seed=seed, sequence_ids=origins, progress=progress)
+    return Backtest(series, origins, distribution, target)
 
 
 def deterministic(forecaster: Forecaster, series: Series, origins: Tensor) -> Backtest:
@@ -103,21 +103,21 @@ def deterministic(forecaster: Forecaster, series: Series, origins: Tensor) -> Ba
     context, target = _known(forecaster, series, origins)
     training = forecaster.training
     with torch.no_grad():
-        law = forecaster.eval()(context)
+        distribution = forecaster.eval()(context)
     forecaster.train(training)
-    one: Any = Predictive.from_draws(law.expand((1, *law.batch_shape)), sampling="deterministic")
+    one: Any = Predictive.from_draws(distribution.expand((1, *distribution.batch_shape)), sampling="deterministic")
     return Backtest(series, origins, one, target)
 
 
 def forecast(forecaster: Forecaster, series: Series, *, draws: int = 200, seed: int = 0) -> ContinuousPredictive:
-    """Return the law of the H values after the end of the series, (1, H)."""
+    """Return the distribution of the H values after the end of the series, (1, H)."""
     if len(series) < forecaster.context:
         raise ValueError(f"the forecaster reads {forecaster.context} values, but the series has {len(series)}.")
     context = series.values[-forecaster.context :][None]
-    law = predict(forecaster, context, draws=draws, seed=seed, sequence_ids=[len(series) - 1])
-    if not isinstance(law, ContinuousPredictive):
-        raise TypeError(f"a forecaster gives a continuous predictive, but a {type(law).__name__} came back.")
-    return law
+    distribution = predict(forecaster, context, draws=draws, seed=seed, sequence_ids=[len(series) - 1])
+    if not isinstance(distribution, ContinuousPredictive):
+        raise TypeError(f"a forecaster gives a continuous predictive, but a {type(distribution).__name__} came back.")
+    return distribution
 
 
 def _known(forecaster: Forecaster, series: Series, origins: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,10 +45,10 @@ class Study:
         raw: Forecasts of the held-out span as the draws give them.
         recalibrated: The same with spreads that follow past errors.
         factors: By how much the 50, 80 and 95 % intervals were widened, (3, O, H).
-        forecasts: Name → law of the held-out targets; the first two are `recalibrated` and `raw`.
+        forecasts: Name → distribution of the held-out targets; the first two are `recalibrated` and `raw`.
         table: Scores of all of them.
         blocks: Block of each origin, for the bootstrap.
-        future: Recalibrated law of the steps after the end of the series, (1, H).
+        future: Recalibrated distribution of the steps after the end of the series, (1, H).
         seconds: Name of a stage → how long it took.
     """
 

@@ -67,9 +67,9 @@ def train(
     )
 
 
-def _observed_nll(law: Distribution, target: Tensor) -> Tensor:
+def _observed_nll(distribution: Distribution, target: Tensor) -> Tensor:
     value, seen = target.unbind(-1)
-    return -(law.log_prob(value) * seen).sum() / seen.sum().clamp(min=1.0)
+    return -(distribution.log_prob(value) * seen).sum() / seen.sum().clamp(min=1.0)
 
 
 def _warm_cosine(epoch: int, epochs: int) -> float:

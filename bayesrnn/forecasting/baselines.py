@@ -44,8 +44,8 @@ def seasonal_naive(series: Series, origins: Tensor, horizon: int, *, fit_until: 
     std = ((seen * error.square()).sum(0) / seen.sum(0).clamp(min=1)).sqrt()
     std = std.clamp(min=torch.finfo(std.dtype).eps)
     mean = _last_season(series, origins, horizon, drift)
-    law = Predictive.from_gaussian(mean, std.expand_as(mean), sequence_ids=origins)
-    return Backtest(series, origins, law, _target(series.values, origins, horizon))
+    distribution = Predictive.from_gaussian(mean, std.expand_as(mean), sequence_ids=origins)
+    return Backtest(series, origins, distribution, _target(series.values, origins, horizon))
 
 
 def exponential_smoothing(series: Series, origins: Tensor, horizon: int, *, fit_until: int) -> Backtest:
@@ -89,12 +89,12 @@ def exponential_smoothing(series: Series, origins: Tensor, horizon: int, *, fit_
         gain = gain + filtered.smoothing_seasonal * (steps % season == 0)
     noise = float(np.mean(np.square(values[:fit_until] - np.asarray(filtered.fittedvalues)[:fit_until])))
     std = np.sqrt(noise * np.concatenate([[1.0], 1 + np.cumsum(gain[:-1] ** 2)]))
-    law = Predictive.from_gaussian(
+    distribution = Predictive.from_gaussian(
         center + scale * torch.from_numpy(mean),
         scale * torch.from_numpy(std).expand(mean.shape),
         sequence_ids=origins,
     )
-    return Backtest(series, origins, law, _target(series.values, origins, horizon))
+    return Backtest(series, origins, distribution, _target(series.values, origins, horizon))
 
 
 def _last_season(series: Series, origins: Tensor, horizon: int, drift: int) -> Tensor:

@@ -37,12 +37,12 @@ def future_frame(found: Study) -> Any:
     """Return a line for each step after the end of the series; what will be observed is empty."""
     import pandas as pd
 
-    law = found.future
+    distribution = found.future
     columns: dict[str, Any] = {"time": found.series.future(found.settings.horizon), "observed": float("nan")}
     for name in ("mean", "std", "aleatoric", "epistemic"):
-        columns[name] = getattr(law, name)[0].numpy()
+        columns[name] = getattr(distribution, name)[0].numpy()
     for level in (0.5, 0.8, 0.95):
-        low, high = law.interval(level)
+        low, high = distribution.interval(level)
         columns[f"lower_{100 * level:g}"], columns[f"upper_{100 * level:g}"] = low[0].numpy(), high[0].numpy()
     return pd.DataFrame(columns)[list(FORECAST_COLUMNS)]
 

@@ -47,15 +47,15 @@ def study_page(found: Study, images: Mapping[str, bytes], future: Any = None) ->
 
 _RELIABILITY = (
     "Left: the share of held-out targets inside intervals of every level, on the diagonal if the intervals keep their "
-    "word. Middle: where targets fall in their predicted law, flat if it is right. Right: the same by steps ahead. "
-    "Orange: as the draws give it. Blue: recalibrated, by what was known at each origin."
+    "word. Middle: where targets fall in their predicted distribution, flat if it is right. Right: the same by steps "
+    "ahead. Orange: as the draws give it. Blue: recalibrated, by what was known at each origin."
 )
 
 
 def _future_words(found: Study) -> str:
-    law, units = found.future, found.series.units
-    low, high = law.interval(0.8)
-    last = [number(float(value[0, -1]), 5) for value in (law.quantile(0.5), low, high)]
+    distribution, units = found.future, found.series.units
+    low, high = distribution.interval(0.8)
+    last = [number(float(value[0, -1]), 5) for value in (distribution.quantile(0.5), low, high)]
     return (
         f"Fan chart of the next {found.settings.horizon} steps. At the last the median is {last[0]} {units}, the "
         f"80 % interval {last[1]} to {last[2]}."
@@ -114,10 +114,10 @@ def _differences(found: Study) -> list[dict[str, str]]:
 
 
 def _parts(found: Study) -> list[dict[str, str]]:
-    law, horizon = found.recalibrated.predictive, found.settings.horizon
+    distribution, horizon = found.recalibrated.predictive, found.settings.horizon
     rows = []
     for step in sorted({1, max(horizon // 4, 1), max(horizon // 2, 1), horizon}):
-        parts = {name: float(getattr(law, name)[:, step - 1].mean()) for name in ("aleatoric", "epistemic")}
+        parts = {name: float(getattr(distribution, name)[:, step - 1].mean()) for name in ("aleatoric", "epistemic")}
         total = sum(parts.values())
         rows.append(
             {

@@ -83,13 +83,13 @@ def forecast_picture(test: Backtest, before: int) -> "Figure":
     return figure
 
 
-def future_picture(series: Series, law: ContinuousPredictive) -> "Figure":
+def future_picture(series: Series, distribution: ContinuousPredictive) -> "Figure":
     """Draw the steps after the end of the series, with three horizons of history."""
-    steps = int(law.shape[1])
+    steps = int(distribution.shape[1])
     past = series[len(series) - min(len(series), 3 * steps) :]
     values = torch.where(past.observed, past.values, torch.nan)
     axes = plots.fan_chart(
-        law,
+        distribution,
         history=values,
         times=series.future(steps).to_numpy(),
         history_times=past.times.to_numpy(),
@@ -108,10 +108,10 @@ def calibration_picture(raw: Backtest, recalibrated: Backtest, blocks: Tensor, l
 
     figure = Figure(figsize=(13.6, 5.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    law, target = recalibrated.predictive, recalibrated.target
-    plots.interval_reliability(law, target, level=level, groups=blocks, ax=left)
-    plots.pit_histogram(law, target, groups=blocks, ax=middle)
-    plots.coverage_by_horizon(law, target, level=level, groups=blocks, ax=right)
+    distribution, target = recalibrated.predictive, recalibrated.target
+    plots.interval_reliability(distribution, target, level=level, groups=blocks, ax=left)
+    plots.pit_histogram(distribution, target, groups=blocks, ax=middle)
+    plots.coverage_by_horizon(distribution, target, level=level, groups=blocks, ax=right)
     left.set_aspect("auto")
     middle.containers[0].set_label("recalibrated")
     cdf = raw.predictive.cdf(raw.target)
@@ -165,7 +165,7 @@ def comparison_picture(table: Any, units: str, notes: Mapping[str, str]) -> "Fig
     axes[1].legend(frameon=False, fontsize="small", loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.09))
     for ax in (axes[0], axes[2]):
         _logarithmic(ax)
-    for ax, title in zip(axes, ("Score of the whole law", "Calibration", "Sharpness"), strict=True):
+    for ax, title in zip(axes, ("Score of the whole distribution", "Calibration", "Sharpness"), strict=True):
         ax.set_title(title, loc="left", fontweight="bold")
     return figure
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from bayesrnn._checks import check_level
 from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.predictive import ContinuousPredictive
-from bayesrnn.predictive.distributions.stretched import RadialLaw
+from bayesrnn.predictive.distributions.stretched import RadialDistribution
 
 __all__ = ["RollingIntervals"]
 
@@ -92,7 +92,9 @@ class RollingIntervals:
     def stretch(self, predictive: ContinuousPredictive, factors: Tensor) -> ContinuousPredictive:
         """Return the predictive whose central intervals are those of `predictive` times `factors` (levels, O, H)."""
         reaches, median = self._reaches(predictive)
-        return predictive.with_law(RadialLaw(predictive.law, reaches, _stretched(reaches, factors), median))
+        return predictive.with_distribution(
+            RadialDistribution(predictive.distribution, reaches, _stretched(reaches, factors), median)
+        )
 
     def apply(self, raw: Backtest) -> ContinuousPredictive:
         """Return the recalibrated forecasts."""
@@ -103,7 +105,9 @@ class RollingIntervals:
         median = predictive.quantile(0.5).double()
         low, high = (torch.stack(ends).double() for ends in zip(*map(predictive.interval, self.levels), strict=True))
         reaches = torch.stack([median - low, high - median])
-        least = _TINY * (high - low)  # a law with a point mass at its median has an interval that reaches nowhere
+        least = _TINY * (
+            high - low
+        )  # a distribution with a point mass at its median has an interval that reaches nowhere
         return torch.stack([_increasing(side, 1.0 + _TINY) for side in reaches.maximum(least)]), median
 
 
@@ -113,7 +117,7 @@ def _stretched(reaches: Tensor, factors: Tensor) -> Tensor:
 
 
 def _nested(factors: Tensor, levels: Tensor) -> Tensor:
-    """Raise factors where a wider level would otherwise have the narrower interval (of a normal law)."""
+    """Raise factors where a wider level would otherwise have the narrower interval (of a normal distribution)."""
     normal = torch.special.ndtri((1 + levels) / 2)
     return _increasing(factors * normal) / normal
 

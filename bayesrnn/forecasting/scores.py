@@ -49,7 +49,10 @@ def score_table(
     for score, (measure, level) in _measures(levels).items():
         if score == "nll" and not density:
             continue
-        found = {name: measure(law, target, interval=0.95, groups=blocks, seed=seed) for name, law in forecasts.items()}
+        found = {
+            name: measure(distribution, target, interval=0.95, groups=blocks, seed=seed)
+            for name, distribution in forecasts.items()
+        }
         base = found[reference]
         for name, value in found.items():
             line = {"forecast": name, "score": score, "value": value.value}

@@ -74,7 +74,8 @@ def perplexity(
     Raises:
         ValueError: If nothing is stochastic, the stream is too short, a token is not in the model's vocabulary, the
             members of an ensemble have different vocabularies, a multiplied rate reaches 1, or a result is NaN.
-        TypeError: If the model returns something else than a law and a state, or an argument is of another type.
+        TypeError: If the model returns something else than a distribution and a state, or an argument is of another
+            type.
 
     Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.1, and its authors' code (`run_MC_test`); temperature
     and multiplier: Melis et al. (2018), arXiv:1805.09208.

@@ -65,8 +65,8 @@ def predict(
         sequence_ids: Whole numbers that name the sequences; 0, 1, 2, ... if not given.
         lengths: Steps of each row, handed to the model as `lengths=`.
         max_memory: Bytes that one pass may use; a share of what is free if not given. Results do not depend on it.
-        keep_draws: Keep every draw's law, which quantiles and draws need; without, means and variances accumulate and
-            memory does not grow with draws.
+        keep_draws: Keep every draw's distribution, which quantiles and draws need; without, means and variances
+            accumulate and memory does not grow with draws.
         progress: Whether to show a progress bar.
 
     Returns:

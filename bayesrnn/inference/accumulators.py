@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from torch.nn import functional as F
 
 from bayesrnn import likelihoods
-from bayesrnn.inference.outputs import Law, Point
+from bayesrnn.inference.outputs import OutputDistribution, Point
 from bayesrnn.inference.statistics import Moments, Replicates
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive
 from bayesrnn.predictive.classes import class_log_probabilities
@@ -165,21 +165,23 @@ class ClassStatistics(Statistics):
         )
 
 
-def statistics_of(law: Law, draws: Tensor, block: int) -> ContinuousStatistics | ClassStatistics:
-    """Return the statistics of a law with batch shape (S, B, ...) of the draws of these numbers (S,)."""
-    if isinstance(law, Point):
-        means = Replicates.of(law.value, draws, block)
-        return ContinuousStatistics(means, Moments.of(torch.zeros_like(law.value)), law.value.dtype)
-    if likelihoods.family(law) == "class":
-        return _class_statistics(law, draws, block)
-    mean = likelihoods.mean_of(law)
-    wide = likelihoods.map_parameters(law, Tensor.double)
+def statistics_of(
+    distribution: OutputDistribution, draws: Tensor, block: int
+) -> ContinuousStatistics | ClassStatistics:
+    """Return the statistics of a distribution with batch shape (S, B, ...) of the draws of these numbers (S,)."""
+    if isinstance(distribution, Point):
+        means = Replicates.of(distribution.value, draws, block)
+        return ContinuousStatistics(means, Moments.of(torch.zeros_like(distribution.value)), distribution.value.dtype)
+    if likelihoods.family(distribution) == "class":
+        return _class_statistics(distribution, draws, block)
+    mean = likelihoods.mean_of(distribution)
+    wide = likelihoods.map_parameters(distribution, Tensor.double)
     variances = Moments.of(likelihoods.variance_of(wide))
     return ContinuousStatistics(Replicates.of(likelihoods.mean_of(wide), draws, block), variances, mean.dtype)
 
 
-def _class_statistics(law: Distribution, draws: Tensor, block: int) -> ClassStatistics:
-    logs = class_log_probabilities(law)
+def _class_statistics(distribution: Distribution, draws: Tensor, block: int) -> ClassStatistics:
+    logs = class_log_probabilities(distribution)
     wide = logs.double()
     probabilities = wide.exp()
     entropy = -(probabilities * wide.clamp(min=torch.finfo(wide.dtype).min)).sum(-1)

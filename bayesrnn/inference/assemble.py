@@ -1,4 +1,4 @@
-"""From collected parts to predictives: rows in their order, equal draws as one law."""
+"""From collected parts to predictives: rows in their order, equal draws as one distribution."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,20 +7,20 @@ import torch
 from torch import Tensor
 
 from bayesrnn.inference.accumulators import ClassStatistics
-from bayesrnn.inference.outputs import Law, Point, join, map_law
+from bayesrnn.inference.outputs import OutputDistribution, Point, join, map_distribution
 from bayesrnn.inference.passes import Part
 from bayesrnn.predictive import (
-    AbstractLaw,
+    AbstractDistribution,
     ClassPredictive,
     ContinuousPredictive,
-    MixtureLaw,
-    MomentsLaw,
+    MixtureDistribution,
+    MomentsDistribution,
     Origin,
     Predictive,
 )
 from bayesrnn.predictive.classes import class_log_probabilities
-from bayesrnn.predictive.distributions.empirical import PointLaw
-from bayesrnn.predictive.distributions.joined import GroupedLaw
+from bayesrnn.predictive.distributions.empirical import PointDistribution
+from bayesrnn.predictive.distributions.joined import GroupedDistribution
 
 __all__ = ["assemble"]
 
@@ -30,7 +30,7 @@ def assemble(parts: Sequence[Part], keep: bool, block: int, origin: dict[str, An
 
     Args:
         parts: Disjoint in rows, together all rows.
-        keep: Whether the laws of the draws are there.
+        keep: Whether the distributions of the draws are there.
         block: Draws that depend on one another.
         origin: Seed, sampling and sequence ids.
     """
@@ -59,8 +59,8 @@ def _one(
     if isinstance(statistics[0], ClassStatistics):
         logs = None
         if kept is not None and even:
-            whole_law = join([p.law[kept] for p in parts], 1)
-            logs = class_log_probabilities(whole_law)[:, order]  # type: ignore[arg-type]
+            whole_distribution = join([p.distribution[kept] for p in parts], 1)
+            logs = class_log_probabilities(whole_distribution)[:, order]  # type: ignore[arg-type]
         dtype = statistics[0].dtype
         return ClassPredictive(
             torch.cat([m.log_mean for m in made])[order],
@@ -71,28 +71,34 @@ def _one(
             error,
             logs,
         )
-    law = _moments(made, order) if kept is None else _kept([p.law[kept] for p in parts], parts, order, even)
-    return ContinuousPredictive(law, whole, error)
+    distribution = (
+        _moments(made, order) if kept is None else _kept([p.distribution[kept] for p in parts], parts, order, even)
+    )
+    return ContinuousPredictive(distribution, whole, error)
 
 
-def _moments(made: list[ContinuousPredictive], order: Tensor) -> AbstractLaw:
+def _moments(made: list[ContinuousPredictive], order: Tensor) -> AbstractDistribution:
     columns = [torch.cat([getattr(m, name) for m in made])[order] for name in ("mean", "aleatoric", "epistemic")]
-    return MomentsLaw(*columns)
+    return MomentsDistribution(*columns)
 
 
-def _kept(laws: list[Law], parts: Sequence[Part], order: Tensor, even: bool) -> AbstractLaw:
+def _kept(
+    distributions: list[OutputDistribution], parts: Sequence[Part], order: Tensor, even: bool
+) -> AbstractDistribution:
     if even:
-        return _mixture(map_law(join(laws, 1), lambda t: t[:, order]))
+        return _mixture(map_distribution(join(distributions, 1), lambda t: t[:, order]))
     groups: dict[int, list[int]] = {}
     for place, part in enumerate(parts):
         groups.setdefault(part.draws, []).append(place)
     found = []
     for places in groups.values():
         index = torch.cat([parts[place].rows for place in places])
-        law = _mixture(join([laws[place] for place in places], 1))
-        found.append((index.to(law.device), law))
-    return GroupedLaw(found)
+        distribution = _mixture(join([distributions[place] for place in places], 1))
+        found.append((index.to(distribution.device), distribution))
+    return GroupedDistribution(found)
 
 
-def _mixture(law: Law) -> AbstractLaw:
-    return PointLaw(law.value) if isinstance(law, Point) else MixtureLaw(law)
+def _mixture(distribution: OutputDistribution) -> AbstractDistribution:
+    return (
+        PointDistribution(distribution.value) if isinstance(distribution, Point) else MixtureDistribution(distribution)
+    )

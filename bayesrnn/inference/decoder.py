@@ -39,9 +39,9 @@ class Decoder:
         for group in _groups(flat.numel(), size):
             logs, sizes = [], []
             for member, part in zip(self.members, features, strict=True):
-                law = self._log_law(member, part.flatten(0, -2)[group], flat)
-                sizes.append(law.shape[-1])
-                logs.append(law.gather(-1, flat[group, None])[:, 0])
+                distribution = self._log_distribution(member, part.flatten(0, -2)[group], flat)
+                sizes.append(distribution.shape[-1])
+                logs.append(distribution.gather(-1, flat[group, None])[:, 0])
             check_one_vocabulary(sizes)
             parts.append(torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs)))
         return torch.cat(parts).view(targets.shape)
@@ -64,19 +64,19 @@ class Decoder:
         return Averages(log_probs, **joined)
 
     def _group(self, features: list[list[Tensor]], targets: Tensor, size: int) -> Averages:
-        """All draws of a few tokens: only the mean law (tokens, V) is kept while the draws go by."""
+        """All draws of a few tokens: only the mean distribution (tokens, V) is kept while the draws go by."""
         total: Tensor | None = None
         expected = torch.zeros(targets.shape, dtype=torch.float64, device=targets.device)
         found: list[list[Tensor]] = []
         for member, chunks in zip(self.members, features, strict=True):
             found.append([])
             for part in (p for chunk in chunks for p in chunk.split(max(size // targets.numel(), 1))):
-                logs = self._log_law(member, part, targets)
+                logs = self._log_distribution(member, part, targets)
                 found[-1].append(logs.gather(-1, targets.expand(logs.shape[:-1]).unsqueeze(-1))[..., 0])
                 if self.statistics:
-                    law = logs.exp()
-                    total = law.sum(0) if total is None else total.add_(law.sum(0))
-                    expected -= _inner(law, logs).sum(0)
+                    distribution = logs.exp()
+                    total = distribution.sum(0) if total is None else total.add_(distribution.sum(0))
+                    expected -= _inner(distribution, logs).sum(0)
         log_probs = torch.stack([torch.cat(member) for member in found])
         if total is None:
             return Averages(log_probs)
@@ -87,7 +87,7 @@ class Decoder:
         aleatoric = torch.minimum((expected / count).to(entropy), entropy)
         return Averages(log_probs, entropy, aleatoric, confidence, mode == targets)
 
-    def _log_law(self, member: Member, features: Tensor, targets: Tensor) -> Tensor:
+    def _log_distribution(self, member: Member, features: Tensor, targets: Tensor) -> Tensor:
         logits = member.logits(features).float()
         highest = int(targets.max())
         if highest >= logits.shape[-1]:
@@ -100,7 +100,7 @@ class Decoder:
         return torch.log_softmax(logits, -1)
 
     def _rows(self, targets: Tensor) -> int:
-        """Rows of the vocabulary product that fit: each needs its logits, its law and room for a temporary."""
+        """Rows of the vocabulary product that fit: each needs its logits, its distribution and room for a temporary."""
         width = max(int(getattr(m.model, "vocabulary_size", 0)) for m in self.members) or 50_000
         return int(max(1, min(_MOST_ROWS, self.max_memory // 2 // (16 * width))))
 
@@ -167,19 +167,20 @@ def _log_mean(logs: Tensor) -> Tensor:
 
 
 def check_one_vocabulary(sizes: list[int]) -> None:
-    """Refuse an ensemble whose members give laws over vocabularies of different sizes."""
+    """Refuse an ensemble whose members give distributions over vocabularies of different sizes."""
     if len(set(sizes)) > 1:
         raise ValueError(
-            f"the members of this ensemble have vocabularies of {', '.join(map(str, sizes))} tokens: their laws cannot "
-            "be averaged, and a token number means another word in each. Train all members with one vocabulary."
+            f"the members of this ensemble have vocabularies of {', '.join(map(str, sizes))} tokens: their "
+            "distributions cannot be averaged, and a token number means another word in each. Train all members with "
+            "one vocabulary."
         )
 
 
-def _inner(law: Tensor, logs: Tensor) -> Tensor:
+def _inner(distribution: Tensor, logs: Tensor) -> Tensor:
     """Return sum p log p in float64, 0 where p is 0."""
-    value = torch.linalg.vecdot(law, logs)
+    value = torch.linalg.vecdot(distribution, logs)
     if bool(torch.isnan(value).any()):
-        value = -torch.special.entr(law).sum(-1)
+        value = -torch.special.entr(distribution).sum(-1)
     return value.double()
 
 

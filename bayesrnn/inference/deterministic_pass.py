@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from bayesrnn.inference.context import undisturbed
 from bayesrnn.inference.inputs import batches, rows_at_once
 from bayesrnn.inference.nested import take_rows
-from bayesrnn.inference.outputs import Law, Point, as_laws, bad_rows, join, laws_of
+from bayesrnn.inference.outputs import OutputDistribution, Point, as_distributions, bad_rows, distributions_of, join
 from bayesrnn.predictive import DETERMINISTIC, ContinuousPredictive, Origin, Predictive, TokenPredictive
-from bayesrnn.predictive.distributions.empirical import PointLaw
+from bayesrnn.predictive.distributions.empirical import PointDistribution
 
 __all__ = ["deterministic", "deterministic_tokens"]
 
@@ -33,7 +33,7 @@ def deterministic(
     Raises:
         ValueError: If the model returns several outputs, or NaN.
     """
-    laws: list[Law] = []
+    distributions: list[OutputDistribution] = []
     ids: list[Tensor] = []
     with undisturbed(model):
         for batch in batches(inputs, batch_dim, sequence_ids, lengths, model):
@@ -41,7 +41,9 @@ def deterministic(
             for rows in torch.arange(batch.ids.numel()).split(at_once):
                 given = take_rows(batch.inputs, rows, batch_dim)
                 (options,) = take_rows((batch.options,), rows, 0)
-                found = laws_of(as_laws(model(*given, **options), likelihood), 1, rows.numel(), batch_dim)
+                found = distributions_of(
+                    as_distributions(model(*given, **options), likelihood), 1, rows.numel(), batch_dim
+                )
                 if len(found) != 1:
                     raise ValueError(
                         f"a comparison scores one output, but the model returns {len(found)}. Choose one with "
@@ -50,14 +52,16 @@ def deterministic(
                 if bool(bad_rows(found[0]).any()):
                     bad = batch.ids[rows][bad_rows(found[0]).cpu()].tolist()[:5]
                     raise ValueError(f"the model's output without masks holds NaN for the sequences {bad}.")
-                laws.append(found[0])
+                distributions.append(found[0])
             ids.append(batch.ids)
-    law = join(laws, 1)
-    if isinstance(law, Point):
+    distribution = join(distributions, 1)
+    if isinstance(distribution, Point):
         # two equal samples: the mean is the point, and its CRPS is the absolute error
         origin = Origin(1, sampling=DETERMINISTIC, sequence_ids=torch.cat(ids))
-        return ContinuousPredictive(PointLaw(law.value.expand(2, *law.value.shape[1:])), origin)
-    return Predictive.from_draws(law, sampling=DETERMINISTIC, sequence_ids=torch.cat(ids))
+        return ContinuousPredictive(
+            PointDistribution(distribution.value.expand(2, *distribution.value.shape[1:])), origin
+        )
+    return Predictive.from_draws(distribution, sampling=DETERMINISTIC, sequence_ids=torch.cat(ids))
 
 
 def deterministic_tokens(predictive: TokenPredictive) -> TokenPredictive:

@@ -24,7 +24,7 @@ class Generated:
     Attributes:
         tokens: (N,) token numbers.
         log_prob: (N,) log mean probability of each, nats.
-        entropy: (N,) entropy of the mean law, nats.
+        entropy: (N,) entropy of the mean distribution, nats.
         aleatoric: (N,) expected entropy of a draw, nats.
         epistemic: (N,) mutual information, nats.
     """
@@ -46,7 +46,7 @@ def generate(
     temperature: float = 1.0,
     sampling: str = "stratified",
 ) -> Generated:
-    r"""Write `length` tokens after a prompt, each sampled from the law averaged over draws.
+    r"""Write `length` tokens after a prompt, each sampled from the distribution averaged over draws.
 
     $w_t \sim \bar p = \frac1S \sum_s p(\cdot \mid w_{<t}, \omega_s)$: one text, read by S draws that each keep one mask
     and a state of their own. The text is a function of the seed.
@@ -57,7 +57,7 @@ def generate(
         length: Tokens to write.
         draws: Draws S; 0 for the deterministic pass, whose epistemic part is 0.
         seed: Seed of masks and choices.
-        temperature: The mean law is sharpened (below 1) or flattened; 0 takes the most probable token.
+        temperature: The mean distribution is sharpened (below 1) or flattened; 0 takes the most probable token.
         sampling: `stratified` or `independent` masks.
 
     Raises:
@@ -73,7 +73,7 @@ def generate(
     check_whole(length, "length")
     check_whole(draws, "draws", 0)
     check_seed(seed)
-    temperature = as_factor(temperature, "temperature", "sharpens or flattens the mean law", zero=True)
+    temperature = as_factor(temperature, "temperature", "sharpens or flattens the mean distribution", zero=True)
     _check_model(model, draws)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     tokens, known = _prompted(prompt).to(device)[None], []
@@ -85,11 +85,11 @@ def generate(
             features = torch.cat([*member.read(tokens, start, 0)]) if draws else member.read_plainly(tokens)[None]
             logs = torch.log_softmax(member.logits(features[:, 0, -1]).float(), -1)
             start += tokens.shape[1]
-            law = logs.exp()
-            mean = law.mean(0)
+            distribution = logs.exp()
+            mean = distribution.mean(0)
             chosen = _choose(mean, temperature, chooser)
             entropy = torch.special.entr(mean).sum()
-            aleatoric = torch.minimum(torch.special.entr(law).sum(-1).mean(), entropy)
+            aleatoric = torch.minimum(torch.special.entr(distribution).sum(-1).mean(), entropy)
             known.append(torch.stack([mean[chosen].log(), entropy, aleatoric]))
             tokens = torch.tensor([[chosen]], device=device)
             known[-1] = torch.cat([known[-1], known[-1].new_tensor([chosen])])

@@ -1,4 +1,4 @@
-"""What a model returns, draw by draw: laws of the target with batch shape (S draws, B rows, ...)."""
+"""What a model returns, draw by draw: distributions of the target with batch shape (S draws, B rows, ...)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,22 @@ from torch.distributions import Distribution
 from bayesrnn import likelihoods
 from bayesrnn.inference.nested import leaves, map_leaves
 
-__all__ = ["Law", "Point", "as_laws", "bad_rows", "join", "laws_of", "map_law", "parameters", "point"]
+__all__ = [
+    "OutputDistribution",
+    "Point",
+    "as_distributions",
+    "bad_rows",
+    "distributions_of",
+    "join",
+    "map_distribution",
+    "parameters",
+    "point",
+]
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A prediction without a law of the target: the draws tell the epistemic part and nothing of the noise."""
+    """A prediction without a distribution of the target: the draws tell the epistemic part and nothing of the noise."""
 
     value: Tensor
 
@@ -36,45 +46,54 @@ def point(output: Tensor) -> Point:
     return Point(output if output.is_floating_point() else output.float())
 
 
-Law = Distribution | Point
+OutputDistribution = Distribution | Point
 
 
-def map_law(law: Law, function: Callable[[Tensor], Tensor]) -> Law:
+def map_distribution(distribution: OutputDistribution, function: Callable[[Tensor], Tensor]) -> OutputDistribution:
     """Apply `function` to each parameter tensor."""
-    return Point(function(law.value)) if isinstance(law, Point) else likelihoods.map_parameters(law, function)
+    return (
+        Point(function(distribution.value))
+        if isinstance(distribution, Point)
+        else likelihoods.map_parameters(distribution, function)
+    )
 
 
-def parameters(law: Law) -> list[Tensor]:
-    """Return the parameter tensors, in the order in which `map_law` visits them."""
+def parameters(distribution: OutputDistribution) -> list[Tensor]:
+    """Return the parameter tensors, in the order in which `map_distribution` visits them."""
     found: list[Tensor] = []
 
     def visit(tensor: Tensor) -> Tensor:
         found.append(tensor)
         return tensor
 
-    map_law(law, visit)
+    map_distribution(distribution, visit)
     return found
 
 
-def join(laws: Sequence[Law], dim: int) -> Law:
-    """Concatenate laws along the draws (dim 0) or the rows (dim 1)."""
-    if len(laws) == 1:
-        return laws[0]
-    columns = iter([torch.cat(values, dim) for values in zip(*(parameters(law) for law in laws), strict=True)])
-    return map_law(laws[0], lambda _: next(columns))
+def join(distributions: Sequence[OutputDistribution], dim: int) -> OutputDistribution:
+    """Concatenate distributions along the draws (dim 0) or the rows (dim 1)."""
+    if len(distributions) == 1:
+        return distributions[0]
+    columns = iter(
+        [
+            torch.cat(values, dim)
+            for values in zip(*(parameters(distribution) for distribution in distributions), strict=True)
+        ]
+    )
+    return map_distribution(distributions[0], lambda _: next(columns))
 
 
-def bad_rows(law: Law) -> Tensor:
+def bad_rows(distribution: OutputDistribution) -> Tensor:
     """Return which rows (B,) hold NaN or infinite parameters in some draw."""
-    bad = [~torch.isfinite(p) if isinstance(law, Point) else torch.isnan(p) for p in parameters(law)]
+    bad = [~torch.isfinite(p) if isinstance(distribution, Point) else torch.isnan(p) for p in parameters(distribution)]
     return torch.stack([b.transpose(0, 1).flatten(1).any(1) for b in bad]).any(0)
 
 
-def as_laws(output: Any, likelihood: Callable[[Any], Any] | None) -> Any:
-    """Return the model's output as a structure of laws."""
+def as_distributions(output: Any, likelihood: Callable[[Any], Any] | None) -> Any:
+    """Return the model's output as a structure of distributions."""
     made = output if likelihood is None else likelihood(output)
 
-    def law(leaf: Any) -> Law:
+    def distribution(leaf: Any) -> OutputDistribution:
         if isinstance(leaf, Distribution | Point):
             return leaf
         if isinstance(leaf, Tensor) and likelihood is None:
@@ -85,20 +104,20 @@ def as_laws(output: Any, likelihood: Callable[[Any], Any] | None) -> Any:
             "Distribution, or pass likelihood= a function from the model's output to one (see bayesrnn.likelihoods)."
         )
 
-    return map_leaves(law, made)
+    return map_leaves(distribution, made)
 
 
-def laws_of(structure: Any, draws: int, rows: int, batch_dim: int) -> list[Law]:
-    """Return every law of a structure with its draws x rows taken apart: batch shape (draws, rows, ...)."""
-    return [_apart(law, draws, rows, batch_dim, path) for path, law in leaves(structure)]
+def distributions_of(structure: Any, draws: int, rows: int, batch_dim: int) -> list[OutputDistribution]:
+    """Return every distribution of a structure with its draws x rows taken apart: batch shape (draws, rows, ...)."""
+    return [_apart(distribution, draws, rows, batch_dim, path) for path, distribution in leaves(structure)]
 
 
-def _apart(law: Law, draws: int, rows: int, batch_dim: int, path: str) -> Law:
-    if isinstance(law, Distribution):
-        likelihoods.family(law)  # says what is wrong with a law over several targets at once
-        shape = tuple(likelihoods.peel(law).batch_shape)
+def _apart(distribution: OutputDistribution, draws: int, rows: int, batch_dim: int, path: str) -> OutputDistribution:
+    if isinstance(distribution, Distribution):
+        likelihoods.family(distribution)  # says what is wrong with a distribution over several targets at once
+        shape = tuple(likelihoods.peel(distribution).batch_shape)
     else:
-        shape = tuple(law.value.shape)
+        shape = tuple(distribution.value.shape)
     dim = _row_dim(shape, draws * rows, batch_dim)
     if dim is None:
         raise ValueError(
@@ -111,7 +130,7 @@ def _apart(law: Law, draws: int, rows: int, batch_dim: int, path: str) -> Law:
         first = tensor.movedim(dim, 0) if dim else tensor
         return first.unflatten(0, (draws, rows))
 
-    return map_law(law, split)
+    return map_distribution(distribution, split)
 
 
 def _row_dim(shape: tuple[int, ...], total: int, batch_dim: int) -> int | None:

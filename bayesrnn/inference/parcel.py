@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from bayesrnn.inference.nested import leaves
-from bayesrnn.inference.outputs import map_law, parameters
+from bayesrnn.inference.outputs import map_distribution, parameters
 from bayesrnn.inference.passes import Part
 
 __all__ = ["fingerprint", "merged", "pack", "unpack"]
@@ -22,8 +22,8 @@ def pack(parts: Sequence[Part]) -> bytes:
     tensors: dict[str, Tensor] = {}
     for place, part in enumerate(parts):
         found = {"rows": part.rows, "start": torch.tensor(part.start), "draws": torch.tensor(part.draws)}
-        for k, law in enumerate(part.law):
-            found |= {f"law{k}|{i}": value for i, value in enumerate(parameters(law))}
+        for k, distribution in enumerate(part.distribution):
+            found |= {f"distribution{k}|{i}": value for i, value in enumerate(parameters(distribution))}
         for k, statistics in enumerate(part.statistics):
             found |= {f"statistics{k}|{name}": value for name, value in statistics.tensors().items()}
         tensors |= {f"{place}|{name}": value.detach().cpu().contiguous().clone() for name, value in found.items()}
@@ -31,7 +31,7 @@ def pack(parts: Sequence[Part]) -> bytes:
 
 
 def unpack(data: bytes, like: Part) -> list[Part]:
-    """Return the parts in `data`; `like` shows which laws and statistics they hold.
+    """Return the parts in `data`; `like` shows which distributions and statistics they hold.
 
     Args:
         data: What `pack` made.
@@ -46,17 +46,17 @@ def unpack(data: bytes, like: Part) -> list[Part]:
         groups.setdefault(int(place), {})[key] = value
     found = []
     for _, tensors in sorted(groups.items()):
-        laws = []
-        for k, law in enumerate(like.laws[0] if like.laws else []):
-            values = iter([tensors[f"law{k}|{i}"].to(device) for i in range(len(parameters(law)))])
-            laws.append(map_law(law, lambda _, values=values: next(values)))  # type: ignore[misc]
+        distributions = []
+        for k, distribution in enumerate(like.distributions[0] if like.distributions else []):
+            values = iter([tensors[f"distribution{k}|{i}"].to(device) for i in range(len(parameters(distribution)))])
+            distributions.append(map_distribution(distribution, lambda _, values=values: next(values)))  # type: ignore[misc]
         statistics = [
             type(own).from_tensors(
                 {key.partition("|")[2]: t.to(device) for key, t in tensors.items() if key.startswith(f"statistics{k}|")}
             )
             for k, own in enumerate(like.statistics)
         ]
-        chunks = (laws,) if laws else ()
+        chunks = (distributions,) if distributions else ()
         found.append(Part(tensors["rows"], int(tensors["start"]), int(tensors["draws"]), chunks, statistics))
     return found
 

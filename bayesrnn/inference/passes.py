@@ -11,7 +11,14 @@ from torch.distributions import Distribution
 
 from bayesrnn.inference.accumulators import statistics_of
 from bayesrnn.inference.nested import replicate, take_rows
-from bayesrnn.inference.outputs import Law, as_laws, bad_rows, join, laws_of, map_law
+from bayesrnn.inference.outputs import (
+    OutputDistribution,
+    as_distributions,
+    bad_rows,
+    distributions_of,
+    join,
+    map_distribution,
+)
 from bayesrnn.inference.shared_prefix import shared_trunks
 from bayesrnn.masks import Binding, MaskStream
 from bayesrnn.nn.masked import bound
@@ -29,7 +36,7 @@ class Job:
         options: Its keyword inputs with rows in dimension 0, such as lengths.
         stream: Where masks come from.
         ids: Sequence ids, (rows,), on the model's device.
-        likelihood: From output to law, or None.
+        likelihood: From output to distribution, or None.
         shared: Whether all rows of a draw share a mask.
         batch_dim: Dimension of the rows.
     """
@@ -50,8 +57,8 @@ class Job:
 
     def run(
         self, draws: Tensor, rows: Tensor, *, carried: tuple[Any, ...] = (), first_step: int = 0
-    ) -> tuple[Any, list[Law]]:
-        """Return the output's structure and its laws, each with batch shape (S, B, ...).
+    ) -> tuple[Any, list[OutputDistribution]]:
+        """Return the output's structure and its distributions, each with batch shape (S, B, ...).
 
         Args:
             draws: Numbers of the draws, (S,).
@@ -69,14 +76,14 @@ class Job:
         (options,) = replicate(take_rows((self.options,), rows, 0), draws.numel(), 0)
         with shared_trunks(self.model, single if self.batch_dim == 0 else (), inputs, draws.numel()):
             structure = self._checked(binding, (*inputs, *carried), options)
-        laws = laws_of(structure, draws.numel(), ids.numel(), self.batch_dim)
-        bad = torch.stack([bad_rows(law) for law in laws]).any(0)
+        distributions = distributions_of(structure, draws.numel(), ids.numel(), self.batch_dim)
+        bad = torch.stack([bad_rows(distribution) for distribution in distributions]).any(0)
         if bool(bad.any()):
             raise ValueError(_not_finite(ids[bad].tolist()))
-        return structure, laws
+        return structure, distributions
 
     def _checked(self, binding: Binding, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Run the model; where a law of torch refuses NaN parameters, let them pass, to be named by sequence."""
+        """Run the model; let NaN parameters pass that torch would refuse, to be named by sequence."""
         try:
             return self._forward(binding, inputs, options)
         except ValueError as error:
@@ -84,15 +91,17 @@ class Job:
                 raise
             with _unvalidated():
                 structure = self._forward(binding, inputs, options)
-            laws = laws_of(structure, binding.draws.numel(), binding.sequences.numel(), self.batch_dim)
-            if any(bool(bad_rows(law).any()) for law in laws):
+            distributions = distributions_of(
+                structure, binding.draws.numel(), binding.sequences.numel(), self.batch_dim
+            )
+            if any(bool(bad_rows(distribution).any()) for distribution in distributions):
                 return structure
             raise
 
     def _forward(self, binding: Binding, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         with bound(self.model, binding):
             output = self.model(*inputs, **options)
-        return as_laws(output, self.likelihood)
+        return as_distributions(output, self.likelihood)
 
 
 @contextmanager
@@ -122,25 +131,31 @@ class Part:
         rows: Positions of the rows, (B,), on the CPU.
         start: First draw.
         draws: How many draws.
-        laws: For each chunk of draws the laws of all outputs, where they are kept.
+        distributions: For each chunk of draws the distributions of all outputs, where they are kept.
         statistics: What accumulates, `ContinuousStatistics` or `ClassStatistics` for each output.
     """
 
     rows: Tensor
     start: int
     draws: int
-    laws: tuple[list[Law], ...]
+    distributions: tuple[list[OutputDistribution], ...]
     statistics: list[Any]
 
     def merge(self, other: "Part") -> "Part":
         """Return both: later draws of the same rows."""
         merged = [a.merge(b) for a, b in zip(self.statistics, other.statistics, strict=True)]
-        return Part(self.rows, min(self.start, other.start), self.draws + other.draws, self.laws + other.laws, merged)
+        return Part(
+            self.rows,
+            min(self.start, other.start),
+            self.draws + other.draws,
+            self.distributions + other.distributions,
+            merged,
+        )
 
     @property
-    def law(self) -> list[Law]:
-        """The laws of all draws together, one for each output."""
-        return [join(chunks, 0) for chunks in zip(*self.laws, strict=True)]
+    def distribution(self) -> list[OutputDistribution]:
+        """The distributions of all draws together, one for each output."""
+        return [join(chunks, 0) for chunks in zip(*self.distributions, strict=True)]
 
     def after(self, offset: int) -> "Part":
         """Return the part with its rows counted from `offset`."""
@@ -152,9 +167,12 @@ class Part:
 
     def select(self, index: Tensor) -> "Part":
         """Return what was collected of some of the rows."""
-        laws = tuple([map_law(law, lambda t: t[:, index]) for law in chunk] for chunk in self.laws)
+        distributions = tuple(
+            [map_distribution(distribution, lambda t: t[:, index]) for distribution in chunk]
+            for chunk in self.distributions
+        )
         statistics = [s.rows(index) for s in self.statistics]
-        return replace(self, rows=self.rows[index.cpu()], laws=laws, statistics=statistics)
+        return replace(self, rows=self.rows[index.cpu()], distributions=distributions, statistics=statistics)
 
 
 @dataclass(frozen=True)
@@ -165,7 +183,7 @@ class Plan:
         at_once: Draws x rows of one pass.
         block: Draws that depend on one another; chunks end where blocks do, if they can.
         single: Whether draws go one at a time.
-        keep: Whether the law of every draw is kept.
+        keep: Whether the distribution of every draw is kept.
         tolerance: Standard error at which a row is done, or None.
     """
 
@@ -241,6 +259,6 @@ def collect(job: Job, rows: Tensor, draws: range, plan: Plan, done: Callable[[in
 
 def _pass(job: Job, rows: Tensor, first: int, last: int, plan: Plan) -> tuple[Any, Part]:
     numbers = torch.arange(first, last, device=job.ids.device)
-    structure, laws = job.run(numbers, rows)
-    statistics = [statistics_of(law, numbers, plan.block) for law in laws]
-    return structure, Part(rows, first, last - first, (laws,) if plan.keep else (), statistics)
+    structure, distributions = job.run(numbers, rows)
+    statistics = [statistics_of(distribution, numbers, plan.block) for distribution in distributions]
+    return structure, Part(rows, first, last - first, (distributions,) if plan.keep else (), statistics)

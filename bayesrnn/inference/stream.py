@@ -98,10 +98,10 @@ class Stream:
         with undisturbed(self.model), lower_products(self.model, self.precision):
             for numbers, state in zip(self._chunks, self._states, strict=True):
                 carried = () if state is None else (state,)
-                structure, laws = job.run(numbers, torch.arange(rows), carried=carried, first_step=self.steps)
+                structure, distributions = job.run(numbers, torch.arange(rows), carried=carried, first_step=self.steps)
                 states.append(reader.state)
-                statistics = [statistics_of(law, numbers, block) for law in laws]
-                here = Part(torch.arange(rows), int(numbers[0]), numbers.numel(), (laws,), statistics)
+                statistics = [statistics_of(distribution, numbers, block) for distribution in distributions]
+                here = Part(torch.arange(rows), int(numbers[0]), numbers.numel(), (distributions,), statistics)
                 part = here if part is None else part.merge(here)
         self._states, self.steps = states, self.steps + steps
         origin = {"seed": self.seed, "sampling": self.sampling, "sequence_ids": self.ids}
@@ -129,14 +129,14 @@ class Stream:
 
 
 class _Reader:
-    """Takes (output, state) apart: the law goes on, the state stays here for the next window."""
+    """Takes (output, state) apart: the distribution goes on, the state stays here for the next window."""
 
     def __init__(self, likelihood: Callable[[Any], Any] | None) -> None:
         self.likelihood = likelihood
         self.state: Any = None
 
     def __call__(self, output: Any) -> Any:
-        """Return the law of the output."""
+        """Return the distribution of the output."""
         if not isinstance(output, tuple) or len(output) != 2:
             raise TypeError(
                 f"a model that reads a stream must return (output, state), but it returned a {type(output).__name__}. "

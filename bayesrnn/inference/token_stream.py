@@ -113,16 +113,17 @@ class Member:
         output = self._called(tokens, state)
         if not isinstance(output, tuple) or len(output) != 2:
             raise TypeError(
-                f"the model must return (law of the next token, state), but it returned {type(output).__name__}. "
-                "Return (Categorical(logits=...), state), and take the state as second argument."
+                "the model must return (distribution of the next token, state), but it returned "
+                f"{type(output).__name__}. Return (Categorical(logits=...), state), and take the state as second "
+                "argument."
             )
-        law, last = output
-        logits = law.logits if isinstance(law, Categorical) else law
+        distribution, last = output
+        logits = distribution.logits if isinstance(distribution, Categorical) else distribution
         if not isinstance(logits, Tensor) or logits.shape[:2] != tokens.shape or logits.dim() != 3:
             what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise TypeError(
-                f"the law of the next token must be a Categorical or logits of shape (rows, steps, vocabulary) for "
-                f"tokens {tuple(tokens.shape)}, but it is {what}."
+                "the distribution of the next token must be a Categorical or logits of shape (rows, steps, "
+                f"vocabulary) for tokens {tuple(tokens.shape)}, but it is {what}."
             )
         return logits, last
 

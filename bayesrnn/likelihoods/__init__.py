@@ -1,4 +1,4 @@
-"""Likelihoods: the law of the target given one draw, made from a model's raw output."""
+"""Likelihoods: the distribution of the target given one draw, made from a model's raw output."""
 
 from bayesrnn.likelihoods.families import (
     cdf_of,

@@ -1,4 +1,4 @@
-"""Laws of counts whose density does not cancel: torch's forms subtract terms of the size of y log y."""
+"""Distributions of counts whose density does not cancel: torch's forms subtract terms of the size of y log y."""
 
 import math
 
@@ -61,8 +61,8 @@ class Poisson(distributions.Poisson):
     Source: Loader 2000.
 
     Example:
-        >>> law = Poisson(torch.tensor(1e6))
-        >>> round(float(law.log_prob(torch.tensor(1e6))), 3)
+        >>> distribution = Poisson(torch.tensor(1e6))
+        >>> round(float(distribution.log_prob(torch.tensor(1e6))), 3)
         -7.827
     """
 
@@ -90,13 +90,14 @@ class NegativeBinomial(distributions.NegativeBinomial):
     $$\log p(y) = y \log\mu - \log y! - r \log(1 + \mu/r) - y \log(1 + \mu/r)
     + \bigl[\log\Gamma(r + y) - \log\Gamma(r) - y \log r\bigr],$$
 
-    the bracket from Stirling's series where r is large: it tends to 0, the rest to the Poisson law.
+    the bracket from Stirling's series where r is large: it tends to 0, the rest to the Poisson distribution.
 
-    Source: Loader 2000 (the binomial law in saddle-point form).
+    Source: Loader 2000 (the binomial distribution in saddle-point form).
 
     Example:
-        >>> law, three = NegativeBinomial(torch.tensor(1e13), logits=torch.tensor(2e-13).log()), torch.tensor(3.0)
-        >>> bool((law.log_prob(three) - distributions.Poisson(2.0).log_prob(three)).abs() < 1e-4)
+        >>> three = torch.tensor(3.0)
+        >>> distribution = NegativeBinomial(torch.tensor(1e13), logits=torch.tensor(2e-13).log())
+        >>> bool((distribution.log_prob(three) - distributions.Poisson(2.0).log_prob(three)).abs() < 1e-4)
         True
     """
 

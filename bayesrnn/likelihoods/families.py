@@ -15,54 +15,57 @@ _COUNTS = (D.Poisson, D.NegativeBinomial, D.Binomial, D.Geometric)
 
 
 def peel(distribution: Distribution) -> Distribution:
-    """Return the law of the single targets: `Independent` wrappers removed."""
+    """Return the distribution of the single targets: `Independent` wrappers removed."""
     while isinstance(distribution, D.Independent):
         distribution = distribution.base_dist
     return distribution
 
 
 def family(distribution: Distribution) -> Family:
-    """Return what kind of target the law is about: "continuous", "count" or "class".
+    """Return what kind of target the distribution is about: "continuous", "count" or "class".
 
     Raises:
         TypeError: If it is no torch Distribution.
-        ValueError: If the law is joint over several targets (its event shape is not empty).
+        ValueError: If the distribution is joint over several targets (its event shape is not empty).
     """
     if not isinstance(distribution, Distribution):
         raise TypeError(
             f"a torch Distribution is needed, but a {type(distribution).__name__} was given. "
             "Give a likelihood (see bayesrnn.likelihoods), or let the model return a Distribution."
         )
-    law = peel(distribution)
-    if isinstance(law, _CLASSES):
+    distribution = peel(distribution)
+    if isinstance(distribution, _CLASSES):
         return "class"
-    if law.event_shape:
+    if distribution.event_shape:
         raise ValueError(
-            f"{type(law).__name__} is a joint law of {tuple(law.event_shape)} targets; the predictive describes each "
-            "target's own law. Return the marginals, e.g. Normal(mean, std) with the targets in the batch shape."
+            f"{type(distribution).__name__} is a joint distribution of {tuple(distribution.event_shape)} targets; "
+            "the predictive describes each target's own distribution. Return the marginals, e.g. Normal(mean, std) "
+            "with the targets in the batch shape."
         )
-    return "count" if isinstance(law, _COUNTS) else "continuous"
+    return "count" if isinstance(distribution, _COUNTS) else "continuous"
 
 
 def map_parameters(distribution: Distribution, function: Callable[[Tensor], Tensor]) -> Any:
-    """Rebuild a law with `function` applied to each of its parameter tensors (to select rows, cast, move)."""
-    law = peel(distribution)
-    if isinstance(law, D.MixtureSameFamily):
+    """Rebuild a distribution with `function` applied to each of its parameter tensors (to select rows, cast, move)."""
+    distribution = peel(distribution)
+    if isinstance(distribution, D.MixtureSameFamily):
         return D.MixtureSameFamily(
-            map_parameters(law.mixture_distribution, function),
-            map_parameters(law.component_distribution, function),
+            map_parameters(distribution.mixture_distribution, function),
+            map_parameters(distribution.component_distribution, function),
             validate_args=False,
         )
-    if isinstance(law, D.TransformedDistribution) and type(law) is D.TransformedDistribution:
-        transforms = [_map_transform(t, law.batch_shape, function) for t in law.transforms]
-        return D.TransformedDistribution(map_parameters(law.base_dist, function), transforms, validate_args=False)
-    parameters = {name: function(value) for name, value in _parameters(law).items()}
-    make: Any = type(law)
+    if isinstance(distribution, D.TransformedDistribution) and type(distribution) is D.TransformedDistribution:
+        transforms = [_map_transform(t, distribution.batch_shape, function) for t in distribution.transforms]
+        return D.TransformedDistribution(
+            map_parameters(distribution.base_dist, function), transforms, validate_args=False
+        )
+    parameters = {name: function(value) for name, value in _parameters(distribution).items()}
+    make: Any = type(distribution)
     return make(**parameters, validate_args=False)
 
 
 def example_parameter(distribution: Distribution) -> Tensor:
-    """Return one of the law's parameter tensors: its dtype and device are the law's."""
+    """Return one of the distribution's parameter tensors: its dtype and device are the distribution's."""
     found: list[Tensor] = []
 
     def note(value: Tensor) -> Tensor:
@@ -74,7 +77,7 @@ def example_parameter(distribution: Distribution) -> Tensor:
 
 
 def check_parameters(distribution: Distribution) -> None:
-    """Refuse a law with a NaN parameter; the error names the rows (dimension 1 of the batch shape (S, B, ...)).
+    """Refuse a distribution with a NaN parameter; the error names the rows (dimension 1 of (S, B, ...)).
 
     Raises:
         ValueError: If a parameter is NaN.
@@ -86,7 +89,7 @@ def check_parameters(distribution: Distribution) -> None:
             rows = bad.transpose(0, 1).reshape(bad.shape[1], -1).any(1).nonzero().flatten().tolist()
             shown = ", ".join(str(r) for r in rows[:5]) + (", ..." if len(rows) > 5 else "")
             raise ValueError(
-                f"the law of the target holds {int(bad.sum())} NaN parameters (rows {shown}). "
+                f"the distribution of the target holds {int(bad.sum())} NaN parameters (rows {shown}). "
                 "Look for NaN in the inputs or the weights: a diverged training or an unfilled missing value."
             )
         return value
@@ -95,25 +98,26 @@ def check_parameters(distribution: Distribution) -> None:
 
 
 def mean_of(distribution: Distribution) -> Tensor:
-    """Return the mean of each target's law, shape the batch shape.
+    """Return the mean of each target's distribution, shape the batch shape.
 
     Raises:
-        ValueError: If a law has no mean (Cauchy, Student t with at most 1 degree of freedom) or torch knows none.
+        ValueError: If a distribution has no mean (Cauchy, Student t with at most 1 degree of freedom) or torch knows
+            none.
     """
-    law = peel(distribution)
-    mean = _moment(law, "mean")
+    distribution = peel(distribution)
+    mean = _moment(distribution, "mean")
     if bool(torch.isnan(mean).any()):
         raise ValueError(
-            f"{type(law).__name__} has no mean for some rows (a Cauchy, or a Student t with at most 1 degree of "
-            "freedom). Use quantile(0.5) and interval(level), or keep the degrees of freedom above 2."
+            f"{type(distribution).__name__} has no mean for some rows (a Cauchy, or a Student t with at most 1 "
+            "degree of freedom). Use quantile(0.5) and interval(level), or keep the degrees of freedom above 2."
         )
     return mean
 
 
 def variance_of(distribution: Distribution) -> Tensor:
-    """Return the variance of each target's law, infinite where it is (Student t, at most 2 degrees of freedom)."""
-    law = peel(distribution)
-    variance = _moment(law, "variance")
+    """Return the variance of each target, infinite where it is (Student t, at most 2 degrees of freedom)."""
+    distribution = peel(distribution)
+    variance = _moment(distribution, "variance")
     return torch.where(torch.isnan(variance), torch.inf, variance)
 
 
@@ -121,97 +125,104 @@ def cdf_of(distribution: Distribution, value: Tensor) -> Tensor:
     """Return P(Y <= value), shape broadcast over the batch shape.
 
     Raises:
-        ValueError: If neither torch nor this module knows the law's cdf.
+        ValueError: If neither torch nor this module knows the distribution's cdf.
     """
-    law = peel(distribution)
-    if isinstance(law, D.Normal):
-        return torch.special.ndtr((value - law.loc) / law.scale)
-    if isinstance(law, D.StudentT):
+    distribution = peel(distribution)
+    if isinstance(distribution, D.Normal):
+        return torch.special.ndtr((value - distribution.loc) / distribution.scale)
+    if isinstance(distribution, D.StudentT):
         from scipy.special import stdtr
 
-        return _through_numpy(stdtr, law.df, (value - law.loc) / law.scale)
-    if isinstance(law, D.Beta):
+        return _through_numpy(stdtr, distribution.df, (value - distribution.loc) / distribution.scale)
+    if isinstance(distribution, D.Beta):
         from scipy.special import betainc
 
-        return _through_numpy(betainc, law.concentration1, law.concentration0, value.clamp(0, 1))
-    if isinstance(law, _COUNTS):
-        return _count_cdf(law, torch.floor(value))
+        return _through_numpy(betainc, distribution.concentration1, distribution.concentration0, value.clamp(0, 1))
+    if isinstance(distribution, _COUNTS):
+        return _count_cdf(distribution, torch.floor(value))
     try:
-        unchecked = map_parameters(law, lambda t: t)  # values outside the support have a cdf too: 0 or 1
+        unchecked = map_parameters(distribution, lambda t: t)  # values outside the support have a cdf too: 0 or 1
         return torch.nan_to_num(unchecked.cdf(value), nan=0.0).clamp(0, 1)
     except NotImplementedError:
         raise ValueError(
-            f"the cdf of {type(law).__name__} is not known, so neither quantiles nor coverage can be computed. "
-            "Use a law with a cdf (see bayesrnn.likelihoods), or judge samples: Predictive.from_samples."
+            f"the cdf of {type(distribution).__name__} is not known, so neither quantiles nor coverage can be "
+            "computed. Use a distribution with a cdf (see bayesrnn.likelihoods), or judge samples: "
+            "Predictive.from_samples."
         ) from None
 
 
 def icdf_of(distribution: Distribution, level: Tensor) -> Tensor | None:
-    """Return the quantile of each law where a closed form is known, else None."""
-    law = peel(distribution)
-    if isinstance(law, D.Normal):
-        return law.loc + law.scale * torch.special.ndtri(level)
-    if isinstance(law, D.StudentT):
+    """Return the quantile of each distribution where a closed form is known, else None."""
+    distribution = peel(distribution)
+    if isinstance(distribution, D.Normal):
+        return distribution.loc + distribution.scale * torch.special.ndtri(level)
+    if isinstance(distribution, D.StudentT):
         from scipy.special import stdtrit
 
-        return law.loc + law.scale * _through_numpy(stdtrit, law.df, level)
-    if isinstance(law, D.Gamma):
+        return distribution.loc + distribution.scale * _through_numpy(stdtrit, distribution.df, level)
+    if isinstance(distribution, D.Gamma):
         from scipy.special import gammaincinv
 
-        return _through_numpy(gammaincinv, law.concentration, level) / law.rate
-    if isinstance(law, D.MixtureSameFamily | D.Beta):
+        return _through_numpy(gammaincinv, distribution.concentration, level) / distribution.rate
+    if isinstance(distribution, D.MixtureSameFamily | D.Beta):
         return None
     try:
-        return law.icdf(level)
+        return distribution.icdf(level)
     except NotImplementedError:
         return None
 
 
-def _count_cdf(law: Distribution, count: Tensor) -> Tensor:
+def _count_cdf(distribution: Distribution, count: Tensor) -> Tensor:
     whole = count.clamp(min=0)
-    if isinstance(law, D.Poisson):
-        below = torch.special.gammaincc(whole + 1, law.rate)
-    elif isinstance(law, D.NegativeBinomial):
+    if isinstance(distribution, D.Poisson):
+        below = torch.special.gammaincc(whole + 1, distribution.rate)
+    elif isinstance(distribution, D.NegativeBinomial):
         from scipy.special import betaincc, expit
 
-        # not 1 - sigmoid(-logits), which is 0 for a dispersion near that of a Poisson law
-        below = _through_numpy(lambda y, r, o: betaincc(y, r, expit(o)), whole + 1, law.total_count, law.logits)
-    elif isinstance(law, D.Binomial):
+        # not 1 - sigmoid(-logits), which is 0 for a dispersion near that of a Poisson distribution
+        below = _through_numpy(
+            lambda y, r, o: betaincc(y, r, expit(o)), whole + 1, distribution.total_count, distribution.logits
+        )
+    elif isinstance(distribution, D.Binomial):
         from scipy.special import betainc
 
-        left = (law.total_count - whole).clamp(min=0)
-        below = _through_numpy(betainc, left.clamp(min=1), whole + 1, 1 - law.probs)
+        left = (distribution.total_count - whole).clamp(min=0)
+        below = _through_numpy(betainc, left.clamp(min=1), whole + 1, 1 - distribution.probs)
         below = torch.where(left > 0, below, 1.0)
     else:
-        below = -torch.expm1((whole + 1) * torch.log1p(-law.probs))  # type: ignore[attr-defined]
+        below = -torch.expm1((whole + 1) * torch.log1p(-distribution.probs))  # type: ignore[attr-defined]
     return torch.where(count < 0, torch.zeros_like(below), below)
 
 
-def _moment(law: Distribution, name: Literal["mean", "variance"]) -> Tensor:
+def _moment(distribution: Distribution, name: Literal["mean", "variance"]) -> Tensor:
     try:
-        return getattr(law, name)
+        return getattr(distribution, name)
     except NotImplementedError:
         pass
-    if isinstance(law, D.TransformedDistribution) and all(isinstance(t, D.AffineTransform) for t in law.transforms):
-        moment = _moment(peel(law.base_dist), name)
-        for transform in law.transforms:
+    if isinstance(distribution, D.TransformedDistribution) and all(
+        isinstance(t, D.AffineTransform) for t in distribution.transforms
+    ):
+        moment = _moment(peel(distribution.base_dist), name)
+        for transform in distribution.transforms:
             location, scale = getattr(transform, "loc"), getattr(transform, "scale")  # noqa: B009
             moment = location + scale * moment if name == "mean" else scale**2 * moment
         return moment
     raise ValueError(
-        f"torch knows no {name} of {type(law).__name__}. Use a law with a known {name} (see bayesrnn.likelihoods), "
-        "or judge samples: Predictive.from_samples."
+        f"torch knows no {name} of {type(distribution).__name__}. Use a distribution with a known {name} (see "
+        "bayesrnn.likelihoods), or judge samples: Predictive.from_samples."
     )
 
 
-def _parameters(law: Distribution) -> dict[str, Tensor]:
-    names = list(law.arg_constraints)
+def _parameters(distribution: Distribution) -> dict[str, Tensor]:
+    names = list(distribution.arg_constraints)
     if "logits" in names and "probs" in names:
-        names.remove("logits" if "probs" in law.__dict__ and "logits" not in law.__dict__ else "probs")
-    parameters = {name: getattr(law, name) for name in names}
+        names.remove(
+            "logits" if "probs" in distribution.__dict__ and "logits" not in distribution.__dict__ else "probs"
+        )
+    parameters = {name: getattr(distribution, name) for name in names}
     tensors = {name: value for name, value in parameters.items() if isinstance(value, Tensor)}
     if len(tensors) != len(parameters):
-        raise ValueError(f"{type(law).__name__} holds parameters that are no tensors: {sorted(parameters)}.")
+        raise ValueError(f"{type(distribution).__name__} holds parameters that are no tensors: {sorted(parameters)}.")
     return tensors
 
 

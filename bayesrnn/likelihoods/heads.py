@@ -19,10 +19,10 @@ from bayesrnn.likelihoods.counts import NegativeBinomial, Poisson, StudentT
 
 
 class Likelihood(Protocol):
-    """Anything that turns a model's raw output into the law of the target given one draw."""
+    """Anything that turns a model's raw output into the distribution of the target given one draw."""
 
     def __call__(self, output: Tensor, /) -> Distribution:
-        """Return the law; its batch shape is the output's without the parameter dimension."""
+        """Return the distribution; its batch shape is the output's without the parameter dimension."""
         ...
 
 
@@ -70,7 +70,7 @@ class HomoscedasticGaussian:
             )
 
     def __call__(self, output: Tensor) -> Normal:
-        """Return the law of the target; the last dimension of `output` holds the mean alone."""
+        """Return the distribution of the target; the last dimension of `output` holds the mean alone."""
         _check_last(output, 1, "homoscedastic_gaussian", "the mean")
         mean = output[..., 0]
         return Normal(mean, torch.full_like(mean, self.precision**-0.5))
@@ -119,8 +119,8 @@ def poisson(output: Tensor) -> Poisson:
 def negative_binomial(output: Tensor) -> NegativeBinomial:
     r"""Overdispersed counts: mean $\mu$, variance $\mu + \alpha\mu^2$, with $(\log\mu, \log\alpha)$ the last dimension.
 
-    As $\log\alpha \to -\infty$ it is the Poisson law, in value and gradient. Beyond ±40 (float32; 45 % of the exponents
-    that the type has) $\log\alpha$ is taken as that bound: counts below a million cannot tell the difference.
+    As $\log\alpha \to -\infty$ it is the Poisson distribution, in value and gradient. Beyond ±40 (float32; 45 % of the
+    exponents that the type has) $\log\alpha$ is taken as that bound: counts below a million cannot tell the difference.
 
     Raises:
         TypeError: If the output is no floating point tensor.
@@ -191,14 +191,14 @@ def ordinal(output: Tensor) -> Categorical:
 def _check_floating(output: Tensor, name: str) -> None:
     if not isinstance(output, Tensor):
         raise TypeError(
-            f"{name} maps a model's output tensor to a law, but a {type(output).__name__} was given. For numbers of "
-            "another kind: torch.as_tensor(output); for a model with several outputs, choose one: likelihood=lambda "
-            f"output: {name}(output[0])."
+            f"{name} maps a model's output tensor to a distribution, but a {type(output).__name__} was given. For "
+            "numbers of another kind: torch.as_tensor(output); for a model with several outputs, choose one: "
+            f"likelihood=lambda output: {name}(output[0])."
         )
     if not output.is_floating_point():
         raise TypeError(
-            f"{name} maps a model's raw output, floating point, to a law, but {output.dtype} was given. Did the "
-            "targets come in its place? Else use output.float()."
+            f"{name} maps a model's raw output, floating point, to a distribution, but {output.dtype} was given. Did "
+            "the targets come in its place? Else use output.float()."
         )
 
 

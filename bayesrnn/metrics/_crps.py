@@ -1,4 +1,4 @@
-"""The continuous ranked probability score of each kind of law."""
+"""The continuous ranked probability score of each kind of distribution."""
 
 import math
 from collections.abc import Sequence
@@ -7,34 +7,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn.predictive import AbstractLaw, EmpiricalLaw, gaussian_law
-from bayesrnn.predictive.distributions.joined import StackedLaw
+from bayesrnn.predictive import AbstractDistribution, EmpiricalDistribution, gaussian_distribution
+from bayesrnn.predictive.distributions.joined import StackedDistribution
 from bayesrnn.predictive.distributions.numerics import Integrand, integrate, quantiles_of
-from bayesrnn.predictive.distributions.transformed import SpreadLaw
+from bayesrnn.predictive.distributions.transformed import SpreadDistribution
 
 _PIECE = 2**21
 _PANELS = (1e-7, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1 - 1e-4, 1 - 1e-7)
 
 
-def crps_values(law: AbstractLaw, y: Tensor) -> Tensor:
+def crps_values(distribution: AbstractDistribution, y: Tensor) -> Tensor:
     r"""Return $\int (F(x) - 1\{x \ge y\})^2 dx$ of each target, (B, ...), target units.
 
     Closed form for Gaussians and mixtures of them, the fair estimator for samples, sums for counts, quadrature else.
     """
     y = y.double()
-    if isinstance(law, StackedLaw):
-        return torch.stack([crps_values(part, y[:, t]) for t, part in enumerate(law.laws)], 1)
-    if isinstance(law, SpreadLaw):
-        return law.factor * crps_values(law.base, law.unscaled(y))
-    if isinstance(law, EmpiricalLaw):
-        return fair_crps(law.samples.double(), y)
-    exact = law.crps(y)
+    if isinstance(distribution, StackedDistribution):
+        return torch.stack([crps_values(part, y[:, t]) for t, part in enumerate(distribution.distributions)], 1)
+    if isinstance(distribution, SpreadDistribution):
+        return distribution.factor * crps_values(distribution.base, distribution.unscaled(y))
+    if isinstance(distribution, EmpiricalDistribution):
+        return fair_crps(distribution.samples.double(), y)
+    exact = distribution.crps(y)
     if exact is not None:
         return exact
-    normal = gaussian_law(law)
+    normal = gaussian_distribution(distribution)
     if normal is not None:
         return gaussian_mixture_crps(normal.loc, normal.scale, y)
-    return _count_crps(law, y) if law.is_count else _quadrature_crps(law, y)
+    return _count_crps(distribution, y) if distribution.is_count else _quadrature_crps(distribution, y)
 
 
 def gaussian_crps(mean: Tensor, std: Tensor, y: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def gaussian_mixture_crps(means: Tensor, stds: Tensor, y: Tensor) -> Tensor:
 
 
 def fair_crps(samples: Tensor, y: Tensor) -> Tensor:
-    r"""Return the fair CRPS of samples (S, B, ...): unbiased for the law that they come from.
+    r"""Return the fair CRPS of samples (S, B, ...): unbiased for the distribution that they come from.
 
     $\frac1S\sum_s|x_s-y| - \frac1{2S(S-1)}\sum_{st}|x_s-x_t|$, the double sum by sorting.
 
@@ -87,8 +87,10 @@ def absolute_moment(mean: Tensor, std: Tensor) -> Tensor:
     return std * (2 * torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi) + z * torch.erf(z / math.sqrt(2)))
 
 
-def _count_crps(law: AbstractLaw, y: Tensor) -> Tensor:
-    high = law.quantile(torch.full((1, *law.shape), 1 - 1e-10, dtype=torch.float64, device=y.device))[0]
+def _count_crps(distribution: AbstractDistribution, y: Tensor) -> Tensor:
+    high = distribution.quantile(torch.full((1, *distribution.shape), 1 - 1e-10, dtype=torch.float64, device=y.device))[
+        0
+    ]
     last = int(torch.maximum(high, y).max())
     if last > 200_000:
         raise ValueError(
@@ -97,28 +99,31 @@ def _count_crps(law: AbstractLaw, y: Tensor) -> Tensor:
         )
     total = (-y).clamp(min=0)
     for k in range(last + 1):
-        height, share = law.cdf(torch.full_like(y, float(k))), (y - k).clamp(0, 1)  # of the cell [k, k + 1) below y
+        height, share = (
+            distribution.cdf(torch.full_like(y, float(k))),
+            (y - k).clamp(0, 1),
+        )  # of the cell [k, k + 1) below y
         total = total + share * height**2 + (1 - share) * (1 - height) ** 2
     return total
 
 
-def _quadrature_crps(law: AbstractLaw, y: Tensor) -> Tensor:
+def _quadrature_crps(distribution: AbstractDistribution, y: Tensor) -> Tensor:
     """Integrate on panels between quantiles, split at y, where the integrand has its kink."""
-    edges = torch.cat([quantiles_of(law, _PANELS), y[None]]).sort(0).values
+    edges = torch.cat([quantiles_of(distribution, _PANELS), y[None]]).sort(0).values
 
     def make(rows: Tensor | None) -> Integrand:
-        part, target = (law, y) if rows is None else (law.select(rows), y[rows])
+        part, target = (distribution, y) if rows is None else (distribution.select(rows), y[rows])
         return lambda x: (part.cdf(x) - (x >= target).double())[None] ** 2
 
     return integrate(make, edges)[0]
 
 
 def crps_without_blocks(predictive: Any, y: Tensor, blocks: Sequence[slice]) -> list[Tensor] | None:
-    """Return the CRPS of each target without each block of draws, (B, ...) each; None for any other kind of law.
+    """Return the CRPS of each target without each block of draws, (B, ...) each; None for other distributions.
 
     As `crps_values` of the predictive without those draws, whose pairs are not gone through again for each block.
     """
-    normal = gaussian_law(predictive.law)
+    normal = gaussian_distribution(predictive.distribution)
     if normal is None or len(normal.loc) != predictive.draws_used:
         return None
     draws = len(normal.loc)

@@ -22,7 +22,8 @@ NULL_AREA = math.sqrt(2 / math.pi) * math.pi / 8  # E of the integral of |Browni
 class Pit:
     """Probability integral transform of each scored target: uniform if the predictive is calibrated.
 
-    A target of a law with jumps (counts, ordered classes, samples) has an interval [lower, upper] instead of a point.
+    A target of a distribution with jumps (counts, ordered classes, samples) has an interval [lower, upper] instead of
+    a point.
     """
 
     lower: Array
@@ -82,7 +83,7 @@ def pit(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Pit:
 def pit_ends(predictive: Any, target: Any) -> tuple[Tensor, Tensor]:
     """Return both ends of the transform of each target, (B, ...)."""
     if isinstance(predictive, ContinuousPredictive):
-        return predictive.law.pit(target.double())
+        return predictive.distribution.pit(target.double())
     cumulative = predictive.probabilities.cumsum(-1).clamp(max=1)
     upper = cumulative.gather(-1, target.long()[..., None])[..., 0]
     own = predictive.probabilities.gather(-1, target.long()[..., None])[..., 0]
@@ -93,7 +94,7 @@ def miscalibration_area(predictive: Predictive, target: Any, **options: Unpack[O
     r"""Area between the coverage of central intervals and the diagonal, over all levels, in [0, 0.5].
 
     $\int_0^1 |\hat P(|2F(y) - 1| \le p) - p|\,dp$, exact. Of n independent calibrated targets it is $0.3133/\sqrt n$ on
-    average: the floor. Laws with jumps use the randomized transform (`seed`).
+    average: the floor. Distributions with jumps use the randomized transform (`seed`).
 
     Source: Kuleshov, Fenner & Ermon 2018 (arXiv:1807.00263), section 3.5, with the absolute difference.
     """
@@ -122,7 +123,8 @@ def interval_reliability(
 ) -> list[Score]:
     """Return the coverage of the central interval at each of several levels, without inverting the cdf.
 
-    A target is inside where its transform lies within level / 2 of one half; laws with jumps use the randomized one.
+    A target is inside where its transform lies within level / 2 of one half; distributions with jumps use the
+    randomized one.
     """
     check_ordered(predictive, "interval_reliability")
     seed = check_seed(options.get("seed", 0))

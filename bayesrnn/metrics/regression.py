@@ -48,14 +48,14 @@ def crps(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Sco
     r"""Continuous ranked probability score, target units: mean of $\int (F(x) - 1\{x \ge y\})^2 dx$.
 
     A proper score; of a point prediction it is the absolute error. Closed form for Gaussians and mixtures of them, the
-    fair estimator for samples (finite samples do not bias it), sums for counts, quadrature for other laws.
+    fair estimator for samples (finite samples do not bias it), sums for counts, quadrature for other distributions.
 
     Source: Gneiting & Raftery 2007, section 4.2; Grimit et al. 2006; Ferro 2014.
     """
     definition = "mean over targets, target units; samples: fair estimator"
 
     def items(p: ContinuousPredictive, y: Tensor) -> Tensor:
-        return crps_values(p.law, y)
+        return crps_values(p.distribution, y)
 
     return _score("crps", definition, predictive, target, options, items, correct=True, without=crps_without_blocks)
 
@@ -102,7 +102,7 @@ def coverage(predictive: Predictive, target: Any, *, level: float = 0.9, **optio
     level = check_level(level)
 
     def items(p: ContinuousPredictive, y: Tensor) -> Tensor:
-        return p.law.inside(y.double(), level).double()
+        return p.distribution.inside(y.double(), level).double()
 
     definition = f"share inside the central {level:g} interval"
     return _score("coverage", definition, predictive, target, options, items, share=True)

@@ -1,4 +1,4 @@
-"""Models that return the law of the target: a sequence in, a torch Distribution out."""
+"""Models that return the distribution of the target: a sequence in, a torch Distribution out."""
 
 from bayesrnn.models.forecaster import Forecaster as Forecaster
 from bayesrnn.models.language_model import LanguageModel as LanguageModel

@@ -38,7 +38,7 @@ class _Parts:
 
 
 class Forecaster(nn.Module):
-    r"""The law of the next H values of a series, given the last C.
+    r"""The distribution of the next H values of a series, given the last C.
 
     The context is taken apart into level, drift, season and remainder, $y_t = \ell + d (t - o) + p_t + r_t$, where $d$
     is the mean change from season to season (per step) and $p$ the mean pattern of the seasons of length m. The
@@ -109,7 +109,9 @@ class Forecaster(nn.Module):
         self.head = nn.Linear(hidden_size, _HEADS[likelihood][1])
         nn.init.zeros_(self.head.weight)  # an untrained forecaster continues drift and season, with unit noise,
         nn.init.zeros_(self.head.bias)
-        nn.init.normal_(self.head.weight[0], std=_WIDTH / hidden_size**0.5)  # but its draws differ: few data, wide law
+        nn.init.normal_(
+            self.head.weight[0], std=_WIDTH / hidden_size**0.5
+        )  # but its draws differ: few data, wide distribution
         self.register_buffer("remainder_scale", torch.ones(()))
         self.register_buffer("season_scale", torch.ones(()))
         self.register_buffer("persistence", torch.zeros(horizon))
@@ -117,7 +119,7 @@ class Forecaster(nn.Module):
         self.register_buffer("horizon_scale", torch.ones(horizon))
 
     def forward(self, context: Tensor) -> Normal | StudentT:
-        """Return the law of the next values, batch shape (rows, H), in target units.
+        """Return the distribution of the next values, batch shape (rows, H), in target units.
 
         Args:
             context: The last C values, oldest first, (rows, C), target units; in float64 where small changes ride on
@@ -131,11 +133,11 @@ class Forecaster(nn.Module):
         inputs = self._inputs(parts).to(self.head.weight.dtype)
         hidden, _ = self.recurrent(self.embedding(inputs))
         raw = self.head(self.output_dropout(hidden[:, -self.horizon :]))
-        law: Any = _HEADS[self.likelihood][0](raw.to(context.dtype))
-        location = self._continued(parts) + self.horizon_scale * law.loc
-        scale = self.horizon_scale * law.scale
-        if isinstance(law, StudentT):
-            return StudentT(law.df, location, scale, validate_args=False)
+        distribution: Any = _HEADS[self.likelihood][0](raw.to(context.dtype))
+        location = self._continued(parts) + self.horizon_scale * distribution.loc
+        scale = self.horizon_scale * distribution.scale
+        if isinstance(distribution, StudentT):
+            return StudentT(distribution.df, location, scale, validate_args=False)
         return Normal(location, scale, validate_args=False)
 
     def windows(self, values: Tensor) -> tuple[Tensor, Tensor]:

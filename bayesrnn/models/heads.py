@@ -1,4 +1,4 @@
-"""From features to the law of the target: a linear map and a likelihood, in the target's own units."""
+"""From features to the distribution of the target: a linear map and a likelihood, in the target's own units."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ ClassLikelihood = Literal["categorical", "ordinal"]
 class _Form:
     """A likelihood as a row of data: raw numbers a target, and whether the target may be any real number."""
 
-    law: Likelihood
+    distribution: Likelihood
     numbers: int
     real: bool
 
@@ -75,11 +75,11 @@ class NumberHead(nn.Module):
         self.target_std.copy_(spread(values))
 
     def forward(self, features: Tensor) -> Distribution:
-        """Return the law of the targets; its batch shape is that of the features, with outputs where above 1."""
+        """Return the distribution of the targets; batch shape as the features, with outputs where above 1."""
         raw = self.linear(features).to(self.linear.weight.dtype).unflatten(-1, (self.outputs, self.form.numbers))
         if self.form.real:
             raw = self._in_units(raw)
-        return self.form.law(raw.squeeze(-2) if self.outputs == 1 else raw)
+        return self.form.distribution(raw.squeeze(-2) if self.outputs == 1 else raw)
 
     def _in_units(self, raw: Tensor) -> Tensor:
         if self.likelihood == "homoscedastic":
@@ -100,7 +100,7 @@ class ClassHead(nn.Module):
         super().__init__()
         check_choice(likelihood, "likelihood", get_args(ClassLikelihood))
         self.classes = check_whole(classes, "classes", 2)
-        self.law: Likelihood = likelihoods.categorical if likelihood == "categorical" else likelihoods.ordinal
+        self.distribution: Likelihood = likelihoods.categorical if likelihood == "categorical" else likelihoods.ordinal
         self.linear = nn.Linear(features, classes if likelihood == "categorical" else classes - 1)
         if likelihood == "ordinal":
             with torch.no_grad():  # gaps of 1 between the thresholds, centered on 0
@@ -108,8 +108,8 @@ class ClassHead(nn.Module):
                 self.linear.bias[0] = -(classes - 2) / 2.0
 
     def forward(self, features: Tensor) -> Distribution:
-        """Return the law of the class; its batch shape is that of the features."""
-        return self.law(self.linear(features).to(self.linear.weight.dtype))
+        """Return the distribution of the class; its batch shape is that of the features."""
+        return self.distribution(self.linear(features).to(self.linear.weight.dtype))
 
 
 def spread(values: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ _SHORT = (torch.uint8, torch.int8, torch.int16)  # whole numbers that torch does
 
 
 class LanguageModel(nn.Module):
-    r"""The law of the next token: $p(w_{t+1} \mid w_{\le t}) = \mathrm{softmax}(V (h_t \circ z_o) + b)$.
+    r"""The distribution of the next token: $p(w_{t+1} \mid w_{\le t}) = \mathrm{softmax}(V (h_t \circ z_o) + b)$.
 
     Word types are masked where they are looked up (site `word`), the layers as the scheme says, and the top layer's
     output before the decoder (site `output`). With shared embeddings the decoder's matrix is the embedding, which is
@@ -45,8 +45,8 @@ class LanguageModel(nn.Module):
 
     Example:
         >>> model = LanguageModel(50, 8, 16, dropout=0.3).eval()
-        >>> law, state = model(torch.zeros(2, 7, dtype=torch.long))
-        >>> law.logits.shape
+        >>> distribution, state = model(torch.zeros(2, 7, dtype=torch.long))
+        >>> distribution.logits.shape
         torch.Size([2, 7, 50])
     """
 
@@ -89,7 +89,7 @@ class LanguageModel(nn.Module):
             nn.init.uniform_(parameter, -self.init_range, self.init_range)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Categorical, State]:
-        """Return the law of the token after each of `tokens` (rows, steps), and the state after the last.
+        """Return the distribution of the token after each of `tokens` (rows, steps), and the state after the last.
 
         Args:
             tokens: Whole numbers in [0, V).

@@ -1,4 +1,4 @@
-"""`SequenceRegressor` and `SequenceClassifier`: a sequence in, the law of its target out."""
+"""`SequenceRegressor` and `SequenceClassifier`: a sequence in, the distribution of its target out."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -37,21 +37,22 @@ class SequenceModel(nn.Module):
         return {"head.linear.weight": "encoder.dropout"}
 
     def forward(self, x: Tensor, lengths: Tensor | Iterable[int] | None = None) -> Distribution:
-        """Return the law of the target given one draw of masks (train mode) or none (eval mode).
+        """Return the distribution of the target given one draw of masks (train mode) or none (eval mode).
 
         Args:
             x: Numbers (rows, steps, features) or tokens (rows, steps).
             lengths: Steps of each row; what lies beyond is padding and changes nothing.
 
         Returns:
-            A law of batch shape (rows,), or (rows, steps) with `every_step`; targets in a last dimension if several.
+            A distribution of batch shape (rows,), or (rows, steps) with `every_step`; targets in a last dimension if
+            several.
 
         Raises:
             ValueError: On a wrong rank or size, NaN or infinite values, tokens outside the vocabulary, or lengths
                 outside 1..steps.
         """
-        law: Distribution = self.head(self.encoder(x, lengths))
-        return law
+        distribution: Distribution = self.head(self.encoder(x, lengths))
+        return distribution
 
 
 class SequenceRegressor(SequenceModel):

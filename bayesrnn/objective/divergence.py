@@ -133,8 +133,8 @@ def model_kl(
     ]
     if not parts:
         raise ValueError(
-            f"this {type(model).__name__} has no trainable parameter, so there is no law over weights and no KL. Pass "
-            "the model that is trained, and look for requires_grad=False."
+            f"this {type(model).__name__} has no trainable parameter, so there is no distribution over weights and "
+            "no KL. Pass the model that is trained, and look for requires_grad=False."
         )
     return torch.stack(parts).sum()
 

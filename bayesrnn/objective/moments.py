@@ -47,8 +47,8 @@ def predictive_log_likelihood(draws: Tensor | Distribution, target: Tensor, prec
     r"""Return $\log \frac1S \sum_s p(y \mid \omega_s)$ for each target, nats; report its mean over targets.
 
     The sum over draws is inside the logarithm and each target has a logarithm of its own. For per-draw means and a
-    precision, $p$ is $N(y; \hat y_s, \tau^{-1})$; for a heteroscedastic or discrete head give the law itself. A joint
-    law of several targets (`Independent`, `MultivariateNormal`) has one logarithm for all of them.
+    precision, $p$ is $N(y; \hat y_s, \tau^{-1})$; for a heteroscedastic or discrete head give the distribution itself.
+    A joint distribution of several targets (`Independent`, `MultivariateNormal`) has one logarithm for all of them.
 
     Args:
         draws: Per-draw means (S, B, ...), floating point, or a Distribution of batch shape (S, B, ...).
@@ -61,7 +61,7 @@ def predictive_log_likelihood(draws: Tensor | Distribution, target: Tensor, prec
     Raises:
         TypeError: If the target is no tensor, or the draws are neither a floating point tensor nor a Distribution.
         ValueError: If the shapes do not fit, a value is NaN or infinite, there are no draws, or the precision is
-            missing, not positive, or given beside a law.
+            missing, not positive, or given beside a distribution.
 
     Source: Gal & Ghahramani (2016), arXiv:1506.02142, section 4.
 
@@ -70,22 +70,24 @@ def predictive_log_likelihood(draws: Tensor | Distribution, target: Tensor, prec
         >>> predictive_log_likelihood(draws, torch.zeros(3, 1), precision=2 * math.pi).mean()
         tensor(0.)
     """
-    law = _law(draws, precision)
-    if not law.batch_shape or not law.batch_shape[0]:
+    distribution = _distribution(draws, precision)
+    if not distribution.batch_shape or not distribution.batch_shape[0]:
         raise ValueError(
-            f"the law must have the batch shape (S, B, ...) with S of at least 1 draw, but a {type(law).__name__} of "
-            f"batch shape {tuple(law.batch_shape)} was given. For one draw add a first dimension, e.g. "
-            "Normal(mean[None], std[None])."
+            "the distribution must have the batch shape (S, B, ...) with S of at least 1 draw, but a "
+            f"{type(distribution).__name__} of batch shape {tuple(distribution.batch_shape)} was given. For one draw "
+            "add a first dimension, e.g. Normal(mean[None], std[None])."
         )
     if not isinstance(target, Tensor):
         raise TypeError(f"target must be a tensor, but a {type(target).__name__} was given: torch.as_tensor(target).")
-    expected = (*law.batch_shape[1:], *law.event_shape)
+    expected = (*distribution.batch_shape[1:], *distribution.event_shape)
     if tuple(target.shape) != expected:
         raise ValueError(f"target must have the shape of one draw, {expected}, but {tuple(target.shape)} was given.")
-    return torch.logsumexp(law.log_prob(check_finite(target, "target")), 0) - math.log(law.batch_shape[0])
+    return torch.logsumexp(distribution.log_prob(check_finite(target, "target")), 0) - math.log(
+        distribution.batch_shape[0]
+    )
 
 
-def _law(draws: Tensor | Distribution, precision: float | None) -> Distribution:
+def _distribution(draws: Tensor | Distribution, precision: float | None) -> Distribution:
     if isinstance(draws, Distribution):
         if precision is not None:
             raise ValueError("a Distribution has its own noise: leave out precision=, or give the per-draw means.")

@@ -71,7 +71,7 @@ def weight_terms(model: nn.Module, behind: Mapping[str, str | None] | None = Non
     Raises:
         ValueError: If `behind` names what the model does not have, a Dropout acts on no weight that is known or on one
             whose layer masks the same product already, or a mask has no KL of this form: masks that change each step
-            are not a law over weights, and those on cells, candidates or kept states enter no product.
+            are not a distribution over weights, and those on cells, candidates or kept states enter no product.
     """
     return [term for term in all_terms(model, behind) if term.parameter.requires_grad]
 
@@ -223,8 +223,8 @@ def _check_sites(model: nn.Module) -> None:
                 )
             if placement.span == "step":
                 raise ValueError(
-                    f"the mask {place!r} changes each step, so it is no law over weights and has no KL. Give the "
-                    "optimizer a weight decay yourself, or use a scheme with the span 'sequence' such as gal."
+                    f"the mask {place!r} changes each step, so it is no distribution over weights and has no KL. "
+                    "Give the optimizer a weight decay yourself, or use a scheme with the span 'sequence' such as gal."
                 )
 
 

@@ -117,7 +117,8 @@ def coverage_width(
 def share_inside(pairs: Pairs, levels: Array) -> Array:
     r"""Return whether each target lies in the central interval of each level, (n, levels), without inverting the cdf.
 
-    $y$ lies inside where $|2 F(y) - 1| \le p$; where the law jumps at y (counts), the share of the jump inside.
+    $y$ lies inside where $|2 F(y) - 1| \le p$; where the distribution jumps at y (counts), the share of the jump
+    inside.
     """
     lower, upper = (pairs.take(end)[:, None] for end in pit_ends(pairs.predictive, pairs.target))
     low, high = (1 - levels) / 2, (1 + levels) / 2

@@ -1,4 +1,4 @@
-"""Pictures of the probability integral transform: flat where the predictive law is right."""
+"""Pictures of the probability integral transform: flat where the predictive distribution is right."""
 
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -22,7 +22,7 @@ def pit_histogram(
     r"""Draw the histogram of $F(y)$: flat if calibrated, U-shaped if too narrow, a hump if too wide, sloped if biased.
 
     The gray band holds each bar of a calibrated model of this size with probability 95 %; whiskers are 95 % bootstrap
-    intervals over sequences. Where the law has jumps, a target spreads its mass over them (not randomized).
+    intervals over sequences. Where the distribution has jumps, a target spreads its mass over them (not randomized).
 
     Args:
         predictive: Of an ordered target, (rows, ...).
@@ -31,7 +31,7 @@ def pit_histogram(
         ax: Where to draw.
         **options: mask, lengths, nan, groups and seed of `metrics.Options`.
 
-    Source: Dawid 1984; Czado, Gneiting & Held 2009 for the laws with jumps.
+    Source: Dawid 1984; Czado, Gneiting & Held 2009 for the distributions with jumps.
     """
     import seaborn as sns
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Predictive(ABC):
-    """The law of the target averaged over draws; a frozen value that carries where it came from.
+    """The distribution of the target averaged over draws; a frozen value that carries where it came from.
 
     `bayesrnn.predict` returns one. The `from_...` functions make one of any other model's predictions, so that the
     same metrics, reports and recalibrations judge both.
@@ -42,7 +42,7 @@ class Predictive(ABC):
             tensor([0., 0., 0.])
         """
         from bayesrnn.predictive.continuous import ContinuousPredictive
-        from bayesrnn.predictive.distributions.mixture import MixtureLaw
+        from bayesrnn.predictive.distributions.mixture import MixtureDistribution
 
         mean = _floating(mean, "mean")
         std = _floating(std, "std").to(mean)
@@ -62,8 +62,8 @@ class Predictive(ABC):
                 f"std must be positive, but it is zero or negative in rows {rows}. A std of 0 claims certainty; if you "
                 "have a variance pass its square root, if a log variance pass exp(0.5 * it)."
             )
-        law = MixtureLaw(Normal(mean[None], std[None], validate_args=False))
-        return ContinuousPredictive(law, Origin(1, sampling=DETERMINISTIC, sequence_ids=sequence_ids))
+        distribution = MixtureDistribution(Normal(mean[None], std[None], validate_args=False))
+        return ContinuousPredictive(distribution, Origin(1, sampling=DETERMINISTIC, sequence_ids=sequence_ids))
 
     @staticmethod
     def from_samples(
@@ -78,10 +78,10 @@ class Predictive(ABC):
             ValueError: If there is one draw only, or a value is not finite.
         """
         from bayesrnn.predictive.continuous import ContinuousPredictive
-        from bayesrnn.predictive.distributions.empirical import EmpiricalLaw
+        from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
 
-        law = EmpiricalLaw(samples)
-        return ContinuousPredictive(law, Origin(len(samples), seed, "samples", sequence_ids=sequence_ids))
+        distribution = EmpiricalDistribution(samples)
+        return ContinuousPredictive(distribution, Origin(len(samples), seed, "samples", sequence_ids=sequence_ids))
 
     @staticmethod
     def from_probabilities(p: Tensor, *, sequence_ids: Tensor | None = None) -> "ClassPredictive":
@@ -116,10 +116,10 @@ class Predictive(ABC):
         block_size: int = 1,
         sequence_ids: Tensor | None = None,
     ) -> "ContinuousPredictive | ClassPredictive":
-        """Return the predictive that averages the S per-draw laws of a Distribution of batch shape (S, B, ...).
+        """Return the predictive that averages S per-draw distributions of batch shape (S, B, ...).
 
         Args:
-            distribution: Law of the target given each draw. Categorical and Bernoulli give a class predictive.
+            distribution: Distribution of the target given each draw. Categorical and Bernoulli give a class predictive.
             standard_error: Monte Carlo error of the mean (B, ...) or the probabilities (B, ..., K), where the caller
                 knows it; otherwise it is computed from the blocks of draws.
             degrees_of_freedom: Of that standard error.
@@ -134,13 +134,13 @@ class Predictive(ABC):
         """
         from bayesrnn.predictive.classes import ClassPredictive, class_log_probabilities
         from bayesrnn.predictive.continuous import ContinuousPredictive
-        from bayesrnn.predictive.distributions.mixture import MixtureLaw
+        from bayesrnn.predictive.distributions.mixture import MixtureDistribution
 
         kind = likelihoods.family(distribution)
         if len(distribution.batch_shape) < 2 - (len(distribution.event_shape) if kind != "class" else 0):
             raise ValueError(
-                f"the law must have batch shape (draws, rows, ...), but it is {tuple(distribution.batch_shape)}. "
-                "For one draw add an axis in front: Normal(mean[None], std[None])."
+                "the distribution must have batch shape (draws, rows, ...), but it is "
+                f"{tuple(distribution.batch_shape)}. For one draw add an axis in front: Normal(mean[None], std[None])."
             )
         size = distribution.batch_shape[0]
         origin = Origin(size, seed, sampling, block_size, sequence_ids, degrees_of_freedom)
@@ -150,7 +150,7 @@ class Predictive(ABC):
             return ClassPredictive.from_log_probabilities(
                 logs, origin=origin, dtype=logs.dtype, standard_error=standard_error
             )
-        return ContinuousPredictive(MixtureLaw(distribution), origin, standard_error)
+        return ContinuousPredictive(MixtureDistribution(distribution), origin, standard_error)
 
     @abstractmethod
     def __len__(self) -> int:

@@ -268,10 +268,10 @@ def check_probabilities(p: Tensor) -> Tensor:
 
 
 def class_log_probabilities(distribution: Distribution) -> Tensor:
-    """Return normalized log probabilities (S, B, ..., K) of a Categorical, OneHotCategorical or Bernoulli law."""
-    law = likelihoods.peel(distribution)
-    logits: Tensor = law.logits.detach()  # type: ignore[attr-defined]
-    if isinstance(law, Bernoulli):
+    """Return normalized log probabilities (S, B, ..., K) of a Categorical, OneHotCategorical or Bernoulli."""
+    distribution = likelihoods.peel(distribution)
+    logits: Tensor = distribution.logits.detach()  # type: ignore[attr-defined]
+    if isinstance(distribution, Bernoulli):
         return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], -1)
     return torch.log_softmax(logits, -1)
 

@@ -11,14 +11,14 @@ from torch.distributions import Normal
 
 from bayesrnn._checks import check_level, check_seed, check_whole
 from bayesrnn.predictive.base import Predictive, row_key
-from bayesrnn.predictive.distributions.abstract import AbstractLaw
-from bayesrnn.predictive.distributions.moments import MomentsLaw
+from bayesrnn.predictive.distributions.abstract import AbstractDistribution
+from bayesrnn.predictive.distributions.moments import MomentsDistribution
 from bayesrnn.predictive.origin import Origin, block_standard_error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ContinuousPredictive(Predictive):
-    r"""Law of a continuous (or count) target averaged over draws; shapes (B,) or (B, T, ...), draws on axis 0.
+    r"""Distribution of a continuous (or count) target averaged over draws; shapes (B,) or (B, T, ...), draws on axis 0.
 
     $p(y) = \frac1S \sum_s p(y \mid \omega_s)$. Variance splits by the law of total variance:
     aleatoric $\frac1S\sum_s \mathrm{Var}_s$ and epistemic $\frac1{S-1}\sum_s(\mu_s - \bar\mu)^2$: unbiased for
@@ -26,16 +26,17 @@ class ContinuousPredictive(Predictive):
     Statistics are computed in float64 and returned in the dtype of the model's output.
     """
 
-    law: AbstractLaw
+    distribution: AbstractDistribution
     origin: Origin
     given_standard_error: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.origin.check_rows(len(self))
         given = self.given_standard_error
-        if given is not None and given.shape != self.law.shape:
+        if given is not None and given.shape != self.distribution.shape:
             raise ValueError(
-                f"standard_error must have the shape of the mean, {tuple(self.law.shape)}, not {tuple(given.shape)}."
+                f"standard_error must have the shape of the mean, {tuple(self.distribution.shape)}, not "
+                f"{tuple(given.shape)}."
             )
 
     @classmethod
@@ -54,46 +55,46 @@ class ContinuousPredictive(Predictive):
     ) -> "ContinuousPredictive":
         """Return a predictive of streamed moments: mean and variances, no quantiles (see `moment_matched`)."""
         origin = Origin(draws_used, seed, sampling, 1, sequence_ids, degrees_of_freedom)
-        return cls(MomentsLaw(mean, aleatoric, epistemic), origin, standard_error)
+        return cls(MomentsDistribution(mean, aleatoric, epistemic), origin, standard_error)
 
     @cached_property
     def mean(self) -> Tensor:
         """Mean of the target, (B, ...), target units."""
-        return self._out(self.law.mean())
+        return self._out(self.distribution.mean())
 
     @cached_property
     def aleatoric(self) -> Tensor:
         """Variance that stays when the weights are known, (B, ...)."""
-        return self._out(self.law.aleatoric())
+        return self._out(self.distribution.aleatoric())
 
     @cached_property
     def epistemic(self) -> Tensor:
         """Variance of the mean over draws (divided by S - 1), (B, ...)."""
-        return self._out(self.law.epistemic())
+        return self._out(self.distribution.epistemic())
 
     @cached_property
     def variance(self) -> Tensor:
         """Total variance, (B, ...): aleatoric + epistemic."""
-        return self._out(self.law.variance())
+        return self._out(self.distribution.variance())
 
     @cached_property
     def std(self) -> Tensor:
         """Square root of the variance, (B, ...), target units."""
-        return self._out(self.law.variance().sqrt())
+        return self._out(self.distribution.variance().sqrt())
 
     @cached_property
     def draws(self) -> Tensor:
         """Per-draw means, (S, B, ...)."""
-        return self._out(self.law.draws())
+        return self._out(self.distribution.draws())
 
     @cached_property
     def standard_error(self) -> Tensor:
         """Monte Carlo standard error of the mean, (B, ...): 0 where nothing was sampled, inf for a single draw."""
         if self.given_standard_error is not None:
             return self.given_standard_error
-        if isinstance(self.law, MomentsLaw):
-            return self._out((self.law.epistemic() / self.draws_used).sqrt())
-        return self._out(block_standard_error(self.law.draws(), self.origin))
+        if isinstance(self.distribution, MomentsDistribution):
+            return self._out((self.distribution.epistemic() / self.draws_used).sqrt())
+        return self._out(block_standard_error(self.distribution.draws(), self.origin))
 
     def quantile(self, q: float | Sequence[float] | Tensor) -> Tensor:
         """Return the exact quantile of the mixture: (B, ...) for one level, (Q, B, ...) for a list of Q.
@@ -107,8 +108,8 @@ class ContinuousPredictive(Predictive):
         single = given.dim() == 0
         values = [check_level(level, "q") for level in given.reshape(-1).tolist()]
         levels = torch.tensor(values, dtype=torch.float64, device=self.device)
-        levels = levels.reshape(-1, *(1 for _ in self.law.shape)).expand(-1, *self.law.shape)
-        found = self._out(self.law.quantile(levels))
+        levels = levels.reshape(-1, *(1 for _ in self.distribution.shape)).expand(-1, *self.distribution.shape)
+        found = self._out(self.distribution.quantile(levels))
         return found[0] if single else found
 
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
@@ -119,30 +120,33 @@ class ContinuousPredictive(Predictive):
 
     def cdf(self, y: Tensor) -> Tensor:
         """Return P(Y <= y), (B, ...)."""
-        return self._out(self.law.cdf(self._value(y)))
+        return self._out(self.distribution.cdf(self._value(y)))
 
     def log_prob(self, y: Tensor) -> Tensor:
         """Return the log density of the mixture (log probability for counts) at y, nats, (B, ...)."""
-        return self._out(self.law.log_prob(self._value(y)))
+        return self._out(self.distribution.log_prob(self._value(y)))
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """Return n targets sampled from the mixture, (n, B, ...); the global random state is left alone."""
         check_whole(n, "n")
         generator = torch.Generator().manual_seed(check_seed(seed))
-        return self._out(self.law.sample(n, generator))
+        return self._out(self.distribution.sample(n, generator))
 
     def moment_matched(self) -> "ContinuousPredictive":
         """Return the Gaussian predictive with this mean and variance (and an aleatoric part that holds all of it).
 
-        It keeps the law that it matches, so that errors of finite draws stay known where that law kept its draws.
+        It keeps the distribution that it matches, so that errors of finite draws stay known where that distribution
+        kept its draws.
 
         Raises:
             ValueError: If a mean is not finite or a variance is not positive.
         """
         from bayesrnn.predictive.distributions.mixture import match_moments
 
-        Predictive.from_gaussian(self.mean, self._out(self.law.variance().sqrt()))  # says which rows have no Gaussian
-        return ContinuousPredictive(match_moments(self.law), self.origin, self.standard_error)
+        Predictive.from_gaussian(
+            self.mean, self._out(self.distribution.variance().sqrt())
+        )  # says which rows have no Gaussian
+        return ContinuousPredictive(match_moments(self.distribution), self.origin, self.standard_error)
 
     def to_frame(self, level: float = 0.9) -> Any:
         """Return a DataFrame with a line a target: row, step(s), mean, std, parts, interval, standard error."""
@@ -159,7 +163,7 @@ class ContinuousPredictive(Predictive):
             return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
         error = None if self.given_standard_error is None else move(self.given_standard_error)
-        return ContinuousPredictive(self.law.cast(move), self.origin, error)
+        return ContinuousPredictive(self.distribution.cast(move), self.origin, error)
 
     def at_step(self, step: int) -> "ContinuousPredictive":
         """Return the predictive of one step of targets (B, T, ...): shape (B, ...)."""
@@ -167,66 +171,66 @@ class ContinuousPredictive(Predictive):
             raise ValueError(f"there is no step {step} in a predictive of shape {tuple(self.shape)} (rows, steps).")
         key = (slice(None), step)
         error = None if self.given_standard_error is None else self.given_standard_error[key]
-        return ContinuousPredictive(self.law.select(key), self.origin, error)
+        return ContinuousPredictive(self.distribution.select(key), self.origin, error)
 
-    def with_law(self, law: AbstractLaw) -> "ContinuousPredictive":
-        """Return the predictive with a recalibrated law; where it came from and its Monte Carlo error stay."""
-        return ContinuousPredictive(law, self.origin, self.standard_error)
+    def with_distribution(self, distribution: AbstractDistribution) -> "ContinuousPredictive":
+        """Return the predictive with a recalibrated distribution; where it came from and its Monte Carlo error stay."""
+        return ContinuousPredictive(distribution, self.origin, self.standard_error)
 
     def keep_draws(self, draws: Tensor) -> "ContinuousPredictive":
         """Return the predictive of a subset of the draws (indices): what fewer draws would have said."""
         origin = replace(self.origin, draws=len(draws), block_size=1, degrees_of_freedom=None)
-        return ContinuousPredictive(self.law.keep_draws(draws), origin)
+        return ContinuousPredictive(self.distribution.keep_draws(draws), origin)
 
     def __len__(self) -> int:
-        return self.law.shape[0]
+        return self.distribution.shape[0]
 
     def __getitem__(self, rows: Any) -> "ContinuousPredictive":
         key = row_key(rows, len(self))
         error = None if self.given_standard_error is None else self.given_standard_error[key]
-        return ContinuousPredictive(self.law.select(key), self.origin.map_ids(lambda ids: ids[key]), error)
+        return ContinuousPredictive(self.distribution.select(key), self.origin.map_ids(lambda ids: ids[key]), error)
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}(shape={tuple(self.law.shape)}, draws={self.draws_used}, "
+            f"{type(self).__name__}(shape={tuple(self.distribution.shape)}, draws={self.draws_used}, "
             f"sampling={self.sampling!r}, seed={self.seed})"
         )
 
     @property
     def shape(self) -> torch.Size:
         """Shape of the target, (B, ...)."""
-        return self.law.shape
+        return self.distribution.shape
 
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the results."""
-        return self.law.dtype
+        return self.distribution.dtype
 
     @property
     def device(self) -> torch.device:
         """Where the results live."""
-        return self.law.device
+        return self.distribution.device
 
     def _value(self, y: Tensor) -> Tensor:
         value = torch.as_tensor(y, device=self.device).to(torch.float64)
-        if value.shape != self.law.shape and value.dim() > 0:
+        if value.shape != self.distribution.shape and value.dim() > 0:
             raise ValueError(
-                f"y of shape {tuple(value.shape)} does not fit the predictive of shape {tuple(self.law.shape)}: "
-                "give one value a target."
+                f"y of shape {tuple(value.shape)} does not fit the predictive of shape "
+                f"{tuple(self.distribution.shape)}: give one value a target."
             )
         if bool(torch.isnan(value).any()):
             raise ValueError("y holds NaN: drop or impute the missing values first.")
-        return value.expand(self.law.shape)
+        return value.expand(self.distribution.shape)
 
     def _out(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.dtype)
 
 
-def gaussian_law(law: AbstractLaw) -> Normal | None:
-    """Return the per-draw Normal laws in float64 if the law is a mixture of Gaussians, else None."""
-    from bayesrnn.predictive.distributions.mixture import MixtureLaw
+def gaussian_distribution(distribution: AbstractDistribution) -> Normal | None:
+    """Return the per-draw Normal distributions in float64 if the distribution is a mixture of Gaussians, else None."""
+    from bayesrnn.predictive.distributions.mixture import MixtureDistribution
 
-    if isinstance(law, MixtureLaw) and isinstance(law.component(), Normal):
-        component = law.component()
+    if isinstance(distribution, MixtureDistribution) and isinstance(distribution.component(), Normal):
+        component = distribution.component()
         return component if isinstance(component, Normal) else None
     return None

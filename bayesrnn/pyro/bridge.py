@@ -17,7 +17,7 @@ from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.nn.injection import MaskSite, Provider, drawn, injected
 from bayesrnn.nn.masked import MaskedModule, masked_modules
 from bayesrnn.nn.sequences import before_padding, padding
-from bayesrnn.pyro.laws import Mask, as_pyro
+from bayesrnn.pyro.distributions import Mask, as_pyro
 
 __all__ = ["Lifted", "lift", "masks_of"]
 
@@ -32,14 +32,16 @@ class Lifted:
         self.name, self.observed = name, observed
 
     def __call__(self, *inputs: Any, target: Tensor | None = None, **options: Any) -> Any:
-        """Run the model, a Pyro sample statement for every mask; observe `target` under its law.
+        """Run the model, a Pyro sample statement for every mask; observe `target` under its distribution.
 
-        The law is the likelihood of the output, or the output itself where that is a Distribution. Where the model is
-        given `lengths` and its law has one target a step, steps beyond them are padding and count for nothing.
+        The distribution is the likelihood of the output, or the output itself where that is a Distribution. Where the
+        model is given `lengths` and its distribution has one target a step, steps beyond them are padding and count
+        for nothing.
 
         Args:
             *inputs: Of the model.
-            target: Observed values, shape of the law (batch shape, then event shape); without them the site is sampled.
+            target: Observed values, shape of the distribution (batch shape, then event shape); without them the site
+                is sampled.
             **options: Of the model.
 
         Returns:
@@ -47,29 +49,30 @@ class Lifted:
 
         Raises:
             TypeError: If the target is no tensor, or the likelihood returns no Distribution.
-            ValueError: If the target has another shape than its law, there is a target but no law of it, a mask has
-                another shape than its layer needs, or a layer is called again with masks of another shape.
+            ValueError: If the target has another shape than its distribution, there is a target but no distribution of
+                it, a mask has another shape than its layer needs, or a layer is called again with masks of another
+                shape.
         """
         if self.learn:
             self._register()
         with injected(self.model, _sampled(self.model)):
             output = self.model(*inputs, **options)
-        law = self._law(output, target is not None)
-        if law is not None:
+        distribution = self._distribution(output, target is not None)
+        if distribution is not None:
             if target is not None:
-                _check_target(target, "target", law)
-            counted = self._counted(law, inputs, options)
-            value = pyro.sample(self.observed, counted.to_event(len(law.batch_shape)), obs=target)
-            _check_target(value, self.observed, law)  # pyro.condition may have put another value there
+                _check_target(target, "target", distribution)
+            counted = self._counted(distribution, inputs, options)
+            value = pyro.sample(self.observed, counted.to_event(len(distribution.batch_shape)), obs=target)
+            _check_target(value, self.observed, distribution)  # pyro.condition may have put another value there
         return output
 
     def guide(self, *inputs: Any, target: Tensor | None = None, **options: Any) -> None:
-        """Sample the masks from the same laws: the variational posterior of dropout, for `pyro.infer.SVI`."""
+        """Sample the masks from the same distributions: the variational posterior of dropout, for `pyro.infer.SVI`."""
         with injected(self.model, _sampled(self.model)), torch.no_grad():
             self.model(*inputs, **options)
 
-    def _law(self, output: Any, needed: bool) -> Any:
-        """The law of the target, None where nothing says it."""
+    def _distribution(self, output: Any, needed: bool) -> Any:
+        """The distribution of the target, None where nothing says it."""
         if self.likelihood is not None:
             made = self.likelihood(output)
             if not isinstance(made, Distribution):
@@ -89,14 +92,14 @@ class Lifted:
             )
         return None
 
-    def _counted(self, law: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """The law with the log probability of padded steps left out."""
-        like = torch.empty(law.batch_shape, device="meta")
+    def _counted(self, distribution: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """The distribution with the log probability of padded steps left out."""
+        like = torch.empty(distribution.batch_shape, device="meta")
         lengths, steps = padding(self.model, inputs, options, like)
         if lengths is None or steps is None:
-            return law
+            return distribution
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
-        return law.mask(before_padding(lengths, steps, like.dim(), device).expand(law.batch_shape))
+        return distribution.mask(before_padding(lengths, steps, like.dim(), device).expand(distribution.batch_shape))
 
     def _register(self) -> None:
         pyro.module(self.name, self.model)
@@ -233,7 +236,7 @@ def _sampled(model: nn.Module) -> Provider:
 
     def mask(layer: str, key: str, site: MaskSite) -> Tensor:
         name = _name(layer, key)
-        value: Tensor = pyro.sample(name, _law(site, rates.get(name, site.placement.rate)))
+        value: Tensor = pyro.sample(name, _distribution(site, rates.get(name, site.placement.rate)))
         rows = max(len(site.shape) - 2, 0)
         shared = (*site.shape[:rows], 1, *site.shape[rows + 1 :])
         if tuple(value.shape) not in (site.shape, shared):
@@ -247,26 +250,26 @@ def _sampled(model: nn.Module) -> Provider:
     return _once(mask, {})
 
 
-def _law(site: MaskSite, rate: float) -> Any:
+def _distribution(site: MaskSite, rate: float) -> Any:
     rates = torch.full(site.shape, rate, dtype=site.dtype, device=site.device)
     keeps_old_value = site.placement.site in ("keep_cell", "keep_hidden")
-    law = dist.Bernoulli(rates) if keeps_old_value else Mask(rates)
-    return law.to_event(len(site.shape))
+    distribution = dist.Bernoulli(rates) if keeps_old_value else Mask(rates)
+    return distribution.to_event(len(site.shape))
 
 
-def _check_target(value: Tensor, name: str, law: Any) -> None:
+def _check_target(value: Tensor, name: str, distribution: Any) -> None:
     """Refuse a target that broadcasts: its log-probability would be a sum over all pairs of rows."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor, but a {type(value).__name__} was given. Use torch.as_tensor.")
-    shape = tuple(law.batch_shape + law.event_shape)
+    shape = tuple(distribution.batch_shape + distribution.event_shape)
     given = tuple(value.shape)
     if given == shape:
         return
     fixes = {(*shape, 1): f"{name}.squeeze(-1)", shape[:-1]: f"{name}.unsqueeze(-1)"}
     fix = fixes.get(given, f"{name} with one value for each of these, in this order")
     raise ValueError(
-        f"{name} must have the shape {shape} of its law, but {given} was given, which would be broadcast so that every "
-        f"row is judged by other rows' values too. Give {fix}."
+        f"{name} must have the shape {shape} of its distribution, but {given} was given, which would be broadcast so "
+        f"that every row is judged by other rows' values too. Give {fix}."
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from bayesrnn._checks import check_level, check_whole
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-from bayesrnn.predictive.distributions.conformal import ConformalLaw
+from bayesrnn.predictive.distributions.conformal import ConformalDistribution
 from bayesrnn.recalibration.conformal import conformal_rank, scores
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
@@ -81,8 +81,10 @@ class AdaptiveConformal(AbstractRecalibrator):
         before = torch.tensor([0.0, *self.levels, 1.0], dtype=torch.float64)
         effective = _issued(parameters["effective"])
         after = _rising([0.0, *effective, max(1.0, float(effective[-1]))])
-        return predictive.with_law(
-            ConformalLaw(predictive.law, radii, before, torch.tensor(after, dtype=torch.float64), self.scaled)
+        return predictive.with_distribution(
+            ConformalDistribution(
+                predictive.distribution, radii, before, torch.tensor(after, dtype=torch.float64), self.scaled
+            )
         )
 
 

@@ -1,4 +1,4 @@
-"""Split conformal intervals: coverage without trusting the model's law."""
+"""Split conformal intervals: coverage without trusting the model's distribution."""
 
 import math
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ import torch
 
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive
-from bayesrnn.predictive.distributions.conformal import ConformalLaw
+from bayesrnn.predictive.distributions.conformal import ConformalDistribution
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 IDENTITY = torch.tensor([0.0, 1.0], dtype=torch.float64)
@@ -43,15 +43,17 @@ class SplitConformal(AbstractRecalibrator):
 
     def _apply(self, predictive: Any, parameters: dict[str, Any]) -> ContinuousPredictive:
         radii = torch.tensor(parameters["radii"], dtype=torch.float64)
-        return predictive.with_law(ConformalLaw(predictive.law, radii, IDENTITY, IDENTITY, self.scaled))
+        return predictive.with_distribution(
+            ConformalDistribution(predictive.distribution, radii, IDENTITY, IDENTITY, self.scaled)
+        )
 
 
 def scores(predictive: Any, target: Any, scaled: bool) -> torch.Tensor:
     """Return the conformity score of each target: its absolute error, in predicted standard deviations if `scaled`."""
-    error = (predictive.law.mean() - target.double()).abs()
+    error = (predictive.distribution.mean() - target.double()).abs()
     if not scaled:
         return error
-    variance = predictive.law.variance()
+    variance = predictive.distribution.variance()
     if bool((~(variance > 0) | torch.isinf(variance)).any()):
         raise ValueError("a predicted variance is zero or infinite, so errors cannot be measured in it: scaled=False.")
     return error / variance.sqrt()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-from bayesrnn.predictive.distributions.joined import StackedLaw
+from bayesrnn.predictive.distributions.joined import StackedDistribution
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 
@@ -61,8 +61,8 @@ class PerHorizon:
         whole = _steps(predictive)
         if whole.shape[1] != len(self.steps):
             raise ValueError(f"maps were fitted for {len(self.steps)} steps, but the predictive has {whole.shape[1]}.")
-        laws = [part.apply(whole.at_step(t)).law for t, part in enumerate(self.steps)]
-        return whole.with_law(StackedLaw(laws))
+        distributions = [part.apply(whole.at_step(t)).distribution for t, part in enumerate(self.steps)]
+        return whole.with_distribution(StackedDistribution(distributions))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fitted maps as JSON values."""

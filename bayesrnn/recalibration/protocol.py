@@ -113,8 +113,9 @@ def _advice(predictive: Any) -> str:
     """Say what recalibrates a predictive of another kind."""
     if isinstance(predictive, TokenPredictive):
         return (
-            "It keeps no laws over the vocabulary that a map could act on: choose a temperature on validation text "
-            "with tune_perplexity(model, tokens), and judge with perplexity(model, tokens, temperature=...)."
+            "It keeps no distributions over the vocabulary that a map could act on: choose a temperature on "
+            "validation text with tune_perplexity(model, tokens), and judge with perplexity(model, tokens, "
+            "temperature=...)."
         )
     if isinstance(predictive, ContinuousPredictive):
         return "For that use VarianceScaling, QuantileRecalibration or SplitConformal."

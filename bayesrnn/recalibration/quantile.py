@@ -8,7 +8,7 @@ import torch
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.metrics.score import Array
 from bayesrnn.predictive import ContinuousPredictive
-from bayesrnn.predictive.distributions.transformed import LevelLaw
+from bayesrnn.predictive.distributions.transformed import LevelDistribution
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 
@@ -26,7 +26,7 @@ class QuantileRecalibration(AbstractRecalibrator):
     kind = ContinuousPredictive
 
     def _fit(self, pairs: Pairs) -> dict[str, Any]:
-        lower, upper = (pairs.take(end) for end in pairs.predictive.law.pit(pairs.target.double()))  # type: ignore[union-attr]
+        lower, upper = (pairs.take(end) for end in pairs.predictive.distribution.pit(pairs.target.double()))  # type: ignore[union-attr]
         u = np.sort(lower + np.random.default_rng(0).random(len(lower)) * (upper - lower))
         lost = ((u < 1e-9) | (u > 1 - 1e-9)).mean()
         if lost > 0.01:
@@ -39,7 +39,7 @@ class QuantileRecalibration(AbstractRecalibrator):
 
     def _apply(self, predictive: Any, parameters: dict[str, Any]) -> ContinuousPredictive:
         before, after = (torch.tensor(parameters[k], dtype=torch.float64) for k in ("before", "after"))
-        return predictive.with_law(LevelLaw(predictive.law, before, after))
+        return predictive.with_distribution(LevelDistribution(predictive.distribution, before, after))
 
 
 def _knots(u: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import torch
 from bayesrnn._checks import check_level
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive
-from bayesrnn.predictive.distributions.conformal import OffsetLaw
+from bayesrnn.predictive.distributions.conformal import OffsetDistribution
 from bayesrnn.recalibration.conformal import conformal_rank
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
@@ -58,4 +58,4 @@ class ConformalizedQuantiles(AbstractRecalibrator):
         offsets = parameters["offsets"]
         knots = torch.tensor([0.0, *self.levels, 1.0], dtype=torch.float64)
         values = torch.tensor([0.0, *offsets, offsets[-1]], dtype=torch.float64)
-        return predictive.with_law(OffsetLaw(predictive.law, knots, values))
+        return predictive.with_distribution(OffsetDistribution(predictive.distribution, knots, values))

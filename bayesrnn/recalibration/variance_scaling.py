@@ -34,7 +34,7 @@ class VarianceScaling(AbstractRecalibrator):
 
     def _fit(self, pairs: Pairs) -> dict[str, Any]:
         p, y = pairs.predictive, torch.as_tensor(pairs.target)
-        scale_spread(p.law, 1.0)  # counts are refused before anything is computed
+        scale_spread(p.distribution, 1.0)  # counts are refused before anything is computed
         z2 = pairs.take((p.mean - y) ** 2 / p.variance)
         closed = float(np.sqrt(z2.mean()))
         if not np.isfinite(closed) or closed <= 0:
@@ -43,7 +43,7 @@ class VarianceScaling(AbstractRecalibrator):
             )
 
         def nll(factor: float) -> float:
-            value = -float(pairs.take(scale_spread(p.law, factor).log_prob(y.double())).mean())
+            value = -float(pairs.take(scale_spread(p.distribution, factor).log_prob(y.double())).mean())
             return value if np.isfinite(value) else _IMPOSSIBLE
 
         try:
@@ -53,7 +53,7 @@ class VarianceScaling(AbstractRecalibrator):
         return {"factor": _best_factor(nll, closed)}
 
     def _apply(self, predictive: Any, parameters: dict[str, Any]) -> ContinuousPredictive:
-        return predictive.with_law(scale_spread(predictive.law, parameters["factor"]))
+        return predictive.with_distribution(scale_spread(predictive.distribution, parameters["factor"]))
 
 
 def _best_factor(nll: Any, closed: float) -> float:

@@ -105,10 +105,10 @@ def _continuous(
 ) -> dict[str, Score]:
     predictive, target, mask = pairs.predictive, pairs.target, part.mask
     groups = _group_ids(pairs)
-    if part.steps is not None:  # score the step's own law only, not the whole path again
+    if part.steps is not None:  # score the step's own distribution only, not the whole path again
         columns = (slice(None), part.steps)
-        law = predictive.law.select(columns)
-        predictive = ContinuousPredictive(law, predictive.origin)
+        distribution = predictive.distribution.select(columns)
+        predictive = ContinuousPredictive(distribution, predictive.origin)
         target, mask, groups = target[columns], mask[columns], groups[columns]  # type: ignore[index]
     else:
         rows = mask.reshape(len(mask), -1).any(1).nonzero().flatten()

@@ -10,7 +10,13 @@ import torch
 from bayesrnn import metrics
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.pairs import Pairs, pair
-from bayesrnn.predictive import DETERMINISTIC, ClassPredictive, ContinuousPredictive, EmpiricalLaw, TokenPredictive
+from bayesrnn.predictive import (
+    DETERMINISTIC,
+    ClassPredictive,
+    ContinuousPredictive,
+    EmpiricalDistribution,
+    TokenPredictive,
+)
 from bayesrnn.report.page import number, percent, span
 
 __all__ = ["Finding", "findings", "guards"]
@@ -61,7 +67,9 @@ def _draws(predictive: Any, level: float) -> list[str]:
         return ["One pass without masks: there is no epistemic part, and no Monte Carlo error."]
     draws = predictive.draws_used
     needed = round(2 / (1 - level)) - 1
-    samples = isinstance(predictive, ContinuousPredictive) and isinstance(predictive.law, EmpiricalLaw)
+    samples = isinstance(predictive, ContinuousPredictive) and isinstance(
+        predictive.distribution, EmpiricalDistribution
+    )
     if samples and draws < needed:
         return [f"{draws} samples cannot give {level * 100:g} % intervals, which need at least {needed}."]
     if draws < 19:

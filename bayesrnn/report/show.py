@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bayesrnn import plots
-from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, MomentsLaw, TokenPredictive
+from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, MomentsDistribution, TokenPredictive
 from bayesrnn.report.page import Page, number, percent, span
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _continuous(report: "CalibrationReport") -> Found:
     level, scores = report.level, report.scores
     found: Found = {}
     cover = scores.get(f"coverage_{level * 100:g}")
-    moments = isinstance(report.predictive.law, MomentsLaw)  # type: ignore[attr-defined]
+    moments = isinstance(report.predictive.distribution, MomentsDistribution)  # type: ignore[attr-defined]
     if cover is not None and not moments:
         text = f"The {level * 100:g} % intervals hold {percent(cover.value)}"
         text += f" {span(*cover.interval, scale=100)}" if cover.interval else ""

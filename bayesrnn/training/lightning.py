@@ -1,4 +1,4 @@
-"""The LightningModule: any model that returns a law, trained by its negative log-likelihood."""
+"""The LightningModule: any model that returns a distribution, trained by its negative log-likelihood."""
 
 import logging
 import math
@@ -73,7 +73,7 @@ class Training(pl.LightningModule):
     """A model and its loss, for `lightning.Trainer`.
 
     A batch is ``(input, ..., target)`` or a mapping of the model's keyword arguments and ``target``. Where the model is
-    given lengths and returns one law a step, padding does not enter the loss.
+    given lengths and returns one distribution a step, padding does not enter the loss.
 
     Args:
         model: Any torch module.

@@ -15,30 +15,32 @@ Loss = Callable[[Any, Tensor], Tensor]
 """(output of the model, target) -> a scalar, or one number a target."""
 
 
-def negative_log_likelihood(law: Distribution, target: Tensor) -> Tensor:
-    r"""Return $-\log p(y)$ of each target in nats, shaped as the law's batch.
+def negative_log_likelihood(distribution: Distribution, target: Tensor) -> Tensor:
+    r"""Return $-\log p(y)$ of each target in nats, shaped as the distribution's batch.
 
     Raises:
         TypeError: If the model's output is no torch Distribution.
-        ValueError: If the target's shape is not the law's, or a target lies outside the law's support.
+        ValueError: If the target's shape is not the distribution's, or a target lies outside the distribution's
+            support.
 
     Example:
         >>> negative_log_likelihood(torch.distributions.Bernoulli(torch.tensor([0.5])), torch.ones(1))
         tensor([0.6931])
     """
-    if not isinstance(law, Distribution):
+    if not isinstance(distribution, Distribution):
         raise TypeError(
-            f"the model returned a {type(law).__name__}, but the default loss needs a torch Distribution. Return one "
-            "from forward (see bayesrnn.likelihoods), or pass loss=, for example torch.nn.functional.mse_loss."
+            f"the model returned a {type(distribution).__name__}, but the default loss needs a torch Distribution. "
+            "Return one from forward (see bayesrnn.likelihoods), or pass loss=, for example "
+            "torch.nn.functional.mse_loss."
         )
-    legal = law.batch_shape + law.event_shape
+    legal = distribution.batch_shape + distribution.event_shape
     if target.shape != legal:
         raise ValueError(
-            f"the target has shape {tuple(target.shape)}, but the model's law is about {tuple(legal)}. One target a "
-            "row is (rows,), one a step is (rows, steps), several are (rows, targets)."
+            f"the target has shape {tuple(target.shape)}, but the model's distribution is about {tuple(legal)}. One "
+            "target a row is (rows,), one a step is (rows, steps), several are (rows, targets)."
         )
-    _check_support(law, target)
-    return -law.log_prob(target)
+    _check_support(distribution, target)
+    return -distribution.log_prob(target)
 
 
 def masked_mean(values: Tensor, lengths: Tensor | None, steps: int | None, rows: int = 1) -> tuple[Tensor, int]:
@@ -57,8 +59,12 @@ def masked_mean(values: Tensor, lengths: Tensor | None, steps: int | None, rows:
     return values.masked_fill(~inside, 0.0).sum() / max(count, 1), count
 
 
-def _check_support(law: Distribution, target: Tensor) -> None:
-    classes = getattr(law, "_num_events", None) if isinstance(law, torch.distributions.Categorical) else None
+def _check_support(distribution: Distribution, target: Tensor) -> None:
+    classes = (
+        getattr(distribution, "_num_events", None)
+        if isinstance(distribution, torch.distributions.Categorical)
+        else None
+    )
     if classes is not None:
         if target.is_floating_point() or target.dtype == torch.bool:
             raise ValueError(
@@ -73,12 +79,12 @@ def _check_support(law: Distribution, target: Tensor) -> None:
             )
         return
     try:
-        support = law.support
+        support = distribution.support
     except NotImplementedError:
         return
     inside = support.check(target) if support is not None else None
     if inside is not None and not bool(inside.all()):
         raise ValueError(
-            f"{int((~inside).sum())} targets lie outside the support of {type(law).__name__}, {support}. Counts are "
-            "whole numbers from 0; for other values choose another likelihood."
+            f"{int((~inside).sum())} targets lie outside the support of {type(distribution).__name__}, {support}. "
+            "Counts are whole numbers from 0; for other values choose another likelihood."
         )

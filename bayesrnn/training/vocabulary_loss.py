@@ -52,10 +52,10 @@ def _plain(
     """Return the sum of the losses, and the gradients of weight and bias; fill that of the features."""
     logs = torch.log_softmax(torch.addmm(bias.to(x.dtype), x, weight.t()).to(bias.dtype), -1)
     nll = -logs.gather(1, targets[:, None]).sum()
-    law = logs.exp_()
-    law.scatter_add_(1, targets[:, None], law.new_full((len(law), 1), -1.0))
-    to_bias = law.sum(0).mul_(scale)
-    gradient = law.to(x.dtype).mul_(scale)
+    distribution = logs.exp_()
+    distribution.scatter_add_(1, targets[:, None], distribution.new_full((len(distribution), 1), -1.0))
+    to_bias = distribution.sum(0).mul_(scale)
+    gradient = distribution.to(x.dtype).mul_(scale)
     to_features.copy_(gradient @ weight)
     return nll, gradient.t() @ x, to_bias
 

@@ -18,7 +18,7 @@ from bayesrnn.inference.context import lower_products
 from bayesrnn.inference.deterministic_pass import deterministic
 from bayesrnn.nn.sequences import before_padding
 from bayesrnn.predictive import Predictive
-from bayesrnn.predictive.distributions.empirical import PointLaw
+from bayesrnn.predictive.distributions.empirical import PointDistribution
 from bayesrnn.schemes import Scheme
 
 __all__ = ["RateSearch", "Trial", "rate_grid", "rate_search"]
@@ -125,7 +125,8 @@ def rate_search(
     Raises:
         ValueError: If there is no scheme, an argument of `predict` is not legal, a target is NaN, or a predictive gives
             the validation targets no density at all.
-        TypeError: If `schemes` is not a list of schemes, `fit` returns no module, or what the model returns is no law.
+        TypeError: If `schemes` is not a list of schemes, `fit` returns no module, or what the model returns is no
+            distribution.
 
     Example:
         >>> from bayesrnn import likelihoods, nn as layers, schemes
@@ -261,9 +262,9 @@ def _predictive(
         kept = {name: value for name, value in options.items() if name in taken}
         with lower_products(model, options.get("precision")):
             found = deterministic(model, *inputs, likelihood=likelihood, **kept)
-    if not isinstance(found, Predictive) or isinstance(getattr(found, "law", None), PointLaw):
+    if not isinstance(found, Predictive) or isinstance(getattr(found, "distribution", None), PointDistribution):
         raise TypeError(
-            "the targets need one law: pass likelihood=, from the model's output to a torch Distribution, or let the "
-            "model return one."
+            "the targets need one distribution: pass likelihood=, from the model's output to a torch Distribution, "
+            "or let the model return one."
         )
     return found

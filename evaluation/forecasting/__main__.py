@@ -83,10 +83,10 @@ def run(task: Task, data: Path, *, seed: int, smoke: bool, per_step: bool = True
 
 
 def _with_deepar(found: Study) -> tuple[pd.DataFrame, float]:
-    """The table with a line for DeepAR: without a density (its law is known by quantiles), so without NLL."""
-    law, seconds = deepar.deepar(found)
+    """The table with a line for DeepAR: without a density (its distribution is known by quantiles), so without NLL."""
+    distribution, seconds = deepar.deepar(found)
     low = {"reference": "DeepAR", "blocks": found.blocks, "seed": found.settings.seed}
-    alone = score_table({"DeepAR": law}, found.raw.target, **low, density=False)
+    alone = score_table({"DeepAR": distribution}, found.raw.target, **low, density=False)
     return pd.concat([found.table, alone], ignore_index=True), seconds
 
 

@@ -23,8 +23,9 @@ def deepar(
 ) -> tuple[ContinuousPredictive, float]:
     """Train DeepAR on the training span and forecast from the same origins; return the predictive and the seconds.
 
-    The network, its scaling and its learning rate are the library's defaults with a Student t law, our context as
-    input size, and 500 steps of 64 windows. Each origin is a series of its own that ends there: nothing later is seen.
+    The network, its scaling and its learning rate are the library's defaults with a Student t distribution, our
+    context as input size, and 500 steps of 64 windows. Each origin is a series of its own that ends there: nothing
+    later is seen.
     """
     from neuralforecast import NeuralForecast
     from neuralforecast.losses.pytorch import DistributionLoss

@@ -45,9 +45,9 @@ def agreement(draws: Tensor, reference: Tensor) -> dict[str, float]:
 
 def scores(draws: Tensor, target: Tensor) -> dict[str, float]:
     """NLL, CRPS, RMSE and coverage of the mixture over draws with the known noise."""
-    law = torch.distributions.Normal(draws, torch.full_like(draws, NOISE))
+    distribution = torch.distributions.Normal(draws, torch.full_like(draws, NOISE))
     sampling = "deterministic" if len(draws) == 1 else "independent"
-    judged = Predictive.from_draws(law, sampling=sampling)
+    judged = Predictive.from_draws(distribution, sampling=sampling)
     found = {name: float(getattr(metrics, name)(judged, target)) for name in ("nll", "crps", "rmse")}
     return found | {
         f"coverage_{level:g}": float(metrics.coverage(judged, target, level=level)) for level in (0.5, 0.95)

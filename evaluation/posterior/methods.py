@@ -81,7 +81,7 @@ def trained(problem: Problem, scheme: br.schemes.Scheme, steps: int, seed: int) 
 
 
 def _groups(net: Net, scheme: br.schemes.Scheme, size: int) -> list[dict[str, object]]:
-    """Decay by rate; the naive scheme, which is no law over weights, gets what the tied one gets."""
+    """Decay by rate; the naive scheme, which is no distribution over weights, gets what the tied one gets."""
     rates = {"gru.weight_ih_l0": scheme.rate("input"), "gru.weight_hh_l0": scheme.rate("hidden")}
     rates["head.weight"] = scheme.rate("output")
     decay = {

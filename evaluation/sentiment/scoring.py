@@ -11,7 +11,7 @@ from bayesrnn import metrics, objective
 from evaluation.records import load, save
 from evaluation.sentiment.corpus import Segments
 from evaluation.sentiment.training import Run, best_epoch, deterministic, weights
-from evaluation.sentiment.variants import RatingLaw, SentimentNet
+from evaluation.sentiment.variants import RatingDistribution, SentimentNet
 
 LEVELS = (0.5, 0.8, 0.95)
 LARGE_ERROR = 0.2  # rating units: more than a standard deviation of the ratings
@@ -33,12 +33,12 @@ def score(run: Run) -> dict[str, Any]:
     return record
 
 
-def predictive(run: Run, net: SentimentNet, part: Segments, law: RatingLaw, draws: int) -> Any:
+def predictive(run: Run, net: SentimentNet, part: Segments, distribution: RatingDistribution, draws: int) -> Any:
     """The predictive of ratings: over draws, or of the deterministic pass for 0 draws."""
     if draws == 0:
-        found = law(deterministic(net, part))
+        found = distribution(deterministic(net, part))
         return br.Predictive.from_gaussian(found.mean, found.stddev)
-    return br.predict(net, part.tokens.to(run.device), draws=draws, seed=run.seed, likelihood=law).to("cpu")
+    return br.predict(net, part.tokens.to(run.device), draws=draws, seed=run.seed, likelihood=distribution).to("cpu")
 
 
 def fitted_precision(draws: Tensor, target: Tensor) -> float:
@@ -61,15 +61,17 @@ def fitted_precision(draws: Tensor, target: Tensor) -> float:
 
 
 def _judged(run: Run, net: SentimentNet, draws: int) -> dict[str, Any]:
-    law = RatingLaw(run.split.center, run.split.scale)
+    distribution = RatingDistribution(run.split.center, run.split.scale)
     if run.variant.outputs == 1:
         held_out = run.split.validation
         if held_out is None:
             held_out = run.split.train.take(slice(0, run.settings.measured))
-        found = predictive(run, net, held_out, RatingLaw(run.split.center, run.split.scale, 1.0), draws)
-        law.precision = fitted_precision(found.draws.double(), held_out.ratings)
-    judged = predictive(run, net, run.split.test, law, draws)
-    return _scores(judged, run.split.test) | {"noise_std": None if law.precision is None else law.precision**-0.5}
+        found = predictive(run, net, held_out, RatingDistribution(run.split.center, run.split.scale, 1.0), draws)
+        distribution.precision = fitted_precision(found.draws.double(), held_out.ratings)
+    judged = predictive(run, net, run.split.test, distribution, draws)
+    return _scores(judged, run.split.test) | {
+        "noise_std": None if distribution.precision is None else distribution.precision**-0.5
+    }
 
 
 def _scores(judged: Any, test: Segments) -> dict[str, Any]:

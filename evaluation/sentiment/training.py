@@ -16,7 +16,7 @@ import bayesrnn as br
 from bayesrnn.training.cuda_graph import Recorded
 from evaluation.records import load, save
 from evaluation.sentiment.corpus import VOCABULARY, Segments, Split
-from evaluation.sentiment.variants import UNITS, RatingLaw, SentimentNet, Variant, groups
+from evaluation.sentiment.variants import UNITS, RatingDistribution, SentimentNet, Variant, groups
 
 ROWS = 500  # of one evaluation pass, as published
 
@@ -59,9 +59,9 @@ class Run:
         return f"{self.split.name}-{self.cell}-{self.variant.name}-seed{self.seed}"
 
     @property
-    def law(self) -> RatingLaw:
-        """Law of a rating whose spread does not matter: for errors of the mean."""
-        return RatingLaw(self.split.center, self.split.scale, 1.0)
+    def distribution(self) -> RatingDistribution:
+        """Distribution of a rating whose spread does not matter: for errors of the mean."""
+        return RatingDistribution(self.split.center, self.split.scale, 1.0)
 
     def network(self) -> SentimentNet:
         """The network as it starts."""
@@ -183,7 +183,7 @@ def _errors(run: Run, net: SentimentNet, epoch: int) -> dict[str, float]:
     parts |= {} if split.validation is None else {"validation": split.validation}
     found = {}
     for name, part in parts.items():
-        mean = run.law(deterministic(net, part)).mean
+        mean = run.distribution(deterministic(net, part)).mean
         found[name] = float((mean.double() - part.ratings).square().mean().sqrt())
     due = epoch % settings.draws_every == 0 or epoch == settings.epochs
     if run.variant.stochastic and due:
@@ -194,7 +194,13 @@ def _errors(run: Run, net: SentimentNet, epoch: int) -> dict[str, float]:
 
 def monte_carlo_error(run: Run, net: SentimentNet, part: Segments, draws: int, precision: str | None) -> float:
     """RMSE of the mean over draws, rating units."""
-    options = {"draws": draws, "seed": run.seed, "likelihood": run.law, "precision": precision, "keep_draws": False}
+    options = {
+        "draws": draws,
+        "seed": run.seed,
+        "likelihood": run.distribution,
+        "precision": precision,
+        "keep_draws": False,
+    }
     mean = br.predict(net, part.tokens.to(run.device), **options).mean.cpu()
     return float((mean.double() - part.ratings).square().mean().sqrt())
 

@@ -18,7 +18,7 @@ from torch import Tensor
 import bayesrnn as br
 from evaluation.records import save
 from evaluation.sentiment.reviews import RatedSnippets, read_rated_snippets
-from evaluation.sentiment.variants import RatingLaw, SentimentNet, Variant
+from evaluation.sentiment.variants import RatingDistribution, SentimentNet, Variant
 
 KNOWN = 8_000
 STEPS = 40
@@ -56,8 +56,8 @@ def study(snippets: RatedSnippets, which: str, epochs: int, rows: int, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = _fitted(tokens, standardized, spread, (train, validation), epochs)
-    law = RatingLaw(center, scale)
-    judged = br.predict(net, tokens[test], draws=48, seed=seed, likelihood=law)
+    distribution = RatingDistribution(center, scale)
+    judged = br.predict(net, tokens[test], draws=48, seed=seed, likelihood=distribution)
     compared = compare(judged.aleatoric, variances[test], means[test])
     return compared | {"error_of_mean": float((judged.mean - means[test]).square().mean().sqrt()), "epochs": epochs}
 

@@ -144,8 +144,8 @@ def groups(net: SentimentNet, variant: Variant, penalty: float, learning_rate: f
     return found
 
 
-class RatingLaw:
-    """From the network's output in standardized units to the law of a rating in [0, 1] units.
+class RatingDistribution:
+    """From the network's output in standardized units to the distribution of a rating in [0, 1] units.
 
     Args:
         center: Mean of the training ratings.
@@ -157,7 +157,7 @@ class RatingLaw:
         self.center, self.scale, self.precision = center, scale, precision
 
     def __call__(self, output: Tensor) -> torch.distributions.Normal:
-        """Return the law, batch shape (rows,)."""
+        """Return the distribution, batch shape (rows,)."""
         mean = self.center + self.scale * output[..., 0].float()
         if output.shape[-1] == 2:
             shift = 2.0 * torch.log(torch.tensor(self.scale))

@@ -14,7 +14,7 @@ __all__ = ["efficiency", "markdown", "run"]
 
 
 class Series(nn.Module):
-    """One LSTM that reads a window of a series and says the law of the next value."""
+    """One LSTM that reads a window of a series and says the distribution of the next value."""
 
     def __init__(self, scheme: br.schemes.Scheme, readout: float) -> None:
         super().__init__()

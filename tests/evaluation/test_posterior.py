@@ -1,4 +1,4 @@
-"""The comparison with NUTS: its measures on known laws, the flat network, the reference on a conjugate case, a run."""
+"""The comparison with NUTS: its measures on known distributions, the flat network, a conjugate case, a run."""
 
 import math
 import shutil
@@ -15,7 +15,7 @@ from evaluation.posterior.reference import mean_field, nuts
 from evaluation.posterior.report import curves
 
 
-def test_agreement_of_known_laws():
+def test_agreement_of_known_distributions():
     torch.manual_seed(0)
     reference = torch.randn(4000, 3)
     found = agreement(0.5 + 0.5 * torch.randn(4000, 3), reference)

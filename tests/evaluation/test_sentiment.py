@@ -24,7 +24,14 @@ from evaluation.sentiment.corpus import (
 from evaluation.sentiment.reviews import RatedSnippets, Reviews
 from evaluation.sentiment.scoring import abstention, fitted_precision, score
 from evaluation.sentiment.training import Run, Settings, best_epoch, deterministic, train, weights
-from evaluation.sentiment.variants import RatingLaw, SentimentNet, Variant, grid_variants, groups, main_variants
+from evaluation.sentiment.variants import (
+    RatingDistribution,
+    SentimentNet,
+    Variant,
+    grid_variants,
+    groups,
+    main_variants,
+)
 
 DATA = os.environ.get("BAYESRNN_DATA")
 TINY = Settings(epochs=2, batch=32, draws=4, draws_every=1, draws_final=16, measured=40, units=8)
@@ -93,7 +100,7 @@ def test_unknown_names_are_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"cell must be one of \['gru', 'lstm'\], but 'rnn'"):
         SentimentNet("rnn", Variant("none"), 10)
     with pytest.raises(ValueError, match="needs the precision"):
-        RatingLaw(0.5, 0.2)(torch.zeros(3, 1))
+        RatingDistribution(0.5, 0.2)(torch.zeros(3, 1))
     monkeypatch.delenv("BAYESRNN_DATA", raising=False)
     with pytest.raises(ValueError, match="set BAYESRNN_DATA"):
         load_split("paper")
@@ -174,7 +181,7 @@ def test_early_stopping_keeps_the_best_weights(tmp_path):
     epochs = train(run, report=lambda line: None)["epochs"]
     assert best_epoch(run, epochs) == 1 + int(np.argmin([e["validation"] for e in epochs]))
     net = weights(run, "best")
-    mean = run.law(deterministic(net, run.split.validation)).mean
+    mean = run.distribution(deterministic(net, run.split.validation)).mean
     error = float((mean.double() - run.split.validation.ratings).square().mean().sqrt())
     assert error == pytest.approx(min(e["validation"] for e in epochs), rel=1e-5)
     paper = tiny(tmp_path, main_variants()["none"], split="paper")
@@ -281,7 +288,7 @@ def test_scores_hold_both_passes(tmp_path):
     assert set(scores["last"]) == {"deterministic", "mc"}
     assert scores["last"]["mc"]["abstention"]["epistemic"]["area"] > 0
     net, target = weights(run, "last"), run.split.test.ratings
-    mean = run.law(deterministic(net, run.split.test)).mean.double()
+    mean = run.distribution(deterministic(net, run.split.test)).mean.double()
     assert scores["last"]["deterministic"]["rmse"] == pytest.approx(
         float((mean - target).square().mean().sqrt()), rel=1e-5
     )

@@ -58,8 +58,8 @@ def test_the_deterministic_pass_has_no_epistemic_part(forecaster: Forecaster) ->
     series = toy()
     found = deterministic(forecaster, series, torch.tensor([50, 60]))
     with torch.no_grad():
-        law = forecaster.eval()(series.values[27:51][None])
-    assert torch.allclose(found.predictive.mean[0], law.mean[0])
+        distribution = forecaster.eval()(series.values[27:51][None])
+    assert torch.allclose(found.predictive.mean[0], distribution.mean[0])
     assert not found.predictive.epistemic.any()
 
 
@@ -163,11 +163,13 @@ def test_baselines_know_nothing_after_their_origin() -> None:
 
 def test_coverages_differ_by_their_distance_from_the_level() -> None:
     target = torch.linspace(-2, 2, 80).view(40, 2)
-    laws = {
+    distributions = {
         name: Predictive.from_gaussian(torch.zeros(40, 2), s * torch.ones(40, 2))
         for name, s in (("a", 0.3), ("b", 9.0))
     }
-    table = score_table(laws, target, reference="a", blocks=torch.arange(40) // 4).set_index(["forecast", "score"])
+    table = score_table(distributions, target, reference="a", blocks=torch.arange(40) // 4).set_index(
+        ["forecast", "score"]
+    )
     for level in (0.5, 0.95):
         off = [abs(table.loc[(name, f"coverage_{100 * level:g}"), "value"] - level) for name in ("b", "a")]
         assert table.loc[("b", f"coverage_{100 * level:g}"), "difference"] == pytest.approx(off[0] - off[1])

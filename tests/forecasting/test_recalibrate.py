@@ -1,4 +1,4 @@
-"""Rolling recalibration: causal, at rest on calibrated forecasts, a cure for wrong spreads; and the law it makes."""
+"""Rolling recalibration: causal, at rest on calibrated forecasts, a cure for wrong spreads."""
 
 import math
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bayesrnn.data import Series
-from bayesrnn.forecasting import Backtest, RadialLaw, RollingIntervals
+from bayesrnn.forecasting import Backtest, RadialDistribution, RollingIntervals
 from bayesrnn.predictive import Predictive
 
 ROLLING = RollingIntervals(step=0.1, reach=2.0)
@@ -21,18 +21,18 @@ def made(origins: int = 60, horizon: int = 4, spread: float = 1.0, seed: int = 0
     """Forecasts N(0, 1) of targets N(0, spread^2), independent of each other."""
     generator = torch.Generator().manual_seed(seed)
     target = spread * torch.randn(origins, horizon, generator=generator, dtype=torch.float64)
-    law = Predictive.from_gaussian(torch.zeros_like(target), torch.ones_like(target))
+    distribution = Predictive.from_gaussian(torch.zeros_like(target), torch.ones_like(target))
     length = origins + horizon + 1
     series = Series.from_pandas(pd.Series(np.zeros(length), index=np.arange(length)), period=1)
-    return Backtest(series, torch.arange(origins), law, target)
+    return Backtest(series, torch.arange(origins), distribution, target)
 
 
 def with_target(test: Backtest, target: Tensor) -> Backtest:
     return Backtest(test.series, test.origins, test.predictive, target)
 
 
-def coverage(law: object, target: Tensor, level: float) -> float:
-    low, high = law.interval(level)
+def coverage(distribution: object, target: Tensor, level: float) -> float:
+    low, high = distribution.interval(level)
     return float(((low <= target) & (target <= high)).double().mean())
 
 
@@ -53,8 +53,8 @@ def test_future_errors_do_not_change_past_intervals() -> None:
     test = made()
     target = test.target.clone()
     target[test.positions() > 40] = 1e6
-    law, other = ROLLING.apply(test), ROLLING.apply(with_target(test, target))
-    low, high = law.interval(0.8)
+    distribution, other = ROLLING.apply(test), ROLLING.apply(with_target(test, target))
+    low, high = distribution.interval(0.8)
     changed_low, changed_high = other.interval(0.8)
     assert torch.equal(low[:41], changed_low[:41])
     assert torch.equal(high[:41], changed_high[:41])
@@ -99,13 +99,13 @@ def test_the_first_forecast_is_as_it_was() -> None:
 @pytest.mark.parametrize("spread", [1.0, 2.5, 0.5])
 def test_recalibrated_intervals_cover_what_they_promise(spread: float) -> None:
     test = made(500, 3, spread, seed=3)
-    law = RollingIntervals(step=0.04, reach=3.0).apply(test)[100:]
+    distribution = RollingIntervals(step=0.04, reach=3.0).apply(test)[100:]
     for level in (0.5, 0.8, 0.95):
-        assert abs(coverage(law, test.target[100:], level) - level) < 0.04
+        assert abs(coverage(distribution, test.target[100:], level) - level) < 0.04
     assert abs(coverage(test.predictive, test.target, 0.8) - 0.8) > 0.1 or spread == 1.0
 
 
-def test_a_skewed_law_is_judged_by_the_intervals_it_issued() -> None:
+def test_a_skewed_distribution_is_judged_by_the_intervals_it_issued() -> None:
     """Calibrated forecasts whose quartiles lie far from the middle of their interval stay calibrated."""
     generator = torch.Generator().manual_seed(5)
     spread = torch.where(torch.rand(3000, 1, generator=generator) < 0.2, 3.0, 0.0).double()
@@ -116,9 +116,9 @@ def test_a_skewed_law_is_judged_by_the_intervals_it_issued() -> None:
     raw = Predictive.from_draws(torch.distributions.Normal(parts, scales))
     series = Series.from_pandas(pd.Series(np.zeros(3002), index=np.arange(3002)), period=1)
     test = Backtest(series, torch.arange(3000), raw, target)
-    law = RollingIntervals(step=0.04, reach=1.0).apply(test)[200:]
+    distribution = RollingIntervals(step=0.04, reach=1.0).apply(test)[200:]
     for level in (0.5, 0.8, 0.95):
-        assert abs(coverage(law, target[200:], level) - level) < 0.01
+        assert abs(coverage(distribution, target[200:], level) - level) < 0.01
     assert ((RollingIntervals(step=0.04, reach=1.0).factors(test).mean((1, 2)) - 1).abs() < 0.1).all()
 
 
@@ -167,20 +167,20 @@ def radial(seed: int = 0, factors: tuple[float, ...] = (2.0, 1.5, 3.0)) -> tuple
     half = torch.stack([(high - low) / 2 for low, high in (before.interval(p) for p in (0.5, 0.8, 0.95))])
     half = torch.stack([half, 1.1 * half])
     after = half * torch.tensor(factors, dtype=torch.float64)[:, None, None]
-    return before, before.with_law(RadialLaw(before.law, half, after))
+    return before, before.with_distribution(RadialDistribution(before.distribution, half, after))
 
 
 @settings(max_examples=15)
 @given(st.integers(0, 10_000), st.lists(st.floats(0.5, 1.5), min_size=3, max_size=3))
-def test_the_law_is_one_law(seed: int, rises: list[float]) -> None:
+def test_the_distribution_is_one_distribution(seed: int, rises: list[float]) -> None:
     """Quantile and cdf invert each other, and the density is the slope of the cdf."""
-    _, law = radial(seed, tuple(np.cumsum(rises)))
+    _, distribution = radial(seed, tuple(np.cumsum(rises)))
     for q in (0.01, 0.2, 0.5, 0.77, 0.999):
-        y = law.quantile(q)
-        assert torch.allclose(law.cdf(y), torch.full_like(y, q), atol=1e-6)
-    y = law.quantile(0.63)
-    slope = (law.cdf(y + 1e-5) - law.cdf(y - 1e-5)) / 2e-5
-    assert torch.allclose(law.log_prob(y).exp(), slope, rtol=1e-4)
+        y = distribution.quantile(q)
+        assert torch.allclose(distribution.cdf(y), torch.full_like(y, q), atol=1e-6)
+    y = distribution.quantile(0.63)
+    slope = (distribution.cdf(y + 1e-5) - distribution.cdf(y - 1e-5)) / 2e-5
+    assert torch.allclose(distribution.log_prob(y).exp(), slope, rtol=1e-4)
 
 
 def test_intervals_are_stretched_as_asked() -> None:
@@ -189,32 +189,32 @@ def test_intervals_are_stretched_as_asked() -> None:
     check_stretch(before, factors)
 
 
-def test_a_skewed_law_is_stretched_from_its_median_on_both_sides() -> None:
+def test_a_skewed_distribution_is_stretched_from_its_median_on_both_sides() -> None:
     loc = torch.tensor([0.0, 0.0, 3.0], dtype=torch.float64)[:, None, None].expand(3, 5, 4)
     before = Predictive.from_draws(torch.distributions.Normal(loc, 0.5 + 0.2 * loc))
     check_stretch(before, torch.tensor([2.0, 1.5, 3.0], dtype=torch.float64)[:, None, None].expand(3, 5, 4))
 
 
 def check_stretch(before: Predictive, factors: Tensor) -> None:
-    law, median = RollingIntervals().stretch(before, factors), before.quantile(0.5)
+    distribution, median = RollingIntervals().stretch(before, factors), before.quantile(0.5)
     for level, factor in ((0.5, 2.0), (0.8, 1.5), (0.95, 3.0)):
-        for after, first in zip(law.interval(level), before.interval(level), strict=True):
+        for after, first in zip(distribution.interval(level), before.interval(level), strict=True):
             assert torch.allclose(after - median, factor * (first - median), rtol=1e-6)
 
 
 def test_both_parts_keep_their_shares() -> None:
-    before, law = radial()
-    assert torch.allclose(law.aleatoric + law.epistemic, law.variance)
-    assert torch.allclose(law.epistemic / law.variance, before.epistemic / before.variance)
-    samples = law[:1].sample(1_000, seed=0)
-    assert torch.allclose(samples.var(0), law.variance[:1], rtol=0.35)
+    before, distribution = radial()
+    assert torch.allclose(distribution.aleatoric + distribution.epistemic, distribution.variance)
+    assert torch.allclose(distribution.epistemic / distribution.variance, before.epistemic / before.variance)
+    samples = distribution[:1].sample(1_000, seed=0)
+    assert torch.allclose(samples.var(0), distribution.variance[:1], rtol=0.35)
 
 
 def test_rows_can_be_chosen() -> None:
-    _, law = radial()
-    some = law[torch.tensor([2, 0])]
-    assert torch.allclose(some.quantile(0.9), law.quantile(0.9)[[2, 0]])
-    assert law.to(torch.float32).dtype == torch.float32
+    _, distribution = radial()
+    some = distribution[torch.tensor([2, 0])]
+    assert torch.allclose(some.quantile(0.9), distribution.quantile(0.9)[[2, 0]])
+    assert distribution.to(torch.float32).dtype == torch.float32
 
 
 def test_the_factor_of_an_inner_level_pushes_those_around_it() -> None:

@@ -148,8 +148,8 @@ def test_narrow_intervals_are_called_narrow(found: Study) -> None:
 
 def test_bounds_below_a_series_that_is_never_negative_are_named(found: Study) -> None:
     shape = found.recalibrated.predictive.shape
-    law = Predictive.from_gaussian(torch.linspace(0.0, 4.0, shape.numel()).reshape(shape), torch.ones(shape))
-    near = replace(found, recalibrated=replace(found.recalibrated, predictive=law))
+    distribution = Predictive.from_gaussian(torch.linspace(0.0, 4.0, shape.numel()).reshape(shape), torch.ones(shape))
+    near = replace(found, recalibrated=replace(found.recalibrated, predictive=distribution))
     share = (torch.linspace(0.0, 4.0, shape.numel()) < 1.96).double().mean()
     for floor, said in ((0.0, True), (-1.0, False)):
         values = found.series.values - found.series.values.min() + floor

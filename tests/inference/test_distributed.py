@@ -50,7 +50,7 @@ if mode == "differ":
 if mode in ("die", "fail"):
     ranks.PATIENCE = 6.0
     print("ready", flush=True)
-    likelihood = (lambda law: 1 / 0) if mode == "fail" and rank == 1 else None
+    likelihood = (lambda distribution: 1 / 0) if mode == "fail" and rank == 1 else None
     options = {"draws": 50_000_000, "keep_draws": False, "max_memory": 10_000, "likelihood": likelihood}
     br.predict(exact.model, exact.inputs, **options)
 """

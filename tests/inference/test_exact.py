@@ -108,14 +108,14 @@ def test_a_row_stopped_early_is_the_row_predicted_with_that_many_draws():
 
 def test_error_and_transform_of_a_row_stopped_early_are_those_of_that_many_draws() -> None:
     exact = problem("lstm", "regression")
-    options: dict[str, Any] = {"likelihood": lambda law: point(law.mean)}
+    options: dict[str, Any] = {"likelihood": lambda distribution: point(distribution.mean)}
     p = br.predict(exact.model, exact.inputs, draws=4000, tolerance=0.01, **options)
     assert len(set(p.draws_per_row.tolist())) > 1
     y = p.mean + 0.1
     for row, count in enumerate(p.draws_per_row.tolist()):
         alone = br.predict(exact.model, exact.inputs[row : row + 1], draws=count, sequence_ids=[row], **options)
         torch.testing.assert_close(p.standard_error[row], alone.standard_error[0], rtol=1e-9, atol=1e-12)
-        for end, expected in zip(p.law.pit(y), alone.law.pit(y[row : row + 1])):
+        for end, expected in zip(p.distribution.pit(y), alone.distribution.pit(y[row : row + 1])):
             torch.testing.assert_close(end[row], expected[0])
 
 

@@ -41,17 +41,17 @@ def test_the_text_is_a_function_of_the_seed_and_nothing_is_disturbed() -> None:
 def test_temperature_zero_takes_the_most_probable_token() -> None:
     model = language_model(0.0).eval()
     made = generate(model, PROMPT, length=1, draws=0, temperature=0.0)
-    law, _ = model(PROMPT[None])
-    assert int(made.tokens[0]) == int(law.logits[0, -1].argmax())
+    distribution, _ = model(PROMPT[None])
+    assert int(made.tokens[0]) == int(distribution.logits[0, -1].argmax())
     assert float(made.epistemic[0]) == 0.0
 
 
-def test_tokens_come_as_often_as_the_law_says() -> None:
+def test_tokens_come_as_often_as_the_distribution_says() -> None:
     model = language_model(0.0).eval().requires_grad_(False)
-    law = model(PROMPT[None])[0].probs[0, -1]
+    distribution = model(PROMPT[None])[0].probs[0, -1]
     chosen = torch.tensor([int(generate(model, PROMPT, length=1, draws=0, seed=s).tokens[0]) for s in range(400)])
     share = torch.bincount(chosen, minlength=12) / 400
-    assert bool(((share - law).abs() < 4 * (law * (1 - law) / 400).sqrt() + 1e-3).all())
+    assert bool(((share - distribution).abs() < 4 * (distribution * (1 - distribution) / 400).sqrt() + 1e-3).all())
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -74,15 +74,15 @@ def test_a_part_of_a_block_counts_with_its_own_variance():
 
 
 @pytest.mark.parametrize(
-    "law", [Normal(torch.randn(50, 4), torch.rand(50, 4) + 0.1), Categorical(logits=torch.randn(50, 4, 3))]
+    "distribution", [Normal(torch.randn(50, 4), torch.rand(50, 4) + 0.1), Categorical(logits=torch.randn(50, 4, 3))]
 )
-def test_statistics_agree_with_the_kept_draws(law):
+def test_statistics_agree_with_the_kept_draws(distribution):
     numbers = torch.arange(50)
-    statistics = statistics_of(law, numbers, 16)
+    statistics = statistics_of(distribution, numbers, 16)
     kind = type(statistics)
     assert kind in (ContinuousStatistics, ClassStatistics)
     again = kind.from_tensors(statistics.tensors())
-    kept = Predictive.from_draws(law)
+    kept = Predictive.from_draws(distribution)
     for made in (statistics.predictive(), again.predictive()):
         first = "mean" if kind is ContinuousStatistics else "entropy"
         for name in (first, "aleatoric", "epistemic"):

@@ -31,20 +31,20 @@ def language_model(dropout: float | schemes.Scheme = 0.4, **options: object) -> 
 
 
 class Switch(nn.Module):
-    """Two words; one unit, kept or dropped for the whole stream, decides between two laws whatever was read."""
+    """Two words; one unit, kept or dropped for the whole stream, decides between two distributions."""
 
     def __init__(self) -> None:
         super().__init__()
         self.mask = Dropout(0.5)
-        self.laws = nn.Parameter(torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log())
+        self.distributions = nn.Parameter(torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log())
 
     def forward(self, tokens: Tensor, state: object = None) -> tuple[Categorical, Tensor]:
         kept = self.mask(torch.ones(*tokens.shape, 1)) > 0
-        return Categorical(logits=torch.where(kept, self.laws[0], self.laws[1])), torch.zeros(1)
+        return Categorical(logits=torch.where(kept, self.distributions[0], self.distributions[1])), torch.zeros(1)
 
 
 def test_probabilities_are_averaged_before_the_logarithm() -> None:
-    """One unit, rate 1/2, strata of 16: half of the draws say (.9, .1), half (.2, .8): the mean law is (.55, .45)."""
+    """One unit, rate 1/2, strata of 16: half of the draws say (.9, .1), half (.2, .8): the mean is (.55, .45)."""
     tokens = torch.tensor([0, 0, 0, 1, 0])
     result = perplexity(Switch(), tokens, draws=32)
     expected = -(3 * math.log(0.55) + math.log(0.45)) / 4
@@ -70,8 +70,8 @@ def test_draws_in_the_batch_are_one_pass_each(scheme: schemes.Scheme) -> None:
     for draw in range(draws):
         binding = Binding(stream("stratified", 3), torch.tensor([draw]), torch.tensor([0]))
         with torch.no_grad(), bound(model, binding):
-            law, _ = model(tokens[None, :-1])
-        logs.append(law.log_prob(tokens[None, 1:]))
+            distribution, _ = model(tokens[None, :-1])
+        logs.append(distribution.log_prob(tokens[None, 1:]))
     expected = torch.stack(logs).exp().mean(0).log()
     result = perplexity(model, tokens, draws=draws, seed=3, window=7)
     torch.testing.assert_close(result.log_prob, expected, rtol=1e-4, atol=1e-5)
@@ -88,14 +88,14 @@ def test_windows_and_memory_change_nothing(options: dict[str, int]) -> None:
 
 def test_the_deterministic_pass_stands_beside_the_draws() -> None:
     model = language_model().eval().requires_grad_(False)
-    law, _ = model(text()[None, :-1])
+    distribution, _ = model(text()[None, :-1])
     result = perplexity(model, text(), draws=16)
-    expected = float(-law.log_prob(text()[None, 1:]).mean())
+    expected = float(-distribution.log_prob(text()[None, 1:]).mean())
     assert result.deterministic_nll == pytest.approx(expected, abs=1e-5)
     alone = perplexity(model, text(), draws=0)
     assert alone.nll == pytest.approx(expected, abs=1e-5)
     assert alone.standard_error == 0.0
-    torch.testing.assert_close(alone.entropy[0], law.entropy()[0])
+    torch.testing.assert_close(alone.entropy[0], distribution.entropy()[0])
     torch.testing.assert_close(alone.epistemic, torch.zeros(1, 39), atol=1e-5, rtol=0)
 
 
@@ -111,7 +111,7 @@ def test_rows_of_a_cut_stream_start_from_zeros() -> None:
 
 
 def test_the_lifetime_says_when_masks_change() -> None:
-    """Where a unit decides the law, `stream` draws agree along the stream, `window` draws do not."""
+    """Where a unit decides the distribution, `stream` draws agree along the stream, `window` draws do not."""
     tokens = torch.zeros(13, dtype=torch.long)
     kept = perplexity(Switch(), tokens, draws=1, window=3, sampling="independent").log_prob
     assert kept.unique().numel() == 1
@@ -254,8 +254,8 @@ class Headless(nn.Module):
         return self.output
 
 
-def test_a_model_must_return_a_law_and_a_state() -> None:
-    with pytest.raises(TypeError, match=r"must return \(law of the next token, state\)"):
+def test_a_model_must_return_a_distribution_and_a_state() -> None:
+    with pytest.raises(TypeError, match=r"must return \(distribution of the next token, state\)"):
         perplexity(Headless(torch.zeros(3)), text())
     with pytest.raises(TypeError, match="must be a Categorical or logits of shape"):
         perplexity(Headless((torch.zeros(3), None)), text())
@@ -268,7 +268,7 @@ def test_tuning_takes_the_best_of_what_it_tried() -> None:
         language_model(0.4), text(), draws=16, multiplier=tuned.multiplier, temperature=tuned.temperature
     )
     assert again.perplexity == pytest.approx(tuned.perplexity, rel=1e-6)
-    assert tuned.temperature > 1.0  # the text is noise: flatter laws are better
+    assert tuned.temperature > 1.0  # the text is noise: flatter distributions are better
     with pytest.raises(ValueError, match="at least one multiplier"):
         tune_perplexity(language_model(0.4), text(), multipliers=())
 

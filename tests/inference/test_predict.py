@@ -126,12 +126,12 @@ def test_an_interrupted_call_leaves_the_model_as_it_was(net, x):
 
     calls = []
 
-    def likelihood(law):
+    def likelihood(distribution):
         calls.append(1)
         torch.randn(3)
         if len(calls) > 2:
             raise Stop
-        return law
+        return distribution
 
     net.train()
     state = torch.get_rng_state()
@@ -206,15 +206,20 @@ def test_structures_of_outputs_give_structures_of_predictives(x):
             self.net = Net().double()
 
         def forward(self, inputs):
-            law = self.net(inputs["x"])
-            logits = torch.stack([law.mean, -law.mean], -1)
-            return {"law": law, "parts": (law.mean, torch.distributions.Categorical(logits=logits))}
+            distribution = self.net(inputs["x"])
+            logits = torch.stack([distribution.mean, -distribution.mean], -1)
+            return {
+                "distribution": distribution,
+                "parts": (distribution.mean, torch.distributions.Categorical(logits=logits)),
+            }
 
     model = Two()
     found = br.predict(model, {"x": x, "note": None}, draws=20)
-    torch.testing.assert_close(found["law"].mean, br.predict(model, {"x": x}, draws=20, max_memory=1)["law"].mean)
+    torch.testing.assert_close(
+        found["distribution"].mean, br.predict(model, {"x": x}, draws=20, max_memory=1)["distribution"].mean
+    )
     assert type(found["parts"]) is tuple
-    torch.testing.assert_close(found["parts"][0].mean, found["law"].mean)
+    torch.testing.assert_close(found["parts"][0].mean, found["distribution"].mean)
     assert bool((found["parts"][0].aleatoric == 0).all())
     assert found["parts"][1].probabilities.shape == (7, 2)
 
@@ -267,8 +272,8 @@ def test_not_a_number_is_named_by_sequence(x):
         ({"sequence_ids": [1, 2]}, "sequence_ids holds 2 entries, but the inputs hold 7 rows"),
         ({"lengths": [1] * 9}, "lengths holds 9 entries, but the inputs hold 7 rows"),
         ({"sequence_ids": [0.5] * 7}, "must be one whole number a row"),
-        ({"likelihood": lambda law: law.mean}, "must return a torch Distribution"),
-        ({"likelihood": lambda law: point(law.mean[:5])}, "must keep one row per row"),
+        ({"likelihood": lambda distribution: distribution.mean}, "must return a torch Distribution"),
+        ({"likelihood": lambda distribution: point(distribution.mean[:5])}, "must keep one row per row"),
     ],
 )
 def test_bad_options_say_what_to_do(net, x, options, message):

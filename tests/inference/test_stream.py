@@ -10,7 +10,7 @@ from bayesrnn.inference import Stream, point
 
 
 class Reader(nn.Module):
-    """Says the law of a value at each step, and carries its state."""
+    """Says the distribution of a value at each step, and carries its state."""
 
     def __init__(self, scheme, cell=br.nn.LSTM):
         super().__init__()

@@ -39,9 +39,9 @@ def held(found: torch.Tensor, exact: list[Any], dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("mean", [1e-8, 0.3, 5.0, 17.0, 1e3, 1e5, 1e7])
 def test_poisson(mean: float, dtype: torch.dtype) -> None:
     output = torch.tensor([[math.log(mean)]], dtype=dtype, requires_grad=True)
-    law, y = L.poisson(output), counts(mean)
-    rate = float(law.rate.detach())
-    found = law.log_prob(torch.tensor(y, dtype=dtype))
+    distribution, y = L.poisson(output), counts(mean)
+    rate = float(distribution.rate.detach())
+    found = distribution.log_prob(torch.tensor(y, dtype=dtype))
     held(found, [poisson(rate, k) for k in y], dtype)
     (slope,) = torch.autograd.grad(found.sum(), output)
     assert float(slope) == pytest.approx(sum(k - rate for k in y), rel=1e-3, abs=1e-3)
@@ -52,10 +52,10 @@ def test_poisson(mean: float, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("mean", [1e-8, 0.3, 5.0, 17.0, 1e3, 1e5, 1e7])
 def test_negative_binomial(mean: float, dispersion: float, dtype: torch.dtype) -> None:
     output = torch.tensor([[math.log(mean), math.log(dispersion)]], dtype=dtype, requires_grad=True)
-    law, y = L.negative_binomial(output), counts(mean)
-    count = float(law.total_count.detach())
-    own = mpmath.mpf(count) * mpmath.exp(mpmath.mpf(float(law.logits.detach())))
-    found = law.log_prob(torch.tensor(y, dtype=dtype))
+    distribution, y = L.negative_binomial(output), counts(mean)
+    count = float(distribution.total_count.detach())
+    own = mpmath.mpf(count) * mpmath.exp(mpmath.mpf(float(distribution.logits.detach())))
+    found = distribution.log_prob(torch.tensor(y, dtype=dtype))
     # the mean is the product of two rounded numbers: at r = 1e12 in float32 that alone moves it by 2e-6
     held(found, [negative_binomial(count, own, k) for k in y], dtype)
     slope = torch.autograd.grad(found.sum(), output)[0][0, 0]
@@ -66,16 +66,16 @@ def test_negative_binomial(mean: float, dispersion: float, dtype: torch.dtype) -
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("raw", [-200.0, -3.0, 0.0, 29.0, 31.0, 1e3, 1e5, 1e8])
 def test_student_t(raw: float, dtype: torch.dtype) -> None:
-    law = L.student_t(torch.tensor([[1.0, 0.5, raw]], dtype=dtype))
-    df, scale = mpmath.mpf(float(law.df)), mpmath.mpf(float(law.scale))
+    distribution = L.student_t(torch.tensor([[1.0, 0.5, raw]], dtype=dtype))
+    df, scale = mpmath.mpf(float(distribution.df)), mpmath.mpf(float(distribution.scale))
 
     def exact(z: float) -> Any:
         gammas = mpmath.loggamma((df + 1) / 2) - mpmath.loggamma(df / 2)
         return gammas - mpmath.log(df * mpmath.pi) / 2 - mpmath.log(scale) - (df + 1) / 2 * mpmath.log1p(z * z / df)
 
     z = torch.tensor([0.0, 0.5, 3.0, 50.0], dtype=dtype)
-    y = 1 + law.scale * z
-    held(law.log_prob(y), [exact((float(v) - 1) / float(scale)) for v in y], dtype)
+    y = 1 + distribution.scale * z
+    held(distribution.log_prob(y), [exact((float(v) - 1) / float(scale)) for v in y], dtype)
 
 
 @pytest.mark.parametrize(

@@ -11,30 +11,30 @@ from bayesrnn import likelihoods as L
 
 
 def test_gaussian_reads_mean_and_log_variance():
-    law = L.gaussian(torch.tensor([[1.0, math.log(4.0)]]))
-    assert law.mean.item() == 1.0
-    assert law.variance.item() == pytest.approx(4.0)
+    distribution = L.gaussian(torch.tensor([[1.0, math.log(4.0)]]))
+    assert distribution.mean.item() == 1.0
+    assert distribution.variance.item() == pytest.approx(4.0)
 
 
 def test_homoscedastic_gaussian_has_variance_one_over_precision():
-    law = L.homoscedastic_gaussian(4.0)(torch.tensor([[3.0], [5.0]]))
-    assert law.mean.tolist() == [3.0, 5.0]
-    assert law.variance.tolist() == [0.25, 0.25]
+    distribution = L.homoscedastic_gaussian(4.0)(torch.tensor([[3.0], [5.0]]))
+    assert distribution.mean.tolist() == [3.0, 5.0]
+    assert distribution.variance.tolist() == [0.25, 0.25]
 
 
 def test_student_t_always_has_a_variance():
-    law = L.student_t(torch.tensor([[0.0, 0.0, -1e4]]))
-    assert torch.isfinite(L.variance_of(law)).all()
+    distribution = L.student_t(torch.tensor([[0.0, 0.0, -1e4]]))
+    assert torch.isfinite(L.variance_of(distribution)).all()
 
 
 def test_negative_binomial_moments_and_probabilities():
     mean, dispersion = 3.0, 0.5
-    law = L.negative_binomial(torch.tensor([[math.log(mean), math.log(dispersion)]], dtype=torch.double))
-    assert L.mean_of(law).item() == pytest.approx(mean)
-    assert L.variance_of(law).item() == pytest.approx(mean + dispersion * mean**2)
+    distribution = L.negative_binomial(torch.tensor([[math.log(mean), math.log(dispersion)]], dtype=torch.double))
+    assert L.mean_of(distribution).item() == pytest.approx(mean)
+    assert L.variance_of(distribution).item() == pytest.approx(mean + dispersion * mean**2)
     oracle = stats.nbinom(1 / dispersion, 1 / (1 + dispersion * mean))
-    assert law.log_prob(torch.tensor([4.0])).item() == pytest.approx(oracle.logpmf(4))
-    assert L.cdf_of(law, torch.tensor([4.0], dtype=torch.double)).item() == pytest.approx(oracle.cdf(4))
+    assert distribution.log_prob(torch.tensor([4.0])).item() == pytest.approx(oracle.logpmf(4))
+    assert L.cdf_of(distribution, torch.tensor([4.0], dtype=torch.double)).item() == pytest.approx(oracle.cdf(4))
 
 
 def exact_negative_binomial(log_mean: float, log_dispersion: float, count: int) -> float:
@@ -51,7 +51,7 @@ DISPERSIONS = (4.0, 0.0, -2.7, -2.8, -6.0, -10.0, -15.0, -20.0, -30.0, -39.0, -6
 
 @pytest.mark.parametrize("log_dispersion", DISPERSIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_negative_binomial_does_not_cancel_down_to_the_poisson_law(log_dispersion, dtype):
+def test_negative_binomial_does_not_cancel_down_to_the_poisson_distribution(log_dispersion, dtype):
     precise = dtype == torch.float64
     for log_mean in (-2.0, 3.0):
         output = torch.tensor([log_mean, log_dispersion], dtype=dtype, requires_grad=True)
@@ -69,26 +69,26 @@ def test_negative_binomial_does_not_cancel_down_to_the_poisson_law(log_dispersio
 
 
 @pytest.mark.parametrize("log_dispersion", [-15.0, -30.0, -62.0, -math.inf])
-def test_negative_binomial_near_the_poisson_law_has_its_moments_and_probabilities(log_dispersion):
+def test_negative_binomial_near_the_poisson_distribution_has_its_moments_and_probabilities(log_dispersion):
     torch.manual_seed(0)
-    law = L.negative_binomial(torch.tensor([3.0, log_dispersion]))
+    distribution = L.negative_binomial(torch.tensor([3.0, log_dispersion]))
     oracle = stats.poisson(math.exp(3.0))
-    assert law.mean.item() == pytest.approx(oracle.mean(), rel=1e-5)
-    assert law.variance.item() == pytest.approx(oracle.var(), rel=1e-4)
+    assert distribution.mean.item() == pytest.approx(oracle.mean(), rel=1e-5)
+    assert distribution.variance.item() == pytest.approx(oracle.var(), rel=1e-4)
     for count in (-1.0, 10.0, 20.0, 40.0):
-        assert L.cdf_of(law, torch.tensor(count)).item() == pytest.approx(oracle.cdf(count), rel=1e-4)
-    draws = law.sample((20_000,))
+        assert L.cdf_of(distribution, torch.tensor(count)).item() == pytest.approx(oracle.cdf(count), rel=1e-4)
+    draws = distribution.sample((20_000,))
     assert draws.mean().item() == pytest.approx(oracle.mean(), abs=4 * oracle.std() / 20_000**0.5)
     assert draws.var().item() == pytest.approx(oracle.var(), rel=0.05)
 
 
-def test_negative_binomial_is_a_law_of_torch_that_can_be_taken_apart():
-    law = L.negative_binomial(torch.tensor([[3.0, -30.0], [1.0, -1.0]]))
-    assert isinstance(law, D.NegativeBinomial)
-    second = L.map_parameters(law, lambda t: t[1:])
-    torch.testing.assert_close(second.log_prob(torch.tensor([2.0])), law.log_prob(torch.tensor(2.0))[1:])
-    grown = law.expand((3, 2))
-    torch.testing.assert_close(grown.log_prob(torch.tensor(2.0))[1], law.log_prob(torch.tensor(2.0)))
+def test_negative_binomial_is_a_distribution_of_torch_that_can_be_taken_apart():
+    distribution = L.negative_binomial(torch.tensor([[3.0, -30.0], [1.0, -1.0]]))
+    assert isinstance(distribution, D.NegativeBinomial)
+    second = L.map_parameters(distribution, lambda t: t[1:])
+    torch.testing.assert_close(second.log_prob(torch.tensor([2.0])), distribution.log_prob(torch.tensor(2.0))[1:])
+    grown = distribution.expand((3, 2))
+    torch.testing.assert_close(grown.log_prob(torch.tensor(2.0))[1], distribution.log_prob(torch.tensor(2.0)))
 
 
 def test_poisson_rate_is_exponential():
@@ -103,8 +103,8 @@ def test_ordinal_is_differences_of_sigmoids():
 
 
 def test_ordinal_stays_finite_where_sigmoids_saturate():
-    law = L.ordinal(torch.tensor([[60.0, -100.0]]))
-    assert torch.isfinite(law.logits).all()
+    distribution = L.ordinal(torch.tensor([[60.0, -100.0]]))
+    assert torch.isfinite(distribution.logits).all()
 
 
 def test_ordinal_keeps_its_gradient_where_a_gap_closes():
@@ -151,7 +151,9 @@ def test_no_tensor_is_refused():
 @pytest.mark.parametrize("likelihood", [L.categorical, L.ordinal, L.student_t, L.negative_binomial, L.poisson])
 def test_lists_and_whole_numbers_are_refused(likelihood):
     name = likelihood.__name__
-    with pytest.raises(TypeError, match=rf"{name} maps a model's output tensor to a law, but a list was given"):
+    with pytest.raises(
+        TypeError, match=rf"{name} maps a model's output tensor to a distribution, but a list was given"
+    ):
         likelihood([[0.0, 1.0, 2.0]])
     with pytest.raises(TypeError, match=rf"{name} maps .* torch\.int64 was given.*output\.float\(\)"):
         likelihood(torch.zeros(2, 3, dtype=torch.long))
@@ -159,9 +161,9 @@ def test_lists_and_whole_numbers_are_refused(likelihood):
 
 @pytest.mark.parametrize("precision", [np.float32(4.0), np.int64(4), np.array(4.0)])
 def test_the_precision_may_be_a_number_of_numpy(precision):
-    law = L.homoscedastic_gaussian(precision)
-    assert law == L.homoscedastic_gaussian(4.0)
-    assert law(torch.zeros(2, 1)).stddev.tolist() == [0.5, 0.5]
+    distribution = L.homoscedastic_gaussian(precision)
+    assert distribution == L.homoscedastic_gaussian(4.0)
+    assert distribution(torch.zeros(2, 1)).stddev.tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(("precision", "error"), [(0.0, ValueError), (math.inf, ValueError), ("1", TypeError)])
@@ -171,7 +173,7 @@ def test_precision_must_be_positive(precision, error):
 
 
 @pytest.mark.parametrize(
-    ("law", "kind"),
+    ("distribution", "kind"),
     [
         (D.Normal(torch.zeros(2), 1.0), "continuous"),
         (D.Poisson(torch.ones(2)), "count"),
@@ -179,25 +181,25 @@ def test_precision_must_be_positive(precision, error):
         (D.Independent(D.Normal(torch.zeros(2, 3), 1.0), 1), "continuous"),
     ],
 )
-def test_family(law, kind):
-    assert L.family(law) == kind
+def test_family(distribution, kind):
+    assert L.family(distribution) == kind
 
 
-def test_joint_laws_and_other_objects_are_refused():
-    with pytest.raises(ValueError, match="joint law"):
+def test_joint_distributions_and_other_objects_are_refused():
+    with pytest.raises(ValueError, match="joint distribution"):
         L.family(D.MultivariateNormal(torch.zeros(2, 3), torch.eye(3)))
     with pytest.raises(TypeError, match="Distribution is needed"):
         L.family(torch.zeros(3))
 
 
-def test_a_law_without_mean_says_so():
+def test_a_distribution_without_mean_says_so():
     with pytest.raises(ValueError, match="has no mean"):
         L.mean_of(D.StudentT(torch.tensor([0.9]), 0.0, 1.0))
     assert torch.isinf(L.variance_of(D.StudentT(torch.tensor([1.5]), 0.0, 1.0))).all()
 
 
 @pytest.mark.parametrize(
-    ("law", "oracle"),
+    ("distribution", "oracle"),
     [
         (D.StudentT(torch.tensor([3.0]).double(), 1.0, 2.0), stats.t(3, 1, 2)),
         (D.Beta(torch.tensor([2.0]).double(), torch.tensor([3.0]).double()), stats.beta(2, 3)),
@@ -207,23 +209,23 @@ def test_a_law_without_mean_says_so():
         (D.Geometric(torch.tensor([0.3], dtype=torch.double)), stats.geom(0.3, loc=-1)),
     ],
 )
-def test_cdf_against_scipy(law, oracle):
+def test_cdf_against_scipy(distribution, oracle):
     for value in (-1.0, 0.0, 0.4, 1.0, 2.5, 11.0):
-        found = L.cdf_of(law, torch.tensor([value], dtype=torch.double)).item()
+        found = L.cdf_of(distribution, torch.tensor([value], dtype=torch.double)).item()
         assert found == pytest.approx(oracle.cdf(value), abs=1e-12)
 
 
 def test_affine_transform_keeps_moments():
     scale = torch.tensor([2.0, 3.0])
-    law = D.TransformedDistribution(D.Normal(torch.ones(2), 1.0), [D.AffineTransform(1.0, scale)])
-    assert L.mean_of(law).tolist() == [3.0, 4.0]
-    assert L.variance_of(law).tolist() == [4.0, 9.0]
-    selected = L.map_parameters(law, lambda t: t[1:])
+    distribution = D.TransformedDistribution(D.Normal(torch.ones(2), 1.0), [D.AffineTransform(1.0, scale)])
+    assert L.mean_of(distribution).tolist() == [3.0, 4.0]
+    assert L.variance_of(distribution).tolist() == [4.0, 9.0]
+    selected = L.map_parameters(distribution, lambda t: t[1:])
     assert L.mean_of(selected).tolist() == [4.0]
 
 
 @pytest.mark.parametrize(
-    ("law", "oracle"),
+    ("distribution", "oracle"),
     [
         (D.Normal(torch.tensor([1.0]).double(), 2.0), stats.norm(1, 2)),
         (D.StudentT(torch.tensor([3.0]).double(), 1.0, 2.0), stats.t(3, 1, 2)),
@@ -231,7 +233,7 @@ def test_affine_transform_keeps_moments():
         (D.Laplace(torch.tensor([1.0]).double(), 2.0), stats.laplace(1, 2)),
     ],
 )
-def test_icdf_against_scipy(law: Any, oracle: Any) -> None:
+def test_icdf_against_scipy(distribution: Any, oracle: Any) -> None:
     for level in (0.01, 0.3, 0.5, 0.95):
-        found = L.icdf_of(law, torch.tensor([level], dtype=torch.double)).item()
+        found = L.icdf_of(distribution, torch.tensor([level], dtype=torch.double)).item()
         assert found == pytest.approx(oracle.ppf(level), rel=1e-9)

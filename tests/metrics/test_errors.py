@@ -10,7 +10,7 @@ from torch import distributions as D
 
 from bayesrnn import metrics as M
 from bayesrnn.predictive import ContinuousPredictive, Origin, Predictive
-from bayesrnn.predictive.distributions.empirical import EmpiricalLaw
+from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
 
 
 def test_sequence_bootstrap_covers_where_the_token_bootstrap_does_not():
@@ -80,7 +80,7 @@ def test_too_many_undefined_resamples_are_refused():
 
 def test_score_stays_where_its_monte_carlo_error_is_undefined():
     samples, y = torch.randn(32, 20, generator=torch.Generator().manual_seed(0)), torch.zeros(20)
-    halves = ContinuousPredictive(EmpiricalLaw(samples), Origin(32, 0, "stratified", block_size=16))
+    halves = ContinuousPredictive(EmpiricalDistribution(samples), Origin(32, 0, "stratified", block_size=16))
     with pytest.raises(ValueError, match="16 samples cannot resolve"):
         M.coverage(halves.keep_draws(torch.arange(16)), y, level=0.9)
     score = M.coverage(halves, y, level=0.9, monte_carlo=True)

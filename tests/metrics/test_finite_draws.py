@@ -10,8 +10,8 @@ from torch import distributions as D
 from bayesrnn import metrics as M
 from bayesrnn.metrics import _crps as crps_left_out
 from bayesrnn.metrics.jackknife import left_out, spread
-from bayesrnn.predictive import ContinuousPredictive, MomentsLaw, Origin, Predictive, TokenPredictive
-from bayesrnn.predictive.distributions.transformed import SpreadLaw
+from bayesrnn.predictive import ContinuousPredictive, MomentsDistribution, Origin, Predictive, TokenPredictive
+from bayesrnn.predictive.distributions.transformed import SpreadDistribution
 from bayesrnn.recalibration import VarianceScaling
 
 TOKEN_METRICS = (
@@ -30,13 +30,13 @@ TOKEN_METRICS = (
 
 def tokens(seed, draws=8):
     """A stream whose every statistic is an average over draws."""
-    laws = torch.log_softmax(2 * torch.randn(draws, 4, 50, 5, dtype=torch.double), -1)
+    distributions = torch.log_softmax(2 * torch.randn(draws, 4, 50, 5, dtype=torch.double), -1)
     target = torch.randint(5, (4, 50), generator=torch.Generator().manual_seed(seed))
-    mean = laws.exp().mean(0)
+    mean = distributions.exp().mean(0)
     entropy = torch.special.entr(mean).sum(-1)
-    aleatoric = torch.special.entr(laws.exp()).sum(-1).mean(0)
+    aleatoric = torch.special.entr(distributions.exp()).sum(-1).mean(0)
     return TokenPredictive.from_blocks(
-        laws.gather(-1, target.expand(draws, 4, 50)[..., None])[..., 0],
+        distributions.gather(-1, target.expand(draws, 4, 50)[..., None])[..., 0],
         origin=Origin(draws),
         entropy=entropy,
         aleatoric=aleatoric,
@@ -44,7 +44,7 @@ def tokens(seed, draws=8):
         confidence=mean.amax(-1),
         correct=mean.argmax(-1) == target,
         target=target,
-        deterministic_log_prob=laws[0, ..., 0],
+        deterministic_log_prob=distributions[0, ..., 0],
     )
 
 
@@ -112,7 +112,11 @@ def test_paired_error_of_a_copy_with_the_same_means_is_zero(kind):
     dtype = torch.double if kind is D.Normal else torch.float
     p = Predictive.from_draws(kind(torch.rand(40, 200, dtype=dtype) + 1, torch.ones(40, 200, dtype=dtype)))
     y = D.Gamma(torch.full((200,), 1.5), 1.0).sample()
-    copies = [VarianceScaling().fit(p, y).apply(p), p.with_law(SpreadLaw(p.law, 2.0)), p.moment_matched()]
+    copies = [
+        VarianceScaling().fit(p, y).apply(p),
+        p.with_distribution(SpreadDistribution(p.distribution, 2.0)),
+        p.moment_matched(),
+    ]
     for copy in copies:
         for metric in (M.rmse, M.mae):
             found = M.paired_difference(metric, p, copy, y, monte_carlo=True, resamples=20)
@@ -142,13 +146,13 @@ def test_paired_error_is_the_spread_of_the_difference(seeds):
 
 def test_paired_error_is_unknown_where_one_of_them_is():
     p = Predictive.from_draws(D.Normal(torch.randn(10, 30), 1.0))
-    streamed = ContinuousPredictive(MomentsLaw(p.mean, p.aleatoric, p.epistemic), p.origin)
+    streamed = ContinuousPredictive(MomentsDistribution(p.mean, p.aleatoric, p.epistemic), p.origin)
     y = torch.randn(30)
     assert M.paired_difference(M.rmse, p, streamed, y, monte_carlo=True, resamples=10).standard_error is None
     assert M.paired_difference(M.rmse, p, streamed, y, resamples=10).standard_error is None
 
 
-def test_moment_matched_law_has_the_error_of_its_spread_over_repetitions():
+def test_moment_matched_distribution_has_the_error_of_its_spread_over_repetitions():
     y = torch.randn(50, dtype=torch.double)
     scores = []
     for _ in range(60):
@@ -198,7 +202,7 @@ def test_crps_without_each_block_is_that_of_the_other_draws(sampling: str, shape
     every = torch.arange(draws)
     for block, values in zip(blocks, found, strict=True):
         rest = torch.cat([every[: block.start], every[block.stop :]])
-        assert torch.allclose(values, M.crps_values(p.keep_draws(rest).law, y), rtol=1e-10)
+        assert torch.allclose(values, M.crps_values(p.keep_draws(rest).distribution, y), rtol=1e-10)
     assert crps_left_out.crps_without_blocks(Predictive.from_draws(D.StudentT(4.0, mean, std)), y, blocks) is None
 
 

@@ -10,7 +10,7 @@ from torch import distributions as D
 
 from bayesrnn import metrics as M
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-from bayesrnn.predictive.distributions.transformed import LevelLaw
+from bayesrnn.predictive.distributions.transformed import LevelDistribution
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_nll_and_crps_of_a_mixture_are_scoringrules(mixture):
     a, b, c = y.numpy(), m.T.numpy(), s.T.numpy()
     assert float(M.nll(p, y)) == pytest.approx(scoringrules.logs_mixnorm(a, b, c).mean())
     integral = [_crps(lambda x, i=i: stats.norm.cdf(x, b[i], c[i]).mean(), a[i]) for i in range(5)]
-    np.testing.assert_allclose(M.crps_values(p.law, y)[:5].numpy(), integral, rtol=1e-6)
+    np.testing.assert_allclose(M.crps_values(p.distribution, y)[:5].numpy(), integral, rtol=1e-6)
 
 
 def _crps(cdf, y):
@@ -53,7 +53,7 @@ def test_crps_closed_forms_and_estimators():
 
 
 @pytest.mark.parametrize(
-    ("law", "oracle"),
+    ("distribution", "oracle"),
     [
         (D.StudentT(torch.full((1, 4), 5.0).double(), 1.0, 2.0), lambda y: scoringrules.crps_t(y, 5, 1, 2)),
         (D.Laplace(torch.ones(1, 4).double(), 2.0), lambda y: scoringrules.crps_laplace(y, 1, 2)),
@@ -64,9 +64,9 @@ def test_crps_closed_forms_and_estimators():
         ),
     ],
 )
-def test_crps_of_other_laws(law, oracle):
+def test_crps_of_other_distributions(distribution, oracle):
     y = torch.tensor([0.0, 1.0, 3.0, 9.0], dtype=torch.double)
-    found = M.crps_values(Predictive.from_draws(law).law, y)
+    found = M.crps_values(Predictive.from_draws(distribution).distribution, y)
     np.testing.assert_allclose(found.numpy(), oracle(y.numpy()), rtol=2e-5)
 
 
@@ -78,7 +78,7 @@ def test_crps_of_counts_at_any_real_target(rate):
     mass = stats.poisson.pmf(k, rate)
     spread = 0.5 * (mass[:, None] * mass * np.abs(k[:, None] - k)).sum()
     expected = [(mass * np.abs(k - point)).sum() - spread for point in y.numpy()]
-    np.testing.assert_allclose(M.crps_values(p.law, y).numpy(), expected, rtol=1e-7)
+    np.testing.assert_allclose(M.crps_values(p.distribution, y).numpy(), expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -88,11 +88,11 @@ def test_crps_of_a_staircase(spread, scale, draws):
     loc = spread * torch.randn(draws, 7, dtype=torch.double)
     y = torch.cat([spread * torch.randn(6), torch.tensor([30.0])]).double()
     p = Predictive.from_draws(D.Laplace(loc, torch.full_like(loc, scale)))
-    gap = (loc[:, None] - loc).abs()  # E|X - X'| of Laplace laws of one scale: d + (3 b + d) exp(-d/b) / 2
+    gap = (loc[:, None] - loc).abs()  # E|X - X'| of Laplace distributions of one scale: d + (3 b + d) exp(-d/b) / 2
     pairs = (gap + (1.5 * scale + 0.5 * gap) * torch.exp(-gap / scale)).mean((0, 1))
     off = (loc - y).abs()
     expected = (off + scale * torch.exp(-off / scale)).mean(0) - 0.5 * pairs
-    np.testing.assert_allclose(M.crps_values(p.law, y).numpy(), expected.numpy(), rtol=1e-3)
+    np.testing.assert_allclose(M.crps_values(p.distribution, y).numpy(), expected.numpy(), rtol=1e-3)
 
 
 def test_crps_of_a_staircase_whose_levels_are_mapped():
@@ -100,7 +100,9 @@ def test_crps_of_a_staircase_whose_levels_are_mapped():
     p = Predictive.from_draws(D.Normal(loc, torch.full_like(loc, 0.02)))
     y = 3 * torch.randn(30, dtype=torch.double)
     same = torch.tensor([0.0, 1.0])
-    np.testing.assert_allclose(M.crps_values(LevelLaw(p.law, same, same), y), M.crps_values(p.law, y), rtol=2e-3)
+    np.testing.assert_allclose(
+        M.crps_values(LevelDistribution(p.distribution, same, same), y), M.crps_values(p.distribution, y), rtol=2e-3
+    )
 
 
 def test_interval_score_coverage_and_width(mixture):
@@ -114,9 +116,9 @@ def test_interval_score_coverage_and_width(mixture):
 
 
 def test_pit_is_uniform_when_calibrated_even_for_counts():
-    law = D.Poisson(torch.rand(1, 3000).double() * 4 + 0.2)
-    p = Predictive.from_draws(law)
-    found = M.pit(p, law.sample()[0])
+    distribution = D.Poisson(torch.rand(1, 3000).double() * 4 + 0.2)
+    p = Predictive.from_draws(distribution)
+    found = M.pit(p, distribution.sample()[0])
     assert stats.kstest(found.sample(), "uniform").pvalue > 1e-3
     assert np.abs(found.histogram(10) - 0.1).max() < 0.02
     grid = np.linspace(0, 1, 21)

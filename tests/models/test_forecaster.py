@@ -37,12 +37,12 @@ def test_an_untrained_forecaster_continues_drift_and_season(context: int, period
     model = Forecaster(context=context, horizon=8, period=period, dropout=0.2).eval()
     torch.nn.init.zeros_(model.head.weight)
     y = torch.randn(3, context, dtype=torch.float64)
-    law = model(y)
+    distribution = model(y)
     for row in range(3):
         steady, drift, _ = start_by_hand(y[row].numpy(), period, 8)
-        np.testing.assert_allclose(law.mean[row].detach(), steady + drift * np.arange(1, 9), atol=1e-9)
-    assert law.mean.dtype == torch.float64
-    np.testing.assert_allclose(law.stddev.detach(), 1.0, atol=1e-6)
+        np.testing.assert_allclose(distribution.mean[row].detach(), steady + drift * np.arange(1, 9), atol=1e-9)
+    assert distribution.mean.dtype == torch.float64
+    np.testing.assert_allclose(distribution.stddev.detach(), 1.0, atol=1e-6)
 
 
 def test_weights_and_scales_are_least_squares() -> None:
@@ -69,16 +69,16 @@ def test_a_context_without_remainder_is_read_as_none(seed: int) -> None:
     model.normalize(*model.windows(series))
     assert float(model.remainder_scale) == 0.0
     torch.nn.init.normal_(model.head.weight)
-    law = model(series[-2:].unsqueeze(0))
-    assert bool(law.mean.isfinite().all() and law.stddev.isfinite().all())
+    distribution = model(series[-2:].unsqueeze(0))
+    assert bool(distribution.mean.isfinite().all() and distribution.stddev.isfinite().all())
 
 
 def test_forecasts_follow_level_and_scale() -> None:
     model = small().eval()
     y = torch.randn(4, 24, dtype=torch.float64)
-    law, moved = model(y), model(y + 1e6)
-    assert torch.allclose(moved.mean - 1e6, law.mean, atol=1e-5)
-    assert torch.allclose(moved.stddev, law.stddev, rtol=1e-5)
+    distribution, moved = model(y), model(y + 1e6)
+    assert torch.allclose(moved.mean - 1e6, distribution.mean, atol=1e-5)
+    assert torch.allclose(moved.stddev, distribution.stddev, rtol=1e-5)
 
 
 def test_one_set_of_masks_serves_the_whole_roll_out(monkeypatch: pytest.MonkeyPatch) -> None:

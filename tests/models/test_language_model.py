@@ -21,8 +21,8 @@ def test_the_deterministic_pass_is_torchs(cell: str, torch_layer: type[nn.Module
     other.load_state_dict(model.recurrent.state_dict())
     hidden, last = other(F.embedding(tokens(), model.embedding.weight))
     logits = hidden @ model.decoder_weight.T + model.decoder_bias
-    law, state = model(tokens())
-    torch.testing.assert_close(law.logits, logits.log_softmax(-1))
+    distribution, state = model(tokens())
+    torch.testing.assert_close(distribution.logits, logits.log_softmax(-1))
     torch.testing.assert_close(state, last)
 
 
@@ -48,8 +48,8 @@ def test_shared_embeddings_are_one_matrix_that_is_not_masked_in_the_decoder() ->
     assert "decoder_weight" not in dict(model.named_parameters())
     features = torch.randn(2, 3, 6)
     torch.testing.assert_close(model.logits(features), features @ model.embedding.weight.T + model.decoder_bias)
-    law, _ = model(tokens())
-    law.logits.sum().backward()
+    distribution, _ = model(tokens())
+    distribution.logits.sum().backward()
     assert model.embedding.weight.grad is not None
     assert bool((model.embedding.weight.grad.abs().sum(1) > 0).all())  # also of words that were not read
 

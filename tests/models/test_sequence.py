@@ -40,11 +40,11 @@ def test_deterministic_pass_is_torchs_layer_and_a_linear_map(cell: str, bidirect
     last = state[0] if cell == "lstm" else state
     features = padded if every_step else torch.cat(list(last[-2:] if bidirectional else last[-1:]), -1)
     mean, log_variance = (features @ model.head.linear.weight.T + model.head.linear.bias).unbind(-1)
-    law = model(x, lengths)
-    assert isinstance(law, Normal)
-    assert law.batch_shape == ((4, 7) if every_step else (4,))
-    torch.testing.assert_close(law.mean, mean)
-    torch.testing.assert_close(law.stddev, torch.exp(log_variance / 2))
+    distribution = model(x, lengths)
+    assert isinstance(distribution, Normal)
+    assert distribution.batch_shape == ((4, 7) if every_step else (4,))
+    torch.testing.assert_close(distribution.mean, mean)
+    torch.testing.assert_close(distribution.stddev, torch.exp(log_variance / 2))
 
 
 def test_tokens_go_through_the_embedding() -> None:
@@ -52,9 +52,9 @@ def test_tokens_go_through_the_embedding() -> None:
     tokens = torch.randint(1, 11, (6, 8))
     _, (hidden, _) = as_torch(model, "lstm")(model.encoder.embedding.weight[tokens])
     expected = torch.softmax(hidden[0] @ model.head.linear.weight.T + model.head.linear.bias, -1)
-    law = model(tokens)
-    assert isinstance(law, Categorical)
-    torch.testing.assert_close(law.probs, expected)
+    distribution = model(tokens)
+    assert isinstance(distribution, Categorical)
+    torch.testing.assert_close(distribution.probs, expected)
 
 
 @given(st.integers(1, 6), st.integers(0, 1000))
@@ -62,12 +62,12 @@ def test_padding_changes_nothing(length: int, seed: int) -> None:
     torch.manual_seed(seed)
     model = SequenceRegressor(2, 4, 2, cell="gru", bidirectional=True).eval()
     x = torch.randn(1, 6, 2)
-    law = model(x, torch.tensor([length]))
-    torch.testing.assert_close(law.mean, model(x[:, :length]).mean)
+    distribution = model(x, torch.tensor([length]))
+    torch.testing.assert_close(distribution.mean, model(x[:, :length]).mean)
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "law", "numbers"),
+    ("likelihood", "distribution", "numbers"),
     [
         ("gaussian", Normal, 2),
         ("homoscedastic", Normal, 1),
@@ -78,12 +78,14 @@ def test_padding_changes_nothing(length: int, seed: int) -> None:
 )
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("every_step", [False, True])
-def test_likelihoods_and_shapes(likelihood: str, law: type, numbers: int, outputs: int, every_step: bool) -> None:
+def test_likelihoods_and_shapes(
+    likelihood: str, distribution: type, numbers: int, outputs: int, every_step: bool
+) -> None:
     model = SequenceRegressor(2, 4, outputs=outputs, likelihood=likelihood, dropout=0.2, every_step=every_step)
     x = torch.randn(5, 6, 2)
     found = model(x)
     shape = (5,) + ((6,) if every_step else ()) + ((3,) if outputs == 3 else ())
-    assert isinstance(found, law)
+    assert isinstance(found, distribution)
     assert found.batch_shape == shape
     assert model.head.linear.out_features == outputs * numbers
     assert torch.isfinite(found.log_prob(torch.ones(shape))).all()
@@ -96,9 +98,9 @@ def test_homoscedastic_noise_is_the_same_for_all_rows_and_learned() -> None:
     model = SequenceRegressor(1, 4, outputs=2, likelihood="homoscedastic")
     with torch.no_grad():
         model.head.log_variance.copy_(torch.tensor([math.log(4.0), math.log(9.0)]))
-    law = model(torch.randn(5, 3, 1))
-    torch.testing.assert_close(law.stddev, torch.tensor([2.0, 3.0]).expand(5, 2))
-    law.log_prob(torch.zeros(5, 2)).sum().backward()
+    distribution = model(torch.randn(5, 3, 1))
+    torch.testing.assert_close(distribution.stddev, torch.tensor([2.0, 3.0]).expand(5, 2))
+    distribution.log_prob(torch.zeros(5, 2)).sum().backward()
     assert (model.head.log_variance.grad != 0).all()
 
 

@@ -1,4 +1,4 @@
-"""Learned rates: the relaxed mask's law, gradients, prediction at the learned rates, and rates that fall with data."""
+"""Learned rates: the relaxed mask's distribution, gradients, prediction, and rates that fall with data."""
 
 import copy
 
@@ -32,7 +32,7 @@ TOKENS = torch.randint(0, 6, (4, 7), generator=torch.Generator().manual_seed(0))
 KEYS = {"words.word", "gru.input_l0", "gru.hidden_l0", "dropout.output"}
 
 
-def test_a_relaxed_mask_has_the_law_of_the_concrete_distribution():
+def test_a_relaxed_mask_has_the_distribution_of_the_concrete_distribution():
     """P(fallen < 1/2) is the keep probability at any temperature; at a low one the mask is a Bernoulli mask."""
     torch.manual_seed(0)
     shape = (200, 500)

@@ -28,9 +28,9 @@ def test_log_likelihood_survives_where_every_density_underflows():
     assert float(found) == pytest.approx(-0.5e6 - 0.5 * np.log(2 * np.pi), rel=1e-6)
 
 
-def test_a_law_gives_its_own_mixture():
-    law = Poisson(torch.tensor([[1.0], [3.0]]))
-    found = objective.predictive_log_likelihood(law, torch.tensor([2.0]))
+def test_a_distribution_gives_its_own_mixture():
+    distribution = Poisson(torch.tensor([[1.0], [3.0]]))
+    found = objective.predictive_log_likelihood(distribution, torch.tensor([2.0]))
     expected = np.log(0.5 * (stats.poisson.pmf(2, 1) + stats.poisson.pmf(2, 3)))
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
@@ -100,7 +100,7 @@ def test_what_is_no_tensor_is_refused(call, message):
         call()
 
 
-def test_a_joint_law_has_one_logarithm_for_the_targets_of_a_row():
+def test_a_joint_distribution_has_one_logarithm_for_the_targets_of_a_row():
     torch.manual_seed(0)
     means, target = torch.randn(6, 4, 2, dtype=torch.float64), torch.randn(4, 2, dtype=torch.float64)
     covariance = torch.tensor([[1.0, 0.6], [0.6, 2.0]], dtype=torch.float64)
@@ -116,12 +116,12 @@ def test_a_joint_law_has_one_logarithm_for_the_targets_of_a_row():
 
 
 def test_classes_are_whole_numbers():
-    law = Categorical(probs=torch.tensor([[[0.2, 0.8]], [[0.4, 0.6]]]))
-    assert float(objective.predictive_log_likelihood(law, torch.tensor([1]))) == pytest.approx(np.log(0.7))
+    distribution = Categorical(probs=torch.tensor([[[0.2, 0.8]], [[0.4, 0.6]]]))
+    assert float(objective.predictive_log_likelihood(distribution, torch.tensor([1]))) == pytest.approx(np.log(0.7))
 
 
 def test_the_two_conventions_of_the_spread_differ_as_the_docstring_says():
-    law = Normal(torch.randn(7, 3, dtype=torch.float64), 0.5)
-    here = objective.predictive_variance(law.mean, 4.0) - 0.25
-    there = Predictive.from_draws(law).epistemic
+    distribution = Normal(torch.randn(7, 3, dtype=torch.float64), 0.5)
+    here = objective.predictive_variance(distribution.mean, 4.0) - 0.25
+    there = Predictive.from_draws(distribution).epistemic
     np.testing.assert_allclose(there, here * 7 / 6)

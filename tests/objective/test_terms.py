@@ -46,16 +46,18 @@ def test_the_output_mask_of_the_librarys_models_acts_on_the_weight_behind_it(nam
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if n != "language, shared"])
-def test_a_unit_that_falls_takes_its_column_of_that_weight_out_of_the_law(name):
+def test_a_unit_that_falls_takes_its_column_of_that_weight_out_of_the_distribution(name):
     """What the models say of themselves, tried out: with unit 1 of the output mask at 0, column 1 has no gradient."""
     model, x = MODELS[name]()
     weight, mask, _ = OUTPUT[name]
     keep = torch.ones(OUTPUT[name][2])
     keep[1] = 0.0
     model.get_submodule(mask.removesuffix(".output")).register_forward_hook(lambda _, __, output: output * keep)
-    law = model.eval()(x)
-    law = law[0] if isinstance(law, tuple) else law
-    (law.logits if hasattr(law, "logits") else law.mean + law.variance).square().sum().backward()
+    distribution = model.eval()(x)
+    distribution = distribution[0] if isinstance(distribution, tuple) else distribution
+    (
+        distribution.logits if hasattr(distribution, "logits") else distribution.mean + distribution.variance
+    ).square().sum().backward()
     gradient = model.get_parameter(weight).grad.abs().sum(0)
     assert float(gradient[1]) == 0.0
     assert bool((gradient[keep.bool()] > 0).all())

@@ -12,7 +12,7 @@ from torch import distributions as D
 
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 
-LAWS = {
+DISTRIBUTIONS = {
     "normal": lambda m, s: D.Normal(m, s),
     "student": lambda m, s: D.StudentT(s + 2, m, s),
     "laplace": lambda m, s: D.Laplace(m, s),
@@ -61,9 +61,9 @@ def test_standard_error_of_dependent_draws_comes_from_blocks():
     assert p.degrees_of_freedom == 3
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_quantile_inverts_the_cdf(name):
-    p = Predictive.from_draws(LAWS[name](*parameters(6, 8)))
+    p = Predictive.from_draws(DISTRIBUTIONS[name](*parameters(6, 8)))
     for q in (0.001, 0.05, 0.5, 0.9, 0.999):
         torch.testing.assert_close(p.cdf(p.quantile(q)), torch.full((8,), q, dtype=torch.double), rtol=1e-9, atol=1e-9)
 
@@ -199,7 +199,7 @@ def test_bad_input_is_refused_with_the_row():
         Predictive.from_gaussian(torch.zeros(2), torch.ones(2), sequence_ids=torch.arange(3))
 
 
-def test_a_law_without_mean_still_has_quantiles():
+def test_a_distribution_without_mean_still_has_quantiles():
     p = Predictive.from_draws(D.Cauchy(torch.zeros(3, 2), torch.ones(3, 2)))
     assert p.quantile(0.75).tolist() == pytest.approx([1.0, 1.0], rel=1e-5)
     with pytest.raises(ValueError, match="has no mean"):
@@ -235,9 +235,9 @@ def test_epistemic_part_of_stratified_draws_is_too_large_by_less_than_one_in_dra
     assert excess == pytest.approx(1 / (draws - 1), rel=0.1)
 
 
-@pytest.mark.parametrize("law", [D.Normal, D.Gamma])
-def test_a_sample_is_a_function_of_its_seed(law: Any) -> None:
-    p = Predictive.from_draws(law(torch.rand(6, 5) + 1, torch.rand(6, 5) + 1))
+@pytest.mark.parametrize("distribution", [D.Normal, D.Gamma])
+def test_a_sample_is_a_function_of_its_seed(distribution: Any) -> None:
+    p = Predictive.from_draws(distribution(torch.rand(6, 5) + 1, torch.rand(6, 5) + 1))
     torch.manual_seed(1)
     first = p.sample(7, seed=3)
     torch.manual_seed(2)
@@ -248,6 +248,8 @@ def test_a_sample_is_a_function_of_its_seed(law: Any) -> None:
 @pytest.mark.parametrize("offset", [0.0, 1e6, 1e9, 1e11, 1e12])
 def test_quantiles_far_from_zero_are_those_of_the_spread(offset: float) -> None:
     means = offset + torch.randn(32, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    law = Predictive.from_draws(torch.distributions.Normal(means, torch.full_like(means, 0.5)), sampling="independent")
+    distribution = Predictive.from_draws(
+        torch.distributions.Normal(means, torch.full_like(means, 0.5)), sampling="independent"
+    )
     for q in (0.001, 0.1, 0.5, 0.9, 0.999):
-        assert float(law.cdf(law.quantile(q))) == pytest.approx(q, abs=1e-9 + 1e-15 * offset)
+        assert float(distribution.cdf(distribution.quantile(q))) == pytest.approx(q, abs=1e-9 + 1e-15 * offset)

@@ -1,4 +1,4 @@
-"""Moments of laws made of other laws, against closed forms, scipy and sums over their own cdf."""
+"""Moments of distributions made of other distributions, against closed forms, scipy and sums over their own cdf."""
 
 import math
 from itertools import pairwise
@@ -11,10 +11,10 @@ from scipy import integrate, stats
 from torch import Tensor
 from torch import distributions as D
 
-from bayesrnn.predictive import AbstractLaw, Predictive
-from bayesrnn.predictive.distributions.conformal import OffsetLaw
-from bayesrnn.predictive.distributions.joined import StackedLaw
-from bayesrnn.predictive.distributions.transformed import LevelLaw, SpreadLaw
+from bayesrnn.predictive import AbstractDistribution, Predictive
+from bayesrnn.predictive.distributions.conformal import OffsetDistribution
+from bayesrnn.predictive.distributions.joined import StackedDistribution
+from bayesrnn.predictive.distributions.transformed import LevelDistribution, SpreadDistribution
 
 SAME = torch.tensor([0.0, 1.0])
 BEFORE = torch.tensor([0.0, 0.02, 0.3, 0.55, 0.9, 0.99, 1.0]).double()
@@ -25,8 +25,8 @@ def full(*values: float) -> list[Tensor]:
     return [torch.full((1, 2), value).double() for value in values]
 
 
-def one(law: Any) -> AbstractLaw:
-    return Predictive.from_draws(law).law
+def one(distribution: Any) -> AbstractDistribution:
+    return Predictive.from_draws(distribution).distribution
 
 
 CONTINUOUS = {
@@ -49,19 +49,19 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_the_identity_keeps_the_moments(name: str) -> None:
-    law, oracle = CONTINUOUS[name]
-    same = LevelLaw(one(law), SAME, SAME)
+    distribution, oracle = CONTINUOUS[name]
+    same = LevelDistribution(one(distribution), SAME, SAME)
     assert same.mean().tolist() == pytest.approx([oracle.mean()] * 2, rel=1e-6)
     assert same.variance().tolist() == pytest.approx([oracle.var()] * 2, rel=1e-6)
-    still = OffsetLaw(one(law), SAME, torch.zeros(2))
+    still = OffsetDistribution(one(distribution), SAME, torch.zeros(2))
     assert still.mean().tolist() == pytest.approx([oracle.mean()] * 2, rel=1e-6)
     assert still.variance().tolist() == pytest.approx([oracle.var()] * 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_moments_of_mapped_levels_are_scipys_piece_by_piece(name: str) -> None:
-    law, oracle = CONTINUOUS[name]
-    mapped = LevelLaw(one(law), BEFORE, AFTER)
+    distribution, oracle = CONTINUOUS[name]
+    mapped = LevelDistribution(one(distribution), BEFORE, AFTER)
     slope = np.diff(AFTER) / np.diff(BEFORE)
     ends = oracle.ppf(BEFORE.numpy())
     partial = [[oracle.expect(lambda x, k=k: x**k, lb=a, ub=b) for a, b in pairwise(ends)] for k in (1, 2)]
@@ -74,22 +74,22 @@ def test_moments_of_mapped_levels_are_scipys_piece_by_piece(name: str) -> None:
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_moments_of_counts_are_sums_over_their_cdf(name: str) -> None:
-    law, oracle = COUNTS[name]
+    distribution, oracle = COUNTS[name]
     k = np.arange(20_000)
     for after in (BEFORE, AFTER):
         mass = np.diff(np.interp(oracle.cdf(k), BEFORE, after), prepend=0.0)
         mean = (k * mass).sum()
         variance = ((k - mean) ** 2 * mass).sum()
-        mapped = LevelLaw(one(law), BEFORE, after)
+        mapped = LevelDistribution(one(distribution), BEFORE, after)
         assert mapped.mean().tolist() == pytest.approx([mean] * 2, rel=1e-4)
         assert mapped.variance().tolist() == pytest.approx([variance] * 2, rel=3e-4)
 
 
 @pytest.mark.parametrize("name", ["student", "lognormal"])
 def test_offsets_move_the_tails(name: str) -> None:
-    law, oracle = CONTINUOUS[name]
+    distribution, oracle = CONTINUOUS[name]
     levels, offsets = np.array([0.0, 0.5, 0.9, 1.0]), np.array([0.0, 0.4, 1.5, 1.5])
-    moved = OffsetLaw(one(law), torch.tensor(levels), torch.tensor(offsets))
+    moved = OffsetDistribution(one(distribution), torch.tensor(levels), torch.tensor(offsets))
 
     def move(u: float) -> float:
         return math.copysign(np.interp(abs(2 * u - 1), levels, offsets), u - 0.5)
@@ -104,13 +104,13 @@ def test_offsets_move_the_tails(name: str) -> None:
     assert moved.variance().tolist() == pytest.approx([oracle.var() + wider] * 2, rel=1e-4)
 
 
-def test_a_mixture_of_narrow_laws_keeps_its_moments_and_maps_them() -> None:
+def test_a_mixture_of_narrow_distributions_keeps_its_moments_and_maps_them() -> None:
     loc = 3 * torch.randn(20, 6, dtype=torch.double, generator=torch.Generator().manual_seed(0))
     base = one(D.Normal(loc, torch.full_like(loc, 0.02)))
-    same = LevelLaw(base, SAME, SAME)
+    same = LevelDistribution(base, SAME, SAME)
     torch.testing.assert_close(same.mean(), base.mean())
     torch.testing.assert_close(same.variance(), base.variance())
-    mapped = LevelLaw(base, BEFORE, AFTER)
+    mapped = LevelDistribution(base, BEFORE, AFTER)
     for row in range(6):
         x = np.linspace(-15, 15, 60_001)
         cdf = stats.norm.cdf(x[:, None], loc[:, row].numpy(), 0.02).mean(1)
@@ -123,7 +123,7 @@ def test_a_mixture_of_narrow_laws_keeps_its_moments_and_maps_them() -> None:
 
 
 def test_a_variance_that_is_infinite_stays_so() -> None:
-    mapped = LevelLaw(one(D.StudentT(*full(2.0, 0.0, 1.0))), BEFORE, AFTER)
+    mapped = LevelDistribution(one(D.StudentT(*full(2.0, 0.0, 1.0))), BEFORE, AFTER)
     assert mapped.variance().tolist() == [math.inf] * 2
 
 
@@ -131,9 +131,9 @@ def test_a_variance_that_is_infinite_stays_so() -> None:
     "steps", [slice(1, 3), slice(None), [0, 2], torch.tensor([2, 0]), torch.tensor([True, False, True])]
 )
 @pytest.mark.parametrize("rows", [slice(0, 4), torch.tensor([3, 1])])
-def test_steps_of_a_law_for_each_step(steps: Any, rows: Any) -> None:
+def test_steps_of_a_distribution_for_each_step(steps: Any, rows: Any) -> None:
     means = torch.randn(5, 3).double()
-    stacked = StackedLaw([one(D.Normal(means[None, :, t], torch.ones(1, 5).double())) for t in range(3)])
+    stacked = StackedDistribution([one(D.Normal(means[None, :, t], torch.ones(1, 5).double())) for t in range(3)])
     found = stacked.select((rows, steps))
     torch.testing.assert_close(found.mean(), means[rows][:, steps])
     assert found.shape == means[rows][:, steps].shape
@@ -141,24 +141,35 @@ def test_steps_of_a_law_for_each_step(steps: Any, rows: Any) -> None:
 
 
 def test_an_offset_inwards_stops_at_the_median() -> None:
-    law = OffsetLaw(one(D.Normal(*full(1.0, 2.0))), torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0.0, -9.0, -9.0]))
+    distribution = OffsetDistribution(
+        one(D.Normal(*full(1.0, 2.0))), torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0.0, -9.0, -9.0])
+    )
     for level in (0.05, 0.2, 0.5, 0.8, 0.95):
-        assert law.quantile(torch.full((1, 2), level).double())[0].tolist() == pytest.approx([1.0, 1.0])
+        assert distribution.quantile(torch.full((1, 2), level).double())[0].tolist() == pytest.approx([1.0, 1.0])
 
 
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9, 0.99])
 def test_inside_is_what_the_interval_says(level: float) -> None:
-    """Laws without jumps are asked for their cdf at y, not for two quantiles; counts and stacked laws too."""
+    """Distributions without jumps are asked for their cdf at y, not for two quantiles."""
     generator = torch.Generator().manual_seed(0)
     mean, std = torch.randn(9, 40, generator=generator), torch.rand(9, 40, generator=generator) + 0.2
-    laws: list[AbstractLaw] = [
-        Predictive.from_draws(law).law
-        for law in (D.Normal(mean, std), D.StudentT(3.0, mean, std), D.LogNormal(mean, std), D.Poisson(4 * std))
+    distributions: list[AbstractDistribution] = [
+        Predictive.from_draws(distribution).distribution
+        for distribution in (
+            D.Normal(mean, std),
+            D.StudentT(3.0, mean, std),
+            D.LogNormal(mean, std),
+            D.Poisson(4 * std),
+        )
     ]
-    laws += [SpreadLaw(laws[0], 1.7), StackedLaw(laws[:2]), StackedLaw([laws[3], laws[3]])]
-    for law in laws:
-        for y in law.sample(5, generator):
-            low, high = law.quantile(
+    distributions += [
+        SpreadDistribution(distributions[0], 1.7),
+        StackedDistribution(distributions[:2]),
+        StackedDistribution([distributions[3], distributions[3]]),
+    ]
+    for distribution in distributions:
+        for y in distribution.sample(5, generator):
+            low, high = distribution.quantile(
                 torch.tensor([(1 - level) / 2, (1 + level) / 2]).double().reshape(2, *[1] * y.dim()).expand(2, *y.shape)
             )
-            assert torch.equal(law.inside(y, level), (low <= y) & (y <= high))
+            assert torch.equal(distribution.inside(y, level), (low <= y) & (y <= high))

@@ -1,4 +1,4 @@
-"""Adapted conformal laws: what they issue is what they test, and every figure is of one law."""
+"""Adapted conformal distributions: what they issue is what they test, and every figure is of one distribution."""
 
 import json
 import math
@@ -20,7 +20,7 @@ def standard(rows: int) -> ContinuousPredictive:
 def adapted(
     targets: float, updates: int = 60, step: float = 0.005
 ) -> tuple[ContinuousPredictive, ContinuousPredictive]:
-    """The law fitted to 500 standard normal errors, before and after targets of another spread."""
+    """The distribution fitted to 500 standard normal errors, before and after targets of another spread."""
     generator = torch.Generator().manual_seed(0)
     y = torch.randn(500, generator=generator).double()
     levels = tuple(np.round(np.arange(0.05, 0.96, 0.05), 2))
@@ -30,28 +30,28 @@ def adapted(
     return before, kept.apply(standard(6))
 
 
-def atoms(law: ContinuousPredictive) -> Tensor:
+def atoms(distribution: ContinuousPredictive) -> Tensor:
     """The values that its quantiles take, each as often as it should; those at infinity left out."""
     levels = (torch.arange(40_000).double() + 0.5) / 40_000
-    values = torch.cat([law[:1].quantile(part)[:, 0] for part in levels.split(4000)])
+    values = torch.cat([distribution[:1].quantile(part)[:, 0] for part in levels.split(4000)])
     return values[values.isfinite()]
 
 
 @pytest.mark.parametrize("targets", [0.3, 1.0, 1.6])
-def test_the_adapted_law_is_one_law(targets: float) -> None:
-    for law in adapted(targets):
-        values = atoms(law)
-        assert float(law.std[0]) == pytest.approx(float(values.std()), rel=2e-3)
+def test_the_adapted_distribution_is_one_distribution(targets: float) -> None:
+    for distribution in adapted(targets):
+        values = atoms(distribution)
+        assert float(distribution.std[0]) == pytest.approx(float(values.std()), rel=2e-3)
         y = torch.tensor([-2.5, -0.6, 0.0, 0.2, 1.1, 4.0]).double()
         ranks = 2 * torch.arange(1, len(values) + 1) - len(values) - 1
         spread = float((ranks * values.sort().values).sum()) / len(values) ** 2
         expected = [(values - point).abs().mean().item() - spread for point in y]
-        np.testing.assert_allclose(M.crps_values(law.law, y).numpy(), expected, rtol=2e-3)
-        drawn = law.sample(40_000)[:, 0]
+        np.testing.assert_allclose(M.crps_values(distribution.distribution, y).numpy(), expected, rtol=2e-3)
+        drawn = distribution.sample(40_000)[:, 0]
         assert float(drawn.quantile(0.9) - drawn.quantile(0.1)) == pytest.approx(
-            float(M.width(law, level=0.8)), rel=0.03
+            float(M.width(distribution, level=0.8)), rel=0.03
         )
-        assert float(drawn.std()) == pytest.approx(float(law.std[0]), rel=0.02)
+        assert float(drawn.std()) == pytest.approx(float(distribution.std[0]), rel=0.02)
 
 
 def test_adaptation_reaches_the_score_and_the_spread() -> None:
@@ -62,26 +62,28 @@ def test_adaptation_reaches_the_score_and_the_spread() -> None:
 
 
 def test_an_infinite_interval_makes_the_spread_and_the_score_infinite() -> None:
-    _, law = adapted(50.0, updates=35, step=0.05)
-    assert law.interval(0.95)[1][0].item() == math.inf
-    assert law.std.tolist() == [math.inf] * 6
-    assert M.crps_values(law.law, torch.zeros(6).double()).tolist() == [math.inf] * 6
-    drawn = law.sample(4000)[:, 0]
-    share = float(law[:1].quantile(torch.linspace(0, 1, 4002).double()[1:-1]).isinf().double().mean())
+    _, distribution = adapted(50.0, updates=35, step=0.05)
+    assert distribution.interval(0.95)[1][0].item() == math.inf
+    assert distribution.std.tolist() == [math.inf] * 6
+    assert M.crps_values(distribution.distribution, torch.zeros(6).double()).tolist() == [math.inf] * 6
+    drawn = distribution.sample(4000)[:, 0]
+    share = float(distribution[:1].quantile(torch.linspace(0, 1, 4002).double()[1:-1]).isinf().double().mean())
     assert float(drawn.isinf().double().mean()) == pytest.approx(share, abs=0.03)
-    assert law.mean.tolist() == [0.0] * 6
+    assert distribution.mean.tolist() == [0.0] * 6
 
 
 def test_before_adapting_it_issues_the_ends_of_split_conformal() -> None:
     y = torch.arange(1, 100).double() / 10
     split = R.SplitConformal().fit(standard(99), y).apply(standard(99))
     kept = R.AdaptiveConformal().fit(standard(99), y)
-    law = kept.apply(standard(99))
-    ends = [law.interval(level)[1][0].item() for level in (0.5, 0.8, 0.9, 0.95)]
+    distribution = kept.apply(standard(99))
+    ends = [distribution.interval(level)[1][0].item() for level in (0.5, 0.8, 0.9, 0.95)]
     assert ends == pytest.approx([5.0, 8.0, 9.0, 9.5])
     assert ends == [split.interval(level)[1][0].item() for level in (0.5, 0.8, 0.9, 0.95)]
-    torch.testing.assert_close(M.crps_values(law.law, y), M.crps_values(split.law, y), rtol=1e-9, atol=0)
-    torch.testing.assert_close(law.std, split.std, rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        M.crps_values(distribution.distribution, y), M.crps_values(split.distribution, y), rtol=1e-9, atol=0
+    )
+    torch.testing.assert_close(distribution.std, split.std, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("effective", [[0.7, 0.7, 0.7, 0.7], [-0.2, 0.0, 0.9, 0.9], [0.6, 0.55, 0.9, 1.3]])
@@ -90,13 +92,13 @@ def test_tied_levels_issue_what_update_tests(effective: list[float]) -> None:
     kept = R.AdaptiveConformal().fit(standard(99), y)
     saved = json.loads(json.dumps(kept.to_dict()))
     saved["parameters"]["effective"] = effective
-    law = R.from_dict(saved).apply(standard(99))
+    distribution = R.from_dict(saved).apply(standard(99))
     for level, used in zip((0.5, 0.8, 0.9, 0.95), np.maximum.accumulate(effective)):
         rank = math.ceil(100 * used - 1e-9)
         end = math.inf if rank > 99 else max(rank, 0) / 10
-        assert law.interval(level)[1][0].item() == pytest.approx(end)
+        assert distribution.interval(level)[1][0].item() == pytest.approx(end)
         if 0 < rank <= 99:  # the levels whose intervals end there are those up to the last such level
-            assert law.cdf(torch.full((99,), end + 1e-6))[0].item() >= 0.5 + level / 2 - 1e-9
+            assert distribution.cdf(torch.full((99,), end + 1e-6))[0].item() >= 0.5 + level / 2 - 1e-9
 
 
 def test_the_latest_errors_of_the_fit_are_kept() -> None:

@@ -113,7 +113,7 @@ def test_variance_scaling_is_the_closed_form_and_keeps_the_split():
 @pytest.mark.parametrize(
     "make", [lambda m, s: D.Normal(m, s), lambda m, s: D.Gamma(m.exp(), s), lambda m, s: D.Gumbel(m, s)]
 )
-def test_scaled_laws_are_consistent(make):
+def test_scaled_distributions_are_consistent(make):
     p = Predictive.from_draws(make(torch.randn(5, 40).double(), torch.rand(5, 40).double() + 0.5))
     y = p.mean + 2 * p.std * torch.randn(40)
     fixed = R.VarianceScaling().fit(p, y).apply(p)
@@ -171,7 +171,7 @@ def test_conformal_radius_is_the_order_statistic():
     atoms = np.concatenate([y.numpy(), -y.numpy()])
     at = 30.5
     brute = np.abs(atoms - at).mean() - 0.5 * np.abs(atoms[:, None] - atoms).mean()
-    assert M.crps_values(fixed.law, torch.full((99,), at))[0].item() == pytest.approx(brute)
+    assert M.crps_values(fixed.distribution, torch.full((99,), at))[0].item() == pytest.approx(brute)
     for call in (fixed.log_prob, lambda v: R.ConformalizedQuantiles().fit(p, y).apply(p).log_prob(v)):
         with pytest.raises(ValueError, match="no density"):
             call(torch.zeros(99))
@@ -184,7 +184,7 @@ def test_conformalized_crps_is_that_of_its_cdf():
     heights = torch.stack([fixed.cdf(torch.full((4,), x)) for x in grid[::60]])
     steps = (grid[::60][:, None] >= y[:4]).double()
     brute = ((heights - steps) ** 2).sum(0) * 0.3
-    torch.testing.assert_close(M.crps_values(fixed.law, y[:4]), brute, atol=0.08, rtol=0.05)
+    torch.testing.assert_close(M.crps_values(fixed.distribution, y[:4]), brute, atol=0.08, rtol=0.05)
 
 
 def test_adaptive_follows_a_drift_and_split_does_not():

@@ -294,7 +294,7 @@ def test_saved_files_agree_with_the_report(tmp_path: Path) -> None:
     assert not [p for p in folder.iterdir() if p.name.startswith(".")]
 
 
-def test_a_law_for_each_step_is_reported() -> None:
+def test_a_distribution_for_each_step_is_reported() -> None:
     predictive, target = forecast(steps=3)
     predictive = predictive.moment_matched()
     fixed = PerHorizon(VarianceScaling).fit(predictive, target).apply(predictive)
@@ -339,7 +339,7 @@ def test_of_many_parts_each_must_be_further_off() -> None:
 
 
 @pytest.mark.parametrize("factor", [1.5, 2.0])
-def test_a_skewed_law_too_narrow_by_a_known_factor(factor: float) -> None:
+def test_a_skewed_distribution_too_narrow_by_a_known_factor(factor: float) -> None:
     """Errors of a mixture whose upper side is the wide one, stretched about its median."""
     rows = 3000
     means = torch.tensor([0.0, 0.0, 3.0])[:, None].expand(3, rows)

@@ -14,17 +14,17 @@ from bayesrnn.report import calibration_report
 
 @pytest.fixture
 def tokens() -> TokenPredictive:
-    laws = torch.log_softmax(2 * torch.randn(8, 40, 10, 5), -1)
+    distributions = torch.log_softmax(2 * torch.randn(8, 40, 10, 5), -1)
     target = torch.randint(5, (40, 10))
-    mean = laws.exp().mean(0)
+    mean = distributions.exp().mean(0)
     statistics: dict[str, Any] = {
         "entropy": torch.special.entr(mean).sum(-1),
         "confidence": mean.amax(-1),
         "correct": mean.argmax(-1) == target,
         "target": target,
-        "deterministic_log_prob": laws[0].gather(-1, target[..., None])[..., 0],
+        "deterministic_log_prob": distributions[0].gather(-1, target[..., None])[..., 0],
     }
-    blocks = laws.gather(-1, target.expand(8, 40, 10)[..., None])[..., 0]
+    blocks = distributions.gather(-1, target.expand(8, 40, 10)[..., None])[..., 0]
     return TokenPredictive.from_blocks(blocks, origin=Origin(8), **statistics)
 
 

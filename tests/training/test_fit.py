@@ -123,8 +123,8 @@ def test_early_stopping_keeps_the_best_weights(rows: Rows, make: Make) -> None:
     again = make()
     fit(again, rows, held_out, epochs=history.best_epoch + 1, learning_rate=0.02)
     assert torch.equal(weights(model), weights(again))
-    law = model(held_out[0])
-    assert float(-law.log_prob(held_out[1]).mean().detach()) == pytest.approx(history.best, rel=1e-5)
+    distribution = model(held_out[0])
+    assert float(-distribution.log_prob(held_out[1]).mean().detach()) == pytest.approx(history.best, rel=1e-5)
 
 
 def test_learns(make: Make, rows: Rows) -> None:
@@ -224,11 +224,11 @@ def interruptible() -> Iterator[Any]:
 
 def test_interrupt_stays_an_interrupt(rows: Rows, make: Make, tmp_path: Path, interruptible: Any) -> None:
 
-    def interrupted(law: torch.distributions.Distribution, target: Tensor) -> Tensor:
+    def interrupted(distribution: torch.distributions.Distribution, target: Tensor) -> Tensor:
         calls.append(1)
         if len(calls) == 6:
             signal.raise_signal(signal.SIGINT)
-        return -law.log_prob(target)
+        return -distribution.log_prob(target)
 
     calls: list[int] = []
     with pytest.raises(KeyboardInterrupt):
@@ -284,7 +284,7 @@ def test_options_out_of_range(
 
 def test_divergence_is_an_error(rows: Rows, make: Make) -> None:
     with pytest.raises(ValueError, match=r"the training loss became nan in epoch 0, batch 0: the training diverged"):
-        fit(make(), rows, epochs=2, loss=lambda law, y: -law.log_prob(y) * math.nan)
+        fit(make(), rows, epochs=2, loss=lambda distribution, y: -distribution.log_prob(y) * math.nan)
 
 
 def test_nothing_to_train() -> None:

@@ -20,9 +20,11 @@ def test_gaussian_against_the_formula() -> None:
     assert negative_log_likelihood(Normal(mean, std), y).tolist() == pytest.approx(expected, rel=1e-6)
 
 
-def test_joint_law_counts_its_event() -> None:
-    law = Independent(Normal(torch.zeros(4, 3), torch.ones(4, 3)), 1)
-    assert negative_log_likelihood(law, torch.zeros(4, 3)).tolist() == pytest.approx([1.5 * math.log(2 * math.pi)] * 4)
+def test_joint_distribution_counts_its_event() -> None:
+    distribution = Independent(Normal(torch.zeros(4, 3), torch.ones(4, 3)), 1)
+    assert negative_log_likelihood(distribution, torch.zeros(4, 3)).tolist() == pytest.approx(
+        [1.5 * math.log(2 * math.pi)] * 4
+    )
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 2**31))
@@ -66,7 +68,7 @@ def test_a_model_may_say_that_its_targets_are_no_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("law", "target", "kind", "text"),
+    ("distribution", "target", "kind", "text"),
     [
         (torch.zeros(2), torch.zeros(2), TypeError, "the model returned a Tensor, but the default loss needs"),
         (Normal(torch.zeros(2), 1.0), torch.zeros(2, 1), ValueError, r"target has shape \(2, 1\), .* about \(2,\)"),
@@ -77,6 +79,6 @@ def test_a_model_may_say_that_its_targets_are_no_steps() -> None:
         (Poisson(torch.ones(2)), torch.tensor([1.5, 0.5]), ValueError, "2 targets lie outside the support of Poisson"),
     ],
 )
-def test_targets_that_do_not_fit(law: object, target: torch.Tensor, kind: type[Exception], text: str) -> None:
+def test_targets_that_do_not_fit(distribution: object, target: torch.Tensor, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
-        negative_log_likelihood(law, target)  # type: ignore[arg-type]
+        negative_log_likelihood(distribution, target)  # type: ignore[arg-type]

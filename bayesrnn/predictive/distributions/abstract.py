@@ -1,4 +1,4 @@
-"""What every law of a continuous or count target can be asked, whatever it is made of."""
+"""What every distribution of a continuous or count target can be asked, whatever it is made of."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 
-class AbstractLaw(ABC):
-    """The law of each target of (rows, ...): moments, cdf, quantiles, density, samples; statistics in float64.
+class AbstractDistribution(ABC):
+    """The distribution of each target of (rows, ...): moments, cdf, quantiles, density, samples; statistics in float64.
 
     `shape` is (B, ...): rows first. Values `y` have that shape; levels `q` have shape (Q, B, ...).
     """
@@ -53,12 +53,12 @@ class AbstractLaw(ABC):
         """Per-draw means, shape (S, B, ...)."""
 
     @abstractmethod
-    def select(self, key: Any) -> "AbstractLaw":
-        """The law of some targets: `key` indexes (B, ...) and keeps its dimensions up to the last one indexed."""
+    def select(self, key: Any) -> "AbstractDistribution":
+        """The distribution of some targets: `key` indexes (B, ...), keeping dimensions up to the last one indexed."""
 
     @abstractmethod
-    def cast(self, function: Callable[[Tensor], Tensor]) -> "AbstractLaw":
-        """The same law with `function` (a move or a cast) applied to its tensors."""
+    def cast(self, function: Callable[[Tensor], Tensor]) -> "AbstractDistribution":
+        """The same distribution with `function` (a move or a cast) applied to its tensors."""
 
     def variance(self) -> Tensor:
         """Total variance, shape (B, ...): aleatoric + epistemic."""
@@ -78,10 +78,10 @@ class AbstractLaw(ABC):
         low, high = self.quantile(ends.reshape(2, *(1 for _ in self.shape)).expand(2, *self.shape))
         return (low <= y) & (y <= high)
 
-    def keep_draws(self, draws: Tensor) -> "AbstractLaw":
-        """The law of a subset of the draws (indices along axis 0), to ask what other draws would have said."""
+    def keep_draws(self, draws: Tensor) -> "AbstractDistribution":
+        """The distribution of a subset of the draws (indices along axis 0), to ask what other draws would have said."""
         raise ValueError(f"{type(self).__name__} does not keep its draws, so a subset of them cannot be taken.")
 
     def crps(self, y: Tensor) -> Tensor | None:
-        """The continuous ranked probability score at y where the law knows a closed form of its own, else None."""
+        """The continuous ranked probability score at y where there is a closed form, else None."""
         return None

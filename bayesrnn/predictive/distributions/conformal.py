@@ -1,6 +1,6 @@
-"""Laws whose intervals come from the errors seen on held-out targets."""
+"""Distributions whose intervals come from the errors seen on held-out targets."""
 
-# ruff: noqa: D102 - each method is documented in AbstractLaw
+# ruff: noqa: D102 - each method is documented in AbstractDistribution
 
 from functools import cached_property
 from itertools import pairwise
@@ -8,9 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from bayesrnn.predictive.distributions.abstract import AbstractLaw
+from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.numerics import PANELS, Integrand, integrate, invert_continuous, quantiles_of
-from bayesrnn.predictive.distributions.transformed import QuadratureLaw, WrappedLaw, interpolate
+from bayesrnn.predictive.distributions.transformed import QuadratureDistribution, WrappedDistribution, interpolate
 
 _PANELS = (1e-7, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1 - 1e-4, 1 - 1e-7)
 _GUARD = 1e-9  # of a rank: 100 * (1 - .42) is 58.00000000000001
@@ -20,23 +20,23 @@ _NO_DENSITY = (
 )
 
 
-class ConformalLaw(WrappedLaw):
+class ConformalDistribution(WrappedDistribution):
     r"""$Y = \mu \pm \sigma r$ with r one of n held-out $|y - \mu|/\sigma$, each side as likely.
 
     The central interval of level p is $\mu \pm \sigma r_{(\lceil (n+1) p \rceil)}$, infinite where $p > n/(n+1)$;
     it holds an exchangeable target with probability at least p. `before` and `after` map the asked level to
-    another (adaptive). Moments, samples and scores are of the law with these intervals, given that r is finite: how far
-    errors beyond all n reach is not known. If the largest level of the map is itself out of reach of n errors, that
-    part of the law is at infinity instead, and variance and CRPS are infinite.
+    another (adaptive). Moments, samples and scores are of the distribution with these intervals, given that r is
+    finite: how far errors beyond all n reach is not known. If the largest level of the map is itself out of reach of n
+    errors, that part of the distribution is at infinity instead, and variance and CRPS are infinite.
     """
 
-    def __init__(self, base: AbstractLaw, radii: Tensor, before: Tensor, after: Tensor, scaled: bool) -> None:
+    def __init__(self, base: AbstractDistribution, radii: Tensor, before: Tensor, after: Tensor, scaled: bool) -> None:
         super().__init__(base)
         self.radii, self.before, self.after = (t.double().to(base.device) for t in (radii, before, after))
         self.scaled, self.is_count, self.has_density = scaled, False, False
 
-    def rewrap(self, base: AbstractLaw) -> "ConformalLaw":
-        return ConformalLaw(base, self.radii, self.before, self.after, self.scaled)
+    def rewrap(self, base: AbstractDistribution) -> "ConformalDistribution":
+        return ConformalDistribution(base, self.radii, self.before, self.after, self.scaled)
 
     def mean(self) -> Tensor:
         return self.base.mean()
@@ -79,7 +79,7 @@ class ConformalLaw(WrappedLaw):
         return self.mean() + side.to(self.device) * self._scale() * radius
 
     def crps(self, y: Tensor) -> Tensor:
-        r"""$\sigma(E\max(R, |t|) - \frac12 E\max(R, R'))$ with $t = (y - \mu)/\sigma$: the law is symmetric."""
+        r"""$\sigma(E\max(R, |t|) - \frac12 E\max(R, R'))$ with $t = (y - \mu)/\sigma$, by symmetry."""
         ends, reached, share = self._atoms
         if float(share[-1]) > 0:
             return torch.full_like(self.mean(), torch.inf)
@@ -123,19 +123,19 @@ class ConformalLaw(WrappedLaw):
         return 0.5 + 0.5 * torch.sign(y - self.mean()) * self._level(rank)
 
 
-class OffsetLaw(QuadratureLaw):
+class OffsetDistribution(QuadratureDistribution):
     r"""Central intervals moved outwards (or in) by an offset that depends on the level: conformalized quantiles.
 
     $Q'(q) = Q(q) \pm c(|2q - 1|)$, c linear between the fitted levels and constant beyond the last; the median stays.
     """
 
-    def __init__(self, base: AbstractLaw, levels: Tensor, offsets: Tensor) -> None:
+    def __init__(self, base: AbstractDistribution, levels: Tensor, offsets: Tensor) -> None:
         super().__init__(base)
         self.levels, self.offsets = (t.double().to(base.device) for t in (levels, offsets))
         self.is_count = self.has_density = False
 
-    def rewrap(self, base: AbstractLaw) -> "OffsetLaw":
-        return OffsetLaw(base, self.levels, self.offsets)
+    def rewrap(self, base: AbstractDistribution) -> "OffsetDistribution":
+        return OffsetDistribution(base, self.levels, self.offsets)
 
     def quantile(self, q: Tensor) -> Tensor:
         q = q.to(self.device, torch.float64)
@@ -153,12 +153,12 @@ class OffsetLaw(QuadratureLaw):
         if self.base.is_count or not self.base.has_density:
             return self._changes_by_level(mean)
 
-        def make(rows: Tensor | None) -> Integrand:  # over the base's density: the cdf of this law is slow
-            law, center = (self, mean) if rows is None else (self.rewrap(self.base.select(rows)), mean[rows])
+        def make(rows: Tensor | None) -> Integrand:  # over the base's density: the cdf of this distribution is slow
+            distribution, center = (self, mean) if rows is None else (self.rewrap(self.base.select(rows)), mean[rows])
 
             def change(x: Tensor) -> Tensor:
-                move = law._move(x, law.base.cdf(x)) - x
-                return law.base.log_prob(x).exp() * torch.stack([move, (2 * (x - center) + move) * move])
+                move = distribution._move(x, distribution.base.cdf(x)) - x
+                return distribution.base.log_prob(x).exp() * torch.stack([move, (2 * (x - center) + move) * move])
 
             return change
 
@@ -168,7 +168,7 @@ class OffsetLaw(QuadratureLaw):
         raise ValueError(_NO_DENSITY)
 
     def crps(self, y: Tensor) -> Tensor:
-        """Integrate (F' - step)^2 exactly for F' piecewise linear through 129 points of each law."""
+        """Integrate (F' - step)^2 exactly for F' piecewise linear through 129 points of each distribution."""
         edges = quantiles_of(self.base, _PANELS)
         share = torch.linspace(0, 1, 17, dtype=torch.float64, device=self.device)[:-1]
         points = [low + s * (high - low) for low, high in pairwise(edges) for s in share] + [edges[-1]]

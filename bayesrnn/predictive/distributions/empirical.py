@@ -1,6 +1,6 @@
-"""The law known only through samples of the target."""
+"""The distribution known only through samples of the target."""
 
-# ruff: noqa: D102 - each method is documented in AbstractLaw
+# ruff: noqa: D102 - each method is documented in AbstractDistribution
 
 from collections.abc import Callable
 from functools import cached_property
@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_finite
-from bayesrnn.predictive.distributions.abstract import AbstractLaw
+from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 
-__all__ = ["EmpiricalLaw", "PointLaw"]
+__all__ = ["EmpiricalDistribution", "PointDistribution"]
 
 _NO_SPLIT = (
     "Samples of the target alone do not say which part of their variance is aleatoric and which epistemic. "
-    "Give the per-draw laws instead: Predictive.from_draws(Normal(means, stds))."
+    "Give the per-draw distributions instead: Predictive.from_draws(Normal(means, stds))."
 )
 
 
-class EmpiricalLaw(AbstractLaw):
+class EmpiricalDistribution(AbstractDistribution):
     """S samples of the target a row, exchangeable with the target itself if the model is calibrated.
 
     Quantiles sit at the order statistics k / (S + 1) (Weibull), so that an interval of level p between them holds a
@@ -75,7 +75,7 @@ class EmpiricalLaw(AbstractLaw):
 
     def log_prob(self, y: Tensor) -> Tensor:
         raise ValueError(
-            "Samples have no density, so log_prob and nll are undefined. Give the per-draw laws "
+            "Samples have no density, so log_prob and nll are undefined. Give the per-draw distributions "
             "(Predictive.from_draws) or a Gaussian (Predictive.from_gaussian); crps works on samples."
         )
 
@@ -87,7 +87,7 @@ class EmpiricalLaw(AbstractLaw):
             raise ValueError(
                 f"{size} samples cannot resolve quantiles outside {finest} (central intervals above level "
                 f"{(size - 1) / (size + 1):.4g}): a narrower answer would under-cover. Take more samples, ask for a "
-                "lower level, or give the per-draw laws (Predictive.from_draws)."
+                "lower level, or give the per-draw distributions (Predictive.from_draws)."
             )
         below = position.clamp(1, size).floor().long().clamp(max=size - 1) if size > 1 else position.long()
         share = (position - below).clamp(0, 1)
@@ -101,18 +101,18 @@ class EmpiricalLaw(AbstractLaw):
     def draws(self) -> Tensor:
         return self.samples.double()
 
-    def select(self, key: Any) -> "EmpiricalLaw":
+    def select(self, key: Any) -> "EmpiricalDistribution":
         full = (slice(None), *key) if isinstance(key, tuple) else (slice(None), key)
-        return EmpiricalLaw(self.samples[full])
+        return EmpiricalDistribution(self.samples[full])
 
-    def cast(self, function: Callable[[Tensor], Tensor]) -> "EmpiricalLaw":
-        return EmpiricalLaw(function(self.samples))
+    def cast(self, function: Callable[[Tensor], Tensor]) -> "EmpiricalDistribution":
+        return EmpiricalDistribution(function(self.samples))
 
-    def keep_draws(self, draws: Tensor) -> "EmpiricalLaw":
-        return EmpiricalLaw(self.samples[draws.to(self.device)])
+    def keep_draws(self, draws: Tensor) -> "EmpiricalDistribution":
+        return EmpiricalDistribution(self.samples[draws.to(self.device)])
 
 
-class PointLaw(EmpiricalLaw):
+class PointDistribution(EmpiricalDistribution):
     """Draws of the prediction itself, (S, B, ...): what is known of the target without a likelihood."""
 
     def aleatoric(self) -> Tensor:
@@ -127,14 +127,14 @@ class PointLaw(EmpiricalLaw):
         """The predictions of the draws."""
         return self.samples.double()
 
-    def select(self, key: Any) -> "PointLaw":
-        """The law of some rows."""
-        return PointLaw(self.samples[(slice(None), *key)] if isinstance(key, tuple) else self.samples[:, key])
+    def select(self, key: Any) -> "PointDistribution":
+        """The distribution of some rows."""
+        return PointDistribution(self.samples[(slice(None), *key)] if isinstance(key, tuple) else self.samples[:, key])
 
-    def cast(self, function: Callable[[Tensor], Tensor]) -> "PointLaw":
-        """The law on another device or in another dtype."""
-        return PointLaw(function(self.samples))
+    def cast(self, function: Callable[[Tensor], Tensor]) -> "PointDistribution":
+        """The distribution on another device or in another dtype."""
+        return PointDistribution(function(self.samples))
 
-    def keep_draws(self, draws: Tensor) -> "PointLaw":
-        """The law of a subset of the draws."""
-        return PointLaw(self.samples[draws.to(self.samples.device)])
+    def keep_draws(self, draws: Tensor) -> "PointDistribution":
+        """The distribution of a subset of the draws."""
+        return PointDistribution(self.samples[draws.to(self.samples.device)])

@@ -1,6 +1,6 @@
-"""The mixture over draws: the predictive law when each draw gives a law of the target."""
+"""The mixture over draws: the predictive distribution when each draw gives a distribution of the target."""
 
-# ruff: noqa: D102 - each method is documented in AbstractLaw
+# ruff: noqa: D102 - each method is documented in AbstractDistribution
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,21 +12,21 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from bayesrnn import likelihoods
-from bayesrnn.predictive.distributions.abstract import AbstractLaw
+from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.numerics import invert_continuous, invert_count
 
 _PIECE = 2**21  # values of (draws, rows) handled at once
 
 
-class MixtureLaw(AbstractLaw):
-    r"""$p(y) = \frac{1}{S}\sum_s p_s(y)$ of S laws with batch shape (S, B, ...)."""
+class MixtureDistribution(AbstractDistribution):
+    r"""$p(y) = \frac{1}{S}\sum_s p_s(y)$ of S distributions with batch shape (S, B, ...)."""
 
     def __init__(self, distribution: Distribution) -> None:
         self.components: Distribution = likelihoods.map_parameters(distribution, Tensor.detach)
         shape = self.components.batch_shape
         if len(shape) < 2:
             raise ValueError(
-                f"the law must have batch shape (draws, rows, ...), but it is {tuple(shape)}. "
+                f"the distribution must have batch shape (draws, rows, ...), but it is {tuple(shape)}. "
                 "For one draw add an axis in front: Normal(mean[None], std[None])."
             )
         likelihoods.check_parameters(self.components)
@@ -45,7 +45,7 @@ class MixtureLaw(AbstractLaw):
         return likelihoods.map_parameters(self.components, Tensor.double)
 
     def component(self) -> Distribution:
-        """Return the per-draw laws with float64 parameters."""
+        """Return the per-draw distributions with float64 parameters."""
         return self._wide
 
     def draws(self) -> Tensor:
@@ -63,11 +63,11 @@ class MixtureLaw(AbstractLaw):
         return draws.var(0, correction=1) if self.size > 1 else torch.zeros_like(draws[0])
 
     def cdf(self, y: Tensor) -> Tensor:
-        return self._by_rows(lambda law, v: likelihoods.cdf_of(law, v).mean(0), y)
+        return self._by_rows(lambda distribution, v: likelihoods.cdf_of(distribution, v).mean(0), y)
 
     def log_prob(self, y: Tensor) -> Tensor:
-        def density(law: Distribution, value: Tensor) -> Tensor:
-            return torch.logsumexp(_log_prob(law, value), 0) - math.log(self.size)
+        def density(distribution: Distribution, value: Tensor) -> Tensor:
+            return torch.logsumexp(_log_prob(distribution, value), 0) - math.log(self.size)
 
         return self._by_rows(density, y)
 
@@ -77,49 +77,52 @@ class MixtureLaw(AbstractLaw):
     def inside(self, y: Tensor, level: float) -> Tensor:
         if self.is_count:
             return super().inside(y, level)
-        height = self.cdf(y)  # of a law without jumps that says the same, without the search for a quantile
+        height = self.cdf(y)  # of a distribution without jumps that says the same, without the search for a quantile
         return (height >= (1 - level) / 2) & (height <= (1 + level) / 2)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(self.size, (n, *self.shape), generator=generator)
         grid = torch.meshgrid(*(torch.arange(s) for s in self.shape), indexing="ij")
-        law = likelihoods.map_parameters(self._wide, lambda t: t.cpu()[(chosen, *grid)])
+        distribution = likelihoods.map_parameters(self._wide, lambda t: t.cpu()[(chosen, *grid)])
         state = int(torch.randint(2**62, (1,), generator=generator))
         with torch.random.fork_rng(devices=[]):  # torch.distributions know the global generator only: put it back
             torch.default_generator.manual_seed(state)
-            return law.sample().to(self.device, torch.float64)
+            return distribution.sample().to(self.device, torch.float64)
 
-    def select(self, key: Any) -> "MixtureLaw":
+    def select(self, key: Any) -> "MixtureDistribution":
         full = (slice(None), *key) if isinstance(key, tuple) else (slice(None), key)
-        return MixtureLaw(likelihoods.map_parameters(self.components, lambda t: t[full]))
+        return MixtureDistribution(likelihoods.map_parameters(self.components, lambda t: t[full]))
 
-    def cast(self, function: Callable[[Tensor], Tensor]) -> "MixtureLaw":
-        return MixtureLaw(likelihoods.map_parameters(self.components, function))
+    def cast(self, function: Callable[[Tensor], Tensor]) -> "MixtureDistribution":
+        return MixtureDistribution(likelihoods.map_parameters(self.components, function))
 
-    def keep_draws(self, draws: Tensor) -> "MixtureLaw":
-        if draws.numel() and int(draws.max()) >= self.size:  # a Gaussian of the moments of many draws holds one law
+    def keep_draws(self, draws: Tensor) -> "MixtureDistribution":
+        if (
+            draws.numel() and int(draws.max()) >= self.size
+        ):  # a Gaussian of the moments of many draws holds one distribution
             raise ValueError(
-                f"this law holds {self.size} {'draw' if self.size == 1 else 'draws'}, numbered 0 to {self.size - 1}, "
-                f"but draw {int(draws.max())} was asked for: it did not keep the draws that it was made of."
+                f"this distribution holds {self.size} {'draw' if self.size == 1 else 'draws'}, numbered 0 to "
+                f"{self.size - 1}, but draw {int(draws.max())} was asked for: it did not keep the draws that it was "
+                "made of."
             )
-        return MixtureLaw(likelihoods.map_parameters(self.components, lambda t: t[draws.to(t.device)]))
+        return MixtureDistribution(likelihoods.map_parameters(self.components, lambda t: t[draws.to(t.device)]))
 
-    def _invert(self, law: Distribution, q: Tensor) -> Tensor:
+    def _invert(self, distribution: Distribution, q: Tensor) -> Tensor:
         def cdf(y: Tensor) -> Tensor:
-            return likelihoods.cdf_of(law, y).mean(0)
+            return likelihoods.cdf_of(distribution, y).mean(0)
 
         if self.is_count:
-            mean, variance = likelihoods.mean_of(law), likelihoods.variance_of(law)
+            mean, variance = likelihoods.mean_of(distribution), likelihoods.variance_of(distribution)
             return invert_count(cdf, q, (mean + 3 * variance.sqrt()).amax(0))
-        ends = likelihoods.icdf_of(law, q.expand(law.batch_shape))
+        ends = likelihoods.icdf_of(distribution, q.expand(distribution.batch_shape))
         if ends is None:
-            mean, spread = likelihoods.mean_of(law), likelihoods.variance_of(law).sqrt()
+            mean, spread = likelihoods.mean_of(distribution), likelihoods.variance_of(distribution).sqrt()
             low, high, start = (mean - spread).amin(0), (mean + spread).amax(0), None
         elif self.size == 1:
             return ends[0]
         else:  # between the quantiles of the draws lies that of their mixture, near the mean of them
             low, high, start = ends.amin(0), ends.amax(0), ends.mean(0)
-        return invert_continuous(cdf, lambda y: _log_prob(law, y).exp().mean(0), q, low, high, start)
+        return invert_continuous(cdf, lambda y: _log_prob(distribution, y).exp().mean(0), q, low, high, start)
 
     def _by_rows(self, function: Callable[[Distribution, Tensor], Tensor], y: Tensor) -> Tensor:
         y = y.to(self.device, torch.float64).expand(self.shape)
@@ -128,8 +131,8 @@ class MixtureLaw(AbstractLaw):
             return function(self._wide, y)
         parts = []
         for rows in pieces:
-            law = likelihoods.map_parameters(self.components, lambda t, rows=rows: t[:, rows].double())  # type: ignore[misc]
-            parts.append(function(law, y[rows]))
+            distribution = likelihoods.map_parameters(self.components, lambda t, rows=rows: t[:, rows].double())  # type: ignore[misc]
+            parts.append(function(distribution, y[rows]))
         return torch.cat(parts)
 
     def _pieces(self) -> Iterator[slice]:
@@ -139,34 +142,39 @@ class MixtureLaw(AbstractLaw):
             yield slice(start, start + step)
 
 
-def _log_prob(law: Distribution, value: Tensor) -> Tensor:
-    inside = law.support.check(value)  # type: ignore[union-attr]
+def _log_prob(distribution: Distribution, value: Tensor) -> Tensor:
+    inside = distribution.support.check(value)  # type: ignore[union-attr]
     if bool(inside.all()):
-        return law.log_prob(value)
-    filler = law.mean.floor() if likelihoods.family(law) == "count" else law.mean
-    return torch.where(inside, law.log_prob(torch.where(inside, value.expand(law.batch_shape), filler)), -torch.inf)
+        return distribution.log_prob(value)
+    filler = distribution.mean.floor() if likelihoods.family(distribution) == "count" else distribution.mean
+    return torch.where(
+        inside, distribution.log_prob(torch.where(inside, value.expand(distribution.batch_shape), filler)), -torch.inf
+    )
 
 
-class RemadeLaw(MixtureLaw):
+class RemadeDistribution(MixtureDistribution):
     """A mixture made of a base by a function of all its draws; of fewer draws it is made anew, not cut."""
 
     def __init__(
-        self, distribution: Distribution, base: AbstractLaw, remake: Callable[[AbstractLaw], MixtureLaw]
+        self,
+        distribution: Distribution,
+        base: AbstractDistribution,
+        remake: Callable[[AbstractDistribution], MixtureDistribution],
     ) -> None:
         super().__init__(distribution)
         self.base, self.remake = base, remake
 
-    def select(self, key: Any) -> MixtureLaw:
+    def select(self, key: Any) -> MixtureDistribution:
         return self.remake(self.base.select(key))
 
-    def cast(self, function: Callable[[Tensor], Tensor]) -> MixtureLaw:
+    def cast(self, function: Callable[[Tensor], Tensor]) -> MixtureDistribution:
         return self.remake(self.base.cast(function))
 
-    def keep_draws(self, draws: Tensor) -> MixtureLaw:
+    def keep_draws(self, draws: Tensor) -> MixtureDistribution:
         return self.remake(self.base.keep_draws(draws))
 
 
-def match_moments(base: AbstractLaw) -> RemadeLaw:
-    """Return the Gaussian with the mean and the variance of a law: one component, whatever its draws."""
+def match_moments(base: AbstractDistribution) -> RemadeDistribution:
+    """Return the Gaussian with the mean and the variance of a distribution: one component, whatever its draws."""
     mean, std = (t[None].to(base.dtype) for t in (base.mean(), base.variance().sqrt()))
-    return RemadeLaw(Normal(mean, std, validate_args=False), base, match_moments)
+    return RemadeDistribution(Normal(mean, std, validate_args=False), base, match_moments)

@@ -1,6 +1,6 @@
-"""The law of which only mean and variances were kept: what a streamed prediction leaves."""
+"""The distribution of which only mean and variances were kept: what a streamed prediction leaves."""
 
-# ruff: noqa: D102 - each method is documented in AbstractLaw
+# ruff: noqa: D102 - each method is documented in AbstractDistribution
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_finite
-from bayesrnn.predictive.distributions.abstract import AbstractLaw
+from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 
 
-class MomentsLaw(AbstractLaw):
+class MomentsDistribution(AbstractDistribution):
     """Mean, aleatoric and epistemic variance of each target, and nothing else."""
 
     has_density = False
@@ -40,28 +40,28 @@ class MomentsLaw(AbstractLaw):
         return self._epistemic.double()
 
     def cdf(self, y: Tensor) -> Tensor:
-        raise _no_law("cdf")
+        raise _no_distribution("cdf")
 
     def log_prob(self, y: Tensor) -> Tensor:
-        raise _no_law("log_prob")
+        raise _no_distribution("log_prob")
 
     def quantile(self, q: Tensor) -> Tensor:
-        raise _no_law("quantile")
+        raise _no_distribution("quantile")
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        raise _no_law("sample")
+        raise _no_distribution("sample")
 
     def draws(self) -> Tensor:
-        raise _no_law("draws")
+        raise _no_distribution("draws")
 
-    def select(self, key: Any) -> "MomentsLaw":
-        return MomentsLaw(self._mean[key], self._aleatoric[key], self._epistemic[key])
+    def select(self, key: Any) -> "MomentsDistribution":
+        return MomentsDistribution(self._mean[key], self._aleatoric[key], self._epistemic[key])
 
-    def cast(self, function: Callable[[Tensor], Tensor]) -> "MomentsLaw":
-        return MomentsLaw(function(self._mean), function(self._aleatoric), function(self._epistemic))
+    def cast(self, function: Callable[[Tensor], Tensor]) -> "MomentsDistribution":
+        return MomentsDistribution(function(self._mean), function(self._aleatoric), function(self._epistemic))
 
 
-def _no_law(name: str) -> ValueError:
+def _no_distribution(name: str) -> ValueError:
     return ValueError(
         f"this predictive kept the mean and the variances only, so {name} is unknown. Predict with keep_draws=True, "
         "or accept a Gaussian of the same mean and variance: predictive.moment_matched()."

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayesrnn.predictive.distributions.abstract import AbstractLaw
+from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 
 Function = Callable[[Tensor], Tensor]
 _STEPS = 200
@@ -90,10 +90,12 @@ _TOLERANCE = 2e-3
 _SPLITS = 200
 
 
-def quantiles_of(law: AbstractLaw, levels: Sequence[float]) -> Tensor:
+def quantiles_of(distribution: AbstractDistribution, levels: Sequence[float]) -> Tensor:
     """Return the quantiles of every target at the same levels, (Q, B, ...)."""
-    asked = torch.tensor(levels, dtype=torch.float64, device=law.device).reshape(-1, *(1 for _ in law.shape))
-    return law.quantile(asked.expand(-1, *law.shape))
+    asked = torch.tensor(levels, dtype=torch.float64, device=distribution.device).reshape(
+        -1, *(1 for _ in distribution.shape)
+    )
+    return distribution.quantile(asked.expand(-1, *distribution.shape))
 
 
 def integrate(make: Callable[[Tensor | None], Integrand], edges: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -101,7 +103,8 @@ def integrate(make: Callable[[Tensor | None], Integrand], edges: Tensor, scale: 
 
     Gauss-Legendre on each panel. Where the last Legendre coefficients show that the nodes do not follow the function
     (steps of narrow components, kinks), the worst panel is halved until they add up to less than 0.2 % of the scale.
-    The integrals were then off by at most 0.02 % in trials: mixtures of 20 to 100 wide and narrow laws, levels mapped.
+    The integrals were then off by at most 0.02 % in trials: mixtures of 20 to 100 wide and narrow distributions,
+    levels mapped.
 
     Args:
         make: Gives the integrand, from (B, ...) to (K, B, ...), of all rows (None) or of those asked.

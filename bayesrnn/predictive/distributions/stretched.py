@@ -1,6 +1,6 @@
-"""A law whose distances from the median are stretched, each part of the way by its own factor."""
+"""A distribution whose distances from the median are stretched, each part of the way by its own factor."""
 
-# ruff: noqa: D102 - each method is documented in AbstractLaw
+# ruff: noqa: D102 - each method is documented in AbstractDistribution
 
 from collections.abc import Callable
 from typing import Any
@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn.predictive.distributions.abstract import AbstractLaw
-from bayesrnn.predictive.distributions.transformed import QuadratureLaw
+from bayesrnn.predictive.distributions.abstract import AbstractDistribution
+from bayesrnn.predictive.distributions.transformed import QuadratureDistribution
 
-__all__ = ["RadialLaw"]
+__all__ = ["RadialDistribution"]
 
 
-class RadialLaw(QuadratureLaw):
+class RadialDistribution(QuadratureDistribution):
     r"""$Y' = m + \mathrm{sign}(Y - m)\, g_\pm(|Y - m|)$ with m the median and g increasing, piecewise linear.
 
     Each side of the median has a g of its own. It takes 0 to 0 and each of K distances to another; beyond the last it
@@ -22,13 +22,13 @@ class RadialLaw(QuadratureLaw):
     it came from.
 
     Args:
-        base: The law that is stretched.
+        base: The distribution that is stretched.
         before: K increasing distances below the median and K above it, (2, K, B, ...), target units.
         after: Where they go, (2, K, B, ...), increasing along K.
         median: m, (B, ...); that of `base` if not given.
     """
 
-    def __init__(self, base: AbstractLaw, before: Tensor, after: Tensor, median: Tensor | None = None) -> None:
+    def __init__(self, base: AbstractDistribution, before: Tensor, after: Tensor, median: Tensor | None = None) -> None:
         super().__init__(base)
         self.before, self.after = before.double(), after.double()
         if median is None:
@@ -36,17 +36,17 @@ class RadialLaw(QuadratureLaw):
             median = base.quantile(half)[0]
         self.median = median
 
-    def rewrap(self, base: AbstractLaw) -> "RadialLaw":
-        return RadialLaw(base, self.before, self.after, self.median)
+    def rewrap(self, base: AbstractDistribution) -> "RadialDistribution":
+        return RadialDistribution(base, self.before, self.after, self.median)
 
-    def select(self, key: Any) -> "RadialLaw":
+    def select(self, key: Any) -> "RadialDistribution":
         sides = (slice(None), slice(None))
         deeper = (*sides, *key) if isinstance(key, tuple) else (*sides, key)
-        return RadialLaw(self.base.select(key), self.before[deeper], self.after[deeper], self.median[key])
+        return RadialDistribution(self.base.select(key), self.before[deeper], self.after[deeper], self.median[key])
 
-    def cast(self, function: Callable[[Tensor], Tensor]) -> "RadialLaw":
+    def cast(self, function: Callable[[Tensor], Tensor]) -> "RadialDistribution":
         moved = (function(tensor) for tensor in (self.before, self.after, self.median))
-        return RadialLaw(self.base.cast(function), *moved)
+        return RadialDistribution(self.base.cast(function), *moved)
 
     def cdf(self, y: Tensor) -> Tensor:
         return self.base.cdf(self._back(y))

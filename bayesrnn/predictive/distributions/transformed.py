@@ -1,6 +1,6 @@
-"""Laws made of another law: a scaled spread, a map of the levels."""
+"""Distributions made of another distribution: a scaled spread, a map of the levels."""
 
-# ruff: noqa: D102 - each method is documented in AbstractLaw
+# ruff: noqa: D102 - each method is documented in AbstractDistribution
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -13,37 +13,37 @@ from torch import Tensor
 from torch import distributions as D
 
 from bayesrnn import likelihoods
-from bayesrnn.predictive.distributions.abstract import AbstractLaw
-from bayesrnn.predictive.distributions.empirical import EmpiricalLaw
-from bayesrnn.predictive.distributions.mixture import MixtureLaw, RemadeLaw
-from bayesrnn.predictive.distributions.moments import MomentsLaw
+from bayesrnn.predictive.distributions.abstract import AbstractDistribution
+from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
+from bayesrnn.predictive.distributions.mixture import MixtureDistribution, RemadeDistribution
+from bayesrnn.predictive.distributions.moments import MomentsDistribution
 from bayesrnn.predictive.distributions.numerics import PANELS, Integrand, integrate, quantiles_of, sum_whole
 
 _NODES = 40
 
 
-class WrappedLaw(AbstractLaw):
-    """A law that changes another: shape, place and draws are the base's."""
+class WrappedDistribution(AbstractDistribution):
+    """A distribution that changes another: shape, place and draws are the base's."""
 
-    def __init__(self, base: AbstractLaw) -> None:
+    def __init__(self, base: AbstractDistribution) -> None:
         self.base = base
         self.shape, self.dtype, self.device, self.is_count = base.shape, base.dtype, base.device, base.is_count
         self.has_density = base.has_density
 
     @abstractmethod
-    def rewrap(self, base: AbstractLaw) -> "WrappedLaw":
+    def rewrap(self, base: AbstractDistribution) -> "WrappedDistribution":
         """The same change of another base."""
 
     def draws(self) -> Tensor:
         return self.base.draws()
 
-    def select(self, key: Any) -> AbstractLaw:
+    def select(self, key: Any) -> AbstractDistribution:
         return self.rewrap(self.base.select(key))
 
-    def cast(self, function: Callable[[Tensor], Tensor]) -> AbstractLaw:
+    def cast(self, function: Callable[[Tensor], Tensor]) -> AbstractDistribution:
         return self.rewrap(self.base.cast(function))
 
-    def keep_draws(self, draws: Tensor) -> AbstractLaw:
+    def keep_draws(self, draws: Tensor) -> AbstractDistribution:
         return self.rewrap(self.base.keep_draws(draws))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
@@ -55,15 +55,15 @@ class WrappedLaw(AbstractLaw):
         return variance * part() / self.base.variance()
 
 
-class SpreadLaw(WrappedLaw):
+class SpreadDistribution(WrappedDistribution):
     r"""$Y' = \mu + s (Y - \mu)$: the spread about the mean times s, both parts of the variance times $s^2$."""
 
-    def __init__(self, base: AbstractLaw, factor: float) -> None:
+    def __init__(self, base: AbstractDistribution, factor: float) -> None:
         super().__init__(base)
         self.factor = factor
 
-    def rewrap(self, base: AbstractLaw) -> "SpreadLaw":
-        return SpreadLaw(base, self.factor)
+    def rewrap(self, base: AbstractDistribution) -> "SpreadDistribution":
+        return SpreadDistribution(base, self.factor)
 
     def mean(self) -> Tensor:
         return self.base.mean()
@@ -111,37 +111,39 @@ class SpreadLaw(WrappedLaw):
         return mean + (y - mean) / self.factor
 
 
-def scale_spread(law: AbstractLaw, factor: float) -> AbstractLaw:
-    """Return the law with its spread about the mean scaled; laws with a location and a scale keep their kind.
+def scale_spread(distribution: AbstractDistribution, factor: float) -> AbstractDistribution:
+    """Return the distribution with its spread about the mean scaled; location-scale families keep their kind.
 
     Raises:
         ValueError: For counts, which would no longer be whole numbers.
     """
-    if law.is_count:
+    if distribution.is_count:
         raise ValueError(
             "scaling the spread of counts about their mean leaves the whole numbers. Use QuantileRecalibration, which "
             "maps levels and keeps counts."
         )
-    mean = law.mean()
-    if isinstance(law, MomentsLaw):
-        scaled = MomentsLaw(mean, factor**2 * law.aleatoric(), factor**2 * law.epistemic())
-        return scaled.cast(lambda t: t.to(law.dtype))
-    if type(law) is EmpiricalLaw:
-        return EmpiricalLaw((mean + factor * (law.samples.double() - mean)).to(law.dtype))
-    if isinstance(law, MixtureLaw):
-        wide: Any = law.component()
+    mean = distribution.mean()
+    if isinstance(distribution, MomentsDistribution):
+        scaled = MomentsDistribution(mean, factor**2 * distribution.aleatoric(), factor**2 * distribution.epistemic())
+        return scaled.cast(lambda t: t.to(distribution.dtype))
+    if type(distribution) is EmpiricalDistribution:
+        return EmpiricalDistribution((mean + factor * (distribution.samples.double() - mean)).to(distribution.dtype))
+    if isinstance(distribution, MixtureDistribution):
+        wide: Any = distribution.component()
         if isinstance(wide, D.Normal | D.Laplace | D.StudentT):
             make: Any = type(wide)
             shape = (wide.df,) if isinstance(wide, D.StudentT) else ()
             moved = make(*shape, mean + factor * (wide.loc - mean), factor * wide.scale, validate_args=False)
-            moved = likelihoods.map_parameters(moved, lambda t: t.to(law.dtype))
+            moved = likelihoods.map_parameters(moved, lambda t: t.to(distribution.dtype))
             # of fewer draws the mean is another: errors of finite draws are those of the base
-            return RemadeLaw(moved, law, lambda base: cast(MixtureLaw, scale_spread(base, factor)))
-    return SpreadLaw(law, factor)
+            return RemadeDistribution(
+                moved, distribution, lambda base: cast(MixtureDistribution, scale_spread(base, factor))
+            )
+    return SpreadDistribution(distribution, factor)
 
 
-class QuadratureLaw(WrappedLaw):
-    r"""A law whose moments are the base's and an integral of what was changed; the split keeps the base's shares.
+class QuadratureDistribution(WrappedDistribution):
+    r"""A distribution whose moments are the base's plus an integral of the change; the split keeps the base's shares.
 
     $E Y' - \mu = -\int (F' - F) dy$ and $E (Y' - \mu)^2 = \sigma^2 - 2 \int (y - \mu)(F' - F) dy$: exact where nothing
     is changed.
@@ -159,11 +161,11 @@ class QuadratureLaw(WrappedLaw):
             return self._changes_by_level(mean)
 
         def make(rows: Tensor | None) -> Integrand:
-            law: Any = self if rows is None else self.select(rows)
+            distribution: Any = self if rows is None else self.select(rows)
             center = mean if rows is None else mean[rows]
 
             def change(y: Tensor) -> Tensor:
-                moved = law.drop(y)
+                moved = distribution.drop(y)
                 return torch.stack([moved, 2 * (y - center) * moved])
 
             return change
@@ -175,7 +177,7 @@ class QuadratureLaw(WrappedLaw):
         return self.base.cdf(y) - self.cdf(y)
 
     def _changes_by_level(self, mean: Tensor) -> Tensor:
-        """The same as an integral over the levels, for laws with steps in their cdf or without a density."""
+        """The same as an integral over the levels, for distributions with steps in their cdf or without a density."""
         nodes, weights = np.polynomial.legendre.leggauss(_NODES)
         shape = (-1, *(1 for _ in self.shape))
         level = torch.as_tensor(0.5 * (nodes + 1), device=self.device).reshape(shape).expand(-1, *self.shape)
@@ -184,7 +186,7 @@ class QuadratureLaw(WrappedLaw):
         return torch.stack([(share * (new - old)).sum(0), (share * (new**2 - old**2)).sum(0)])
 
     def _edges(self) -> Tensor:
-        """Quantiles of this law, widened at the ends to hold the base too."""
+        """Quantiles of this distribution, widened at the ends to hold the base too."""
         edges, (low, high) = self._quantiles_inside(PANELS), quantiles_of(self.base, (PANELS[0], PANELS[-1]))
         return torch.cat([torch.minimum(edges[:1], low), edges[1:-1], torch.maximum(edges[-1:], high)])
 
@@ -204,18 +206,18 @@ class QuadratureLaw(WrappedLaw):
         return self._split(self._moments[1], self.base.epistemic)
 
 
-class LevelLaw(QuadratureLaw):
+class LevelDistribution(QuadratureDistribution):
     r"""$F'(y) = R(F(y))$ with R strictly increasing and piecewise linear from (0, 0) to (1, 1).
 
     The density is $R'(F(y)) f(y)$, the quantile $Q(R^{-1}(q))$. Source: Kuleshov et al. 2018 (arXiv:1807.00263).
     """
 
-    def __init__(self, base: AbstractLaw, before: Tensor, after: Tensor) -> None:
+    def __init__(self, base: AbstractDistribution, before: Tensor, after: Tensor) -> None:
         super().__init__(base)
         self.before, self.after = before.double().to(base.device), after.double().to(base.device)
 
-    def rewrap(self, base: AbstractLaw) -> "LevelLaw":
-        return LevelLaw(base, self.before, self.after)
+    def rewrap(self, base: AbstractDistribution) -> "LevelDistribution":
+        return LevelDistribution(base, self.before, self.after)
 
     def cdf(self, y: Tensor) -> Tensor:
         return interpolate(self.base.cdf(y), self.before, self.after)

@@ -1,4 +1,4 @@
-"""Laws that Pyro can sample: that of a mask, and Pyro's counterpart of a torch Distribution."""
+"""Distributions that Pyro can sample: that of a mask, and Pyro's counterpart of a torch Distribution."""
 
 import inspect
 from functools import cache
@@ -83,7 +83,7 @@ class Mask(TorchDistribution):
         return torch.where(value == 0, self.rate.log(), torch.log1p(-self.rate))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "Mask":
-        """Return the same law for a larger batch shape."""
+        """Return the same distribution for a larger batch shape."""
         return Mask(self.rate.expand(torch.Size(batch_shape)), validate_args=False)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
@@ -93,7 +93,7 @@ class Mask(TorchDistribution):
         return values if expand else values[(...,) + (slice(0, 1),) * len(self.batch_shape)]
 
 
-def as_pyro(law: D.Distribution) -> Any:
+def as_pyro(distribution: D.Distribution) -> Any:
     """Return a Pyro distribution for a torch one: Pyro's class of the same name, wrappers included.
 
     A class that Pyro does not know, such as a subclass with a density of its own, keeps its own methods.
@@ -102,20 +102,22 @@ def as_pyro(law: D.Distribution) -> Any:
         >>> type(as_pyro(D.Independent(D.Normal(torch.zeros(3), 1.0), 1)).base_dist).__module__
         'pyro.distributions.torch'
     """
-    if isinstance(law, TorchDistributionMixin):
-        return law
-    if isinstance(law, D.Independent):
-        return dist.Independent(as_pyro(law.base_dist), law.reinterpreted_batch_ndims)
-    if isinstance(law, D.MixtureSameFamily):
-        return dist.MixtureSameFamily(as_pyro(law.mixture_distribution), as_pyro(law.component_distribution))
-    if type(law) is D.TransformedDistribution:
-        return dist.TransformedDistribution(as_pyro(law.base_dist), law.transforms)
-    kind = getattr(dist, type(law).__name__, None)
-    if isinstance(kind, type) and issubclass(kind, type(law)):
-        return kind(**_parameters(law, kind))
-    plain: Any = type(law)
+    if isinstance(distribution, TorchDistributionMixin):
+        return distribution
+    if isinstance(distribution, D.Independent):
+        return dist.Independent(as_pyro(distribution.base_dist), distribution.reinterpreted_batch_ndims)
+    if isinstance(distribution, D.MixtureSameFamily):
+        return dist.MixtureSameFamily(
+            as_pyro(distribution.mixture_distribution), as_pyro(distribution.component_distribution)
+        )
+    if type(distribution) is D.TransformedDistribution:
+        return dist.TransformedDistribution(as_pyro(distribution.base_dist), distribution.transforms)
+    kind = getattr(dist, type(distribution).__name__, None)
+    if isinstance(kind, type) and issubclass(kind, type(distribution)):
+        return kind(**_parameters(distribution, kind))
+    plain: Any = type(distribution)
     made = object.__new__(_extended(plain))  # the constructor of a class we do not know may take anything
-    made.__dict__.update(law.__dict__)
+    made.__dict__.update(distribution.__dict__)
     return made
 
 
@@ -125,11 +127,11 @@ def _extended(kind: Any) -> Any:
     return type(kind.__name__, (kind, TorchDistributionMixin), {})
 
 
-def _parameters(law: D.Distribution, kind: type) -> dict[str, Any]:
-    """The arguments that make `law` again; one of those that say the same, what the law itself holds first."""
-    names = [n for n in inspect.signature(kind).parameters if n != "validate_args" and hasattr(law, n)]
+def _parameters(distribution: D.Distribution, kind: type) -> dict[str, Any]:
+    """The arguments that make `distribution` again; of two names for one thing, the one it holds."""
+    names = [n for n in inspect.signature(kind).parameters if n != "validate_args" and hasattr(distribution, n)]
     for group in _ALTERNATIVES:
         given = [n for n in group if n in names]
-        held = [n for n in given if n in law.__dict__] or given
+        held = [n for n in given if n in distribution.__dict__] or given
         names = [n for n in names if n not in given or n == held[0]]
-    return {n: getattr(law, n) for n in names}
+    return {n: getattr(distribution, n) for n in names}
