@@ -46,7 +46,7 @@ def train(
         The losses of each epoch, nats a target.
     """
     context, target, seen = windows_between(forecaster, series, 0, split.validation)
-    forecaster.normalize(context, target, seen)
+    forecaster.standardize(context, target, seen)
     validation = None
     if patience is not None:
         later, then, then_seen = windows_between(forecaster, series, split.validation, split.held_out)

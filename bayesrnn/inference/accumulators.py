@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn import functional as F
 
-from bayesrnn import likelihoods
 from bayesrnn.inference.outputs import OutputDistribution, Point
 from bayesrnn.inference.statistics import Moments, Replicates
+from bayesrnn.likelihoods import families
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive
 from bayesrnn.predictive.classes import class_log_probabilities
 
@@ -172,12 +172,12 @@ def statistics_of(
     if isinstance(distribution, Point):
         means = Replicates.of(distribution.value, draws, block)
         return ContinuousStatistics(means, Moments.of(torch.zeros_like(distribution.value)), distribution.value.dtype)
-    if likelihoods.family(distribution) == "class":
+    if families.family(distribution) == "class":
         return _class_statistics(distribution, draws, block)
-    mean = likelihoods.mean_of(distribution)
-    wide = likelihoods.map_parameters(distribution, Tensor.double)
-    variances = Moments.of(likelihoods.variance_of(wide))
-    return ContinuousStatistics(Replicates.of(likelihoods.mean_of(wide), draws, block), variances, mean.dtype)
+    mean = families.mean_of(distribution)
+    wide = families.map_parameters(distribution, Tensor.double)
+    variances = Moments.of(families.variance_of(wide))
+    return ContinuousStatistics(Replicates.of(families.mean_of(wide), draws, block), variances, mean.dtype)
 
 
 def _class_statistics(distribution: Distribution, draws: Tensor, block: int) -> ClassStatistics:

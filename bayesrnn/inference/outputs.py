@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from bayesrnn import likelihoods
 from bayesrnn.inference.nested import leaves, map_leaves
+from bayesrnn.likelihoods import families
 
 __all__ = [
     "OutputDistribution",
@@ -54,7 +54,7 @@ def map_distribution(distribution: OutputDistribution, function: Callable[[Tenso
     return (
         Point(function(distribution.value))
         if isinstance(distribution, Point)
-        else likelihoods.map_parameters(distribution, function)
+        else families.map_parameters(distribution, function)
     )
 
 
@@ -114,8 +114,8 @@ def distributions_of(structure: Any, draws: int, rows: int, batch_dim: int) -> l
 
 def _apart(distribution: OutputDistribution, draws: int, rows: int, batch_dim: int, path: str) -> OutputDistribution:
     if isinstance(distribution, Distribution):
-        likelihoods.family(distribution)  # says what is wrong with a distribution over several targets at once
-        shape = tuple(likelihoods.peel(distribution).batch_shape)
+        families.family(distribution)  # says what is wrong with a distribution over several targets at once
+        shape = tuple(families.peel(distribution).batch_shape)
     else:
         shape = tuple(distribution.value.shape)
     dim = _row_dim(shape, draws * rows, batch_dim)

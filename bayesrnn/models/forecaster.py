@@ -158,7 +158,7 @@ class Forecaster(nn.Module):
         return rows[:, : self.context], rows[:, self.context :]
 
     @torch.no_grad()
-    def normalize(self, context: Tensor, target: Tensor, observed: Tensor | None = None) -> "Forecaster":
+    def standardize(self, context: Tensor, target: Tensor, observed: Tensor | None = None) -> "Forecaster":
         """Set weights of drift and remainder, and the scales, from training windows; they are saved with the model.
 
         Args:

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from bayesrnn import likelihoods
 from bayesrnn._checks import check_choice, check_finite, check_whole
-from bayesrnn.likelihoods import Likelihood
+from bayesrnn.likelihoods.heads import Likelihood
 
 __all__ = ["ClassHead", "ClassLikelihood", "NumberHead", "NumberLikelihood"]
 

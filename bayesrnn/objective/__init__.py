@@ -1,4 +1,4 @@
-"""The objective of dropout training: KL of the dropout posterior, weight decay, precision, predictive moments."""
+"""The objective of dropout training: KL of the dropout posterior, weight decay, precision."""
 
 from bayesrnn.objective.conversions import Loss as Loss
 from bayesrnn.objective.conversions import precision as precision
@@ -9,8 +9,6 @@ from bayesrnn.objective.divergence import kl as kl
 from bayesrnn.objective.divergence import model_kl as model_kl
 from bayesrnn.objective.divergence import negative_elbo as negative_elbo
 from bayesrnn.objective.groups import parameter_groups as parameter_groups
-from bayesrnn.objective.moments import predictive_log_likelihood as predictive_log_likelihood
-from bayesrnn.objective.moments import predictive_variance as predictive_variance
 from bayesrnn.objective.terms import WeightTerm as WeightTerm
 from bayesrnn.objective.terms import weight_terms as weight_terms
 
@@ -23,8 +21,6 @@ __all__ = [
     "negative_elbo",
     "parameter_groups",
     "precision",
-    "predictive_log_likelihood",
-    "predictive_variance",
     "prior_length_scale",
     "weight_decay",
     "weight_terms",

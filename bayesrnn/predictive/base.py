@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from bayesrnn import likelihoods
 from bayesrnn._checks import check_finite
+from bayesrnn.likelihoods import families
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Predictive(ABC):
         from bayesrnn.predictive.continuous import ContinuousPredictive
         from bayesrnn.predictive.distributions.mixture import MixtureDistribution
 
-        kind = likelihoods.family(distribution)
+        kind = families.family(distribution)
         if len(distribution.batch_shape) < 2 - (len(distribution.event_shape) if kind != "class" else 0):
             raise ValueError(
                 "the distribution must have batch shape (draws, rows, ...), but it is "
@@ -145,7 +145,7 @@ class Predictive(ABC):
         size = distribution.batch_shape[0]
         origin = Origin(size, seed, sampling, block_size, sequence_ids, degrees_of_freedom)
         if kind == "class":
-            likelihoods.check_parameters(distribution)
+            families.check_parameters(distribution)
             logs = class_log_probabilities(distribution)
             return ClassPredictive.from_log_probabilities(
                 logs, origin=origin, dtype=logs.dtype, standard_error=standard_error

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution
 from torch.nn import functional as F
 
-from bayesrnn import likelihoods
+from bayesrnn.likelihoods import families
 from bayesrnn.predictive.base import Predictive, row_key
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error
 
@@ -269,7 +269,7 @@ def check_probabilities(p: Tensor) -> Tensor:
 
 def class_log_probabilities(distribution: Distribution) -> Tensor:
     """Return normalized log probabilities (S, B, ..., K) of a Categorical, OneHotCategorical or Bernoulli."""
-    distribution = likelihoods.peel(distribution)
+    distribution = families.peel(distribution)
     logits: Tensor = distribution.logits.detach()  # type: ignore[attr-defined]
     if isinstance(distribution, Bernoulli):
         return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], -1)

@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 import bayesrnn as br
-from bayesrnn import metrics, objective
+from bayesrnn import metrics
 from evaluation.records import load, save
 from evaluation.sentiment.corpus import Segments
 from evaluation.sentiment.training import Run, best_epoch, deterministic, weights
@@ -55,9 +56,15 @@ def fitted_precision(draws: Tensor, target: Tensor) -> float:
     ratio = (5**0.5 - 1) / 2
     for _ in range(25):
         inner = high - ratio * (high - low), low + ratio * (high - low)
-        worth = [float(objective.predictive_log_likelihood(draws, target, float(np.exp(t))).mean()) for t in inner]
+        worth = [_mean_log_likelihood(draws, target, float(np.exp(t))) for t in inner]
         low, high = (low, inner[1]) if worth[0] > worth[1] else (inner[0], high)
     return float(np.exp((low + high) / 2))
+
+
+def _mean_log_likelihood(draws: Tensor, target: Tensor, precision: float) -> float:
+    """The mean over targets of the log of the density averaged over draws, nats."""
+    density = br.likelihoods.homoscedastic_gaussian(precision)(draws.unsqueeze(-1))
+    return float((torch.logsumexp(density.log_prob(target), 0) - np.log(len(draws))).mean())
 
 
 def _judged(run: Run, net: SentimentNet, draws: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def counts(mean: float) -> list[float]:
 
 
 def held(found: torch.Tensor, exact: list[Any], dtype: torch.dtype) -> None:
-    allowed = 2e-3 if dtype == torch.float32 else 1e-9
+    allowed = 2e-3 if dtype == torch.float32 else 1e-8
     for value, truth in zip(found.tolist(), exact, strict=True):
         assert abs(value - float(truth)) <= allowed * max(1.0, abs(float(truth)))
 

@@ -8,6 +8,7 @@ from scipy import stats
 from torch import distributions as D
 
 from bayesrnn import likelihoods as L
+from bayesrnn.likelihoods import families
 
 
 def test_gaussian_reads_mean_and_log_variance():
@@ -24,17 +25,17 @@ def test_homoscedastic_gaussian_has_variance_one_over_precision():
 
 def test_student_t_always_has_a_variance():
     distribution = L.student_t(torch.tensor([[0.0, 0.0, -1e4]]))
-    assert torch.isfinite(L.variance_of(distribution)).all()
+    assert torch.isfinite(families.variance_of(distribution)).all()
 
 
 def test_negative_binomial_moments_and_probabilities():
     mean, dispersion = 3.0, 0.5
     distribution = L.negative_binomial(torch.tensor([[math.log(mean), math.log(dispersion)]], dtype=torch.double))
-    assert L.mean_of(distribution).item() == pytest.approx(mean)
-    assert L.variance_of(distribution).item() == pytest.approx(mean + dispersion * mean**2)
+    assert families.mean_of(distribution).item() == pytest.approx(mean)
+    assert families.variance_of(distribution).item() == pytest.approx(mean + dispersion * mean**2)
     oracle = stats.nbinom(1 / dispersion, 1 / (1 + dispersion * mean))
     assert distribution.log_prob(torch.tensor([4.0])).item() == pytest.approx(oracle.logpmf(4))
-    assert L.cdf_of(distribution, torch.tensor([4.0], dtype=torch.double)).item() == pytest.approx(oracle.cdf(4))
+    assert families.cdf_of(distribution, torch.tensor([4.0], dtype=torch.double)).item() == pytest.approx(oracle.cdf(4))
 
 
 def exact_negative_binomial(log_mean: float, log_dispersion: float, count: int) -> float:
@@ -76,7 +77,7 @@ def test_negative_binomial_near_the_poisson_distribution_has_its_moments_and_pro
     assert distribution.mean.item() == pytest.approx(oracle.mean(), rel=1e-5)
     assert distribution.variance.item() == pytest.approx(oracle.var(), rel=1e-4)
     for count in (-1.0, 10.0, 20.0, 40.0):
-        assert L.cdf_of(distribution, torch.tensor(count)).item() == pytest.approx(oracle.cdf(count), rel=1e-4)
+        assert families.cdf_of(distribution, torch.tensor(count)).item() == pytest.approx(oracle.cdf(count), rel=1e-4)
     draws = distribution.sample((20_000,))
     assert draws.mean().item() == pytest.approx(oracle.mean(), abs=4 * oracle.std() / 20_000**0.5)
     assert draws.var().item() == pytest.approx(oracle.var(), rel=0.05)
@@ -85,7 +86,7 @@ def test_negative_binomial_near_the_poisson_distribution_has_its_moments_and_pro
 def test_negative_binomial_is_a_distribution_of_torch_that_can_be_taken_apart():
     distribution = L.negative_binomial(torch.tensor([[3.0, -30.0], [1.0, -1.0]]))
     assert isinstance(distribution, D.NegativeBinomial)
-    second = L.map_parameters(distribution, lambda t: t[1:])
+    second = families.map_parameters(distribution, lambda t: t[1:])
     torch.testing.assert_close(second.log_prob(torch.tensor([2.0])), distribution.log_prob(torch.tensor(2.0))[1:])
     grown = distribution.expand((3, 2))
     torch.testing.assert_close(grown.log_prob(torch.tensor(2.0))[1], distribution.log_prob(torch.tensor(2.0)))
@@ -182,20 +183,20 @@ def test_precision_must_be_positive(precision, error):
     ],
 )
 def test_family(distribution, kind):
-    assert L.family(distribution) == kind
+    assert families.family(distribution) == kind
 
 
 def test_joint_distributions_and_other_objects_are_refused():
     with pytest.raises(ValueError, match="joint distribution"):
-        L.family(D.MultivariateNormal(torch.zeros(2, 3), torch.eye(3)))
+        families.family(D.MultivariateNormal(torch.zeros(2, 3), torch.eye(3)))
     with pytest.raises(TypeError, match="Distribution is needed"):
-        L.family(torch.zeros(3))
+        families.family(torch.zeros(3))
 
 
 def test_a_distribution_without_mean_says_so():
     with pytest.raises(ValueError, match="has no mean"):
-        L.mean_of(D.StudentT(torch.tensor([0.9]), 0.0, 1.0))
-    assert torch.isinf(L.variance_of(D.StudentT(torch.tensor([1.5]), 0.0, 1.0))).all()
+        families.mean_of(D.StudentT(torch.tensor([0.9]), 0.0, 1.0))
+    assert torch.isinf(families.variance_of(D.StudentT(torch.tensor([1.5]), 0.0, 1.0))).all()
 
 
 @pytest.mark.parametrize(
@@ -211,17 +212,17 @@ def test_a_distribution_without_mean_says_so():
 )
 def test_cdf_against_scipy(distribution, oracle):
     for value in (-1.0, 0.0, 0.4, 1.0, 2.5, 11.0):
-        found = L.cdf_of(distribution, torch.tensor([value], dtype=torch.double)).item()
+        found = families.cdf_of(distribution, torch.tensor([value], dtype=torch.double)).item()
         assert found == pytest.approx(oracle.cdf(value), abs=1e-12)
 
 
 def test_affine_transform_keeps_moments():
     scale = torch.tensor([2.0, 3.0])
     distribution = D.TransformedDistribution(D.Normal(torch.ones(2), 1.0), [D.AffineTransform(1.0, scale)])
-    assert L.mean_of(distribution).tolist() == [3.0, 4.0]
-    assert L.variance_of(distribution).tolist() == [4.0, 9.0]
-    selected = L.map_parameters(distribution, lambda t: t[1:])
-    assert L.mean_of(selected).tolist() == [4.0]
+    assert families.mean_of(distribution).tolist() == [3.0, 4.0]
+    assert families.variance_of(distribution).tolist() == [4.0, 9.0]
+    selected = families.map_parameters(distribution, lambda t: t[1:])
+    assert families.mean_of(selected).tolist() == [4.0]
 
 
 @pytest.mark.parametrize(
@@ -235,5 +236,5 @@ def test_affine_transform_keeps_moments():
 )
 def test_icdf_against_scipy(distribution: Any, oracle: Any) -> None:
     for level in (0.01, 0.3, 0.5, 0.95):
-        found = L.icdf_of(distribution, torch.tensor([level], dtype=torch.double)).item()
+        found = families.icdf_of(distribution, torch.tensor([level], dtype=torch.double)).item()
         assert found == pytest.approx(oracle.ppf(level), rel=1e-9)

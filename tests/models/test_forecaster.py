@@ -49,7 +49,7 @@ def test_weights_and_scales_are_least_squares() -> None:
     model = Forecaster(context=24, horizon=5, period=6)
     context, target = model.windows(torch.randn(200, dtype=torch.float64).cumsum(0))
     seen = torch.rand(target.shape, generator=torch.Generator().manual_seed(0)) < 0.7
-    model.normalize(context, target, seen)
+    model.standardize(context, target, seen)
     parts = [start_by_hand(row.numpy(), 6, 5) for row in context]
     for h in range(5):
         rows = np.flatnonzero(seen[:, h])
@@ -66,7 +66,7 @@ def test_a_context_without_remainder_is_read_as_none(seed: int) -> None:
     """Two values without a season lie on their line: what is left of them is rounding."""
     model = Forecaster(context=2, horizon=3, period=1)
     series = 100 + 10 * torch.randn(50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    model.normalize(*model.windows(series))
+    model.standardize(*model.windows(series))
     assert float(model.remainder_scale) == 0.0
     torch.nn.init.normal_(model.head.weight)
     distribution = model(series[-2:].unsqueeze(0))
@@ -118,7 +118,7 @@ def test_training_learns_where_the_noise_is(likelihood: str) -> None:
     noise = torch.randn(240, generator=torch.Generator().manual_seed(0)) * torch.where(loud, 0.3, 0.03)
     y = 0.1 * steps + torch.sin(steps * torch.pi / 3) + noise
     context, target = model.windows(y)
-    model.normalize(context, target)
+    model.standardize(context, target)
     br.fit(model, (context, target), epochs=20, learning_rate=1e-2, progress=False)
     std = model(context).stddev
     inside = loud.unfold(0, 30, 1)[:, 24:]
@@ -138,7 +138,7 @@ def test_a_config_is_plain_and_rebuilds_the_same() -> None:
 def test_it_can_be_saved(tmp_path: object) -> None:
     model = small()
     context, target = model.windows(torch.randn(100).cumsum(0))
-    model.normalize(context, target)
+    model.standardize(context, target)
     br.save(model, f"{tmp_path}/model")
     assert torch.equal(br.load(f"{tmp_path}/model")(context).mean, model.eval()(context).mean)
 
@@ -168,4 +168,4 @@ def test_bad_inputs_are_refused() -> None:
     with pytest.raises(ValueError, match="NaN or infinite"):
         model.windows(torch.full((50,), torch.nan))
     with pytest.raises(ValueError, match="repeat exactly from season to season"):
-        model.normalize(*model.windows(torch.arange(60.0) % 6))
+        model.standardize(*model.windows(torch.arange(60.0) % 6))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from bayesrnn import likelihoods
+from bayesrnn.likelihoods import families
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.numerics import invert_continuous, invert_count
 
@@ -22,17 +22,17 @@ class MixtureDistribution(AbstractDistribution):
     r"""$p(y) = \frac{1}{S}\sum_s p_s(y)$ of S distributions with batch shape (S, B, ...)."""
 
     def __init__(self, distribution: Distribution) -> None:
-        self.components: Distribution = likelihoods.map_parameters(distribution, Tensor.detach)
+        self.components: Distribution = families.map_parameters(distribution, Tensor.detach)
         shape = self.components.batch_shape
         if len(shape) < 2:
             raise ValueError(
                 f"the distribution must have batch shape (draws, rows, ...), but it is {tuple(shape)}. "
                 "For one draw add an axis in front: Normal(mean[None], std[None])."
             )
-        likelihoods.check_parameters(self.components)
+        families.check_parameters(self.components)
         self.shape = shape[1:]
-        self.is_count = likelihoods.family(self.components) == "count"
-        example = likelihoods.example_parameter(self.components)
+        self.is_count = families.family(self.components) == "count"
+        example = families.example_parameter(self.components)
         self.dtype, self.device = example.dtype, example.device
 
     @property
@@ -42,28 +42,28 @@ class MixtureDistribution(AbstractDistribution):
 
     @cached_property
     def _wide(self) -> Distribution:
-        return likelihoods.map_parameters(self.components, Tensor.double)
+        return families.map_parameters(self.components, Tensor.double)
 
     def component(self) -> Distribution:
         """Return the per-draw distributions with float64 parameters."""
         return self._wide
 
     def draws(self) -> Tensor:
-        return likelihoods.mean_of(self._wide)
+        return families.mean_of(self._wide)
 
     def mean(self) -> Tensor:
         return self.draws().mean(0)
 
     def aleatoric(self) -> Tensor:
         self.draws()  # says that there is no mean before a variance is given
-        return likelihoods.variance_of(self._wide).mean(0)
+        return families.variance_of(self._wide).mean(0)
 
     def epistemic(self) -> Tensor:
         draws = self.draws()
         return draws.var(0, correction=1) if self.size > 1 else torch.zeros_like(draws[0])
 
     def cdf(self, y: Tensor) -> Tensor:
-        return self._by_rows(lambda distribution, v: likelihoods.cdf_of(distribution, v).mean(0), y)
+        return self._by_rows(lambda distribution, v: families.cdf_of(distribution, v).mean(0), y)
 
     def log_prob(self, y: Tensor) -> Tensor:
         def density(distribution: Distribution, value: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class MixtureDistribution(AbstractDistribution):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(self.size, (n, *self.shape), generator=generator)
         grid = torch.meshgrid(*(torch.arange(s) for s in self.shape), indexing="ij")
-        distribution = likelihoods.map_parameters(self._wide, lambda t: t.cpu()[(chosen, *grid)])
+        distribution = families.map_parameters(self._wide, lambda t: t.cpu()[(chosen, *grid)])
         state = int(torch.randint(2**62, (1,), generator=generator))
         with torch.random.fork_rng(devices=[]):  # torch.distributions know the global generator only: put it back
             torch.default_generator.manual_seed(state)
@@ -91,10 +91,10 @@ class MixtureDistribution(AbstractDistribution):
 
     def select(self, key: Any) -> "MixtureDistribution":
         full = (slice(None), *key) if isinstance(key, tuple) else (slice(None), key)
-        return MixtureDistribution(likelihoods.map_parameters(self.components, lambda t: t[full]))
+        return MixtureDistribution(families.map_parameters(self.components, lambda t: t[full]))
 
     def cast(self, function: Callable[[Tensor], Tensor]) -> "MixtureDistribution":
-        return MixtureDistribution(likelihoods.map_parameters(self.components, function))
+        return MixtureDistribution(families.map_parameters(self.components, function))
 
     def keep_draws(self, draws: Tensor) -> "MixtureDistribution":
         if (
@@ -105,18 +105,18 @@ class MixtureDistribution(AbstractDistribution):
                 f"{self.size - 1}, but draw {int(draws.max())} was asked for: it did not keep the draws that it was "
                 "made of."
             )
-        return MixtureDistribution(likelihoods.map_parameters(self.components, lambda t: t[draws.to(t.device)]))
+        return MixtureDistribution(families.map_parameters(self.components, lambda t: t[draws.to(t.device)]))
 
     def _invert(self, distribution: Distribution, q: Tensor) -> Tensor:
         def cdf(y: Tensor) -> Tensor:
-            return likelihoods.cdf_of(distribution, y).mean(0)
+            return families.cdf_of(distribution, y).mean(0)
 
         if self.is_count:
-            mean, variance = likelihoods.mean_of(distribution), likelihoods.variance_of(distribution)
+            mean, variance = families.mean_of(distribution), families.variance_of(distribution)
             return invert_count(cdf, q, (mean + 3 * variance.sqrt()).amax(0))
-        ends = likelihoods.icdf_of(distribution, q.expand(distribution.batch_shape))
+        ends = families.icdf_of(distribution, q.expand(distribution.batch_shape))
         if ends is None:
-            mean, spread = likelihoods.mean_of(distribution), likelihoods.variance_of(distribution).sqrt()
+            mean, spread = families.mean_of(distribution), families.variance_of(distribution).sqrt()
             low, high, start = (mean - spread).amin(0), (mean + spread).amax(0), None
         elif self.size == 1:
             return ends[0]
@@ -131,7 +131,7 @@ class MixtureDistribution(AbstractDistribution):
             return function(self._wide, y)
         parts = []
         for rows in pieces:
-            distribution = likelihoods.map_parameters(self.components, lambda t, rows=rows: t[:, rows].double())  # type: ignore[misc]
+            distribution = families.map_parameters(self.components, lambda t, rows=rows: t[:, rows].double())  # type: ignore[misc]
             parts.append(function(distribution, y[rows]))
         return torch.cat(parts)
 
@@ -146,7 +146,7 @@ def _log_prob(distribution: Distribution, value: Tensor) -> Tensor:
     inside = distribution.support.check(value)  # type: ignore[union-attr]
     if bool(inside.all()):
         return distribution.log_prob(value)
-    filler = distribution.mean.floor() if likelihoods.family(distribution) == "count" else distribution.mean
+    filler = distribution.mean.floor() if families.family(distribution) == "count" else distribution.mean
     return torch.where(
         inside, distribution.log_prob(torch.where(inside, value.expand(distribution.batch_shape), filler)), -torch.inf
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch import distributions as D
 
-from bayesrnn import likelihoods
+from bayesrnn.likelihoods import families
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
 from bayesrnn.predictive.distributions.mixture import MixtureDistribution, RemadeDistribution
@@ -134,7 +134,7 @@ def scale_spread(distribution: AbstractDistribution, factor: float) -> AbstractD
             make: Any = type(wide)
             shape = (wide.df,) if isinstance(wide, D.StudentT) else ()
             moved = make(*shape, mean + factor * (wide.loc - mean), factor * wide.scale, validate_args=False)
-            moved = likelihoods.map_parameters(moved, lambda t: t.to(distribution.dtype))
+            moved = families.map_parameters(moved, lambda t: t.to(distribution.dtype))
             # of fewer draws the mean is another: errors of finite draws are those of the base
             return RemadeDistribution(
                 moved, distribution, lambda base: cast(MixtureDistribution, scale_spread(base, factor))
