@@ -77,14 +77,14 @@ def compare_predictives(
     reference = _check(predictives, reference)
     check_level(interval, "interval")
     options: dict[str, Any] = {
-        "mask": mask, "lengths": lengths, "nan": nan, "groups": sequences, "seed": seed, "resamples": resamples,
+        "mask": mask, "lengths": lengths, "nan": nan, "sequences": sequences, "seed": seed, "resamples": resamples,
         "interval": interval, "monte_carlo": monte_carlo,
     }  # fmt: skip
     measures = measures_for(predictives[reference], levels)
     scores: dict[str, dict[str, Score]] = {}
     notes: list[str] = []
     for name, predictive in predictives.items():
-        pair(predictive, target, {"mask": mask, "lengths": lengths, "nan": nan, "groups": sequences})
+        pair(predictive, target, {"mask": mask, "lengths": lengths, "nan": nan, "sequences": sequences})
         scores[name] = _scores(name, predictive, target, measures, options, notes)
     differences = [
         paired(name, reference, measure, scores[name][measure.key], scores[reference][measure.key])
@@ -105,7 +105,7 @@ def compare_predictives(
         notes=notes,
         units=units,
         costs=dict(costs or {}),
-        options={k: v for k, v in options.items() if k in ("mask", "lengths", "nan", "groups", "seed")},
+        options={k: v for k, v in options.items() if k in ("mask", "lengths", "nan", "sequences", "seed")},
     )
 
 

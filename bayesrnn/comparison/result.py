@@ -54,7 +54,7 @@ class Comparison:
         units: Units of the target.
         costs: Name → cost.
         curves: Scores against the number of draws.
-        options: mask, lengths, nan, groups and seed that were scored with.
+        options: mask, lengths, nan, sequences and seed that were scored with.
     """
 
     predictives: dict[str, Predictive]

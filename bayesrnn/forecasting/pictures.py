@@ -109,9 +109,9 @@ def calibration_picture(raw: Backtest, recalibrated: Backtest, blocks: Tensor, l
     figure = Figure(figsize=(13.6, 5.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     distribution, target = recalibrated.predictive, recalibrated.target
-    plots.interval_reliability(distribution, target, level=level, groups=blocks, ax=left)
-    plots.pit_histogram(distribution, target, groups=blocks, ax=middle)
-    plots.coverage_by_horizon(distribution, target, level=level, groups=blocks, ax=right)
+    plots.interval_reliability(distribution, target, level=level, sequences=blocks, ax=left)
+    plots.pit_histogram(distribution, target, sequences=blocks, ax=middle)
+    plots.coverage_by_horizon(distribution, target, level=level, sequences=blocks, ax=right)
     left.set_aspect("auto")
     middle.containers[0].set_label("recalibrated")
     cdf = raw.predictive.cdf(raw.target)

@@ -50,7 +50,7 @@ def score_table(
         if score == "nll" and not density:
             continue
         found = {
-            name: measure(distribution, target, interval=0.95, groups=blocks, seed=seed)
+            name: measure(distribution, target, interval=0.95, sequences=blocks, seed=seed)
             for name, distribution in forecasts.items()
         }
         base = found[reference]

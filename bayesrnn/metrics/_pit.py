@@ -28,7 +28,7 @@ class Pit:
 
     lower: Array
     upper: Array
-    groups: Array
+    sequences: Array
 
     def __len__(self) -> int:
         return len(self.lower)
@@ -67,7 +67,7 @@ def pit(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Pit:
     Args:
         predictive: Continuous, count, or of ordered classes.
         target: (B, ...).
-        **options: mask, lengths, nan and groups of `Options`.
+        **options: mask, lengths, nan and sequences of `Options`.
 
     Source: Dawid 1984; Gneiting, Balabdaoui & Raftery 2007, section 3.1.
     """
@@ -77,7 +77,7 @@ def pit(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Pit:
         )
     pairs = pair(predictive, target, options)
     lower, upper = (pairs.take(end) for end in pit_ends(pairs.predictive, pairs.target))
-    return Pit(lower, upper, pairs.groups.astype(np.float64))
+    return Pit(lower, upper, pairs.sequences.astype(np.float64))
 
 
 def pit_ends(predictive: Any, target: Any) -> tuple[Tensor, Tensor]:

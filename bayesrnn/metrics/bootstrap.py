@@ -71,15 +71,15 @@ def evaluate(
             check_whole(options.get("resamples", 1000), "resamples", 10),
         )
         replicates = (
-            bootstrap(values, number, pairs.groups, seed=seed, resamples=resamples)
+            bootstrap(values, number, pairs.sequences, seed=seed, resamples=resamples)
             if reduce is not None
-            else bootstrap_mean(values, final, pairs.groups, seed=seed, resamples=resamples)
+            else bootstrap_mean(values, final, pairs.sequences, seed=seed, resamples=resamples)
         )
         if floor is not None:
             # resampling repeats targets, which inflates a calibration error by about its floor: center on the value
             replicates = np.maximum(replicates - (np.nanmean(replicates) - value), 0.0)
         alike = share and value in (0.0, 1.0)
-        sequences = int(pairs.groups.max()) + 1
+        sequences = int(pairs.sequences.max()) + 1
         interval = unanimous_interval(value, sequences, level) if alike else percentile_interval(replicates, level)
     drawn = DrawError()
     if options.get("monte_carlo", False) and not fixed:
@@ -89,7 +89,7 @@ def evaluate(
         value=value,
         definition=definition,
         n=len(values),
-        sequences=int(pairs.groups.max()) + 1,
+        sequences=int(pairs.sequences.max()) + 1,
         draws=predictive.draws_used,
         interval=interval,
         level=level,
@@ -102,28 +102,28 @@ def evaluate(
     )
 
 
-def resample_groups(groups: NDArray[np.int64], *, seed: int, resamples: int) -> NDArray[np.int64]:
+def resample_sequences(sequences: NDArray[np.int64], *, seed: int, resamples: int) -> NDArray[np.int64]:
     """Return which sequences each resample takes, (resamples, sequences); equal seeds give paired resamples.
 
     Raises:
         ValueError: If there is one sequence only, whose variation cannot be known.
     """
-    count = int(groups.max()) + 1
+    count = int(sequences.max()) + 1
     if count < 2:
         raise ValueError(
             "a bootstrap interval resamples whole sequences, and there is only 1. Give the sequence of each target "
-            "with groups=, or leave interval= out."
+            "with sequences=, or leave interval= out."
         )
     return np.random.default_rng(seed).integers(count, size=(resamples, count))
 
 
-def bootstrap(values: Array, statistic: Reduce, groups: NDArray[np.int64], *, seed: int, resamples: int) -> Array:
+def bootstrap(values: Array, statistic: Reduce, sequences: NDArray[np.int64], *, seed: int, resamples: int) -> Array:
     """Return `statistic` on resamples of whole sequences, (resamples,); undefined resamples are left out."""
-    order = np.argsort(groups, kind="stable")
-    counts = np.bincount(groups)
+    order = np.argsort(sequences, kind="stable")
+    counts = np.bincount(sequences)
     starts = np.concatenate([[0], counts.cumsum()[:-1]])
     found = []
-    for chosen in resample_groups(groups, seed=seed, resamples=resamples):
+    for chosen in resample_sequences(sequences, seed=seed, resamples=resamples):
         sizes = counts[chosen]
         offsets = np.repeat(starts[chosen] - (sizes.cumsum() - sizes), sizes)
         try:
@@ -140,11 +140,11 @@ def bootstrap(values: Array, statistic: Reduce, groups: NDArray[np.int64], *, se
 
 
 def bootstrap_mean(
-    values: Array, transform: Callable[[float], float], groups: NDArray[np.int64], *, seed: int, resamples: int
+    values: Array, transform: Callable[[float], float], sequences: NDArray[np.int64], *, seed: int, resamples: int
 ) -> Array:
     """Return the same for a function of the mean, without touching single targets again."""
-    counts, sums = np.bincount(groups), np.bincount(groups, weights=values)
-    chosen = resample_groups(groups, seed=seed, resamples=resamples)
+    counts, sums = np.bincount(sequences), np.bincount(sequences, weights=values)
+    chosen = resample_sequences(sequences, seed=seed, resamples=resamples)
     means = sums[chosen].sum(1) / counts[chosen].sum(1)
     return np.asarray([transform(float(m)) for m in means])
 

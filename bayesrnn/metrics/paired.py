@@ -33,7 +33,7 @@ def paired_difference(
         second: Another of the same targets.
         target: (B, ...).
         interval: Level of the interval.
-        **options: Passed to the metric (level=, groups=, seed=, ...).
+        **options: Passed to the metric (level=, sequences=, seed=, ...).
     """
     check_level(interval, "interval")
     a = metric(first, target, interval=interval, **options)
@@ -41,7 +41,7 @@ def paired_difference(
     if a.replicates is None or b.replicates is None or (a.n, a.sequences) != (b.n, b.sequences):
         raise ValueError(
             f"the two predictives must be scored on the same targets, but one has {a.n} of {a.sequences} sequences and "
-            f"the other {b.n} of {b.sequences}. Pass the same mask and groups."
+            f"the other {b.n} of {b.sequences}. Pass the same mask and sequences."
         )
     replicates = a.replicates - b.replicates
     return replace(

@@ -20,7 +20,7 @@ class Pairs:
     predictive: Any
     target: Tensor | None
     keep: NDArray[np.bool_]
-    groups: NDArray[np.int64]
+    sequences: NDArray[np.int64]
     dropped: int
 
     def take(self, items: Tensor) -> Array:
@@ -70,8 +70,8 @@ def pair(predictive: Predictive, target: Any, options: Options, *, need_target: 
     if not bool(mask.any()):
         raise ValueError("no target is left to score: every one is masked, beyond its row's length, or NaN.")
     keep = mask.cpu().reshape(-1).numpy()
-    groups = _groups(predictive, options.get("groups"))[keep]
-    return Pairs(predictive.to(torch.float64), target, keep, np.unique(groups, return_inverse=True)[1], dropped)
+    sequences = _sequences(predictive, options.get("sequences"))[keep]
+    return Pairs(predictive.to(torch.float64), target, keep, np.unique(sequences, return_inverse=True)[1], dropped)
 
 
 def _mask(predictive: Any, options: Options) -> Tensor:
@@ -113,15 +113,16 @@ def _missing(target: Tensor, mask: Tensor, nan: str) -> tuple[Tensor, Tensor, in
     return torch.where(bad, torch.zeros_like(target), target), mask & ~bad, count
 
 
-def _groups(predictive: Any, groups: Any) -> NDArray[Any]:
+def _sequences(predictive: Any, sequences: Any) -> NDArray[Any]:
     shape = tuple(predictive.shape)
-    if groups is None:
-        groups = predictive.sequence_ids if predictive.sequence_ids is not None else np.arange(shape[0])
-    ids = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
+    if sequences is None:
+        sequences = predictive.sequence_ids if predictive.sequence_ids is not None else np.arange(shape[0])
+    ids = np.asarray(sequences.cpu() if isinstance(sequences, Tensor) else sequences)
     if ids.shape == shape:
         return ids.reshape(-1)
     if ids.shape == shape[:1]:
         return np.repeat(ids, int(np.prod(shape[1:], dtype=np.int64)))
     raise ValueError(
-        f"groups must be the sequence id of each row ({shape[0]},) or of each target {shape}, not of shape {ids.shape}."
+        f"sequences must be the sequence id of each row ({shape[0]},) or of each target {shape}, "
+        f"not of shape {ids.shape}."
     )

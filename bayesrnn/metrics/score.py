@@ -19,7 +19,7 @@ class Options(TypedDict, total=False):
         lengths: (B,) steps scored in each row, for targets (B, T).
         nan: "raise" (default) refuses NaN targets, "drop" leaves them out and counts them.
         interval: Level of the bootstrap interval over sequences, e.g. 0.95; none by default.
-        groups: Sequence id of each row (B,) or target (B, ...); by default `predictive.sequence_ids`, else the rows.
+        sequences: Sequence id of each row (B,) or target (B, ...); by default `predictive.sequence_ids`, else the rows.
         seed: Seed of the bootstrap and of whatever the metric simulates (default 0).
         resamples: Bootstrap resamples (default 1000).
         monte_carlo: Also give the standard error from finite draws and, where the metric is biased by finite draws,
@@ -31,7 +31,7 @@ class Options(TypedDict, total=False):
     lengths: Tensor | None
     nan: str
     interval: float | None
-    groups: Any
+    sequences: Any
     seed: int
     resamples: int
     monte_carlo: bool

@@ -110,7 +110,7 @@ def shift_auroc(
     Raises:
         ValueError: If an option does not fit two sets of rows.
     """
-    for name in ("mask", "lengths", "groups"):
+    for name in ("mask", "lengths", "sequences"):
         if options.get(name) is not None:
             raise ValueError(f"shift_auroc compares two sets of rows and takes no {name}: select the rows beforehand.")
 

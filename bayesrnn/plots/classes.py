@@ -30,7 +30,7 @@ def reliability_diagram(
         target: Class indices, (rows, ...); a token predictive knows its own.
         bins: Number of bins, [k/bins, (k+1)/bins), the last closed.
         ax: Where to draw.
-        **options: mask, lengths, groups and seed of `metrics.Options`.
+        **options: mask, lengths, sequences and seed of `metrics.Options`.
 
     Source: Guo et al. 2017 (arXiv:1706.04599); the gray bars: Bröcker & Smith 2007.
     """
@@ -43,7 +43,7 @@ def reliability_diagram(
     filled = count > 0
     center, accuracy = ((member * v[:, None]).sum(0)[filled] / count[filled] for v in (confidence, correct))
     seed = options.get("seed", 0)
-    low, high = (e[filled] for e in ratio_band(member * correct[:, None], member, pairs.groups, seed=seed))
+    low, high = (e[filled] for e in ratio_band(member * correct[:, None], member, pairs.sequences, seed=seed))
     null_low, null_high = (e[filled] for e in _consistency(confidence, index, bins, seed))
     ax.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle="--")
     ax.bar(

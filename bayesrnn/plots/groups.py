@@ -85,7 +85,7 @@ def coverage_by_horizon(
         target: Same shape.
         level: Level of the intervals.
         ax: Where to draw.
-        **options: mask, lengths, nan, groups and seed of `metrics.Options`.
+        **options: mask, lengths, nan, sequences and seed of `metrics.Options`.
 
     Raises:
         ValueError: If the predictive has no steps.
@@ -100,10 +100,12 @@ def coverage_by_horizon(
     step = pairs.take(torch.arange(shape[1]).reshape(1, -1, *(1 for _ in shape[2:])).expand(shape)).astype(int)
     member = np.eye(shape[1])[step]
     seen = member.sum(0) > 0
-    low, high = (e[seen] for e in ratio_band(member * held[:, None], member, pairs.groups, seed=options.get("seed", 0)))
+    low, high = (
+        e[seen] for e in ratio_band(member * held[:, None], member, pairs.sequences, seed=options.get("seed", 0))
+    )
     share = (member * held[:, None]).sum(0)[seen] / member.sum(0)[seen]
-    size = effective_size(held[:, None], pairs.groups) / seen.sum()
-    null = binomial_band(np.array([level]), max(size, float(pairs.groups.max() + 1)))
+    size = effective_size(held[:, None], pairs.sequences) / seen.sum()
+    null = binomial_band(np.array([level]), max(size, float(pairs.sequences.max() + 1)))
     horizon = np.arange(1, shape[1] + 1)[seen]
     ax.axhspan(null[0][0], null[1][0], color=NEUTRAL, alpha=0.2, linewidth=0, label="calibrated, this sample size")
     ax.axhline(level, color=NEUTRAL, linewidth=1, linestyle="--")
@@ -122,7 +124,7 @@ def coverage_by_horizon(
 def coverage_by_group(
     predictive: Predictive,
     target: Any,
-    labels: Sequence[Any],
+    groups: Sequence[Any],
     *,
     level: float = 0.9,
     ax: "Axes | None" = None,
@@ -133,7 +135,7 @@ def coverage_by_group(
     Args:
         predictive: Of a continuous target, (rows, ...).
         target: Same shape.
-        labels: The group of each row (not its sequence: that is `groups` among the options).
+        groups: A label for each row.
         level: Level of the intervals.
         ax: Where to draw.
         **options: See `coverage_by_horizon`.
@@ -142,7 +144,7 @@ def coverage_by_group(
         ValueError: If there is not one label a row.
     """
     level = check_level(level)
-    rows = row_labels(labels, len(predictive))
+    rows = row_labels(groups, len(predictive))
     names = sorted(set(rows))
     pairs = pair(predictive, target, options)
     held, _ = inside_and_width(pairs, level)
@@ -155,7 +157,7 @@ def coverage_by_group(
         if not chosen.any():
             continue
         inside, share = held[chosen][:, None], held[chosen].mean(keepdims=True)
-        sequences = np.unique(pairs.groups[chosen], return_inverse=True)[1]
+        sequences = np.unique(pairs.sequences[chosen], return_inverse=True)[1]
         low, high = ratio_band(inside, np.ones_like(inside), sequences, seed=options.get("seed", 0))
         off = sequences.max() > 0 and (high[0] < level or low[0] > level)
         bars = whiskers(share, low, high)

@@ -33,7 +33,7 @@ def interval_reliability(
         target: Same shape.
         level: Which level the headline names.
         ax: Where to draw; a new Figure by default.
-        **options: mask, lengths, nan, groups and seed of `metrics.Options`.
+        **options: mask, lengths, nan, sequences and seed of `metrics.Options`.
 
     Example:
         >>> import torch
@@ -44,10 +44,10 @@ def interval_reliability(
     ax = canvas(ax, (5.0, 4.8))
     pairs = pair(predictive, target, options)
     held = share_inside(pairs, _GRID)
-    low, high = ratio_band(held, np.ones((len(held), 1)), pairs.groups, seed=options.get("seed", 0))
-    null = binomial_band(_GRID, effective_size(held, pairs.groups))
+    low, high = ratio_band(held, np.ones((len(held), 1)), pairs.sequences, seed=options.get("seed", 0))
+    null = binomial_band(_GRID, effective_size(held, pairs.sequences))
     errors = Options(**options)
-    errors["interval"] = 0.95 if int(pairs.groups.max()) > 0 else None  # one sequence tells nothing about others
+    errors["interval"] = 0.95 if int(pairs.sequences.max()) > 0 else None  # one sequence tells nothing about others
     score = metrics.coverage(predictive, target, level=check_level(level), **errors)
     ax.fill_between(_GRID, *null, color=NEUTRAL, alpha=0.25, linewidth=0, label="calibrated, this sample size")
     ax.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle="--")
@@ -95,7 +95,7 @@ def coverage_width(
         inside, widths = zip(*(inside_and_width(pairs, level) for level in ordered))
         held = np.stack(inside, 1)
         share, spread = held.mean(0), np.array([w.mean() for w in widths])
-        low, high = ratio_band(held, np.ones((len(held), 1)), pairs.groups, seed=options.get("seed", 0))
+        low, high = ratio_band(held, np.ones((len(held), 1)), pairs.sequences, seed=options.get("seed", 0))
         ax.errorbar(
             spread, share, yerr=whiskers(share, low, high), capsize=3, label=name,
             color=CYCLE[k % len(CYCLE)], marker=MARKERS[k % len(MARKERS)],

@@ -29,7 +29,7 @@ def pit_histogram(
         target: Same shape.
         bins: Number of bars.
         ax: Where to draw.
-        **options: mask, lengths, nan, groups and seed of `metrics.Options`.
+        **options: mask, lengths, nan, sequences and seed of `metrics.Options`.
 
     Source: Dawid 1984; Czado, Gneiting & Held 2009 for the distributions with jumps.
     """
@@ -42,8 +42,10 @@ def pit_histogram(
     pairs = pair(predictive, target, options)
     mass = np.diff(_below(pairs, edges), axis=1)
     share = mass.mean(0) * bins
-    low, high = (e * bins for e in ratio_band(mass, np.ones((len(mass), 1)), pairs.groups, seed=options.get("seed", 0)))
-    null = [float(e[0]) * bins for e in binomial_band(np.array([1 / bins]), effective_size(mass, pairs.groups))]
+    low, high = (
+        e * bins for e in ratio_band(mass, np.ones((len(mass), 1)), pairs.sequences, seed=options.get("seed", 0))
+    )
+    null = [float(e[0]) * bins for e in binomial_band(np.array([1 / bins]), effective_size(mass, pairs.sequences))]
     ax.axhspan(null[0], null[1], color=NEUTRAL, alpha=0.25, linewidth=0, label="calibrated, this sample size")
     middle = (edges[:-1] + edges[1:]) / 2
     sns.histplot(
@@ -77,7 +79,7 @@ def pit_ecdf(
     grid = np.linspace(0.01, 0.99, 99)
     pairs = pair(predictive, target, options)
     below = _below(pairs, grid)
-    size = effective_size(below, pairs.groups)
+    size = effective_size(below, pairs.sequences)
     low, high = ecdf_band(grid, size, level=level, seed=options.get("seed", 0))
     curve = below.mean(0)
     outside = float(((curve < low) | (curve > high)).mean())

@@ -38,7 +38,7 @@ def error_against_spread(
         bins: Number of bins; fewer where the sample is small (at least 10 targets a bin).
         units: Units of the target.
         ax: Where to draw.
-        **options: mask, lengths, nan, groups and seed of `metrics.Options`.
+        **options: mask, lengths, nan, sequences and seed of `metrics.Options`.
 
     Source: Levi et al. 2022 (arXiv:1905.11659), section 4.
     """
@@ -52,7 +52,9 @@ def error_against_spread(
     member = np.eye(int(which.max()) + 1)[which]
     count = member.sum(0)
     spread, observed = (np.sqrt((member * v[:, None]).sum(0) / count) for v in (variance, squared))
-    replicates = np.sqrt(ratio_replicates(member * squared[:, None], member, pairs.groups, seed=options.get("seed", 0)))
+    replicates = np.sqrt(
+        ratio_replicates(member * squared[:, None], member, pairs.sequences, seed=options.get("seed", 0))
+    )
     low, high = np.nanquantile(replicates, [0.025, 0.975], axis=0)
     top = 1.08 * max(float(high.max()), float(spread.max()))
     ax.plot([0, top], [0, top], color=NEUTRAL, linewidth=1, linestyle="--", label="calibrated")

@@ -104,17 +104,17 @@ def _continuous(
     pairs: Pairs, part: Part, level: float, options: Mapping[str, Any], interval: float
 ) -> dict[str, Score]:
     predictive, target, mask = pairs.predictive, pairs.target, part.mask
-    groups = _group_ids(pairs)
+    sequences = _sequence_ids(pairs)
     if part.steps is not None:  # score the step's own distribution only, not the whole path again
         columns = (slice(None), part.steps)
         distribution = predictive.distribution.select(columns)
         predictive = ContinuousPredictive(distribution, predictive.origin)
-        target, mask, groups = target[columns], mask[columns], groups[columns]  # type: ignore[index]
+        target, mask, sequences = target[columns], mask[columns], sequences[columns]  # type: ignore[index]
     else:
         rows = mask.reshape(len(mask), -1).any(1).nonzero().flatten()
-        predictive, target, mask, groups = predictive[rows], target[rows], mask[rows], groups[rows]  # type: ignore[index]
-    kept = {**options, "mask": mask, "groups": groups}
-    enough = len(np.unique(groups[mask.numpy()])) > 1
+        predictive, target, mask, sequences = predictive[rows], target[rows], mask[rows], sequences[rows]  # type: ignore[index]
+    kept = {**options, "mask": mask, "sequences": sequences}
+    enough = len(np.unique(sequences[mask.numpy()])) > 1
     bootstrap = {**kept, "interval": interval} if enough else kept
     wanted: dict[str, Callable[[], Score]] = {
         "coverage": lambda: metrics.coverage(predictive, target, level=level, **bootstrap),
@@ -133,9 +133,9 @@ def _continuous(
 
 def _classes(pairs: Pairs, part: Part, options: Mapping[str, Any], interval: float) -> dict[str, Score]:
     predictive, target = pairs.predictive, pairs.target
-    groups = _group_ids(pairs)
-    kept = {**options, "mask": part.mask, "groups": groups}
-    enough = len(np.unique(groups[part.mask.numpy()])) > 1
+    sequences = _sequence_ids(pairs)
+    kept = {**options, "mask": part.mask, "sequences": sequences}
+    enough = len(np.unique(sequences[part.mask.numpy()])) > 1
     bootstrap = {**kept, "interval": interval} if enough else kept
     found: dict[str, Score] = {}
     if not isinstance(predictive, TokenPredictive) or (
@@ -166,7 +166,7 @@ def _keep(pairs: Pairs) -> Tensor:
     return torch.as_tensor(pairs.keep.reshape(tuple(pairs.predictive.shape)).copy())
 
 
-def _group_ids(pairs: Pairs) -> Any:
+def _sequence_ids(pairs: Pairs) -> Any:
     ids = np.zeros(pairs.keep.shape, dtype=np.int64)
-    ids[pairs.keep] = pairs.groups
+    ids[pairs.keep] = pairs.sequences
     return ids.reshape(tuple(pairs.predictive.shape))

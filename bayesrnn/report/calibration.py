@@ -83,10 +83,10 @@ def calibration_report(
     """
     check_level(level)
     check_level(interval, "interval")
-    chosen = {"mask": mask, "lengths": lengths, "nan": nan, "groups": sequences}
+    chosen = {"mask": mask, "lengths": lengths, "nan": nan, "sequences": sequences}
     pairs = pair(predictive, target, chosen)  # type: ignore[arg-type]
     base: dict[str, Any] = {**chosen, "seed": seed, "resamples": resamples}
-    options = {**base, "interval": interval if int(pairs.groups.max()) > 0 else None}
+    options = {**base, "interval": interval if int(pairs.sequences.max()) > 0 else None}
     labels = None if groups is None else row_labels(groups, len(predictive))  # type: ignore[arg-type]
     measures = measures_for(predictive, sorted({*levels, level}))
     scores, notes = _scores(predictive, target, measures, {**options, "monte_carlo": monte_carlo, "floor": True})
@@ -133,7 +133,7 @@ class CalibrationReport:
         units: Units of the target.
         title: Title of the page.
         facts: Numbers of targets, sequences, draws; seed; level of the bootstrap.
-        options: mask, lengths, nan, groups and seed that were scored with.
+        options: mask, lengths, nan, sequences and seed that were scored with.
     """
 
     predictive: Predictive
@@ -272,7 +272,7 @@ def _scores(
 def _facts(pairs: Pairs, predictive: Predictive, interval: float, seed: int) -> dict[str, Any]:
     return {
         "targets": int(pairs.keep.sum()),
-        "sequences": int(pairs.groups.max()) + 1,
+        "sequences": int(pairs.sequences.max()) + 1,
         "dropped": pairs.dropped,
         "draws": predictive.draws_used,
         "made by": drawn(predictive),

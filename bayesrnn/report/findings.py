@@ -33,7 +33,7 @@ def guards(pairs: Pairs, scores: Mapping[str, Score], level: float) -> list[str]
         level: Level of the intervals spoken about.
     """
     predictive = pairs.predictive
-    size, sequences = int(pairs.keep.sum()), int(pairs.groups.max()) + 1
+    size, sequences = int(pairs.keep.sum()), int(pairs.sequences.max()) + 1
     found = []
     if size < _FEW:
         found.append(f"Only {size} targets: no statement about calibration is firm with fewer than {_FEW}.")
@@ -167,7 +167,7 @@ def findings(
         target: What happened.
         scores: By key of their measure, with bootstrap intervals where there are enough sequences.
         level: Level of the intervals to speak about.
-        options: mask, lengths, nan and groups that were scored with.
+        options: mask, lengths, nan and sequences that were scored with.
         units: Units of the target.
     """
     if isinstance(predictive, ContinuousPredictive):

@@ -83,7 +83,7 @@ def _judged(run: Run, net: SentimentNet, draws: int) -> dict[str, Any]:
 
 def _scores(judged: Any, test: Segments) -> dict[str, Any]:
     target = test.ratings.to(judged.mean.dtype)
-    options: dict[str, Any] = {"groups": test.reviews}
+    options: dict[str, Any] = {"sequences": test.reviews}
     error = metrics.rmse(judged, target, interval=0.95, **options)
     found: dict[str, Any] = {"rmse": float(error), "rmse_interval": list(error.interval or ())}
     found |= {name: float(getattr(metrics, name)(judged, target, **options)) for name in ("mae", "nll", "crps")}

@@ -21,8 +21,8 @@ def test_sequence_bootstrap_covers_where_the_token_bootstrap_does_not():
         y = math.sqrt(0.5) * (shared + torch.randn(60, 12, generator=generator))
         p = Predictive.from_gaussian(torch.zeros(60, 12), torch.ones(60, 12))
         tokens = torch.arange(720).reshape(60, 12)
-        for name, groups in (("sequence", None), ("token", tokens)):
-            low, high = M.bias(p, y, interval=0.95, groups=groups, resamples=300).interval
+        for name, sequences in (("sequence", None), ("token", tokens)):
+            low, high = M.bias(p, y, interval=0.95, sequences=sequences, resamples=300).interval
             inside[name] += low <= 0 <= high
     assert 0.90 <= inside["sequence"] / 200 <= 0.99
     assert inside["token"] / 200 < 0.75
@@ -32,7 +32,7 @@ def test_interval_of_any_statistic_resamples_sequences():
     p = Predictive.from_gaussian(torch.zeros(20, 3), torch.ones(20, 3))
     y = torch.randn(20, 1).expand(20, 3)
     wide = M.miscalibration_area(p, y, interval=0.9)
-    narrow = M.miscalibration_area(p, y, interval=0.9, groups=torch.arange(60).reshape(20, 3))
+    narrow = M.miscalibration_area(p, y, interval=0.9, sequences=torch.arange(60).reshape(20, 3))
     assert wide.interval[1] - wide.interval[0] > narrow.interval[1] - narrow.interval[0]
     assert wide.sequences == 20
     assert narrow.sequences == 60
@@ -67,9 +67,9 @@ def test_sequence_ids_group_rows():
     p = Predictive.from_gaussian(torch.zeros(6), torch.ones(6), sequence_ids=ids)
     assert M.mae(p, torch.randn(6)).sequences == 3
     with pytest.raises(ValueError, match="only 1"):
-        M.mae(p, torch.randn(6), groups=[7] * 6, interval=0.9)
-    with pytest.raises(ValueError, match="groups must be the sequence id"):
-        M.mae(p, torch.randn(6), groups=[1, 2])
+        M.mae(p, torch.randn(6), sequences=[7] * 6, interval=0.9)
+    with pytest.raises(ValueError, match="sequences must be the sequence id"):
+        M.mae(p, torch.randn(6), sequences=[1, 2])
 
 
 def test_too_many_undefined_resamples_are_refused():
