@@ -5,8 +5,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from bayesrnn.data.regularity import is_regular
 from bayesrnn.data.series import Series
+from bayesrnn.data.steps import is_regular
 
 __all__ = ["mauna_loa_co2", "read_series"]
 

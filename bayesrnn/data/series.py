@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_whole
-from bayesrnn.data.regularity import bridge_gaps, observed_values, regular_times, season
+from bayesrnn.data.gaps import bridge_gaps, observed_values
+from bayesrnn.data.steps import regular_times, season
 
 __all__ = ["Series"]
 

@@ -1,11 +1,11 @@
-"""Checks of a time series: equal time steps, no time twice, no missing value; and the season of a time step."""
+"""The time step of a series: equal steps, no time twice, and the season that a step suggests."""
 
 import warnings
 from typing import Any
 
 import numpy as np
 
-__all__ = ["bridge_gaps", "observed_values", "regular_times", "season", "time_text"]
+__all__ = ["is_regular", "regular_times", "season", "time_text"]
 
 _CALENDAR = {"Y": 1, "Q": 4, "M": 12, "W": 52, "B": 5, "D": 7}
 _DAY = 86_400
@@ -109,38 +109,6 @@ def season(times: Any) -> int:
         "the season does not follow from these time steps. Say how many steps it has with period= (--period), "
         "1 for none."
     )
-
-
-def observed_values(values: Any, times: Any, bridge: bool, shortest: int) -> Any:
-    """Return which values are observed, or refuse missing and infinite ones."""
-    infinite = np.flatnonzero(np.isinf(values))
-    if len(infinite):
-        raise ValueError(
-            f"{len(infinite)} values are infinite (first at {time_text(times[infinite[0]])}). Correct or remove them."
-        )
-    missing = np.flatnonzero(np.isnan(values))
-    if len(missing) and not bridge:
-        raise ValueError(
-            f"{len(missing)} of {len(values)} values are missing (first at {time_text(times[missing[0]])}). Fill them "
-            "in, start after them, or bridge them (bridge=True, or --bridge on the command line): they are then "
-            "neither learned nor scored."
-        )
-    if len(values) - len(missing) < shortest:
-        raise ValueError(f"only {len(values) - len(missing)} values are observed; at least {shortest} are needed.")
-    return ~np.isnan(values)
-
-
-def bridge_gaps(values: Any, observed: Any, period: int) -> Any:
-    """Fill gaps with a line between neighbors plus the mean seasonal pattern around the line."""
-    steps = np.arange(len(values))
-    phase = steps % period
-    window = np.ones(2 * (period // 2) + 1)
-    known = np.where(observed, values, 0.0)
-    mean = np.convolve(known, window, "same") / np.maximum(np.convolve(observed, window, "same"), 1)
-    away = np.where(observed, values - mean, 0.0)
-    pattern = np.bincount(phase, away, period) / np.maximum(np.bincount(phase, observed, period), 1)
-    level = np.interp(steps, steps[observed], (values - pattern[phase])[observed])
-    return np.where(observed, values, level + pattern[phase])
 
 
 def time_text(time: Any) -> str:
