@@ -2,10 +2,10 @@
 
 from bayesrnn.predictive.base import Predictive
 from bayesrnn.predictive.classes import ClassPredictive
-from bayesrnn.predictive.continuous import ContinuousPredictive, gaussian_distribution
+from bayesrnn.predictive.continuous import ContinuousPredictive
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
-from bayesrnn.predictive.distributions.mixture import MixtureDistribution
+from bayesrnn.predictive.distributions.mixture import MixtureDistribution, gaussian_distribution
 from bayesrnn.predictive.distributions.moments import MomentsDistribution
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error
 from bayesrnn.predictive.tokens import TokenPredictive

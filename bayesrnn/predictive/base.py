@@ -3,17 +3,15 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Normal
+from torch.distributions import Distribution
 
-from bayesrnn._checks import check_finite
-from bayesrnn.likelihoods import families
-from bayesrnn.predictive.origin import DETERMINISTIC, Origin
+from bayesrnn.predictive.origin import Origin
 
 if TYPE_CHECKING:
-    from bayesrnn.predictive.classes import ClassPredictive
-    from bayesrnn.predictive.continuous import ContinuousPredictive
+    from bayesrnn.predictive.make import ClassPredictive, ContinuousPredictive
 
 
 class Predictive(ABC):
@@ -25,6 +23,8 @@ class Predictive(ABC):
 
     origin: Origin
 
+    # The constructors hand over to `make`, which knows the subclasses: the one import that runs back up.
+
     @staticmethod
     def from_gaussian(mean: Tensor, std: Tensor, *, sequence_ids: Tensor | None = None) -> "ContinuousPredictive":
         """Return the predictive N(mean, std^2), all of whose variance counts as aleatoric.
@@ -32,7 +32,7 @@ class Predictive(ABC):
         Args:
             mean: Shape (rows, ...), target units.
             std: Same shape, or one that broadcasts to it; positive.
-            sequence_ids: One id a row.
+            sequence_ids: One id per row.
 
         Raises:
             ValueError: If a value is not finite or a std is not positive.
@@ -41,29 +41,9 @@ class Predictive(ABC):
             >>> Predictive.from_gaussian(torch.zeros(3), torch.ones(3)).quantile(0.5)
             tensor([0., 0., 0.])
         """
-        from bayesrnn.predictive.continuous import ContinuousPredictive
-        from bayesrnn.predictive.distributions.mixture import MixtureDistribution
+        from bayesrnn.predictive import make
 
-        mean = _floating(mean, "mean")
-        std = _floating(std, "std").to(mean)
-        if mean.dim() < 1:
-            raise ValueError("mean must have shape (rows, ...), but a single number was given: mean[None] makes a row.")
-        try:
-            std = std.expand(mean.shape)
-        except RuntimeError:
-            raise ValueError(
-                f"std of shape {tuple(std.shape)} does not fit mean of shape {tuple(mean.shape)}: give one std a mean."
-            ) from None
-        check_finite(mean, "mean")
-        check_finite(std, "std")
-        if bool((std <= 0).any()):
-            rows = (std <= 0).reshape(len(std), -1).any(1).nonzero().flatten()[:5].tolist()
-            raise ValueError(
-                f"std must be positive, but it is zero or negative in rows {rows}. A std of 0 claims certainty; if you "
-                "have a variance pass its square root, if a log variance pass exp(0.5 * it)."
-            )
-        distribution = MixtureDistribution(Normal(mean[None], std[None], validate_args=False))
-        return ContinuousPredictive(distribution, Origin(1, sampling=DETERMINISTIC, sequence_ids=sequence_ids))
+        return make.gaussian(mean, std, sequence_ids)
 
     @staticmethod
     def from_samples(
@@ -77,11 +57,9 @@ class Predictive(ABC):
         Raises:
             ValueError: If there is one draw only, or a value is not finite.
         """
-        from bayesrnn.predictive.continuous import ContinuousPredictive
-        from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
+        from bayesrnn.predictive import make
 
-        distribution = EmpiricalDistribution(samples)
-        return ContinuousPredictive(distribution, Origin(len(samples), seed, "samples", sequence_ids=sequence_ids))
+        return make.samples(samples, seed, sequence_ids)
 
     @staticmethod
     def from_probabilities(p: Tensor, *, sequence_ids: Tensor | None = None) -> "ClassPredictive":
@@ -92,18 +70,9 @@ class Predictive(ABC):
         Raises:
             ValueError: If a value is not a probability or the classes of a row do not add up to 1.
         """
-        from bayesrnn.predictive.classes import ClassPredictive, check_probabilities
+        from bayesrnn.predictive import make
 
-        p = _floating(p, "p")
-        if p.dim() < 2:
-            raise ValueError(f"p must have shape (draws, rows, classes) or (rows, classes), not {tuple(p.shape)}.")
-        if p.dim() == 2:
-            logs = check_probabilities(p).log()[None]
-            origin = Origin(1, sampling=DETERMINISTIC, sequence_ids=sequence_ids)
-        else:
-            logs = check_probabilities(p.transpose(0, 1)).transpose(0, 1).log()
-            origin = Origin(len(p), sequence_ids=sequence_ids)
-        return ClassPredictive.from_log_probabilities(logs, origin=origin, dtype=p.dtype)
+        return make.probabilities(p, sequence_ids)
 
     @staticmethod
     def from_draws(
@@ -126,31 +95,16 @@ class Predictive(ABC):
             seed: Seed of the draws.
             sampling: How they were drawn; "deterministic" says that the one draw is exact (no Monte Carlo error).
             block_size: Consecutive draws that depend on one another (a stratified block); 1 when independent.
-            sequence_ids: One id a row.
+            sequence_ids: One id per row.
 
         Raises:
             TypeError: If it is no Distribution.
             ValueError: If the batch shape lacks an axis of draws or rows, or a parameter is NaN.
         """
-        from bayesrnn.predictive.classes import ClassPredictive, class_log_probabilities
-        from bayesrnn.predictive.continuous import ContinuousPredictive
-        from bayesrnn.predictive.distributions.mixture import MixtureDistribution
+        from bayesrnn.predictive import make
 
-        kind = families.family(distribution)
-        if len(distribution.batch_shape) < 2 - (len(distribution.event_shape) if kind != "class" else 0):
-            raise ValueError(
-                "the distribution must have batch shape (draws, rows, ...), but it is "
-                f"{tuple(distribution.batch_shape)}. For one draw add an axis in front: Normal(mean[None], std[None])."
-            )
-        size = distribution.batch_shape[0]
-        origin = Origin(size, seed, sampling, block_size, sequence_ids, degrees_of_freedom)
-        if kind == "class":
-            families.check_parameters(distribution)
-            logs = class_log_probabilities(distribution)
-            return ClassPredictive.from_log_probabilities(
-                logs, origin=origin, dtype=logs.dtype, standard_error=standard_error
-            )
-        return ContinuousPredictive(MixtureDistribution(distribution), origin, standard_error)
+        origin = {"seed": seed, "sampling": sampling, "block_size": block_size, "sequence_ids": sequence_ids}
+        return make.draws(distribution, {**origin, "degrees_of_freedom": degrees_of_freedom}, standard_error)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -166,7 +120,7 @@ class Predictive(ABC):
 
     @abstractmethod
     def to_frame(self) -> Any:
-        """A pandas DataFrame with a line a target."""
+        """A pandas DataFrame with one line per target."""
 
     @property
     def draws_used(self) -> int:
@@ -190,7 +144,7 @@ class Predictive(ABC):
 
     @property
     def sequence_ids(self) -> Tensor | None:
-        """One id a row, if given."""
+        """One id per row, if given."""
         return self.origin.sequence_ids
 
     @property
@@ -212,10 +166,17 @@ def row_key(rows: Any, size: int) -> Any:
     return rows if isinstance(rows, slice) else torch.as_tensor(rows)
 
 
-def _floating(value: Any, name: str) -> Tensor:
-    if not isinstance(value, Tensor):
-        try:
-            value = torch.as_tensor(value)
-        except (TypeError, ValueError, RuntimeError):
-            raise TypeError(f"{name} must be a tensor, but a {type(value).__name__} was given.") from None
-    return value.detach() if value.is_floating_point() else value.detach().float()
+def index_columns(shape: torch.Size, sequence_ids: Tensor | None) -> dict[str, Any]:
+    """Return the columns that say which target each line of a table is about."""
+    grid = np.indices(tuple(shape)).reshape(len(shape), -1)
+    names = ["row", "step", *(f"axis_{k}" for k in range(2, len(shape)))]
+    columns: dict[str, Any] = dict(zip(names, grid))
+    if sequence_ids is not None:
+        columns["sequence_id"] = sequence_ids.cpu().numpy()[grid[0]]
+    return columns
+
+
+def flat(tensor: Tensor) -> Any:
+    """Return the values as a flat numpy array."""
+    values = tensor.detach().cpu().reshape(-1)
+    return values.float().numpy() if values.dtype == torch.bfloat16 else values.numpy()

@@ -11,7 +11,7 @@ from torch.distributions import Bernoulli, Distribution
 from torch.nn import functional as F
 
 from bayesrnn.likelihoods import families
-from bayesrnn.predictive.base import Predictive, row_key
+from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error
 
 
@@ -146,10 +146,14 @@ class ClassPredictive(Predictive):
         return self._out(self.log_mean.gather(-1, index[..., None])[..., 0])
 
     def to_frame(self) -> Any:
-        """Return a DataFrame with a line a target: mode, entropies, variation ratio, probabilities."""
-        from bayesrnn.predictive.frames import class_frame
+        """Return a DataFrame with one line per target: mode, entropies, variation ratio, probabilities."""
+        import pandas as pd
 
-        return class_frame(self)
+        columns = index_columns(self.shape, self.sequence_ids)
+        names = ("mode", "entropy", "aleatoric", "epistemic", "variation_ratio")
+        columns |= {name: flat(getattr(self, name)) for name in names}
+        columns |= {f"probability_{k}": flat(self.probabilities[..., k]) for k in range(self.classes)}
+        return pd.DataFrame(columns)
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "ClassPredictive":
         """Return the predictive on another device or with results in another floating dtype."""

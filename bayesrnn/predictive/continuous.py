@@ -1,5 +1,6 @@
 """The predictive of a continuous or count target."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -7,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
 from bayesrnn._checks import check_level, check_seed, check_whole
-from bayesrnn.predictive.base import Predictive, row_key
+from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
+from bayesrnn.predictive.distributions.mixture import match_moments
 from bayesrnn.predictive.distributions.moments import MomentsDistribution
 from bayesrnn.predictive.origin import Origin, block_standard_error
 
@@ -141,18 +142,22 @@ class ContinuousPredictive(Predictive):
         Raises:
             ValueError: If a mean is not finite or a variance is not positive.
         """
-        from bayesrnn.predictive.distributions.mixture import match_moments
-
-        Predictive.from_gaussian(
-            self.mean, self._out(self.distribution.variance().sqrt())
-        )  # says which rows have no Gaussian
+        Predictive.from_gaussian(self.mean, self.std)  # says which rows have no Gaussian
         return ContinuousPredictive(match_moments(self.distribution), self.origin, self.standard_error)
 
     def to_frame(self, level: float = 0.9) -> Any:
-        """Return a DataFrame with a line a target: row, step(s), mean, std, parts, interval, standard error."""
-        from bayesrnn.predictive.frames import continuous_frame
+        """Return a DataFrame with one line per target: row, step(s), mean, std, parts, interval, standard error."""
+        import pandas as pd
 
-        return continuous_frame(self, check_level(level))
+        columns = index_columns(self.shape, self.sequence_ids)
+        columns |= {"mean": flat(self.mean), "std": flat(self.std)}
+        with contextlib.suppress(ValueError):  # samples of the target do not tell the parts: the columns are left out
+            columns |= {"aleatoric": flat(self.aleatoric), "epistemic": flat(self.epistemic)}
+        with contextlib.suppress(ValueError):  # the draws do not determine the interval: the columns are left out
+            low, high = self.interval(level)
+            columns |= {f"low_{level:g}": flat(low), f"high_{level:g}": flat(high)}
+        columns["standard_error"] = flat(self.standard_error)
+        return pd.DataFrame(columns)
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "ContinuousPredictive":
         """Return the predictive on another device or in another floating dtype."""
@@ -224,13 +229,3 @@ class ContinuousPredictive(Predictive):
 
     def _out(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.dtype)
-
-
-def gaussian_distribution(distribution: AbstractDistribution) -> Normal | None:
-    """Return the per-draw Normal distributions in float64 if the distribution is a mixture of Gaussians, else None."""
-    from bayesrnn.predictive.distributions.mixture import MixtureDistribution
-
-    if isinstance(distribution, MixtureDistribution) and isinstance(distribution.component(), Normal):
-        component = distribution.component()
-        return component if isinstance(component, Normal) else None
-    return None

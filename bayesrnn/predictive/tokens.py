@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_lengths
-from bayesrnn.predictive.base import Predictive, row_key
+from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin
 
 _STATISTICS = ("deterministic_log_prob", "entropy", "aleatoric", "epistemic", "target", "confidence", "correct")
@@ -146,10 +146,14 @@ class TokenPredictive(Predictive):
         return float(((blocks - 1) / blocks * ((left_out - left_out.mean()) ** 2).sum()).sqrt())
 
     def to_frame(self) -> Any:
-        """Return a DataFrame with a line a scored token."""
-        from bayesrnn.predictive.frames import token_frame
+        """Return a DataFrame with one line per scored token: row, step, log probability and what else is known."""
+        import pandas as pd
 
-        return token_frame(self)
+        columns = index_columns(self.shape, self.sequence_ids)
+        names = ("target", "log_prob", *_STATISTICS)
+        known = {name: getattr(self, name) for name in dict.fromkeys(names)}
+        columns |= {name: flat(value) for name, value in known.items() if value is not None}
+        return pd.DataFrame(columns)[flat(self.mask)].reset_index(drop=True)
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "TokenPredictive":
         """Return the predictive on another device or in another floating dtype."""

@@ -178,3 +178,9 @@ def match_moments(base: AbstractDistribution) -> RemadeDistribution:
     """Return the Gaussian with the mean and the variance of a distribution: one component, whatever its draws."""
     mean, std = (t[None].to(base.dtype) for t in (base.mean(), base.variance().sqrt()))
     return RemadeDistribution(Normal(mean, std, validate_args=False), base, match_moments)
+
+
+def gaussian_distribution(distribution: AbstractDistribution) -> Normal | None:
+    """Return the per-draw Normal distributions in float64 if the distribution is a mixture of Gaussians, else None."""
+    component = distribution.component() if isinstance(distribution, MixtureDistribution) else None
+    return component if isinstance(component, Normal) else None
