@@ -18,6 +18,7 @@ from bayesrnn.inference import predict as predict
 from bayesrnn.inference._perplexity import perplexity as perplexity
 from bayesrnn.inference.generation import generate as generate
 from bayesrnn.nn.convert import convert as convert
+from bayesrnn.nn.convert import revert as revert
 from bayesrnn.predictive import Predictive as Predictive
 from bayesrnn.report import calibration_report as calibration_report
 from bayesrnn.storage import load as load
@@ -25,11 +26,13 @@ from bayesrnn.storage import load_weights as load_weights
 from bayesrnn.storage import save as save
 from bayesrnn.storage import save_weights as save_weights
 from bayesrnn.training import fit as fit
+from bayesrnn.tuning.language import tune_perplexity as tune_perplexity
 from bayesrnn.tuning.rates import rate_grid as rate_grid
 from bayesrnn.tuning.rates import rate_search as rate_search
 
 if TYPE_CHECKING:
     from bayesrnn import estimators as estimators
+    from bayesrnn import forecasting as forecasting
     from bayesrnn import pyro as pyro
 
 __version__ = "0.1.0"
@@ -43,6 +46,7 @@ __all__ = [
     "convert",
     "estimators",
     "fit",
+    "forecasting",
     "generate",
     "likelihoods",
     "load",
@@ -58,12 +62,14 @@ __all__ = [
     "rate_grid",
     "rate_search",
     "recalibration",
+    "revert",
     "save",
     "save_weights",
     "schemes",
+    "tune_perplexity",
 ]
 
-_LAZY = ("estimators", "pyro")  # modules that need a heavy library as soon as they are imported
+_LAZY = ("estimators", "forecasting", "pyro")  # modules that need a heavy library as soon as they are imported
 
 
 def __getattr__(name: str) -> Any:

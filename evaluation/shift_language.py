@@ -118,7 +118,7 @@ def both(
     model: LanguageModel, tokens: Tensor, draws: int, precision: str | None
 ) -> tuple[TokenPredictive, TokenPredictive]:
     """Monte Carlo over one stream, words kept as in Gal's test, and the pass without masks, in one precision."""
-    drawn = perplexity(model, tokens, draws=draws, words=False, batch_size=1, precision=precision)
+    drawn = perplexity(model, tokens, draws=draws, drop_words=False, batch_size=1, precision=precision)
     return drawn.to("cpu"), perplexity(model, tokens, draws=0, precision=precision).to("cpu")
 
 

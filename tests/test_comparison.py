@@ -13,7 +13,7 @@ from torch.distributions import Categorical, Normal
 
 import bayesrnn as br
 from bayesrnn import metrics
-from bayesrnn.comparison import Cost, compare, compare_predictives, deterministic, deterministic_tokens
+from bayesrnn.comparison import Cost, compare, compare_predictives
 from bayesrnn.comparison.difference import paired
 from bayesrnn.metrics.registry import measures_for
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
@@ -163,23 +163,10 @@ def test_equal_predictives_cannot_be_told_apart() -> None:
     assert result.sentence.startswith("In CRPS no difference between sharp and wide can be told")
 
 
-def test_deterministic_pass_is_the_model_without_masks_and_leaves_it_alone() -> None:
-    model = br.nn.LSTM(3, 5, batch_first=True, dropout=0.4).train()
-    x = torch.randn(7, 4, 3, generator=generator())
-    state = torch.get_rng_state()
-    found = deterministic(model, x, likelihood=lambda out: Normal(out[0][:, -1, 0], 1.0), max_memory=1)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert model.training
-    model.eval()
-    with torch.no_grad():
-        assert torch.allclose(found.mean, model(x)[0][:, -1, 0])
-    assert (found.draws_used, found.sampling) == (1, "deterministic")
-    assert not bool(found.standard_error.any())
-    plain = deterministic(model, x, likelihood=lambda out: br.inference.point(out[0][:, -1, 0]))
-    assert torch.allclose(plain.mean, found.mean)
-    assert metrics.crps(plain, plain.mean + 0.5).value == pytest.approx(0.5, rel=1e-5)
-    with pytest.raises(ValueError, match="scores one output, but the model returns"):
-        deterministic(model, x)
+def test_several_outputs_are_refused() -> None:
+    model = br.nn.LSTM(3, 5, batch_first=True, dropout=0.4)
+    with pytest.raises(ValueError, match="scores one output, but the model returns several"):
+        compare(model, torch.randn(7, 4, 3), target=torch.zeros(7))
 
 
 def test_lengths_leave_out_padded_steps() -> None:
@@ -225,8 +212,8 @@ def test_token_stream_against_its_own_deterministic_pass() -> None:
     assert found.value == pytest.approx(-0.1, abs=1e-5)
     assert found.verdict == "better"
     assert result.difference("ppl_mc_micro").reference_score.value == pytest.approx(tokens.deterministic_perplexity)
-    with pytest.raises(ValueError, match="deterministic pass was not made"):
-        deterministic_tokens(TokenPredictive(log_prob, Origin(5)))
+    with pytest.raises(ValueError, match="at least two predictives"):
+        compare_predictives({"MC dropout": TokenPredictive(log_prob, Origin(5))}, **QUICK)
 
 
 def test_saved_files_agree(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def language(shared: bool = False) -> br.models.LanguageModel:
 def test_perplexity_and_generation(lifetime: str, words: bool, there: torch.device) -> None:
     near, far = pair(language())
     tokens = torch.arange(60) % 11
-    options: dict[str, Any] = {"draws": 32, "lifetime": lifetime, "words": words, "batch_size": 2, "window": 7}
+    options: dict[str, Any] = {"draws": 32, "lifetime": lifetime, "drop_words": words, "batch_size": 2, "window": 7}
     ours, theirs = br.perplexity(near, tokens, **options), br.perplexity(far, tokens, **options)
     torch.testing.assert_close(ours.log_prob, here(theirs.log_prob))
     torch.testing.assert_close(ours.epistemic, here(theirs.epistemic))

@@ -6,8 +6,6 @@ from bayesrnn.comparison.predictives import compare_predictives as compare_predi
 from bayesrnn.comparison.result import Comparison as Comparison
 from bayesrnn.comparison.result import Cost as Cost
 from bayesrnn.comparison.result import Curve as Curve
-from bayesrnn.inference.deterministic_pass import deterministic as deterministic
-from bayesrnn.inference.deterministic_pass import deterministic_tokens as deterministic_tokens
 
 __all__ = [
     "Comparison",
@@ -16,6 +14,4 @@ __all__ = [
     "Difference",
     "compare",
     "compare_predictives",
-    "deterministic",
-    "deterministic_tokens",
 ]

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
+from bayesrnn._checks import check_whole
 from bayesrnn.comparison.predictives import compare_predictives
 from bayesrnn.comparison.result import Comparison, Cost, Curve
 from bayesrnn.inference import predict
 from bayesrnn.inference.context import undisturbed
-from bayesrnn.inference.deterministic_pass import deterministic
 from bayesrnn.metrics.registry import Measure, measures_for
 from bayesrnn.models import LanguageModel
 from bayesrnn.predictive import Predictive
@@ -91,26 +91,25 @@ def compare(
         >>> compare(model, x, target=x[:, -1, 0], draws=8).reference
         'deterministic pass'
     """
+    check_whole(draws, "draws", 2)
+    given = {
+        "draws": draws, "seed": seed, "sampling": sampling, "likelihood": likelihood, "batch_dim": batch_dim,
+        "sequence_ids": sequence_ids, "lengths": lengths, **options,
+    }  # fmt: skip
     start = time.perf_counter()
     try:
-        plain = deterministic(
-            model,
-            *inputs,
-            likelihood=likelihood,
-            batch_dim=batch_dim,
-            sequence_ids=sequence_ids,
-            lengths=lengths,
-            max_memory=options.get("max_memory"),
-        )
+        plain = predict(model, *inputs, **{**given, "draws": 0})
+        if not isinstance(plain, Predictive):
+            raise ValueError(
+                "a comparison scores one output, but the model returns several. Choose one with "
+                "likelihood=lambda output: Normal(output[0], ...)."
+            )
     except ValueError as error:
         if likelihood is None and _reads_tokens(model, inputs):
             raise _language_model_error(model) from error
         raise
     middle = time.perf_counter()
-    drawn = predict(
-        model, *inputs, draws=draws, seed=seed, sampling=sampling, likelihood=likelihood, batch_dim=batch_dim,
-        sequence_ids=sequence_ids, lengths=lengths, **options,
-    )  # fmt: skip
+    drawn = predict(model, *inputs, **given)
     end = time.perf_counter()
     predictives = {"deterministic pass": plain, "MC dropout": drawn, **(others or {})}
     if len(predictives) < 2 + len(others or {}):

@@ -11,11 +11,10 @@ from torch import Tensor
 from bayesrnn._checks import check_level
 from bayesrnn.comparison.difference import Difference, paired
 from bayesrnn.comparison.result import Comparison, Cost
-from bayesrnn.inference.deterministic_pass import deterministic_tokens
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.registry import Measure, measures_for
-from bayesrnn.predictive import Predictive, TokenPredictive
+from bayesrnn.predictive import DETERMINISTIC, Origin, Predictive, TokenPredictive
 
 __all__ = ["compare_predictives"]
 
@@ -113,8 +112,14 @@ def _with_deterministic(predictives: Mapping[str, Predictive]) -> Mapping[str, P
     if isinstance(predictives, Mapping) and len(predictives) == 1:
         (only,) = predictives.values()
         if isinstance(only, TokenPredictive) and only.deterministic_log_prob is not None:
-            return {"deterministic pass": deterministic_tokens(only), **predictives}
+            return {"deterministic pass": _deterministic_tokens(only, only.deterministic_log_prob), **predictives}
     return predictives
+
+
+def _deterministic_tokens(predictive: TokenPredictive, log_prob: Tensor) -> TokenPredictive:
+    """Return the deterministic pass that a token predictive carries, as a predictive of its own."""
+    origin = Origin(1, sampling=DETERMINISTIC, sequence_ids=predictive.sequence_ids)
+    return TokenPredictive(log_prob, origin, mask=predictive.mask, target=predictive.target)
 
 
 def _check(predictives: Mapping[str, Predictive], reference: str | None) -> str:

@@ -2,7 +2,6 @@
 
 from bayesrnn.forecasting._backtest import Backtest as Backtest
 from bayesrnn.forecasting._backtest import backtest as backtest
-from bayesrnn.forecasting._backtest import deterministic as deterministic
 from bayesrnn.forecasting._backtest import forecast as forecast
 from bayesrnn.forecasting._study import Study as Study
 from bayesrnn.forecasting._study import study as study
@@ -27,7 +26,6 @@ __all__ = [
     "Split",
     "Study",
     "backtest",
-    "deterministic",
     "exponential_smoothing",
     "forecast",
     "quick",

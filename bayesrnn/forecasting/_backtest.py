@@ -6,13 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_whole
 from bayesrnn.data.series import Series
 from bayesrnn.inference import predict
 from bayesrnn.models import Forecaster
-from bayesrnn.predictive import ContinuousPredictive, Predictive
+from bayesrnn.predictive import ContinuousPredictive
 
-__all__ = ["Backtest", "backtest", "deterministic", "forecast"]
+__all__ = ["Backtest", "backtest", "forecast"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +84,7 @@ def backtest(
         forecaster: A trained forecaster.
         series: The series.
         origins: Positions of the last known value, (O,).
-        draws: Mask sets a forecast.
+        draws: Mask sets per forecast; 0 for the deterministic pass (the standard dropout approximation).
         seed: Seed of the masks.
         progress: Whether to show a bar.
 
@@ -93,20 +92,8 @@ def backtest(
         ValueError: If an origin leaves no room for its context or its targets.
     """
     context, target = _known(forecaster, series, origins)
-    check_whole(draws, "draws", 2)
     distribution = predict(forecaster, context, draws=draws, seed=seed, sequence_ids=origins, progress=progress)
     return Backtest(series, origins, distribution, target)
-
-
-def deterministic(forecaster: Forecaster, series: Series, origins: Tensor) -> Backtest:
-    """Forecast from each origin by one pass without masks: the standard dropout approximation, noise alone."""
-    context, target = _known(forecaster, series, origins)
-    training = forecaster.training
-    with torch.no_grad():
-        distribution = forecaster.eval()(context)
-    forecaster.train(training)
-    one: Any = Predictive.from_draws(distribution.expand((1, *distribution.batch_shape)), sampling="deterministic")
-    return Backtest(series, origins, one, target)
 
 
 def forecast(forecaster: Forecaster, series: Series, *, draws: int = 200, seed: int = 0) -> ContinuousPredictive:

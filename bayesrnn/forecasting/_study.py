@@ -11,7 +11,7 @@ from torch import Tensor
 from bayesrnn import schemes
 from bayesrnn._checks import check_seed, check_whole
 from bayesrnn.data.series import Series
-from bayesrnn.forecasting._backtest import Backtest, backtest, deterministic, forecast
+from bayesrnn.forecasting._backtest import Backtest, backtest, forecast
 from bayesrnn.forecasting._train import train
 from bayesrnn.forecasting.baselines import exponential_smoothing, seasonal_naive
 from bayesrnn.forecasting.recalibrate import RollingIntervals
@@ -110,7 +110,7 @@ def study(
     clock.start("forecasting", f"drawing {settings.draws} mask sets for each of {len(origins)} origins")
     options: dict[str, Any] = {"draws": settings.draws, "seed": settings.seed}
     everything = backtest(forecaster, series, origins, **options, progress=progress)
-    plain = deterministic(forecaster, series, origins)
+    plain = backtest(forecaster, series, origins, draws=0)
     rolling = RollingIntervals.for_horizon(settings.horizon)
     held = origins >= split.held_out - 1
     factors = rolling.factors(everything)

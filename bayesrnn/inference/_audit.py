@@ -202,14 +202,14 @@ def _named(module: str, kind: str) -> str:
     return f"{module} ({kind})" if module else f"the model ({kind})"
 
 
-def check_stochastic(models: list[nn.Module], multiplier: float = 1.0, *, words: bool = True) -> None:
+def check_stochastic(models: list[nn.Module], multiplier: float = 1.0, *, drop_words: bool = True) -> None:
     """Refuse models whose draws would all be equal, and rates that the multiplier takes to 1.
 
     Raises:
         ValueError: That says which model of an ensemble draws nothing, why, and what to do.
     """
     placed = [[p for m in masked_modules(model).values() for p in m.placements().values()] for model in models]
-    drawn = [[p for p in found if words or p.site != "word"] for found in placed]
+    drawn = [[p for p in found if drop_words or p.site != "word"] for found in placed]
     quiet = [k for k, found in enumerate(drawn) if not found]
     if quiet:
         raise ValueError(_quiet_message(models, quiet, words_only=[k for k in quiet if placed[k]]))
@@ -230,8 +230,8 @@ def _quiet_message(models: list[nn.Module], quiet: list[int], words_only: list[i
     where = f"{plural} {numbers} of this ensemble (the first is 0)" if many else "this model"
     if not plain:
         return (
-            f"nothing in {where} is stochastic with words=False: the only masks there are those of word types, and "
-            "words=False leaves them off. Pass words=True, or draws=0 for the deterministic pass."
+            f"nothing in {where} is stochastic with drop_words=False: the only masks there are those of word types, "
+            "and drop_words=False leaves them off. Pass drop_words=True, or draws=0 for the deterministic pass."
         )
     looks = "; ".join(f"{i.module or 'the model'} ({i.kind}): {i.reason}" for i in audit(models[plain[0]]).warnings)
     fix = "leave it out or give it dropout" if many else "give the model dropout"

@@ -32,7 +32,7 @@ def perplexity(
     lifetime: str = "stream",
     batch_size: int = 1,
     window: int = 35,
-    words: bool = True,
+    drop_words: bool = True,
     sampling: str = "stratified",
     multiplier: float = 1.0,
     temperature: float = 1.0,
@@ -58,7 +58,7 @@ def perplexity(
             each window, as in training. Masks of the span `step` change each step in both.
         batch_size: Parallel rows that the stream is cut into, each from a state of zeros. 1 reads it in one piece.
         window: Steps of a window. Under the lifetime `stream` it changes speed and memory only.
-        words: Whether word types are dropped too (Gal's test had them off).
+        drop_words: Whether word types are dropped too (Gal's test had them off).
         sampling: `stratified` or `independent`.
         multiplier: Factor on all rates at test time.
         temperature: Each draw's logits are divided by it.
@@ -96,7 +96,7 @@ def perplexity(
     multiplier = as_factor(multiplier, "multiplier", "scales the rates")
     _check_vocabularies(models)
     if draws:
-        check_stochastic(models, multiplier, words=words)
+        check_stochastic(models, multiplier, drop_words=drop_words)
     device = next((p.device for m in models for p in m.parameters()), torch.device("cpu"))
     inputs, targets, exists = (part.to(device) for part in fold_stream(as_stream(tokens), batch_size))
     block = BLOCK if sampling == "stratified" else 1
@@ -109,7 +109,7 @@ def perplexity(
         return Member(
             part,
             [
-                StreamBinding.of(source, some, rows, multiplier=multiplier, masked_words=words, room=room)
+                StreamBinding.of(source, some, rows, multiplier=multiplier, masked_words=drop_words, room=room)
                 for some in chunked_draws(draws, at_once, BLOCK, device)
             ]
             if draws

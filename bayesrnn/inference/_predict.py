@@ -19,6 +19,7 @@ from bayesrnn.inference.parcel import fingerprint, merged, pack, unpack
 from bayesrnn.inference.passes import Job, Part, Plan, collect
 from bayesrnn.masks import BLOCK, stream
 from bayesrnn.nn.masked import masked_modules
+from bayesrnn.predictive import DETERMINISTIC
 
 __all__ = ["check_arguments", "check_model", "masks_weights", "predict"]
 
@@ -48,10 +49,14 @@ def predict(
     only, so that the draws of a sequence are the same whatever the batch, its order, chunks or device. The model's
     modes, buffers and torch's random state are left as they were, also when an exception passes through.
 
+    With `draws=0` the result is the deterministic pass $p(y \mid x, \mathbb{E}[z])$, the standard dropout
+    approximation: masks are off, the epistemic part and the Monte Carlo error are zero, and a model without any masks
+    will do. Of a point prediction (no likelihood) no variance is left then.
+
     Args:
         model: Any torch module that holds layers of `bayesrnn.nn`. It sees draws x rows as one batch.
         *inputs: What the model takes: tensors, packed sequences, tuples or dicts of them; or one DataLoader of them.
-        draws: How many draws S, at least 2.
+        draws: How many draws S, at least 2; or 0 for the deterministic pass.
         seed: Seed of the masks.
         sampling: "stratified" (each block of 16 draws covers every unit evenly) or "independent".
         sharing: "sequence" for masks of its own for each sequence, or "pass": a draw is one function for all rows.
@@ -74,7 +79,7 @@ def predict(
 
     Raises:
         TypeError: If the model is no torch module.
-        ValueError: If nothing in the model is stochastic, draws are below 2, inputs differ in rows, the output has
+        ValueError: If nothing in the model is stochastic, draws are 1 or below 0, inputs differ in rows, the output has
             other rows than the input, or it holds NaN.
 
     Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 3.
@@ -87,8 +92,11 @@ def predict(
         torch.Size([2, 8])
     """
     check_arguments(draws, seed, sharing, tolerance, batch_dim)
-    check_model(model)
+    check_model(model, draws)
     masks = stream(sampling, seed)
+    if not draws:
+        sampling, draws, keep_draws, tolerance = DETERMINISTIC, 1, True, None
+    drawn = sampling != DETERMINISTIC
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     parts: list[Part] = []
     ids: list[Tensor] = []
@@ -98,7 +106,9 @@ def predict(
     with all_ranks() as ranks, undisturbed(model), lower_products(model, precision), reported(progress, draws) as done:
         for batch in batches(inputs, batch_dim, sequence_ids, lengths, model):
             ids_here, shared = batch.ids.to(device), sharing == "pass"
-            job = Job(model, batch.inputs, batch.options, masks, ids_here, likelihood, shared, batch_dim)
+            job = Job(
+                model, batch.inputs, batch.options, masks if drawn else None, ids_here, likelihood, shared, batch_dim
+            )
             at_once = rows_at_once(model, batch.inputs, batch_dim, max_memory)
             rows, numbers = torch.arange(job.rows), range(draws)
             if ranks is not None:
@@ -112,7 +122,7 @@ def predict(
             ids.append(batch.ids)
         if ranks is not None:
             parts = merged(part for data in ranks.gather_large(pack(parts)) for part in unpack(data, parts[0]))
-    origin = {"seed": seed, "sampling": sampling, "sequence_ids": torch.cat(ids)}
+    origin = {"seed": seed if drawn else None, "sampling": sampling, "sequence_ids": torch.cat(ids)}
     made = iter(assemble(parts, keep_draws, block, origin))
     return map_leaves(lambda _: next(made), structure)
 
@@ -142,10 +152,10 @@ def masks_weights(model: nn.Module) -> bool:
 
 def check_arguments(draws: int, seed: int, sharing: str, tolerance: float | None, batch_dim: int) -> None:
     """Refuse numbers that make no sense."""
-    if check_whole(draws, "draws", 1) < 2:
+    if check_whole(draws, "draws", 0) == 1:
         raise ValueError(
-            "draws must be at least 2, but 1 was given: one draw has no spread. For the deterministic pass call the "
-            "model itself in eval mode."
+            "draws must be at least 2, but 1 was given: one draw has no spread. For the deterministic pass give "
+            "draws=0."
         )
     check_seed(seed)
     check_choice(sharing, "sharing", ("sequence", "pass"))
@@ -157,15 +167,20 @@ def check_arguments(draws: int, seed: int, sharing: str, tolerance: float | None
         )
 
 
-def check_model(model: nn.Module) -> None:
-    """Refuse a model in which nothing is stochastic; warn of what only looks so."""
+def check_model(model: nn.Module, draws: int) -> None:
+    """Refuse a model in which nothing is stochastic, if draws are wanted; warn of what only looks so."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"predict takes a torch module, but a {type(model).__name__} was given.")
+    if not draws:
+        return
     found = audit(model)
     if not found.active:
         looks = "\n".join(f"  {item}" for item in found.warnings)
         raise ValueError(
             "nothing in this model is stochastic at test time, so all draws would be equal and the epistemic variance "
             "zero. Build it with bayesrnn.nn layers and a rate above 0, or turn its torch layers into ours with "
-            f"bayesrnn.convert(model, dropout=0.25).\n{looks or '  It has no dropout of any kind.'}"
+            "bayesrnn.convert(model, dropout=0.25); draws=0 gives the deterministic pass.\n"
+            f"{looks or '  It has no dropout of any kind.'}"
         )
     for item in found.warnings:
         warnings.warn(str(item), AuditWarning, stacklevel=3)

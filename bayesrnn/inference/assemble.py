@@ -10,6 +10,7 @@ from bayesrnn.inference.accumulators import ClassStatistics
 from bayesrnn.inference.outputs import OutputDistribution, Point, join, map_distribution
 from bayesrnn.inference.passes import Part
 from bayesrnn.predictive import (
+    DETERMINISTIC,
     AbstractDistribution,
     ClassPredictive,
     ContinuousPredictive,
@@ -44,8 +45,10 @@ def _one(
     order = torch.cat([p.rows for p in parts]).argsort()
     made = [s.predictive() for s in statistics]
     error = torch.cat([m.standard_error for m in made])[order]
+    if origin["sampling"] == DETERMINISTIC:
+        error = torch.zeros_like(error)
     counts = torch.cat([torch.full((p.rows.numel(),), p.draws) for p in parts])[order]
-    freedom = min(s.replicates.degrees_of_freedom for s in statistics)
+    freedom = min(s.replicates.degrees_of_freedom for s in statistics) or None
     whole = Origin(
         int(counts.max()),
         origin["seed"],
@@ -99,6 +102,7 @@ def _kept(
 
 
 def _mixture(distribution: OutputDistribution) -> AbstractDistribution:
-    return (
-        PointDistribution(distribution.value) if isinstance(distribution, Point) else MixtureDistribution(distribution)
-    )
+    if not isinstance(distribution, Point):
+        return MixtureDistribution(distribution)
+    value = distribution.value
+    return PointDistribution(value.expand(2, *value.shape[1:]) if len(value) == 1 else value)  # of two equal samples

@@ -41,7 +41,7 @@ def generate(
     prompt: Tensor | Iterable[int],
     *,
     length: int = 50,
-    draws: int = 32,
+    draws: int = 100,
     seed: int = 0,
     temperature: float = 1.0,
     sampling: str = "stratified",

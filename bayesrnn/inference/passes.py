@@ -1,7 +1,7 @@
 """One chunk of a prediction: some draws of some rows through the model in a single pass."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from bayesrnn.inference.accumulators import statistics_of
-from bayesrnn.inference.nested import replicate, take_rows
+from bayesrnn.inference.nested import check_rows, replicate, take_rows
 from bayesrnn.inference.outputs import (
     OutputDistribution,
     as_distributions,
@@ -34,7 +34,7 @@ class Job:
         model: The module.
         inputs: Its positional inputs, rows in `batch_dim`.
         options: Its keyword inputs with rows in dimension 0, such as lengths.
-        stream: Where masks come from.
+        stream: Where masks come from; None for the deterministic pass.
         ids: Sequence ids, (rows,), on the model's device.
         likelihood: From output to distribution, or None.
         shared: Whether all rows of a draw share a mask.
@@ -44,7 +44,7 @@ class Job:
     model: nn.Module
     inputs: tuple[Any, ...]
     options: dict[str, Any]
-    stream: MaskStream
+    stream: MaskStream | None
     ids: Tensor
     likelihood: Callable[[Any], Any] | None
     shared: bool
@@ -70,19 +70,21 @@ class Job:
             ValueError: If an output is NaN or infinite, naming the sequences; or has another number of rows.
         """
         ids = self.ids[rows.to(self.ids.device)]
-        binding = Binding(self.stream, draws, ids, self.shared, first_step=first_step)
+        binding = None
+        if self.stream is not None:
+            binding = Binding(self.stream, draws, ids, self.shared, first_step=first_step)
         single = take_rows(self.inputs, rows, self.batch_dim)
         inputs = replicate(single, draws.numel(), self.batch_dim)
         (options,) = replicate(take_rows((self.options,), rows, 0), draws.numel(), 0)
         with shared_trunks(self.model, single if self.batch_dim == 0 else (), inputs, draws.numel()):
-            structure = self._checked(binding, (*inputs, *carried), options)
+            structure = self._checked(binding, draws.numel(), (*inputs, *carried), options)
         distributions = distributions_of(structure, draws.numel(), ids.numel(), self.batch_dim)
         bad = torch.stack([bad_rows(distribution) for distribution in distributions]).any(0)
         if bool(bad.any()):
             raise ValueError(_not_finite(ids[bad].tolist()))
         return structure, distributions
 
-    def _checked(self, binding: Binding, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def _checked(self, binding: Binding | None, draws: int, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Run the model; let NaN parameters pass that torch would refuse, to be named by sequence."""
         try:
             return self._forward(binding, inputs, options)
@@ -91,15 +93,14 @@ class Job:
                 raise
             with _unvalidated():
                 structure = self._forward(binding, inputs, options)
-            distributions = distributions_of(
-                structure, binding.draws.numel(), binding.sequences.numel(), self.batch_dim
-            )
+            rows = check_rows(inputs, self.batch_dim) // draws
+            distributions = distributions_of(structure, draws, rows, self.batch_dim)
             if any(bool(bad_rows(distribution).any()) for distribution in distributions):
                 return structure
             raise
 
-    def _forward(self, binding: Binding, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        with bound(self.model, binding):
+    def _forward(self, binding: Binding | None, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        with nullcontext() if binding is None else bound(self.model, binding):
             output = self.model(*inputs, **options)
         return as_distributions(output, self.likelihood)
 

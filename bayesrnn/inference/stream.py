@@ -68,8 +68,9 @@ class Stream:
         sequence_ids: Iterable[int] | Tensor | None = None,
         max_memory: int | None = None,
     ) -> None:
+        check_whole(draws, "draws", 2)
         check_arguments(draws, seed, sharing, None, batch_dim)
-        check_model(model)
+        check_model(model, draws)
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.precision = usable_precision(precision, device)  # here, to warn once and not at every window
         self.model, self.draws, self.seed, self.sampling = model, draws, seed, sampling

@@ -37,7 +37,7 @@ def tune_perplexity(
     *,
     multipliers: Iterable[float] = (0.7, 0.85, 1.0),
     temperatures: Iterable[float] = (0.92, 0.96, 1.0, 1.04),
-    draws: int = 32,
+    draws: int = 100,
     **options: Any,
 ) -> Tuned:
     """Choose the multiplier of the rates and the temperature that give validation text the lowest perplexity.
@@ -50,7 +50,7 @@ def tune_perplexity(
         multipliers: Factors on all rates to try; where the highest rate would reach 1 the factor is an error.
         temperatures: Divisors of the logits to try.
         draws: Draws of each try.
-        **options: Further arguments of `perplexity`, such as `words` and `batch_size`.
+        **options: Further arguments of `perplexity`, such as `drop_words` and `batch_size`.
 
     Raises:
         ValueError: If a list is empty or holds a number that is not above 0, or as `perplexity` does.

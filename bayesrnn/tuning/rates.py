@@ -14,8 +14,6 @@ from torch.utils.data import DataLoader
 from bayesrnn._checks import as_number, check_finite, check_lengths
 from bayesrnn.inference._audit import audit
 from bayesrnn.inference._predict import check_arguments, predict
-from bayesrnn.inference.context import lower_products
-from bayesrnn.inference.deterministic_pass import deterministic
 from bayesrnn.nn.sequences import before_padding
 from bayesrnn.predictive import Predictive
 from bayesrnn.predictive.distributions.empirical import PointDistribution
@@ -255,13 +253,8 @@ def _error(values: Tensor, counted: Tensor) -> float:
 def _predictive(
     model: nn.Module, inputs: tuple[Any, ...], likelihood: Any, draws: int, seed: int, options: dict[str, Any]
 ) -> Any:
-    if audit(model).active:
-        found = predict(model, *inputs, draws=draws, seed=seed, likelihood=likelihood, **options)
-    else:
-        taken = ("batch_dim", "sequence_ids", "lengths", "max_memory")
-        kept = {name: value for name, value in options.items() if name in taken}
-        with lower_products(model, options.get("precision")):
-            found = deterministic(model, *inputs, likelihood=likelihood, **kept)
+    draws = draws if audit(model).active else 0
+    found = predict(model, *inputs, draws=draws, seed=seed, likelihood=likelihood, **options)
     if not isinstance(found, Predictive) or isinstance(getattr(found, "distribution", None), PointDistribution):
         raise TypeError(
             "the targets need one distribution: pass likelihood=, from the model's output to a torch Distribution, "

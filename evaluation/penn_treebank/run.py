@@ -135,7 +135,7 @@ def _judged(
         return scores
     monte_carlo: dict[str, Any] = {"seed": plan.seed, "draws": plan.draws, "progress": plan.progress, **options}
     if row.scheme.placement("word"):
-        scores |= _drawn("test_mc_words_kept", perplexity(models, test, words=False, **monte_carlo))
+        scores |= _drawn("test_mc_words_kept", perplexity(models, test, drop_words=False, **monte_carlo))
         keep(scores)
     scores |= _drawn("test_mc", perplexity(models, test, **monte_carlo))
     keep(scores)

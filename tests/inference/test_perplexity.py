@@ -122,15 +122,15 @@ def test_the_lifetime_says_when_masks_change() -> None:
 
 def test_word_masks_can_stay_off() -> None:
     scheme = schemes.gal(word=0.5)
-    off = perplexity(language_model(schemes.gal(word=0.5, output=0.2)), text(), draws=16, words=False)
+    off = perplexity(language_model(schemes.gal(word=0.5, output=0.2)), text(), draws=16, drop_words=False)
     without = perplexity(language_model(schemes.gal(output=0.2)), text(), draws=16)
     torch.testing.assert_close(off.log_prob, without.log_prob)
     on = perplexity(language_model(scheme), text(), draws=16)
     assert (on.log_prob - without.log_prob).abs().max() > 1e-3
     with pytest.raises(
-        ValueError, match=r"with words=False: the only masks there are those of word types.* words=True"
+        ValueError, match=r"with drop_words=False: the only masks there are those of word types.* drop_words=True"
     ):
-        perplexity(language_model(scheme), text(), draws=16, words=False)
+        perplexity(language_model(scheme), text(), draws=16, drop_words=False)
 
 
 def test_a_multiplier_scales_the_rates() -> None:
@@ -140,7 +140,7 @@ def test_a_multiplier_scales_the_rates() -> None:
     with pytest.raises(ValueError, match=r"takes the highest rate to 1\.2"):
         perplexity(language_model(0.4), text(), multiplier=3.0)
     scheme = schemes.gal(word=0.6, output=0.2)
-    kept = perplexity(language_model(scheme), text(), draws=16, words=False, multiplier=2.0)
+    kept = perplexity(language_model(scheme), text(), draws=16, drop_words=False, multiplier=2.0)
     torch.testing.assert_close(
         kept.log_prob, perplexity(language_model(schemes.gal(output=0.4)), text(), draws=16).log_prob
     )
@@ -287,9 +287,9 @@ def test_a_quiet_member_of_an_ensemble_is_named() -> None:
         perplexity([language_model(), language_model(0.0)], text(), draws=16)
     words = language_model(schemes.gal(word=0.3))
     with pytest.raises(ValueError, match=r"nothing in members 0, 2 of this ensemble"):
-        perplexity([language_model(0.0), words, language_model(0.0)], text(), draws=16, words=False)
-    with pytest.raises(ValueError, match=r"member 1 of this ensemble .* with words=False: the only masks"):
-        perplexity([language_model(), words], text(), draws=16, words=False)
+        perplexity([language_model(0.0), words, language_model(0.0)], text(), draws=16, drop_words=False)
+    with pytest.raises(ValueError, match=r"member 1 of this ensemble .* with drop_words=False: the only masks"):
+        perplexity([language_model(), words], text(), draws=16, drop_words=False)
 
 
 def test_tokens_may_come_from_anywhere() -> None:

@@ -235,6 +235,51 @@ def test_a_plain_tensor_is_a_point_prediction(x):
     assert p[2:4].mean.shape == (2, 4)
 
 
+@pytest.mark.parametrize("max_memory", [None, 1])
+def test_no_draws_are_the_deterministic_pass(net, x, max_memory):
+    net.train()
+    state, options = torch.get_rng_state(), {"draws": 0, "max_memory": max_memory}
+    p = br.predict(net, x, **options)
+    assert net.training
+    assert torch.equal(torch.get_rng_state(), state)
+    with torch.no_grad():
+        exact = net.eval()(x)
+        logits = torch.stack([exact.mean, -exact.mean], -1)
+    torch.testing.assert_close(p.mean, exact.mean)
+    torch.testing.assert_close(p.variance, exact.variance)
+    torch.testing.assert_close(p.quantile(0.9), exact.icdf(torch.tensor(0.9, dtype=torch.float64)))
+    assert (p.draws_used, p.sampling, p.seed, p.degrees_of_freedom) == (1, "deterministic", None, None)
+    assert not torch.cat([p.epistemic, p.standard_error]).any()
+    both = br.predict(net, x, likelihood=lambda d: (d, classes(d.mean), point(d.mean)), **options)
+    torch.testing.assert_close(both[1].probabilities, logits.softmax(-1))
+    torch.testing.assert_close(both[2].mean, exact.mean)
+    assert not torch.cat([both[1].epistemic, both[1].standard_error.flatten(), both[2].variance]).any()
+    torch.testing.assert_close(br.metrics.crps(both[2], exact.mean + 0.5).value, 0.5)
+
+
+def classes(mean):
+    return torch.distributions.Categorical(logits=torch.stack([mean, -mean], -1))
+
+
+def test_the_deterministic_pass_needs_no_masks_and_takes_every_kind_of_input():
+    plain, x = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5)), torch.randn(5, 3)
+    torch.testing.assert_close(br.predict(plain, x, draws=0).mean, plain.eval()(x))
+    with pytest.raises(ValueError, match=r"nothing in this model.*draws=0"):
+        br.predict(plain, x)
+    net, x = Net(batch_first=False, norm=False), torch.randn(6, 5, 3)
+    lengths = torch.tensor([6, 2, 4, 6, 1])
+    one = br.predict(net, x, draws=0, batch_dim=1, lengths=lengths).mean
+    torch.testing.assert_close(one, net.eval()(x, lengths=lengths).mean)
+    packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    torch.testing.assert_close(br.predict(net, packed, draws=0, max_memory=1).mean, one)
+    loader = DataLoader(TensorDataset(x.transpose(0, 1)), batch_size=2)
+    whole = br.predict(Net(norm=False), loader, draws=0)
+    assert whole.mean.shape == (5,)
+    x[0, 3, 0] = float("nan")
+    with pytest.raises(ValueError, match="for the sequences 3"):
+        br.predict(net, x, draws=0, batch_dim=1)
+
+
 def test_low_precision_is_close_and_leaves_no_trace(x, native_bfloat16):
     torch.manual_seed(1)
     net = Net(norm=False)
@@ -260,8 +305,8 @@ def test_not_a_number_is_named_by_sequence(x):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"draws": 1}, "draws must be at least 2"),
-        ({"draws": 0}, "draws must be at least 1"),
+        ({"draws": 1}, "draws must be at least 2.* give draws=0"),
+        ({"draws": -1}, "draws must be at least 0"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"sampling": "sobol"}, "sampling must be one of"),
         ({"sharing": "batch"}, "sharing must be one of"),

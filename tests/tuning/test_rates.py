@@ -163,7 +163,7 @@ def test_arguments_of_predict_are_checked_before_the_first_training():
 
     x, y = torch.ones(3, 8), torch.zeros(3)
     for error, message, options in [
-        (ValueError, "draws must be at least 1, but -1", {"draws": -1}),
+        (ValueError, "draws must be at least 0, but -1", {"draws": -1}),
         (ValueError, "sharing must be one of", {"sharing": "row"}),
         (TypeError, r"\['length'\] are no arguments of predict", {"length": [1, 2, 3]}),
         (TypeError, "target must be a tensor, but a list", {"target": [0.0, 0.0, 0.0]}),

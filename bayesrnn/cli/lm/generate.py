@@ -14,7 +14,7 @@ def generate(
     run: Run,
     prompt: Annotated[str, typer.Option(help="Text to go on from; the end of a line if not given.")] = "",
     length: Annotated[int, typer.Option(help="Tokens to write.")] = 40,
-    draws: Annotated[int, typer.Option(help="Draws; 0 for the deterministic pass.")] = 32,
+    draws: Annotated[int, typer.Option(help="Draws; 0 for the deterministic pass.")] = 100,
     temperature: Annotated[float, typer.Option(help="0 takes the most probable token.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of masks and choices.")] = 0,
     plain: Annotated[bool, typer.Option(help="Print the text without the table.")] = False,
