@@ -29,13 +29,33 @@ def observed_values(values: Any, times: Any, bridge: bool, shortest: int) -> Any
 
 
 def bridge_gaps(values: Any, observed: Any, period: int) -> Any:
-    """Fill gaps with a line between neighbors plus the mean seasonal pattern around the line."""
-    steps = np.arange(len(values))
-    phase = steps % period
-    window = np.ones(2 * (period // 2) + 1)
-    known = np.where(observed, values, 0.0)
-    mean = np.convolve(known, window, "same") / np.maximum(np.convolve(observed, window, "same"), 1)
-    away = np.where(observed, values - mean, 0.0)
-    pattern = np.bincount(phase, away, period) / np.maximum(np.bincount(phase, observed, period), 1)
-    level = np.interp(steps, steps[observed], (values - pattern[phase])[observed])
-    return np.where(observed, values, level + pattern[phase])
+    r"""Fill each gap from what was observed before it, never from what follows.
+
+    With the last observed value $y_l$ and the K seasons of m steps that lie before it, a missing value becomes
+
+    $$y_t = y_l + \frac1K \sum_{j=1}^{K} (y_{t-jm} - y_{l-jm}),$$
+
+    the last value plus the mean change that the past saw over the same steps of the season (values filled before count
+    like observed ones). So a context that ends anywhere holds nothing that was observed later.
+
+    Args:
+        values: (T,), NaN where nothing was observed; the first is observed.
+        observed: Which are observed, (T,).
+        period: Steps of a season, m.
+    """
+    base = float(values[0])
+    filled = (values - base).tolist()
+    sums: list[float] = []  # of the values at the same step of the season, up to and with each
+    last = 0
+    for t, seen in enumerate(observed.tolist()):
+        if seen:
+            last = t
+        else:
+            seasons = last // period
+            change = 0.0
+            if seasons:
+                first = t - (seasons + 1) * period
+                change = sums[t - period] - (sums[first] if first >= 0 else 0.0) - sums[last - period]
+            filled[t] = filled[last] + change / max(seasons, 1)
+        sums.append(filled[t] + (sums[t - period] if t >= period else 0.0))
+    return np.where(observed, values, np.asarray(filled) + base)

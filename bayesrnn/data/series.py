@@ -22,8 +22,8 @@ class Series:
 
     Args:
         times: A pandas index: dates with a frequency, or numbers at equal distances.
-        values: One value a time, (T,), float64. Where nothing was observed the gap is bridged, so that the values can
-            be read as inputs.
+        values: One value per time, (T,), float64. Gaps are bridged from what comes before them, so that a slice holds
+            nothing that was observed after it.
         observed: Which values were observed, (T,) booleans; bridged ones are neither trained on nor scored.
         period: Steps of a season.
         name: What is measured.
@@ -68,8 +68,8 @@ class Series:
             period: Steps of a season; by default what the time step suggests (12 for months, 24 for hours, ...).
             units: Units of the values.
             name: What is measured; by default the name of the pandas Series.
-            bridge: Whether missing values are bridged (a line between the neighbors, plus the mean seasonal pattern)
-                and marked as not observed, instead of refused.
+            bridge: Whether missing values are filled from those before them (the last one plus the seasonal pattern so
+                far) and marked as not observed, instead of refused; missing ones at the start are left out.
 
         Raises:
             TypeError: If it is no pandas Series, or its values are no numbers.
@@ -93,6 +93,8 @@ class Series:
         if len(data) < _SHORTEST:
             raise ValueError(f"the series has {len(data)} values; at least {_SHORTEST} are needed. Check the file.")
         data = data.sort_index()
+        if bridge:
+            data = data.loc[data.first_valid_index() :]
         times = regular_times(data.index)
         values = data.to_numpy(dtype=np.float64, na_value=np.nan)
         found = season(times) if period is None else check_whole(period, "period")
