@@ -1,7 +1,7 @@
-# The one door: `make check` (format, lint, types, floors), `make test` (the suite), `make slow` (what takes longer).
+# The one door: `make check` (format, lint, types, floors), `make test` (the suite), `make slow` (what takes longer), `make docs` (the site).
 PYTHON ?= python
 
-.PHONY: check test slow notebooks
+.PHONY: check test slow notebooks docs
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -17,3 +17,6 @@ slow:
 
 notebooks:
 	$(PYTHON) -m pytest tests/notebooks
+
+docs:
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(PYTHON) -m mkdocs build --quiet --strict --site-dir site
