@@ -5,11 +5,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from bayesrnn._checks import check_choice, check_finite, check_lengths, check_whole
 from bayesrnn.models.heads import spread
 from bayesrnn.nn import GRU, LSTM, RNN, Dropout, Embedding
 from bayesrnn.nn.devices import watched
+from bayesrnn.nn.recurrent import Recurrent
 from bayesrnn.schemes import Scheme, as_scheme
 
 __all__ = ["CellName", "Encoder", "scheme_of"]
@@ -64,7 +66,8 @@ class Encoder(nn.Module):
         )
         placement = dropout.placement("output")
         self.dropout = Dropout(placement.rate, placement.span) if placement else nn.Identity()
-        self.features = hidden_size * self.recurrent.num_directions
+        self.directions = 2 if bidirectional else 1
+        self.features = hidden_size * self.directions
 
     def standardize(self, x: Tensor, lengths: Tensor | Iterable[int] | None = None) -> None:
         """Take the mean and standard deviation of each input feature over all steps that are no padding."""
@@ -82,11 +85,18 @@ class Encoder(nn.Module):
         """Return the features, (rows, features) of the last state, or (rows, steps, features) of every step."""
         sizes = self._check(x, lengths)
         inputs = (x - self.input_mean) / self.input_std if self.vocabulary is None else self.embedding(x)
-        outputs, state = self.recurrent(inputs, lengths=sizes)
+        outputs, state = self._read(inputs, sizes)
         if self.every_step:
             return self.dropout(outputs)
         hidden = state[0] if isinstance(state, tuple) else state
-        return self.dropout(hidden[-self.recurrent.num_directions :].transpose(0, 1).flatten(1))
+        return self.dropout(hidden[-self.directions :].transpose(0, 1).flatten(1))
+
+    def _read(self, inputs: Tensor, sizes: Tensor | None) -> tuple[Tensor, Any]:
+        """Run the recurrent layers; those of torch, after `revert`, know lengths from packed sequences only."""
+        if sizes is None or isinstance(self.recurrent, Recurrent):
+            return self.recurrent(inputs, **({} if sizes is None else {"lengths": sizes}))
+        outputs, state = self.recurrent(pack_padded_sequence(inputs, sizes, True, enforce_sorted=False))
+        return pad_packed_sequence(outputs, True, total_length=inputs.shape[1])[0], state
 
     def _check(self, x: Tensor, lengths: Tensor | Iterable[int] | None) -> Tensor | None:
         rank, layout = (3, "(rows, steps, features)") if self.vocabulary is None else (2, "(rows, steps)")

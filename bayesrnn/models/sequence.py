@@ -23,14 +23,14 @@ class SequenceModel(nn.Module):
         super().__init__()
         self.scheme = scheme_of(dropout)
         plain = {name: value if (found := as_number(value)) is None else found for name, value in arguments.items()}
-        self._arguments = plain | {"dropout": self.scheme.to_dict()}
+        self._arguments = plain
         encoder = {k: v for k, v in arguments.items() if k not in ("outputs", "classes", "likelihood", "dropout")}
         self.encoder = Encoder(dropout=self.scheme, **encoder)
         self.every_step = bool(arguments["every_step"])
 
     def config(self) -> dict[str, Any]:
         """Return plain data, fit for JSON, from which ``type(self)(**config)`` makes a model of the same shape."""
-        return dict(self._arguments)
+        return self._arguments | {"dropout": self.scheme.to_dict()}
 
     def weights_behind(self) -> dict[str, str]:
         """Return the weight whose input the output mask multiplies: its name -> that of the Dropout before it."""

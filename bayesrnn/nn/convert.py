@@ -1,22 +1,23 @@
 """From torch.nn's layers to ours and back: weights are kept, and shared where they were shared."""
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
+from bayesrnn.nn.concrete import ConcreteDropout
+from bayesrnn.nn.copying import copied, where
 from bayesrnn.nn.dropout import Dropout
 from bayesrnn.nn.embedding import Embedding
 from bayesrnn.nn.layers import GRU, LSTM, RNN
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.nn.recurrent import Recurrent
-from bayesrnn.schemes import Scheme, Site, as_scheme
+from bayesrnn.schemes import Scheme, Site, as_scheme, none
 
-__all__ = ["convert", "plain_names", "revert"]
+__all__ = ["convert", "revert"]
 
-Make = Callable[[nn.Module], nn.Module | None]
+Make = Callable[[nn.Module, str], nn.Module | None]
 _RECURRENT: dict[type[nn.Module], type[Recurrent]] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
 _HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
@@ -29,12 +30,13 @@ def convert(module: nn.Module, dropout: float | Scheme) -> nn.Module:
     r"""Return a copy of `module` whose torch.nn layers are ours, with the masks of a scheme.
 
     `nn.LSTM`, `nn.GRU`, `nn.RNN` and `nn.Embedding` take the scheme. `nn.Dropout` takes the rate and the span of the
-    site `output` where the scheme has it; else it keeps its own rate, and one mask for all steps. Without masks the
+    site `output` where the scheme has it; else it keeps its own rate, with one mask for all steps. Without masks the
     copy computes what the original computes in eval mode. Weights, shared weights, training flags, devices and types
-    are kept. Layers of other types stay as they are, also `nn.LSTMCell`; `audit` tells what is left without masks.
-    Embeddings and dropouts have the rows where the recurrent layers (or, without any, the attention) have them, and
-    first where there is neither: set their `batch_first` where that is wrong. One sequence is one call: of a layer that
-    is called step by step, or a Dropout used at several places, `predict` warns.
+    are kept; a result of an earlier pass that a module stored (attention weights) is copied without its gradient.
+    Layers of other types stay as they are, also `nn.LSTMCell`; `audit` lists what is left without masks.
+
+    Embeddings and dropouts have their rows where the recurrent layers have them (without any, where attention has
+    them), and first where there is neither: set their `batch_first` where that is wrong.
 
     Args:
         module: A model, or one layer.
@@ -44,8 +46,9 @@ def convert(module: nn.Module, dropout: float | Scheme) -> nn.Module:
         The copy; the original is not touched.
 
     Raises:
-        ValueError: If there is nothing to convert; if a layer has projections, parametrizations, or a dropout between
-            layers that the scheme does not replace; or if recurrent layers disagree on `batch_first`.
+        ValueError: If there is nothing to convert; if a layer has projections, weights that are computed from others
+            (weight_norm, parametrizations, pruning), or a dropout between layers that the scheme does not replace; if
+            recurrent layers disagree on `batch_first`; or if a module holds something that cannot be copied.
         TypeError: If `module` is not a module, or a layer subclasses one of torch's recurrent layers.
 
     Example:
@@ -56,26 +59,27 @@ def convert(module: nn.Module, dropout: float | Scheme) -> nn.Module:
     """
     _check_module(module)
     scheme = as_scheme(dropout)
-    found = list(module.modules())
-    convertible = [m for m in found if type(m) in (*_RECURRENT, nn.Embedding, nn.Dropout)]
-    if not convertible and not any(_subclasses_recurrent(m) for m in found):
-        already = sorted({type(m).__name__ for m in found if isinstance(m, MaskedModule)})
+    parts = list(module.modules())
+    if not any(_is_convertible(m) for m in parts):
+        already = sorted({type(m).__name__ for m in parts if isinstance(m, MaskedModule)})
         hint = f" It holds {already}, which are converted already." if already else ""
         raise ValueError(
             f"{type(module).__name__} holds no nn.LSTM, nn.GRU, nn.RNN, nn.Embedding or nn.Dropout to convert.{hint}"
         )
-    batch_first = _batch_first(found)
-    return _replaced(copy.deepcopy(module), lambda old: _ours(old, scheme, batch_first))
+    batch_first = _batch_first(parts)
+    return _described(_replaced(copied(module), lambda old, name: _ours(old, name, scheme, batch_first)), scheme)
 
 
 def revert(module: nn.Module) -> nn.Module:
     """Return a copy of `module` with torch.nn's layers in the place of ours, weights kept.
 
-    Masks have no place in torch's layers: recurrent layers and embeddings lose their scheme, `Dropout` becomes an
-    `nn.Dropout` of the same rate, which draws a new mask for every element.
+    Without masks the copy computes the same: in eval mode it is the deterministic pass. Recurrent layers and embeddings
+    lose their scheme; `Dropout` becomes an `nn.Dropout` of the same rate, which draws a new mask for every element. A
+    ready-made model of `br.models` keeps its class, and its scheme becomes `schemes.none()`.
 
     Raises:
-        ValueError: If there is nothing to revert.
+        ValueError: If there is nothing to revert, rates are being learned by a `ConcreteDropout`, or a module holds
+            something that cannot be copied.
         TypeError: If `module` is not a module.
 
     Example:
@@ -85,35 +89,13 @@ def revert(module: nn.Module) -> nn.Module:
     _check_module(module)
     if not any(isinstance(m, MaskedModule) for m in module.modules()):
         raise ValueError(f"{type(module).__name__} holds no layer of bayesrnn to revert.")
-    return _replaced(copy.deepcopy(module), _theirs)
-
-
-def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state_dict of a model with wrapped, dropped weights under the names that the bare layers have.
-
-    AWD-LSTM and its descendants keep the weights under ``rnns.0.module.weight_hh_l0_raw`` (and a masked copy under
-    ``rnns.0.module.weight_hh_l0``); here they become ``rnns.0.weight_hh_l0``, the raw value winning.
-
-    Raises:
-        ValueError: If two entries would get one name.
-
-    Example:
-        >>> import torch
-        >>> list(plain_names({"rnns.0.module.weight_hh_l0_raw": torch.zeros(4, 1)}))
-        ['rnns.0.weight_hh_l0']
-    """
-    found: dict[str, Tensor] = {}
-    raw: set[str] = set()
-    for key, value in state.items():
-        parts = [part for part in key.removesuffix("_raw").split(".") if part != "module"]
-        name, is_raw = ".".join(parts), key.endswith("_raw")
-        if name in found and is_raw == (name in raw):
-            raise ValueError(f"two entries of the state_dict would both be called {name!r}; the second is {key!r}.")
-        if name not in found or is_raw:
-            found[name] = value
-        if is_raw:
-            raw.add(name)
-    return found
+    learning = [name for name, m in module.named_modules() if isinstance(m, ConcreteDropout)]
+    if learning:
+        raise ValueError(
+            f"a ConcreteDropout ({learning[0] or 'the module itself'}) learns the rates of its layers, but torch's "
+            "layers have no masks. Revert the model that it wraps: revert(wrapped.model)."
+        )
+    return _described(_replaced(copied(module), _theirs), none())
 
 
 def _check_module(module: object) -> None:
@@ -121,15 +103,22 @@ def _check_module(module: object) -> None:
         raise TypeError(f"module must be a torch.nn.Module, but {type(module).__name__} was given.")
 
 
-def _subclasses_recurrent(module: nn.Module) -> bool:
-    return isinstance(module, nn.RNNBase) and type(module) not in _RECURRENT
+def _described(module: nn.Module, scheme: Scheme) -> nn.Module:
+    """Set the scheme that a ready-made model says it has: `config` and `save` read it."""
+    for part in module.modules():
+        if isinstance(vars(part).get("scheme"), Scheme) and not isinstance(part, MaskedModule):
+            part.scheme = scheme  # type: ignore[assignment]
+    return module
+
+
+def _is_convertible(module: nn.Module) -> bool:
+    if isinstance(module, nn.RNNBase) or type(module) in (nn.Embedding, nn.Dropout):
+        return True
+    return isinstance(module, nn.Embedding) and parametrize.is_parametrized(module)
 
 
 def _batch_first(modules: list[nn.Module]) -> bool:
-    """Say where the recurrent layers have their rows; embeddings and dropouts around them have them there too.
-
-    Where there is none, attention tells; where there is neither, rows come first.
-    """
+    """Return whether rows come first: as in the recurrent layers, else as in the attention, else yes."""
     seen = {m.batch_first for m in modules if isinstance(m, nn.RNNBase | Recurrent)}
     seen = seen or {m.batch_first for m in modules if isinstance(m, nn.MultiheadAttention)}
     if len(seen) > 1 and any(type(m) in (nn.Embedding, nn.Dropout) for m in modules):
@@ -142,15 +131,16 @@ def _batch_first(modules: list[nn.Module]) -> bool:
 
 def _replaced(module: nn.Module, make: Make) -> nn.Module:
     """Replace every module for which `make` returns another; one that occurs twice stays one."""
-    made: dict[int, nn.Module] = {}
+    names = {part: name for name, part in module.named_modules()}
+    replacements: dict[nn.Module, nn.Module] = {}
 
     def replacement(old: nn.Module) -> nn.Module:
-        if id(old) not in made:
-            new = make(old)
-            made[id(old)] = old if new is None else _dressed(new, old)
-        return made[id(old)]
+        if old not in replacements:
+            new = make(old, names[old])
+            replacements[old] = old if new is None else _dressed(new, old)
+        return replacements[old]
 
-    for parent in list(module.modules()):
+    for parent in list(names):
         for name, child in list(parent._modules.items()):
             if child is not None and replacement(child) is not child:
                 setattr(parent, name, replacement(child))
@@ -169,17 +159,19 @@ def _dressed(new: nn.Module, old: nn.Module) -> nn.Module:
     return new
 
 
-def _ours(old: nn.Module, scheme: Scheme, batch_first: bool) -> nn.Module | None:
-    if isinstance(old, MaskedModule):
+def _ours(old: nn.Module, name: str, scheme: Scheme, batch_first: bool) -> nn.Module | None:
+    if not _is_convertible(old):
         return None
+    if isinstance(old, nn.RNNBase | nn.Embedding):
+        _check_own_weights(old, name)
     if isinstance(old, nn.RNNBase):
-        return _our_recurrent(old, scheme)
-    if type(old) is nn.Embedding:
+        return _our_recurrent(old, name, scheme)
+    if isinstance(old, nn.Embedding):
         return Embedding(
             old.num_embeddings, old.embedding_dim, old.padding_idx, dropout=scheme, batch_first=batch_first,
             **_embedding_options(old),
         )  # fmt: skip
-    if type(old) is nn.Dropout:
+    if isinstance(old, nn.Dropout):
         output = next((p for p in scheme.placements if p.site == "output"), None)
         if output is None:
             return Dropout(old.p, batch_first=batch_first)
@@ -187,32 +179,53 @@ def _ours(old: nn.Module, scheme: Scheme, batch_first: bool) -> nn.Module | None
     return None
 
 
-def _our_recurrent(old: nn.RNNBase, scheme: Scheme) -> Recurrent:
+def _check_own_weights(old: nn.RNNBase | nn.Embedding, name: str) -> None:
+    """Refuse a layer whose weights are computed from others before each pass: its copy would no longer compute them."""
+    weights = old._flat_weights_names if isinstance(old, nn.RNNBase) else ["weight"]
+    own = {parameter for parameter, _ in old.named_parameters(recurse=False)}
+    computed = [weight for weight in weights if weight not in own]
+    if not computed:
+        return
+    first = computed[0]
+    if parametrize.is_parametrized(old):
+        fix = f"torch.nn.utils.parametrize.remove_parametrizations(layer, {first!r})"
+    elif hasattr(old, f"{first}_mask"):
+        fix = f"torch.nn.utils.prune.remove(layer, {first!r}), which keeps the zeros"
+    elif hasattr(old, f"{first}_g"):
+        fix = f"torch.nn.utils.remove_weight_norm(layer, {first!r})"
+    else:
+        fix = "what turns them into parameters again, such as torch.nn.utils.remove_spectral_norm"
+    raise ValueError(
+        f"the weights {computed} of {where(old, name)} are computed from others before each pass (weight_norm, a "
+        f"parametrization, pruning or the like), so they cannot be taken over. Call {fix} for each of them first."
+    )
+
+
+def _our_recurrent(old: nn.RNNBase, name: str, scheme: Scheme) -> Recurrent:
+    place = where(old, name)
     if old.proj_size:
-        raise ValueError(f"an LSTM with proj_size={old.proj_size} cannot be converted: br.nn.LSTM has no projection.")
-    if parametrize.is_parametrized(old) or set(old._flat_weights_names) != {n for n, _ in old.named_parameters()}:
         raise ValueError(
-            f"the weights of this {type(old).__name__} are computed from others (weight_norm or the like). "
-            "Remove the parametrization first: torch.nn.utils.parametrize.remove_parametrizations."
+            f"{place} has proj_size={old.proj_size} and cannot be converted: br.nn.LSTM has no projection. Build it "
+            "with proj_size=0 and a Linear layer behind it."
         )
     kind = _RECURRENT.get(type(old))
     if kind is None:
         raise TypeError(
-            f"{type(old).__name__} subclasses a recurrent layer of torch and may compute something else. "
+            f"{place} subclasses a recurrent layer of torch and may compute something else. "
             "Replace it by nn.LSTM, nn.GRU or nn.RNN, or write it with br.nn's layers."
         )
     sites: list[Site] = [p.site for p in scheme.placements]
     if old.dropout and old.num_layers > 1 and "input" not in sites:
         raise ValueError(
-            f"this {type(old).__name__} drops between its layers at rate {old.dropout:g}, a new mask at each step, and "
-            f"{scheme} has no site 'input' to take its place. Set its dropout to 0.0 first, or choose a scheme with "
-            "the site, such as schemes.gal or schemes.zaremba."
+            f"{place} drops between its layers at rate {old.dropout:g}, a new mask at each step, and {scheme} has no "
+            "site 'input' to take its place. Set its dropout to 0.0 first, or choose a scheme with the site, such as "
+            "schemes.gal or schemes.zaremba."
         )
     make: Callable[..., Recurrent] = kind
     return make(old.input_size, old.hidden_size, dropout=scheme, **_recurrent_options(old))
 
 
-def _theirs(old: nn.Module) -> nn.Module | None:
+def _theirs(old: nn.Module, name: str) -> nn.Module | None:
     if isinstance(old, Recurrent):
         kind = next(theirs for theirs, ours in _RECURRENT.items() if isinstance(old, ours))
         return kind(old.input_size, old.hidden_size, **_recurrent_options(old))
@@ -222,7 +235,7 @@ def _theirs(old: nn.Module) -> nn.Module | None:
 
 
 def _recurrent_options(old: nn.RNNBase | Recurrent) -> dict[str, Any]:
-    # Made on no device: the parameters come from the old layer, and no random numbers are drawn.
+    # on no device: the parameters come from the old layer, and no random numbers are drawn
     options = {
         "num_layers": old.num_layers, "bias": old.bias, "batch_first": old.batch_first,
         "bidirectional": old.bidirectional, "device": "meta",
