@@ -1,0 +1,156 @@
+"""`python -m evaluation.pages`: write the tables of README.md and evaluation/README.md anew from the results.
+
+A page marks the place of a table by `<!-- table: NAME -->` and `<!-- end table -->`; what stands between is replaced.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation import records
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "evaluation" / "README.md")
+_BLOCK = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end table -->)", re.S)
+
+
+def main() -> int:
+    """Write the pages."""
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+        print(f"written {page.relative_to(ROOT)}")
+    return 0
+
+
+def filled(text: str) -> str:
+    """Return a page with every marked table replaced by the one that the results give."""
+    return _BLOCK.sub(lambda block: f"{block[1]}{_table(block[2])}{block[3]}", text)
+
+
+def _table(name: str) -> str:
+    kind, *arguments = name.split()
+    return _KINDS[kind](*arguments) + "\n"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int = 1) -> str:
+    ruler = ["---" if k < numbers_from else "---:" for k in range(len(head))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ruler, *rows))
+
+
+def _file(path: str, place: str = "0") -> str:
+    """A table that another report has written: the one at this place of its file."""
+    text = (records.RESULTS / path).read_text(encoding="utf-8")
+    return re.findall(r"(?:^\|.*\n?)+", text, flags=re.M)[int(place)].rstrip("\n")
+
+
+def _treebank(size: str) -> str:
+    """The papers' rows of one size, or those beyond the papers, with published numbers in brackets."""
+    chosen = {
+        "papers": [("gal_medium", "zaremba"), ("gal_medium", "gal-tied"), ("gal_medium", "gal-untied"),
+                   ("gal_large", "gal-untied"), ("beyond_medium", "shared")],
+        "small": [("gal_small", n) for n in ("none", "naive", "zaremba", "moon", "gal-tied", "gal-untied")],
+        "beyond": [("beyond_medium", n) for n in ("shared-narrow", "shared-middle", "shared")],
+    }[size]  # fmt: skip
+    kinds = {
+        "test": "deterministic pass",
+        "test_mc_words_kept": "MC, words kept",
+        "test_mc": "MC, words dropped",
+        "test_mc_tuned": "MC, tuned",
+    }
+    found = [(table, records.load(f"penn_treebank_{table}_{row}")) for table, row in chosen]
+    columns = [c for c in kinds if any(c in r["scores"] for _, r in found)]
+    rows = []
+    for table, result in found:
+        scores, published = result["scores"], result["published"] if table.startswith("gal") else {}
+        cells = []
+        for column in columns:
+            wanted = published.get("test_mc" if column == "test_mc_words_kept" else column)
+            shown = f" ({wanted:.1f})" if wanted is not None and column != "test_mc" else ""
+            cells.append(f"{scores[column]:.1f}{shown}" if column in scores else "")
+        rows.append([f"{result['row']}, {table.split('_')[1]}", str(len(result["epochs"])), *cells])
+    return _markdown(["model", "epochs", *(kinds[c] for c in columns)], rows)
+
+
+def _posterior() -> str:
+    """Spread relative to NUTS and coverage of 95 % intervals, by region."""
+    lines = [[c.strip() for c in line.strip("|").split("|")] for line in _file("posterior.md").splitlines()]
+    head, regions = lines[0], ("inside", "gap", "beyond")
+    place = {name: head.index(name) for name in ("method", "region", "ratio to NUTS", "cov. 95")}
+    methods = list(dict.fromkeys(line[place["method"]] for line in lines[2:]))
+    rows = []
+    for method in methods:
+        by = {line[place["region"]]: line for line in lines[2:] if line[place["method"]] == method}
+        rows.append([method, *(f"{float(by[r][place['ratio to NUTS']]):.2f}" for r in regions),
+                     *(f"{float(by[r][place['cov. 95']]):.0%}".replace("%", " %") for r in regions)])  # fmt: skip
+    spread = [f"spread / NUTS, {r}" for r in ("at the data", "in the gap", "beyond")]
+    return _markdown(["method", *spread, "in 95 %, at the data", "in the gap", "beyond"], rows)
+
+
+def _shift() -> str:
+    """Entropy gaps of reversed text, and how well uncertainty detects foreign text."""
+    rows = []
+    for name, title in (
+        ("small_gal-untied", "Gal, untied, small"),
+        ("medium_shared-middle", "shared-middle"),
+        ("holmes", "Holmes"),
+    ):
+        result: dict[str, Any] = records.load(f"shift_language_{name}")
+        gap = result["reversed_gap_nats"]
+        for text, shift in result["shift"].items():
+            auroc = shift["auroc"]
+            cells = (gap["entropy"], gap["deterministic entropy"], gap["epistemic"], auroc["entropy"])
+            cells += (auroc["deterministic entropy"], auroc["epistemic"], auroc["share of <unk>"])
+            rows.append([title, text, *(f"{value:.2f}" for value in cells)])
+    head = ["model", "foreign text", "gap, MC (nats)", "gap, deterministic", "of it epistemic"]
+    return _markdown([*head, "AUROC: entropy, MC", "deterministic", "epistemic", "share of `<unk>`"], rows, 2)
+
+
+def _sentiment(split: str) -> str:
+    """Test errors of the main rows of one split."""
+    lines = [[c.strip() for c in line.strip("|").split("|")] for line in _file("sentiment/table.md").splitlines()]
+    names = {"none": "no dropout", "gal": "variational", "gal_variance": "variational, predicted variance",
+             "naive": "per-step masks (naive)"}  # fmt: skip
+    passes = {"deterministic": "deterministic pass", "mc": "50 draws"}
+    rows = []
+    for variant, title in names.items():
+        for kind, shown in passes.items():
+            cells = []
+            for cell in ("gru", "lstm"):
+                for epoch in ("60", "best"):
+                    hit = [line for line in lines if line[:5] == [split, cell, variant, epoch, kind]]
+                    cells.append(hit[0][6] if hit else "")
+            if any(cells):
+                rows.append([f"{title}, {shown}", *cells])
+    return _markdown(["", "GRU, epoch 60", "GRU, early stopping", "LSTM, epoch 60", "LSTM, early stopping"], rows)
+
+
+def _speed() -> str:
+    """What a training step and a prediction cost, against what one would do otherwise."""
+    train = {(r["cell"], r["candidate"]): r for r in reversed(records.load("speed_train")["rows"])}
+    rows = [
+        [f"training step, {cell} 2 x 650, tied masks", "`torch.nn` without masks",
+         f"{train[cell, 'gal tied, scan']['ratio']:.2f} x its time"]
+        for cell in ("LSTM", "GRU")
+    ]  # fmt: skip
+    for candidate, what in (("predict", "float32"), ("predict, bf16", "bfloat16")):
+        cells = [c.strip() for c in next(
+            line for line in _file("speed_predict.md", "0").splitlines() if line.split("|")[1].strip() == candidate
+        ).strip("|").split("|")]  # fmt: skip
+        rows.append([f"100 draws of one sequence, {what}", "a cell loop per draw", f"{cells[2]} x faster"])
+    machine = records.load("speed_predict")["provenance"]["machine"]
+    table = _markdown(["workload", "against", "result"], rows, 2)
+    return f"{table}\n\n{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}."
+
+
+_KINDS: dict[str, Callable[..., str]] = {
+    "file": _file,
+    "treebank": _treebank,
+    "posterior": _posterior,
+    "shift": _shift,
+    "sentiment": _sentiment,
+    "speed": _speed,
+}
+
+if __name__ == "__main__":
+    raise SystemExit(main())
