@@ -1,23 +1,19 @@
-"""What is stochastic in a model at test time, and what only looks as if it were."""
+"""List what is stochastic in a model at test time, and what only looks so or stays out of control."""
 
-import ast
-import inspect
-import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from bayesrnn.inference._source import random_calls
 from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.nn.masked import MaskedModule, masked_modules
 
 __all__ = ["Audit", "AuditWarning", "Inactive", "StochasticSite", "audit", "check_stochastic"]
 
-_FUNCTIONAL = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
-
 
 class AuditWarning(UserWarning):
-    """Something in the model looks stochastic but is not sampled."""
+    """Something in the model looks stochastic but is not sampled, or draws outside the mask stream."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class StochasticSite:
 
 @dataclass(frozen=True)
 class Inactive:
-    """Something that looks stochastic, and why `predict` will not sample it.
+    """Something that `predict` does not sample from the mask stream although it looks stochastic, and why.
 
     Attributes:
         module: Qualified name, empty for the model itself.
@@ -63,7 +59,7 @@ class Inactive:
 
 @dataclass(frozen=True)
 class Audit:
-    """The answer of `audit`: printable, and a table with `to_frame()`."""
+    """Result of `audit`: printable, and a table with `to_frame()`."""
 
     sites: tuple[StochasticSite, ...]
     inactive: tuple[Inactive, ...]
@@ -75,11 +71,11 @@ class Audit:
 
     @property
     def warnings(self) -> tuple[Inactive, ...]:
-        """What a prediction should warn about."""
+        """The items that a prediction warns of."""
         return tuple(item for item in self.inactive if item.serious)
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame with a line a site or inactive module."""
+        """Return a pandas DataFrame with a row per site and per inactive module."""
         import pandas as pd
 
         rows = [
@@ -106,19 +102,21 @@ class Audit:
     def __str__(self) -> str:
         lines = [f"stochastic sites: {len(self.sites) or 'none'}"]
         lines += [
-            f"  {_named(s.module, s.kind)}: {s.site} at rate {s.rate:g}, one mask a {s.span}, gates {s.gates}"
+            f"  {_named(s.module, s.kind)}: {s.site} at rate {s.rate:g}, one mask per {s.span}, gates {s.gates}"
             for s in self.sites
         ]
         if self.inactive:
-            lines.append("looks stochastic, but is not sampled:")
+            lines.append("not sampled from the mask stream:")
             lines += [f"  {item}" for item in self.inactive]
         return "\n".join(lines)
 
 
 def audit(module: nn.Module) -> Audit:
-    """List every stochastic site of a model, and everything that looks stochastic but will not be sampled.
+    """List every stochastic site of a model, and everything random that the mask stream does not reach.
 
-    Rates that a `ConcreteDropout` learns are those of this moment, at which `predict` would draw.
+    The second list holds torch's dropout layers (off in eval mode), dropout functions and hand-written masks in the
+    source of `forward` (off, or always on), and BatchNorm without running statistics, which mixes draws and rows.
+    Rates that a `ConcreteDropout` learns are the current ones.
 
     Args:
         module: Any torch module.
@@ -159,38 +157,39 @@ def audit(module: nn.Module) -> Audit:
 
 
 def _dormant(part: nn.Module) -> list[str]:
-    """Why a module that is none of ours will not be sampled; empty if it is not about dropout."""
+    """Return what in a module that is none of ours draws outside the mask stream, or mixes rows."""
+    reasons = _in_its_code(part)
+    rate = getattr(part, "dropout", 0.0)
     if isinstance(part, nn.modules.dropout._DropoutNd):
         fix = "use bayesrnn.nn.Dropout or bayesrnn.convert" if isinstance(part, nn.Dropout) else "it stays off"
-        return [f"torch's dropout at rate {part.p:g} is off in eval mode; {fix}."] if part.p > 0 else []
-    rate = getattr(part, "dropout", 0.0)
+        return reasons or ([f"torch's dropout at rate {part.p:g} is off in eval mode; {fix}."] if part.p > 0 else [])
     if isinstance(part, nn.RNNBase):
         what = "acts between layers only, anew each step, and is off in eval mode; use bayesrnn.convert"
         return [f"dropout={rate:g} of torch {what}."] if rate else []
-    reasons = []
+    if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
+        return [
+            "without running statistics it normalizes by the batch at hand, in which the draws of all rows are "
+            "mixed. Build it with track_running_stats=True, or use LayerNorm or GroupNorm."
+        ]
     if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0:
-        reasons.append(f"its attribute dropout={rate:g} is not one of the sites that are sampled.")
-    return reasons + [
-        f"its forward calls {call}, which no mask stream reaches; use bayesrnn.nn.Dropout." for call in _calls(part)
-    ]
+        reasons.insert(0, f"its attribute dropout={rate:g} is not one of the sites that are sampled.")
+    return reasons
 
 
-def _calls(part: nn.Module) -> list[str]:
-    """Names of functional dropout called in the module's own forward, read from its source."""
-    if type(part).__module__.startswith(("torch.", "bayesrnn.nn")):
-        return []
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(type(part).forward)))
-    except (OSError, TypeError, SyntaxError):
-        return []
-    found = []
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        text = ast.unparse(node.func)
-        if text.split(".")[-1] in _FUNCTIONAL and not text.startswith("self."):
-            found.append(f"{text}()")
-    return sorted(set(found))
+def _in_its_code(part: nn.Module) -> list[str]:
+    """Return a sentence per random call in the module's own code."""
+    reasons = []
+    for call in random_calls(type(part)):
+        if call.in_eval:
+            where = (
+                "which is on in eval mode too: it draws from torch's random state, not from the mask stream, so its "
+            )
+            where += "masks are not those of a sequence"
+        else:
+            where = "which is off in eval mode: no mask stream reaches it"
+        fix = "use bayesrnn.nn.Dropout" if call.dropout else "for a mask over all steps use bayesrnn.nn.Dropout"
+        reasons.append(f"its forward calls {call.text}, {where}; {fix}.")
+    return reasons
 
 
 def _has_modes(part: nn.Module) -> bool:

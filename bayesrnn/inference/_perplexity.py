@@ -119,7 +119,7 @@ def perplexity(
 
     plan = _Blocks.of(draws, block)
     scores = Scores.empty(tuple(targets.shape), plan.count, statistics, device)
-    with undisturbed_all(models), lower_products(nn.ModuleList(models), precision):
+    with undisturbed_all(models, seed), lower_products(nn.ModuleList(models), precision):
         members = [member(part) for part in models]
         decoder = Decoder(members, temperature, statistics, max_memory)
         starts = range(0, inputs.shape[1], window)
@@ -185,9 +185,9 @@ def _check_vocabularies(models: list[nn.Module]) -> None:
         check_one_vocabulary(known)
 
 
-def undisturbed_all(models: list[nn.Module]) -> Any:
+def undisturbed_all(models: list[nn.Module], seed: int | None = None) -> Any:
     """Return one context that leaves all models and the random state as they were."""
-    return undisturbed(nn.ModuleList(models)) if len(models) > 1 else undisturbed(models[0])
+    return undisturbed(nn.ModuleList(models) if len(models) > 1 else models[0], seed)
 
 
 def _shown(starts: range, progress: bool, tokens: int) -> Iterable[int]:

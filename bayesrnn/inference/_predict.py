@@ -103,7 +103,12 @@ def predict(
     structure: Any = None
     block = BLOCK if sampling == "stratified" else 1
     options = (draws, seed, sampling, sharing, tolerance, precision, keep_draws)
-    with all_ranks() as ranks, undisturbed(model), lower_products(model, precision), reported(progress, draws) as done:
+    with (
+        all_ranks() as ranks,
+        undisturbed(model, seed),
+        lower_products(model, precision),
+        reported(progress, draws) as done,
+    ):
         for batch in batches(inputs, batch_dim, sequence_ids, lengths, model):
             ids_here, shared = batch.ids.to(device), sharing == "pass"
             job = Job(

@@ -49,11 +49,12 @@ def reported(wanted: bool, draws: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
+def undisturbed(model: nn.Module, seed: int | None = None) -> Iterator[None]:
     """Evaluate `model` in eval mode without gradients; put modes and torch's random state back.
 
     Modes are set on the modules themselves, not through `eval()`, which a user's class may have changed. In eval mode
-    BatchNorm does not move and torch's own dropout layers are identities.
+    BatchNorm does not move and torch's own dropout layers are identities. With a seed, torch's random state starts from
+    it inside the block, so that dropout that a user's code leaves on follows from the seed as well.
     """
     modes = [(module, module.training) for module in model.modules()]
     state = torch.get_rng_state()
@@ -61,6 +62,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     try:
         for module, _ in modes:
             module.training = False
+        if seed is not None:
+            torch.manual_seed(seed)
         with torch.no_grad():
             yield
     finally:

@@ -80,7 +80,7 @@ def generate(
     member = _member(model, draws, tokens.shape[1], stream(sampling, seed), device)
     chooser = torch.Generator().manual_seed(seed)
     start = 0
-    with undisturbed(model):
+    with undisturbed(model, seed):
         for _ in range(length):
             features = torch.cat([*member.read(tokens, start, 0)]) if draws else member.read_plainly(tokens)[None]
             logs = torch.log_softmax(member.logits(features[:, 0, -1]).float(), -1)

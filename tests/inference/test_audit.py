@@ -55,8 +55,8 @@ def test_sites_and_what_only_looks_so():
 def test_it_prints_and_makes_a_table():
     found = br.audit(Mixed().eval())
     text = str(found)
-    assert "ours (LSTM): hidden_l0 at rate 0.3, one mask a sequence, gates untied" in text
-    assert "looks stochastic, but is not sampled:" in text
+    assert "ours (LSTM): hidden_l0 at rate 0.3, one mask per sequence, gates untied" in text
+    assert "not sampled from the mask stream:" in text
     assert "the model (Mixed): its forward calls F.dropout()" in text
     table = found.to_frame()
     assert len(table) == 8
@@ -102,7 +102,7 @@ def test_no_stochastic_layer_is_an_error_that_names_the_inactive_ones():
         br.predict(br.nn.LSTM(3, 4), torch.zeros(5, 2, 3))
     with pytest.raises(TypeError, match="audit takes a torch module"):
         br.audit("lstm")
-    with pytest.raises(TypeError, match="audit takes a torch module"):
+    with pytest.raises(TypeError, match="predict takes a torch module"):
         br.predict(lambda x: x, torch.zeros(5, 2, 3))
 
 
@@ -111,3 +111,100 @@ def test_a_converted_model_is_clean():
     found = br.audit(model)
     assert found.active
     assert not found.inactive
+
+
+class AlwaysOn(nn.Dropout):
+    def forward(self, x):
+        return F.dropout(x, self.p, training=True)
+
+
+class ByDefault(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5)
+
+
+class ByPosition(nn.Module):
+    def forward(self, x):
+        return torch.dropout(x, 0.5, True)
+
+
+class Locked(nn.Module):
+    """Off in eval mode."""
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        return x * x.new_empty(x.shape[0], 1, x.shape[2]).bernoulli_(0.5).div_(0.5)
+
+
+class LockedAlways(nn.Module):
+    def forward(self, x):
+        return x * self._mask(x)
+
+    def _mask(self, x):
+        return torch.bernoulli(torch.full_like(x[:, :1], 0.5)) * 2
+
+
+def _noise(x):
+    return (torch.rand(x.shape[0], 1, x.shape[2]) > 0.5).float()
+
+
+class ByFunction(nn.Module):
+    def forward(self, x):
+        return x * _noise(x)
+
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dropout = nn.Dropout(0.0)
+
+    def forward(self, x):
+        return self.dropout(x)
+
+
+@pytest.mark.parametrize(
+    ("make", "call", "on"),
+    [
+        (lambda: AlwaysOn(0.5), "F.dropout()", True),
+        (ByDefault, "F.dropout()", True),
+        (ByPosition, "torch.dropout()", True),
+        (Locked, "bernoulli_()", False),
+        (LockedAlways, "torch.bernoulli()", True),
+        (ByFunction, "torch.rand()", True),
+    ],
+)
+def test_dropout_written_by_hand_is_seen_and_judged_as_it_acts(make, call, on):
+    part, x = make(), torch.ones(2, 4, 50)
+    (item,) = br.audit(nn.Sequential(part)).warnings
+    assert call in item.reason
+    assert ("is on in eval mode too" in item.reason) == on
+    assert bool((part.eval()(x) != x).any()) == on, "the judgement is what the layer does"
+
+
+def test_a_module_without_random_numbers_is_not_suspected():
+    assert br.audit(nn.Sequential(Plain(), nn.Linear(2, 2), nn.BatchNorm1d(2).eval()).eval()).inactive == ()
+
+
+def test_batch_norm_without_running_statistics_is_named():
+    (item,) = br.audit(nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)).eval()).warnings
+    assert "mixed" in item.reason
+
+
+def test_always_on_dropout_follows_from_the_seed():
+    torch.manual_seed(0)
+    model = nn.Sequential(br.nn.GRU(2, 4, dropout=0.2, batch_first=True), Last(), AlwaysOn(0.5))
+    x = torch.randn(3, 5, 2)
+
+    def mean(seed, state):
+        torch.manual_seed(state)
+        with pytest.warns(AuditWarning, match="on in eval mode"):
+            return br.predict(model, x, draws=16, seed=seed, likelihood=point).mean
+
+    assert torch.equal(mean(0, 1), mean(0, 2))
+    assert not torch.equal(mean(0, 1), mean(1, 1))
+
+
+class Last(nn.Module):
+    def forward(self, output):
+        return output[0][:, -1]
