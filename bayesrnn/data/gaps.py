@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesrnn.data.steps import time_text
+from bayesrnn.data.step_words import time_text
 
 __all__ = ["bridge_gaps", "observed_values"]
 

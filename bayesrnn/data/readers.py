@@ -1,65 +1,98 @@
-"""Readers of time series: one column of a csv file, and the CO2 record that ships with statsmodels."""
+"""Readers of time series: one column of a file, and the CO2 record that ships with statsmodels."""
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bayesrnn.data.series import Series
-from bayesrnn.data.steps import is_regular
+import numpy as np
+
+from bayesrnn.data.numbers import read_numbers
+from bayesrnn.data.series import Series, checked_series
+from bayesrnn.data.tables import Notes, read_columns
+from bayesrnn.data.times import read_times
 
 __all__ = ["mauna_loa_co2", "read_series"]
 
-_WRITE = "Write dates as 2024-01-31 or 2024-01-31 13:30."
+_PARTS = {"yr": "year", "mo": "month", "mon": "month", "hr": "hour", "min": "minute", "dy": "day"}
+_STEPS = {
+    "minute": "min", "hour": "h", "day": "D", "week": "W", "month": "MS", "quarter": "QS", "year": "YS",
+    "T": "min", "H": "h", "M": "MS", "Q": "QS", "Y": "YS", "A": "YS", "S": "s",
+}  # fmt: skip
 
 
 def read_series(
     path: str | os.PathLike[str],
     *,
-    time: str,
     target: str,
+    time: str | None = None,
     period: int | None = None,
     units: str = "",
     bridge: bool = False,
+    duplicates: str = "error",
+    every: str | None = None,
+    start: str | None = None,
+    day_first: bool | None = None,
+    decimal: str | None = None,
+    missing: Sequence[float] | None = None,
 ) -> Series:
-    """Read one column of a csv file as a series; `time` names the column of times, `target` that of the values.
+    r"""Read one column of a file (csv, JSON lines, Parquet) as a series, and warn of what was assumed.
 
     Times whose offset from UTC changes (clocks put forward or back) are read in UTC.
 
+    Args:
+        path: The file. A csv file may lack its header: columns are then called 1, 2, ...
+        target: Column of the values.
+        time: Column of the times; several, joined by commas, hold parts of it ("date,hour" or "year,month").
+        period: Steps of a season; by default what the time step suggests.
+        units: Units of the values.
+        bridge: Whether missing values and missing rows are bridged; they are neither learned nor scored.
+        duplicates: What becomes of rows whose time comes more than once: "mean", "first", "last" or "error".
+        every: For a file without times: the step between rows, such as "5min", "h", "D", "B", "W", "MS", "QS", "YS".
+        start: Time of the first row where `every` is given; by default 2000-01-01.
+        day_first: Whether 03/04/2024 is the third of April; by default what the column shows.
+        decimal: Decimal sign, "." or ","; by default what the column shows.
+        missing: Numbers that stand for missing values; by default those such as -9999 that lie far from all others.
+
     Raises:
-        ValueError: If the file cannot be read, lacks a column, or does not hold a regular series (see
-            `Series.from_pandas`).
+        ValueError: If the file cannot be read, lacks a column, can be read in two ways, or does not hold a regular
+            series (see `Series.from_pandas`).
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/sales.csv"
+        >>> with open(path, "w") as file:
+        ...     _ = file.write("day,sold\n2024-01-01,3\n2024-01-02,5\n2024-01-03,4\n")
+        >>> read_series(path, time="day", target="sold").period
+        7
     """
     import pandas as pd
 
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}. Give the path of a csv file with a header line.")
+    path, notes = Path(path), Notes()
+    columns = _time_columns(path, time, every, start)
     try:
-        table = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is not a csv file that can be read: {error}. Save it as comma-separated UTF-8."
-        ) from None
-    for column in (time, target):
-        if column not in table.columns:
-            names = ", ".join(map(str, table.columns))
-            other = next((sign for sign in ";\t|" if len(table.columns) == 1 and sign in names), None)
-            fix = f" They seem to be separated by {other!r}: use commas, and numbers with points." if other else ""
-            raise ValueError(f"{path} has no column {column!r}; its columns are {names}.{fix}")
-    numbers = pd.to_numeric(table[target], errors="coerce")
-    words = table[target][numbers.isna() & table[target].notna()]
-    if len(words):
-        raise ValueError(
-            f"the column {target!r} of {path} must hold numbers, but line {words.index[0] + 2} holds "
-            f"{words.iloc[0]!r}. Remove or replace what is no number."
+        table = _without_ends(read_columns(path, [*columns, target], notes), target, notes)
+        values = read_numbers(table[target], target, path, notes, decimal, missing)
+        if every is not None:
+            times = _counted(every, start, len(table), notes)
+        else:
+            times = read_times(_time_cells(table[columns], path, notes), str(time), path, notes, day_first)
+        series = checked_series(
+            pd.Series(values, index=times, name=target),
+            notes.say,
+            period=period,
+            units=units,
+            name=target,
+            bridge=bridge,
+            duplicates=duplicates,
         )
-    return Series.from_pandas(
-        pd.Series(numbers.to_numpy(), index=_times(table[time], path), name=target),
-        period=period,
-        units=units,
-        bridge=bridge,
-    )
+    except ValueError as error:
+        assumed = f" (It was read so: {'; '.join(notes.lines)}.)" if notes.lines else ""
+        raise ValueError(f"{error}{assumed}") from None
+    if notes.lines:
+        warnings.warn(f"{path.name} was read so: {'; '.join(notes.lines)}.", stacklevel=2)
+    return series
 
 
 def mauna_loa_co2() -> Series:
@@ -75,54 +108,81 @@ def mauna_loa_co2() -> Series:
     return Series.from_pandas(weekly.resample("MS").mean(), units="ppm", name="CO2", bridge=True)
 
 
-def _times(column: Any, path: Path) -> Any:
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(column):
-        return pd.Index(column.to_numpy())
-    try:
-        readings = _readings(column)
-    except (ValueError, TypeError) as error:
-        first = str(error).splitlines()[0].split(". You might")[0].rstrip(".")
+def _time_columns(path: Path, time: str | None, every: str | None, start: str | None) -> list[str]:
+    if every is not None and time is not None:
         raise ValueError(
-            f"the times of {path}, column {column.name!r}, are neither dates nor numbers: {first}. {_WRITE}"
-        ) from None
-    if len(readings) > 1:
-        readings = [found for found in readings if len(found) > 2 and is_regular(found)]
-    if len(readings) != 1:
-        raise ValueError(
-            f"the times of {path}, column {column.name!r}, such as {column.iloc[1]!r}, can be read with the day or "
-            f"with the month first. {_WRITE}"
+            f"times come from a column ({time!r}) or are counted (every={every!r}), not both. Leave one out."
         )
-    return readings[0]
+    if start is not None and every is None:
+        raise ValueError("start is the time of the first row of a file without times. Give the step too: every='h'.")
+    if every is None and time is None:
+        raise ValueError(
+            f"which column of {path} holds the times? Name it with time= (--time), or give the step between rows with "
+            "every= (--every), such as every='MS'."
+        )
+    return [] if time is None else [part.strip() for part in time.split(",")]
 
 
-def _readings(column: Any) -> list[Any]:
-    """Return the ways in which all of a column are dates: one, or of 03/04/2024 two.
+def _without_ends(table: Any, target: str, notes: Notes) -> Any:
+    """Return the rows without empty ones and without words after the last value."""
+    empty = (table.isna() | table.map(lambda cell: isinstance(cell, str) and not cell.strip())).to_numpy()
+    full = ~empty.all(1)
+    others = [name != target for name in table.columns]
+    last = len(table)
+    while last > 0 and (not full[last - 1] or _is_footer(table.iloc[last - 1], empty[last - 1], others)):
+        last -= 1
+    feet = int(full[last:].sum())
+    if feet:
+        notes.say(f"{feet} line{'s' if feet > 1 else ''} of words at the end left out")
+    return table[full & (np.arange(len(table)) < last)]
 
-    Raises:
-        ValueError: If there is none.
-    """
+
+def _is_footer(row: Any, empty: Any, others: list[bool]) -> bool:
+    """Whether a row holds words in its first column and nothing else."""
+    cell = str(row.iloc[0])
+    return len(row) > 1 and bool(empty[1:].all()) and others[0] and sum(c.isalpha() for c in cell) > len(cell) / 2
+
+
+def _time_cells(table: Any, path: Path, notes: Notes) -> Any:
+    """Return one column of times: the only one, or the parts put together."""
     import pandas as pd
 
-    utc = _offsets_change(column)
-    either = bool(column.astype(str).str.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{4}").all())
-    found: list[Any] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas guesses each date alone; unequal steps are refused later
-        for day_first in (False, True) if either else (False,):
-            try:
-                times = pd.DatetimeIndex(pd.to_datetime(column, utc=utc, dayfirst=day_first))
-            except (ValueError, TypeError):
-                if day_first == either and not found:  # the last way
-                    raise
-                continue
-            if not any(times.equals(other) for other in found):
-                found.append(times)
-    return found
+    for name in table.columns:
+        blank = table[name].isna() | (table[name].map(str).str.strip() == "")
+        if blank.any():
+            raise ValueError(
+                f"the time in line {blank.index[blank][0]} of {path}, column {name!r}, is empty, as are "
+                f"{int(blank.sum())} in all. Every row needs its time: fill it in or remove the line."
+            )
+    if table.shape[1] == 1:
+        return table.iloc[:, 0]
+    names = [_PARTS.get(name.casefold(), name.casefold()) for name in table.columns]
+    texts = table.map(str)
+    if names[0] == "year" and names[1:2] == ["month"]:
+        months = texts.iloc[:, 1].str.strip().str.removesuffix(".0")
+        texts.isetitem(0, texts.iloc[:, 0].str.strip().str.removesuffix(".0") + "-" + months.str.zfill(2))
+        if names[2:3] == ["day"]:
+            texts.isetitem(0, texts.iloc[:, 0] + "-" + texts.iloc[:, 2].str.strip().str.zfill(2))
+        texts = texts.iloc[:, [0, *range(3 if "day" in names else 2, len(names))]]
+    notes.say(f"times put together from {', '.join(map(repr, table.columns))}")
+    return pd.Series(texts.agg(" ".join, axis=1), index=table.index)
 
 
-def _offsets_change(column: Any) -> bool:
-    """Whether the times have offsets from UTC that differ, as where clocks change: steps are equal in UTC alone."""
-    offsets = column.astype(str).str.extract(r"\d{2}:\d{2}.*?([+-]\d{2}:?\d{2})$")[0]
-    return bool(offsets.notna().all()) and offsets.nunique() > 1
+def _counted(every: str, start: str | None, rows: int, notes: Notes) -> Any:
+    """Return the times of rows that are counted from `start` on."""
+    import pandas as pd
+
+    word = _STEPS.get(every.strip().casefold().removesuffix("s")) or _STEPS.get(every.strip(), every.strip())
+    try:
+        first = pd.Timestamp(start or "2000-01-01")
+    except ValueError:
+        raise ValueError(f"start must be a date such as 2000-01-31, but {start!r} was given.") from None
+    try:
+        times = pd.date_range(first, periods=rows, freq=word)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"every must be a time step such as 5min, h, D, B, W, MS, QS or YS, but {every!r} was given."
+        ) from None
+    if start is None:
+        notes.say(f"rows counted from {first.date()}, the start that is taken where none is given")
+    return times

@@ -1,5 +1,7 @@
 """A regular time series, checked, with the season that its time step suggests."""
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +11,13 @@ from torch import Tensor
 
 from bayesrnn._checks import check_whole
 from bayesrnn.data.gaps import bridge_gaps, observed_values
-from bayesrnn.data.steps import regular_times, season
+from bayesrnn.data.step_words import time_text
+from bayesrnn.data.steps import following, regular_times, season
 
-__all__ = ["Series"]
+__all__ = ["Series", "checked_series"]
 
 _SHORTEST = 3
+_DUPLICATES = ("error", "mean", "first", "last")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +25,7 @@ class Series:
     """Values at equal time steps.
 
     Args:
-        times: A pandas index: dates with a frequency, or numbers at equal distances.
+        times: A pandas index: dates with a frequency (without one in daily sessions), or numbers at equal distances.
         values: One value per time, (T,), float64. Gaps are bridged from what comes before them, so that a slice holds
             nothing that was observed after it.
         observed: Which values were observed, (T,) booleans; bridged ones are neither trained on nor scored.
@@ -50,16 +54,17 @@ class Series:
 
     def future(self, steps: int) -> Any:
         """Return the times of the next `steps` steps after the end."""
-        if hasattr(self.times, "freq"):
-            import pandas as pd
-
-            return pd.date_range(self.times[-1], periods=steps + 1, freq=self.times.freq)[1:]
-        distance = self.times[1] - self.times[0]
-        return type(self.times)(self.times[-1] + distance * np.arange(1, steps + 1))
+        return following(self.times, steps)
 
     @staticmethod
     def from_pandas(
-        data: Any, *, period: int | None = None, units: str = "", name: str | None = None, bridge: bool = False
+        data: Any,
+        *,
+        period: int | None = None,
+        units: str = "",
+        name: str | None = None,
+        bridge: bool = False,
+        duplicates: str = "error",
     ) -> "Series":
         """Check a pandas Series whose index holds the times (dates or numbers) and return it in order of time.
 
@@ -68,8 +73,10 @@ class Series:
             period: Steps of a season; by default what the time step suggests (12 for months, 24 for hours, ...).
             units: Units of the values.
             name: What is measured; by default the name of the pandas Series.
-            bridge: Whether missing values are filled from those before them (the last one plus the seasonal pattern so
-                far) and marked as not observed, instead of refused; missing ones at the start are left out.
+            bridge: Whether missing values and missing times are filled from the values before them (the last one plus
+                the seasonal pattern so far) and marked as not observed, instead of refused; missing ones at the start
+                are left out.
+            duplicates: What becomes of values whose time comes more than once: "mean", "first", "last" or "error".
 
         Raises:
             TypeError: If it is no pandas Series, or its values are no numbers.
@@ -81,31 +88,82 @@ class Series:
             >>> Series.from_pandas(pd.Series(range(24), index=index)).period
             12
         """
-        import pandas as pd
+        return checked_series(
+            data,
+            lambda text: warnings.warn(text, stacklevel=5),
+            period=period,
+            units=units,
+            name=name,
+            bridge=bridge,
+            duplicates=duplicates,
+        )
 
-        if not isinstance(data, pd.Series):
-            raise TypeError(
-                f"a series is a pandas Series indexed by time, but a {type(data).__name__} was given. From a table "
-                "take table.set_index('time')['target']."
-            )
-        if not pd.api.types.is_numeric_dtype(data) or pd.api.types.is_bool_dtype(data):
-            raise TypeError(f"the values must be numbers, but they are {data.dtype}. Use pandas.to_numeric first.")
-        if len(data) < _SHORTEST:
-            raise ValueError(f"the series has {len(data)} values; at least {_SHORTEST} are needed. Check the file.")
-        data = data.sort_index()
-        if bridge:
-            data = data.loc[data.first_valid_index() :]
-        times = regular_times(data.index)
-        values = data.to_numpy(dtype=np.float64, na_value=np.nan)
-        found = season(times) if period is None else check_whole(period, "period")
-        observed = observed_values(values, times, bridge, _SHORTEST)
-        if not observed.all():
-            values = bridge_gaps(values, observed, found)
-        label = str(name or data.name or "value")
-        return Series(times, torch.from_numpy(values.copy()), torch.from_numpy(observed), found, label, units)
+
+def checked_series(
+    data: Any,
+    say: Callable[[str], None],
+    *,
+    period: int | None,
+    units: str,
+    name: str | None,
+    bridge: bool,
+    duplicates: str,
+) -> Series:
+    """Do what `Series.from_pandas` does; `say` takes what was assumed, in words."""
+    import pandas as pd
+
+    if not isinstance(data, pd.Series):
+        raise TypeError(
+            f"a series is a pandas Series indexed by time, but a {type(data).__name__} was given. From a table "
+            "take table.set_index('time')['target']."
+        )
+    if not pd.api.types.is_numeric_dtype(data) or pd.api.types.is_bool_dtype(data):
+        raise TypeError(f"the values must be numbers, but they are {data.dtype}. Use pandas.to_numeric first.")
+    data = _once(data, duplicates)
+    if len(data) < _SHORTEST:
+        raise ValueError(f"the series has {len(data)} values; at least {_SHORTEST} are needed. Check the file.")
+    data = data.sort_index()
+    times, places = regular_times(data.index, bridge, say)
+    values = np.full(len(times), np.nan)
+    values[places] = data.to_numpy(dtype=np.float64, na_value=np.nan)
+    if bridge:
+        start = int(np.argmin(np.isnan(values)))
+        times, values = times[start:], values[start:]
+    steps = season(times) if period is None else check_whole(period, "period")
+    observed = observed_values(values, times, bridge, _SHORTEST)
+    if not observed.all():
+        values = bridge_gaps(values, observed, steps)
+    label = str(name or data.name or "value")
+    return Series(times, torch.from_numpy(values.copy()), torch.from_numpy(observed), steps, label, units)
+
+
+def _once(data: Any, duplicates: str) -> Any:
+    """Return the series with each time once, or refuse it."""
+    if duplicates not in _DUPLICATES:
+        raise ValueError(f"duplicates must be one of {', '.join(_DUPLICATES)}, but {duplicates!r} was given.")
+    if data.index.hasnans:
+        raise ValueError(f"{int(data.index.isna().sum())} times are missing. Every row needs its time.")
+    if data.index.is_unique:
+        return data
+    if duplicates == "error":
+        again = data.index.duplicated()
+        raise ValueError(
+            f"the time {time_text(data.index[again][0])} comes more than once, as do {int(again.sum())} of {len(data)} "
+            "rows in all. One series has one value per time: take their mean, the first or the last with "
+            "duplicates='mean' (--duplicates mean; where clocks were set back, the mean of the hour that comes twice), "
+            "or, if the file holds several series, keep the rows of one."
+        )
+    times = data.groupby(data.index, sort=True)
+    return times.mean() if duplicates == "mean" else times.head(1) if duplicates == "first" else times.tail(1)
 
 
 def _like(times: Any, time: Any) -> Any:
+    """Return a time as the index holds its own: with their zone, or by their clock without one."""
     import pandas as pd
 
-    return pd.Timestamp(time) if isinstance(times, pd.DatetimeIndex) else time
+    if not isinstance(times, pd.DatetimeIndex):
+        return time
+    time = pd.Timestamp(time)
+    if times.tz is None:
+        return time.tz_localize(None)
+    return time.tz_localize(times.tz) if time.tz is None else time.tz_convert(times.tz)

@@ -1,42 +1,172 @@
-"""The time step of a series: equal steps, no time twice, and the season that a step suggests."""
+"""The time step of a series: found where rows are missing too, said where steps are unequal, and its season."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-__all__ = ["is_regular", "regular_times", "season", "time_text"]
+from bayesrnn.data.step_words import commonest, unequal_steps
+
+__all__ = ["following", "is_regular", "regular_times", "season"]
 
 _CALENDAR = {"Y": 1, "Q": 4, "M": 12, "W": 52, "B": 5, "D": 7}
 _DAY = 86_400
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_HALF = 0.5
+_YEAR = 12
 
 
-def regular_times(index: Any) -> Any:
-    """Return the index with its frequency, or refuse it."""
+def regular_times(index: Any, bridge: bool = False, say: Callable[[str], None] = lambda _: None) -> tuple[Any, Any]:
+    """Return times at equal steps, with their frequency, and where each row of `index` stands among them.
+
+    Args:
+        index: A sorted pandas index of dates or numbers, none twice.
+        bridge: Whether times that are missing altogether are put in; else they are refused.
+        say: Takes what was assumed, in words.
+
+    Raises:
+        ValueError: If steps are unequal, or times are missing and not bridged.
+    """
     import pandas as pd
 
-    if index.hasnans:
-        raise ValueError(f"{int(index.isna().sum())} times are missing. Every row needs its time.")
-    if not index.is_unique:
-        twice = index[index.duplicated()][0]
-        raise ValueError(
-            f"the time {time_text(twice)} comes more than once. One series has one value a time: drop the copies, "
-            "average them, or pick one series out of several."
-        )
     if isinstance(index, pd.PeriodIndex):
         index = index.to_timestamp()
     if not (isinstance(index, pd.DatetimeIndex) or pd.api.types.is_numeric_dtype(index)):
         raise ValueError(f"times must be dates or numbers, but they are {index.dtype}. Use pandas.to_datetime.")
-    steps = np.diff(index.to_numpy())
     if not isinstance(index, pd.DatetimeIndex):
-        if not np.allclose(steps, steps[0], rtol=1e-6):
-            raise ValueError(_unequal(index, steps))
-        return index
-    equal = bool((steps == steps[0]).all())
-    frequency: Any = index.freq or _inferred(index) or (pd.Timedelta(steps[0]) if equal else None)
-    if frequency is None:
-        raise ValueError(_unequal(index, steps))
-    return pd.DatetimeIndex(index.to_numpy(), freq=frequency)
+        return _numbers(index, bridge)
+    frequency: Any = index.freq or _inferred(index)
+    steps = np.diff(index.asi8)
+    if frequency is None and bool((steps == steps[0]).all()):
+        frequency = index[1] - index[0]
+    if frequency is not None:
+        return pd.DatetimeIndex(index, freq=frequency), np.arange(len(index))
+    index, whole = _grid(index, say)
+    if whole is None or (len(whole) > len(index) and not bridge):
+        raise ValueError(unequal_steps(index, whole))
+    return whole, whole.get_indexer(index)
+
+
+def _numbers(index: Any, bridge: bool) -> tuple[Any, Any]:
+    steps = np.diff(index.to_numpy())
+    if np.allclose(steps, steps[0], rtol=1e-6):
+        return index, np.arange(len(index))
+    step = commonest(steps)
+    places = np.rint((index.to_numpy() - index[0]) / step).astype(int)
+    if not bridge or not np.allclose(index[0] + step * places, index, rtol=0, atol=1e-6 * step):
+        raise ValueError(unequal_steps(index, None))
+    return type(index)(index[0] + step * np.arange(places[-1] + 1)), places
+
+
+def _grid(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
+    """Return the dates, moved to the start of months where they lie on any day, and all times of their step or None."""
+    import pandas as pd
+
+    shortest = pd.Timedelta(days=28)
+    usual = pd.Timedelta(commonest(np.diff(index.to_numpy())) if index.tz is None else commonest(np.diff(index)))
+    if usual >= shortest and not _spans(index, usual):
+        months = index.year * _YEAR + index.month
+        if not months.is_unique:
+            return index, None
+        step = commonest(np.diff(months))
+        if ((months - months[0]) % step).any():
+            return index, None
+        index, frequency = _monthly(index, int(step), say)
+    else:
+        frequency = _daily(index, usual)
+    whole = _sessions(index, usual, say) if frequency is None else pd.date_range(index[0], index[-1], freq=frequency)
+    if whole is None or len(index) < _HALF * len(whole) or (whole.get_indexer(index) < 0).any():
+        return index, None
+    return index, whole
+
+
+def _spans(index: Any, usual: Any) -> bool:
+    """Whether all times lie a whole number of usual steps apart."""
+    return not ((index - index[0]) % usual).any()
+
+
+def _monthly(index: Any, step: int, say: Callable[[str], None]) -> tuple[Any, Any]:
+    """Return the dates and their step in months: on the first, on the last, on one day, or moved to the first."""
+    import pandas as pd
+
+    day = int(index.day.max())
+    same = index.day == np.minimum(day, index.days_in_month)
+    if not same.all() or len(set(index.time)) > 1:
+        say("one value per month, dated on different days: read as the first of each month")
+        index, day = pd.DatetimeIndex(index.normalize() - pd.to_timedelta(index.day - 1, unit="D")), 1
+    if step == 1 and day == 1:
+        return index, pd.offsets.MonthBegin()
+    if step == 1 and index.is_month_end.all():
+        return index, pd.offsets.MonthEnd()
+    return index, pd.DateOffset(months=step, day=day)
+
+
+def _daily(index: Any, usual: Any) -> Any:
+    """Return the frequency of dates at whole days or shorter steps, or None where they come in daily sessions."""
+    import pandas as pd
+
+    day = pd.Timedelta(days=1)
+    if usual == day and _spans(index, day):
+        present = sorted(set(index.day_of_week))
+        if len(index) >= 2 * _CALENDAR["D"] and len(present) < _CALENDAR["D"]:
+            mask = " ".join(_DAYS[k] for k in present)
+            return "B" if present == [*range(5)] else pd.offsets.CustomBusinessDay(weekmask=mask)
+        return "D"
+    if not _spans(index, usual):
+        return None
+    if usual == 7 * day:
+        return pd.offsets.Week(weekday=index[0].day_of_week) if len(set(index.day_of_week)) == 1 else usual
+    if len(index) < _HALF * ((index[-1] - index[0]) / usual + 1):
+        return None
+    return usual
+
+
+def _sessions(index: Any, usual: Any, say: Callable[[str], None]) -> Any:
+    """Return all times of a series that pauses every night at the same hour (business hours), or None."""
+    import pandas as pd
+
+    clock = index - index.normalize()
+    slots = pd.TimedeltaIndex(sorted(set(clock)))
+    days = pd.DatetimeIndex(sorted(set(index.normalize())))
+    if usual >= pd.Timedelta(days=1) or len(slots) < 2 or len(days) < 2 or len(index) < 0.9 * len(slots) * len(days):
+        return None
+    if (np.diff(slots) != usual).any():
+        return None
+    present = sorted(set(days.day_of_week))
+    if len(days) < 5 and len(present) == len(days):
+        present = [*range(7)] if max(present) > 4 else [*range(5)]
+    every = pd.date_range(days[0], days[-1])
+    every = every[every.day_of_week.isin(present)]
+    first, last = (str(slot).split("days ")[-1][:5] for slot in (slots[0], slots[-1]))
+    say(
+        f"{len(slots)} times per day, {first} to {last}, on {len(present)} days per week: the next morning follows the "
+        "evening"
+    )
+    return pd.DatetimeIndex((every.to_numpy()[:, None] + slots.to_numpy()).reshape(-1))
+
+
+def following(times: Any, steps: int) -> Any:
+    """Return the next `steps` times after the last one."""
+    import pandas as pd
+
+    if not isinstance(times, pd.DatetimeIndex):
+        return type(times)(times[-1] + (times[1] - times[0]) * np.arange(1, steps + 1))
+    if times.freq is not None:
+        return pd.date_range(times[-1], periods=steps + 1, freq=times.freq)[1:]
+    slots, days = _pattern(times)
+    later = pd.date_range(times[-1].normalize(), periods=7 * (steps // len(slots) + 2))
+    later = later[later.day_of_week.isin(days)]
+    every = pd.DatetimeIndex((later.to_numpy()[:, None] + slots.to_numpy()).reshape(-1))
+    return every[every > times[-1]][:steps]
+
+
+def _pattern(times: Any) -> tuple[Any, list[int]]:
+    """Return the times of day and the days of the week of a series in daily sessions."""
+    import pandas as pd
+
+    days = sorted(set(times.day_of_week))
+    return pd.TimedeltaIndex(sorted(set(times - times.normalize()))), days
 
 
 def is_regular(index: Any) -> bool:
@@ -55,70 +185,28 @@ def _inferred(index: Any) -> Any:
         return pd.infer_freq(index)
 
 
-def _unequal(index: Any, steps: Any) -> str:
-    """Say where the first unequal step is, counting in months where every time is the same day of a month."""
-    import pandas as pd
-
-    length = _length
-    if isinstance(index, pd.DatetimeIndex) and bool((index.day == index.day[0]).all()):
-        months = np.diff(index.year * 12 + index.month)
-        if bool((months > 0).all()):
-            steps, length = months, _months
-    usual, counts = np.unique(steps, return_counts=True)
-    common = usual[counts.argmax()]
-    place = int(np.argmax(steps != common))
-    return (
-        f"the time steps are unequal: {time_text(index[place + 1])} follows {time_text(index[place])}, a step of "
-        f"{length(steps[place])} where most are {length(common)}. A forecast needs equal steps{_advice(index, common)}."
-    )
-
-
-def _advice(index: Any, common: Any) -> str:
-    """Say what to do about unequal steps of that common length (of months, if it is no duration)."""
-    import pandas as pd
-
-    if not isinstance(index, pd.DatetimeIndex):
-        return ". These times were read as plain numbers: fill in the missing ones, or write dates as 2024-01-31"
-    rule = "MS"
-    if isinstance(common, np.timedelta64):
-        seconds = common / np.timedelta64(1, "s")
-        rule = next(name for name, size in (("D", 86400), ("h", 3600), ("min", 60), ("s", 0)) if seconds >= size)
-    text = f": fill in the missing times, e.g. with series.resample('{rule}').mean(), and let empty ones be bridged"
-    if rule != "MS" and rule != "D":
-        text += "; or, where clocks were set forward, write each time with its offset from UTC (03:00+02:00)"
-    return text
-
-
-def _months(step: Any) -> str:
-    return f"{int(step)} month{'s' if step != 1 else ''}"
-
-
 def season(times: Any) -> int:
     """Return the steps of the season that the time step suggests."""
     import pandas as pd
 
     if isinstance(times, pd.DatetimeIndex):
         frequency: Any = times.freq
-        letter = frequency.rule_code.split("-")[0].rstrip("ES") or "E"
-        if frequency.n == 1 and letter in _CALENDAR:
+        if frequency is None:
+            return len(_pattern(times)[0])
+        if isinstance(frequency, pd.offsets.CustomBusinessDay):
+            return len(frequency.weekmask.split())
+        plain = type(frequency) is pd.DateOffset
+        letter = "M" if plain else frequency.rule_code.split("-")[0].rstrip("ES") or "E"
+        if frequency.n == 1 and not plain and letter in _CALENDAR:
             return _CALENDAR[letter]
+        if letter in "YQM":
+            months = round((times[1] - times[0]) / pd.Timedelta(days=30.44))
+            if _YEAR % months == 0 or months % _YEAR == 0:
+                return max(_YEAR // months, 1)
         seconds = (times[1] - times[0]).total_seconds()
         if seconds < _DAY and _DAY % seconds == 0:
             return int(_DAY // seconds)
     raise ValueError(
         "the season does not follow from these time steps. Say how many steps it has with period= (--period), "
         "1 for none."
-    )
-
-
-def time_text(time: Any) -> str:
-    """Return a time as text: a date without its clock where that is midnight."""
-    return str(time).removesuffix(" 00:00:00")
-
-
-def _length(step: Any) -> str:
-    import pandas as pd
-
-    return (
-        str(pd.Timedelta(step)).removesuffix(" 00:00:00") if np.issubdtype(type(step), np.timedelta64) else f"{step:g}"
     )

@@ -52,8 +52,9 @@ def test_advice_on_unequal_steps_fits_the_step(index: pd.Index, advice: str) -> 
         Series.from_pandas(pd.Series(range(len(holed)), index=holed, dtype=float))
 
 
-def test_other_separators_are_named(tmp_path: Path) -> None:
+def test_other_separators_are_read_and_said(tmp_path: Path) -> None:
     path = tmp_path / "eu.csv"
-    path.write_text("t;v\n2020-01-01;1,5\n2020-01-02;2,5\n")
-    with pytest.raises(ValueError, match="separated by ';'"):
-        read_series(path, time="t", target="v")
+    path.write_text("t;v\n2020-01-01;1,5\n2020-01-02;2,5\n2020-01-03;1.003,5\n")
+    with pytest.warns(UserWarning, match=r"separated by semicolons; 'v' read with decimal commas; '.' in 'v' read as"):
+        series = read_series(path, time="t", target="v")
+    assert series.values.tolist() == [1.5, 2.5, 1003.5]

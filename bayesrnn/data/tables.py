@@ -1,0 +1,256 @@
+"""Columns of a file as text: csv in the forms in which people have it, JSON lines, Parquet."""
+
+import bz2
+import csv
+import difflib
+import gzip
+import io
+import itertools
+import lzma
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Notes", "column_names", "read_columns"]
+
+_OPEN: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_COMMENTS = ("#", "%", "//")
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "'|'", " ": "blanks"}
+_AROUND = " '\"\ufeff\u00a0"
+_SHOWN = 10
+_LOOKED_AT = 60
+_IS_DATA = re.compile(r"[-+]?[\d.,]*\d[\d.,]*%?|\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([T ].*)?|\d{4}-?Q\d", re.IGNORECASE)
+
+
+@dataclass
+class Notes:
+    """What was assumed while a file was read, in words."""
+
+    lines: list[str] = field(default_factory=list)
+    decimal: str | None = None
+    """The decimal sign that the format of the file suggests."""
+
+    def say(self, text: str) -> None:
+        """Note one assumption."""
+        if text not in self.lines:
+            self.lines.append(text)
+
+
+def column_names(names: Any) -> str:
+    """Return at most ten names as text, and how many more there are.
+
+    Example:
+        >>> column_names(["date", "sales"])
+        'date, sales'
+    """
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(text if text == text.strip() else repr(text) for text in texts[:_SHOWN]) + more
+
+
+def read_columns(path: Path, asked: Sequence[str], notes: Notes) -> Any:
+    """Return the columns `asked` of a file as a pandas table, indexed by the line of the file.
+
+    Raises:
+        ValueError: If the file cannot be read or lacks a column.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}. Give the path of a csv file with a header line.")
+    name = path.name.lower()
+    if name.endswith((".parquet", ".pq")):
+        return _selected(_parquet(path), asked, path, notes)
+    text = _text(path, notes)
+    if name.removesuffix(path.suffix if path.suffix in _OPEN else "").endswith((".json", ".jsonl", ".ndjson")):
+        return _selected(_json(path, text), asked, path, notes)
+    return _csv_columns(path, text, asked, notes)
+
+
+def _parquet(path: Path) -> Any:
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path)
+    except ImportError:
+        raise ValueError(
+            f"{path} is a Parquet file, which pandas reads with pyarrow, and pyarrow is not installed. Run "
+            "`pip install pyarrow`, or save the table as csv."
+        ) from None
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is not a Parquet file that can be read: {error}. Save the table as csv.") from None
+    return table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
+
+
+def _json(path: Path, text: str) -> Any:
+    import pandas as pd
+
+    by_line = text.lstrip()[:1] == "{" and len(text.strip().splitlines()) > 1 and "}" in text.lstrip().splitlines()[0]
+    try:
+        return pd.read_json(io.StringIO(text), lines=by_line, dtype=False, convert_dates=False)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} does not hold one JSON object per line: {error}. Write lines such as "
+            '{"date": "2024-01-31", "value": 1.5}, or save the table as csv.'
+        ) from None
+
+
+def _text(path: Path, notes: Notes) -> str:
+    try:
+        with _OPEN.get(path.suffix.lower(), open)(path, "rb") as file:
+            data = file.read()
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} cannot be unpacked: {error}. Unpack it by hand and give the csv file.") from None
+    if data[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
+        raise ValueError(f"{path} is a workbook or an archive, no text. Save the sheet as csv, or unpack the file.")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16")
+    if data[1:2] == b"\0" and data[3:4] == b"\0":
+        return data.decode("utf-16-le", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        notes.say("read as Windows-1252, since it is not UTF-8")
+        return data.decode("cp1252", errors="replace")
+
+
+def _csv_columns(path: Path, text: str, asked: Sequence[str], notes: Notes) -> Any:
+    import pandas as pd
+
+    lines, numbers, comments = _content(text)
+    if not lines:
+        raise ValueError(f"{path} is not a csv file that can be read: it is empty. Give a file with a header line.")
+    separator, start, header = _header(lines, comments, asked)
+    counted = start is None
+    places = _places(header, asked, path, notes, lines[0] if counted else None)
+    if start is not None and start > 1:
+        notes.say(f"the header is line {numbers[start - 1]}")
+    if separator != ",":
+        notes.say(f"columns separated by {_SEPARATORS[separator]}")
+    notes.decimal = "," if separator == ";" else None
+    lines, numbers = lines[start or 0 :], numbers[start or 0 :]
+    shift = len(_fields(lines[:1], separator)[0]) == len(header) + 1 and _are_counted(_fields(lines[:3], separator))
+    width, read, at = len(header) + shift, list[list[str]](), list[int]()
+    reader = _reader(lines, separator)
+    for row in _rows(reader, path):
+        if len(row) > width and any(cell.strip() for cell in row[width:]):
+            raise ValueError(
+                f"{path} has more fields than names: line {numbers[reader.line_num - 1]} has {len(row)} fields where "
+                f"the header has {width}. If numbers have decimal commas, separate columns by semicolons; put numbers "
+                "and texts that hold the separator in quotes; else name every column."
+            )
+        read.append([row[place + shift].strip(_AROUND) if place + shift < len(row) else "" for place in places])
+        at.append(numbers[reader.line_num - 1])
+    return pd.DataFrame(read, columns=list(asked), index=at, dtype=object)
+
+
+def _rows(reader: Any, path: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ValueError(
+            f"{path} is not a csv file that can be read: {error}. Look for a quotation mark that is never closed."
+        ) from None
+
+
+def _content(text: str) -> tuple[list[str], list[int], list[str]]:
+    """Return the lines that are neither empty nor comments, their numbers, and the comments without their sign."""
+    lines, numbers, comments = [], [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip(' \t,;"\x1a'):
+            continue
+        if line.lstrip().startswith(_COMMENTS):
+            comments.append(line.strip().lstrip("#%/ "))
+            continue
+        lines.append(line)
+        numbers.append(number)
+    if lines and (mark := re.fullmatch(r'"?sep=(.)"?', lines[0].strip())) and mark[1] in _SEPARATORS:
+        return lines[1:], numbers[1:], comments  # as Excel names the separator
+    return lines, numbers, comments
+
+
+def _header(lines: list[str], comments: list[str], asked: Sequence[str]) -> tuple[str, int | None, list[str]]:
+    """Return the separator, how many lines come before the data (None: there is no header), and the columns' names."""
+    wanted = {_key(name) for name in asked}
+    places = [*enumerate(lines[:_LOOKED_AT], 1), *((0, comment) for comment in comments[::-1])]
+    if all(name.isdigit() for name in wanted):
+        places = places[:1]
+    for separator, (place, line) in itertools.product(_SEPARATORS, places):
+        names = _fields([line], separator)[0]
+        while names and not names[-1]:
+            names.pop()
+        if wanted <= {_key(name) for name in names} and (len(names) > 1 or not any(s in line for s in ",;\t|")):
+            return separator, place, names
+    separator = _likely_separator(lines)
+    first = _fields(lines[:1], separator)[0]
+    if any(_IS_DATA.fullmatch(cell) for cell in first):
+        return separator, None, [str(k) for k in range(1, len(first) + 1)]
+    return separator, 1, first
+
+
+def _likely_separator(lines: list[str]) -> str:
+    """Return the separator that cuts the first lines into as many fields each, more than one."""
+
+    def steady(separator: str) -> tuple[float, int]:
+        counts = [len(row) for row in _fields(lines[:_LOOKED_AT], separator)]
+        usual = max(set(counts), key=counts.count)
+        return (counts.count(usual) / len(counts) if usual > 1 else 0.0), separator != " "
+
+    return max(_SEPARATORS, key=steady)
+
+
+def _reader(lines: list[str], separator: str) -> Any:
+    if separator == " ":
+        lines = [" ".join(line.split()) for line in lines]
+    return csv.reader(lines, delimiter=separator, skipinitialspace=True)
+
+
+def _fields(lines: list[str], separator: str) -> list[list[str]]:
+    return [[cell.strip(_AROUND) for cell in row] for row in _reader(lines, separator)]
+
+
+def _are_counted(rows: list[list[str]]) -> bool:
+    """Whether the first fields count the rows, as where a table was written with its row names."""
+    firsts = [row[0] for row in rows if row]
+    return all(cell.isdigit() for cell in firsts) and [int(c) - int(firsts[0]) for c in firsts] == [*range(len(firsts))]
+
+
+def _selected(table: Any, asked: Sequence[str], path: Path, notes: Notes) -> Any:
+    table = table.iloc[:, _places([str(name) for name in table.columns], asked, path, notes, None)]
+    table.columns = list(asked)
+    table.index = table.index + 1
+    return table
+
+
+def _places(header: list[str], asked: Sequence[str], path: Path, notes: Notes, first: str | None) -> list[int]:
+    """Return where the columns stand; `first` is the first line of a file without a header."""
+    places = []
+    for name in asked:
+        same = [k for k, other in enumerate(header) if other.strip() == name.strip()]
+        alike = [k for k, other in enumerate(header) if _key(other) == _key(name)]
+        if not same and len(alike) == 1:
+            same = alike
+            notes.say(f"column {header[alike[0]]!r} taken for {name!r}")
+        if len(same) > 1:
+            raise ValueError(f"{path} has {len(same)} columns {name!r}. Give each its own name in the header.")
+        if not same:
+            raise ValueError(_lacking(header, name, path, first))
+        places.append(same[0])
+    if first is not None:
+        notes.say("no header line; columns are numbered from 1")
+    return places
+
+
+def _lacking(header: list[str], name: str, path: Path, first: str | None) -> str:
+    if first is not None:
+        return (
+            f"{path} has no header line (it begins with {first[:60]!r}), so no column {name!r}. Write one, or name "
+            f"columns by their number, 1 to {len(header)}."
+        )
+    near = difflib.get_close_matches(name, header, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{path} has no column {name!r}; its columns are {column_names(header)}.{hint}"
+
+
+def _key(name: str) -> str:
+    return " ".join(name.split()).casefold()

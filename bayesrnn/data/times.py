@@ -1,0 +1,122 @@
+"""Times as people write them: dates in either order, months, quarters, weeks, epochs, clocks and offsets from UTC."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from bayesrnn.data.dates import dates_by_pattern
+from bayesrnn.data.tables import Notes
+
+__all__ = ["read_times"]
+
+_WRITE = (
+    "Write dates as 2024-01-31 or 2024-01-31 13:30, or leave the column out and count the rows: every='MS' "
+    "(--every MS), if one is a month"
+)
+_EPOCH = {"s": (1e8, 1e10), "ms": (1e11, 1e13), "us": (1e14, 1e16), "ns": (1e17, 1e19)}
+
+
+def read_times(cells: Any, name: str, path: object, notes: Notes, day_first: bool | None = None) -> Any:
+    """Return a column of text as a pandas index of dates, or of numbers where it holds plain numbers.
+
+    Args:
+        cells: A pandas Series of text (or dates, or numbers), indexed by the line of the file; none is missing.
+        name: Name of the column, for messages.
+        path: The file, for messages.
+        notes: Takes what was assumed.
+        day_first: Whether 03/04/2024 is the third of April; by default what the column shows.
+
+    Raises:
+        ValueError: If they are no dates or could be read in two ways.
+    """
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(cells.dtype):
+        return pd.DatetimeIndex(cells)
+    texts = cells.map(str).astype("str").str.strip()
+    numbers = pd.to_numeric(texts, errors="coerce")
+    if numbers.notna().all():
+        return _from_numbers(texts, numbers, name, notes)
+    times = _iso(texts)
+    if times is None:
+        times = dates_by_pattern(texts, name, path, notes, day_first)
+    if times is None:
+        raise ValueError(_no_dates(texts, name, path))
+    return times
+
+
+def _from_numbers(texts: Any, numbers: Any, name: str, notes: Notes) -> Any:
+    """Return years, 202401, 20240131, seconds since 1970, ... as dates, and other numbers as they are."""
+    import pandas as pd
+
+    lengths = set(texts.str.len())
+    if lengths == {7} and texts.str.fullmatch(r"(1[6-9]|20|21)\d\d\.(0[1-9]|1[0-2])").all():
+        notes.say(f"{name!r} read as year.month")
+        return pd.DatetimeIndex(pd.to_datetime(texts, format="%Y.%m"))
+    for length, form, words in (
+        (6, "%Y%m", "year and month"),
+        (8, "%Y%m%d", "year, month, day"),
+        (10, "%Y%m%d%H", "year, month, day, hour"),
+        (12, "%Y%m%d%H%M", "year to minute"),
+        (14, "%Y%m%d%H%M%S", "year to second"),
+    ):
+        if lengths == {length} and texts.str.match(r"(1[6-9]|20|21)\d\d(0[1-9]|1[0-2])\d*$").all():
+            times = pd.to_datetime(texts, format=form, errors="coerce")
+            if times.notna().all():
+                notes.say(f"{name!r} read as {words}")
+                return pd.DatetimeIndex(times)
+    whole = bool((numbers == numbers.round()).all())
+    for unit, (low, high) in _EPOCH.items():
+        if bool(((numbers >= low) & (numbers < high)).all()) and (whole or unit == "s"):
+            notes.say(f"{name!r} read as {unit} since 1970, in UTC")
+            return pd.DatetimeIndex(pd.to_datetime(numbers, unit=unit))
+    if bool(((numbers >= 1600) & (numbers < 2200)).all()):
+        years = np.floor(numbers + 1e-3)
+        if whole and numbers.is_unique:
+            notes.say(f"{name!r} read as years")
+            return pd.DatetimeIndex(pd.to_datetime(years.astype(int).astype(str), format="%Y"))
+        months = np.clip(np.floor(12 * (numbers - years) + 0.02), 0, 11)
+        if not whole and not (12 * years + months).duplicated().any():
+            notes.say(f"{name!r} read as years with the month as a fraction")
+            return pd.DatetimeIndex(pd.to_datetime({"year": years, "month": months + 1, "day": 1}))
+    return pd.Index(numbers.astype(np.int64) if whole else numbers, name=None)
+
+
+def _iso(texts: Any) -> Any:
+    """Return dates that all begin as 2024-01-31, by pandas, or None."""
+    import pandas as pd
+
+    if not bool(texts.str.match(r"\d{4}-\d{2}-\d{2}").all()):
+        return None
+    ends = texts.str.extract(r"\d{2}:\d{2}.*?([+-]\d{2}(?::?\d{2})?)$")[0]
+    change = bool(ends.notna().all()) and ends.nunique() > 1
+    try:
+        times = pd.DatetimeIndex(pd.to_datetime(texts, format="ISO8601", utc=change))
+    except (ValueError, TypeError):
+        return None
+    return _by_day(times, texts.str.slice(0, 19)) if change else times
+
+
+def _by_day(times: Any, local: Any) -> Any:
+    """Return times in UTC, or by the local clock where the steps are whole days there."""
+    import pandas as pd
+
+    clock = pd.DatetimeIndex(pd.to_datetime(local, format="ISO8601"))
+    daily = clock.is_unique and len(set(clock.time)) == 1
+    return clock if daily else times
+
+
+def _no_dates(texts: Any, name: str, path: object) -> str:
+    """Say which value is no date."""
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dates = pd.to_datetime(texts, errors="coerce", format="mixed", utc=True)
+    bad = dates.isna() & pd.to_numeric(texts, errors="coerce").isna()
+    line = texts.index[int(np.argmax(bad.to_numpy()))] if bad.any() else texts.index[0]
+    return (
+        f"the times of {path}, column {name!r}, are neither dates nor numbers alike: line {line} holds "
+        f"{texts[line]!r}. {_WRITE}."
+    )
