@@ -3,12 +3,12 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Timing", "interleaved"]
+__all__ = ["Timing", "interleaved", "runnable"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,28 @@ class Timing:
     def ratio(self, other: "Timing") -> float:
         """The median over the rounds of this candidate's time divided by the other's in the same round."""
         return statistics.median(a / b for a, b in zip(self.milliseconds, other.milliseconds, strict=True))
+
+
+def runnable(
+    candidates: Mapping[str, Callable[[], object]], rivals: Collection[str]
+) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
+    """Return the candidates that run here, and why each of the `rivals` that cannot was left out.
+
+    Torch's kernels lack bfloat16 on some processors, and say so by a RuntimeError. Only rivals may be left out: an
+    error of ours is an error.
+
+    Example:
+        >>> runnable({"a": int, "b": lambda: torch.zeros(2) @ torch.zeros(3)}, rivals=["b"])[1].keys()
+        dict_keys(['b'])
+    """
+    kept, left_out = dict(candidates), {}
+    for name in rivals:
+        try:
+            candidates[name]()
+        except RuntimeError as error:
+            left_out[name] = str(error).strip().splitlines()[0]
+            del kept[name]
+    return kept, left_out
 
 
 def interleaved(

@@ -19,7 +19,7 @@ from bayesrnn.nn.kernels import dispatch as paths
 from bayesrnn.nn.kernels.reference import reference
 from evaluation import records
 from evaluation.options import named
-from evaluation.speed.timing import Timing, interleaved
+from evaluation.speed.timing import Timing, interleaved, runnable
 
 __all__ = ["Size", "markdown", "run"]
 
@@ -105,8 +105,10 @@ def _measure(kind: str, size: Size, rounds: int) -> list[dict[str, Any]]:
     ours = getattr(br.nn, kind)(size.units, size.units, size.layers, device=_device())
     candidates["none, torch's kernel"] = _step(ours, x)
     candidates |= _mask_making(kind, size, x)
+    candidates, left_out = runnable(candidates, rivals=[f"{BASELINE}, bfloat16"])
     times = interleaved(candidates, rounds=rounds, warmup=1)
-    return [_row(kind, size, name, time, times) for name, time in times.items()]
+    absent = [{"cell": kind, "size": str(size), "candidate": n, "left_out": why} for n, why in left_out.items()]
+    return [*(_row(kind, size, name, time, times) for name, time in times.items()), *absent]
 
 
 def _row(kind: str, size: Size, name: str, time: Timing, times: dict[str, Timing]) -> dict[str, Any]:
@@ -190,6 +192,9 @@ def _table(title: str, rows: list[dict[str, Any]]) -> str:
     lines = [f"### {title}", "", "| candidate | median ms | best ms | x torch.nn | x tied | x forward |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     for row in rows:
+        if "left_out" in row:
+            lines.append(f"| {row['candidate']} | left out: {row['left_out']} | | | | |")
+            continue
         ratios = [f"{row[k]:.3f}" if k in row else "" for k in ("ratio", "ratio_to_tied", "ratio_to_forward")]
         cells = [row["candidate"], f"{row['median_ms']:.2f}", f"{row['best_ms']:.2f}", *ratios]
         lines.append(f"| {' | '.join(cells)} |")

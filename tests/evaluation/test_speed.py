@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.records import RESULTS
-from evaluation.speed import tables
+from evaluation.speed import tables, timing, train
 from evaluation.speed.__main__ import main
 
 NAMES = sorted(path.stem for path in RESULTS.glob("speed_*.json"))
@@ -29,3 +29,16 @@ def test_report_names_what_it_writes(
     text = (tmp_path / "speed_train.md").read_text()
     assert "| LSTM | gal tied, scan | ratio |" in text
     assert "met |" in text
+
+
+def test_a_rival_that_cannot_run_is_named_and_left_out() -> None:
+    def impossible() -> None:
+        raise RuntimeError("no bfloat16 here\nmore")
+
+    kept, left_out = timing.runnable({"ours": int, "theirs": impossible}, rivals=["theirs"])
+    assert list(kept) == ["ours"]
+    assert left_out == {"theirs": "no bfloat16 here"}
+    table = train._table("LSTM", [{"candidate": "theirs", "left_out": "no bfloat16 here"}])
+    assert "| theirs | left out: no bfloat16 here |" in table
+    with pytest.raises(RuntimeError, match="no bfloat16"):
+        timing.interleaved({"ours": impossible})
