@@ -29,11 +29,12 @@ from bayesrnn.data.vocabulary import EOS, UNK, Vocabulary
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn.precision import multiplies_bfloat16
 from bayesrnn.predictive import TokenPredictive
+from bayesrnn.training.checkpoint import Checkpoint
 from bayesrnn.training.language import train_language_model
-from bayesrnn.training.language_checkpoint import Checkpoint
 from bayesrnn.training.recipes import gal
 from evaluation import records
 from evaluation.options import OneLineParser, add_device, at_least, device_of, run
+from evaluation.penn_treebank.run import epoch_records
 
 PARTS = ("entropy", "aleatoric", "epistemic")
 PUBLISHED_GAPS = {"dropout, deterministic": 0.62, "Monte Carlo dropout": 0.58, "Bayes by Backprop": 0.67}
@@ -184,11 +185,11 @@ def holmes(data: Path, work: Path, draws: int, epochs: int, most: int | None, de
     model = LanguageModel(len(vocabulary), 200, 200, dropout=scheme, init_range=0.1).to(device)
     recipe = replace(gal("medium").shortened(epochs), precision=_precision(device), keep="best")
     history = train_language_model(
-        model, tokens[:cut], recipe, valid=tokens[cut:], vocabulary=vocabulary, folder=work / "holmes", progress=True
+        model, tokens[:cut], recipe, tokens[cut:], vocabulary=vocabulary, checkpoint=work / "holmes"
     )
     hound = vocabulary.encode(tokenize(unseen))[:most]
     foreign = {name: vocabulary.encode(tokenize(strange))[: len(hound)] for name, strange in others.items()}
-    return {"epochs": history} | shifts(model, vocabulary, hound, foreign, draws)
+    return {"epochs": epoch_records(history)} | shifts(model, vocabulary, hound, foreign, draws)
 
 
 def sentences(text: str) -> str:
@@ -241,7 +242,7 @@ def _smoke(results: Path | None) -> None:
     model = LanguageModel(20, 16, 16, 1, dropout=schemes.gal(0.1), init_range=0.3)
     recipe = replace(gal("medium").shortened(4), window=10, batch_size=4)
     corpus = Corpus(vocabulary, "word", {"train": stream(3, 3000), "test": stream(3, 300)})
-    train_language_model(model, corpus["train"], recipe)
+    train_language_model(model, corpus["train"], recipe, progress=False)
     result = shifts(model, vocabulary, corpus["test"], {"other rules": stream(7, 300)}, draws=16)
     with tempfile.TemporaryDirectory() as folder:
         path = records.save("shift_language_smoke", result, seed=0, folder=results or Path(folder))

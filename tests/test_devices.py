@@ -10,8 +10,17 @@ import torch
 from torch import Tensor, nn
 
 import bayesrnn as br
-from bayesrnn.training import SGD, AdamW, Cosine, ExponentialAverage, NonMonotoneAverage, Recipe, StepDecay
-from bayesrnn.training.language import train_language_model
+from bayesrnn.training import (
+    SGD,
+    AdamW,
+    Cosine,
+    ExponentialAverage,
+    History,
+    NonMonotoneAverage,
+    Recipe,
+    StepDecay,
+    train_language_model,
+)
 from tests.simulated_device import Elsewhere, moved, simulated_device
 
 SCHEMES = {
@@ -148,18 +157,18 @@ def test_perplexity_and_generation(lifetime: str, words: bool, there: torch.devi
 def test_a_language_model_trains_there_and_goes_on_here(recipe: Recipe, there: torch.device, tmp_path: Path) -> None:
     train, valid = torch.arange(78) % 11, torch.arange(30) % 11
     near, far = pair(language())
-    expected = train_language_model(near, train, recipe, valid=valid)
+    expected = train_language_model(near, train, recipe, validation=valid)
 
-    def stops(epoch: dict[str, Any]) -> None:
-        if epoch["epoch"] == 2:
+    def stops(history: History) -> None:
+        if history.epochs == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_language_model(far, train, recipe, valid=valid, folder=tmp_path, on_epoch=stops)
+        train_language_model(far, train, recipe, validation=valid, checkpoint=tmp_path, on_epoch=stops)
     again = language()
-    found = train_language_model(again, train, recipe, valid=valid, folder=tmp_path)
-    for name in ("train_nll", "valid_nll"):
-        assert [e[name] for e in found] == pytest.approx([e[name] for e in expected], rel=1e-4)
+    found = train_language_model(again, train, recipe, validation=valid, checkpoint=tmp_path)
+    assert found.train == pytest.approx(expected.train, rel=1e-4)
+    assert found.validation == pytest.approx(expected.validation, rel=1e-4)
     torch.testing.assert_close(near.decoder_bias, again.decoder_bias, rtol=1e-3, atol=1e-4)
 
 

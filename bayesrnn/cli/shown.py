@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ __all__ = ["noted", "show_study"]
 
 
 @contextmanager
-def noted(words: Callable[[str], str] = str) -> Iterator[None]:
-    """Within the block, write each warning to stderr as `bayesrnn: note: ...`, in the words that `words` makes of it.
+def noted() -> Iterator[None]:
+    """Within the block, write each warning to stderr as one line, `bayesrnn: note: ...`.
 
     Which warnings are shown stays as the filters have it (`-W`, PYTHONWARNINGS).
     """
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print("bayesrnn: note: " + " ".join(words(str(message)).split()), file=sys.stderr)
+        print("bayesrnn: note: " + " ".join(str(message).split()), file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

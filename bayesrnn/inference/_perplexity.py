@@ -1,6 +1,5 @@
 """Perplexity of a token stream: probabilities averaged over draws before the logarithm."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesrnn._checks import check_choice, check_seed, check_whole
+from bayesrnn._progress import progress_bar
 from bayesrnn.data.text import fold_stream
 from bayesrnn.inference._audit import check_stochastic
 from bayesrnn.inference.context import lower_products, undisturbed
@@ -191,11 +191,7 @@ def undisturbed_all(models: list[nn.Module], seed: int | None = None) -> Any:
 
 
 def _shown(starts: range, progress: bool, tokens: int) -> Iterable[int]:
-    if not progress:
-        return starts
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(file=sys.stderr)
-    text = f"windows of {tokens} tokens"
-    return track(starts, description=text, console=console, disable=not console.is_terminal)
+    with progress_bar(progress, len(starts), f"windows of {tokens} tokens") as advance:
+        for start in starts:
+            yield start
+            advance(1)

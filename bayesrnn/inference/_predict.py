@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bayesrnn._checks import check_choice, check_seed, check_whole
+from bayesrnn._progress import progress_bar
 from bayesrnn.inference._audit import AuditWarning, audit
 from bayesrnn.inference.assemble import assemble
-from bayesrnn.inference.context import lower_products, reported, undisturbed
+from bayesrnn.inference.context import lower_products, undisturbed
 from bayesrnn.inference.distributed import Ranks, all_ranks
 from bayesrnn.inference.inputs import batches, rows_at_once
 from bayesrnn.inference.nested import map_leaves
@@ -103,12 +104,8 @@ def predict(
     structure: Any = None
     block = BLOCK if sampling == "stratified" else 1
     options = (draws, seed, sampling, sharing, tolerance, precision, keep_draws)
-    with (
-        all_ranks() as ranks,
-        undisturbed(model, seed),
-        lower_products(model, precision),
-        reported(progress, draws) as done,
-    ):
+    shown = progress_bar(progress, None, f"{draws} draws per row", stays=False)
+    with all_ranks() as ranks, undisturbed(model, seed), lower_products(model, precision), shown as done:
         for batch in batches(inputs, batch_dim, sequence_ids, lengths, model):
             ids_here, shared = batch.ids.to(device), sharing == "pass"
             job = Job(

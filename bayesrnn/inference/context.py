@@ -1,6 +1,6 @@
 """Leave a model and the random state as they were found, also when an exception passes through."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from bayesrnn._checks import check_choice
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.nn.recurrent import Recurrent
 
-__all__ = ["lower_products", "matrix_products", "reported", "undisturbed"]
+__all__ = ["lower_products", "matrix_products", "undisturbed"]
 
 
 @contextmanager
@@ -32,20 +32,6 @@ def matrix_products(precision: str | None) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
-def reported(wanted: bool, draws: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function to be told how many draws x rows are done; with `wanted` it moves a bar on the terminal."""
-    if not wanted:
-        yield lambda _: None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}"), TimeElapsedColumn())
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task(f"{draws} draws a row", total=None)
-        yield lambda count: bar.advance(task, count)
 
 
 @contextmanager

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from bayesrnn._checks import check_choice, check_seed, check_whole
+from bayesrnn._progress import progress_bar
 from bayesrnn.models import SequenceRegressor
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.training.batches import Batches, Data, as_batches
-from bayesrnn.training.checkpoint import State
+from bayesrnn.training.checkpoint import Checkpoint
 from bayesrnn.training.history import History
+from bayesrnn.training.interrupts import interruptible
 from bayesrnn.training.loss import Loss
 
 if TYPE_CHECKING:
@@ -142,6 +144,7 @@ def fit(
     if validation is not None:
         held_out = as_batches(validation, batch_size, seed, shuffle=False, name="validation")
     settings = {
+        "trained by": "fit",
         "seed": seed,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -153,10 +156,10 @@ def fit(
         "validation": held_out.fingerprint() if held_out else None,
     }
     folder = None if checkpoint is None else Path(checkpoint)
-    state = _begin(folder, resume, settings)
-    if len(state.train) < epochs and not state.stopped_early:
-        if state.weights:
-            model.load_state_dict(state.weights)
+    point = _begin(folder, resume, settings)
+    if point.history.epochs < epochs and not point.history.stopped_early:
+        if point.history.epochs:
+            model.load_state_dict(point.tensors["weights"])
         elif loss is None:
             warn_of_scale(model, train)
         from bayesrnn.training.lightning import Training
@@ -169,19 +172,19 @@ def fit(
             optimizer=optimizer,
             schedule=schedule,
         )
-        _run(training, batches, held_out, state, epochs, patience, gradient_clip, folder, progress, precision)
-    final = state.best_weights or state.weights
+        _run(training, batches, held_out, point, epochs, patience, gradient_clip, folder, progress, precision)
+    final = point.tensors.get("best") or point.tensors.get("weights")
     if final:
         model.load_state_dict(final)
     model.eval()
-    return History(tuple(state.train), tuple(state.validation), state.best_epoch, state.stopped_early)
+    return point.history
 
 
 def _run(
     training: "Training",
     batches: Batches,
     held_out: Batches | None,
-    state: State,
+    point: Checkpoint,
     epochs: int,
     patience: int | None,
     gradient_clip: float | None,
@@ -191,21 +194,20 @@ def _run(
 ) -> None:
     import lightning.pytorch as pl
 
-    from bayesrnn.training.lightning import Bookkeeping, ProgressBar, interruptible, quiet
+    from bayesrnn.training.lightning import Bookkeeping, quiet
 
     device = next(training.model.parameters()).device
-    done = training.first_epoch = len(state.train)
-    training.optimizer_state = state.optimizer or None
-    callbacks: list[Any] = [Bookkeeping(state, batches, patience, folder)]
-    if progress:
-        callbacks.append(ProgressBar(epochs, done, len(batches), state))
+    done = training.first_epoch = point.history.epochs
+    training.resumed = point if done else None
     cuda = [device] if device.type == "cuda" else []
-    with quiet(), interruptible(), torch.random.fork_rng(devices=cuda):
+    bar = progress_bar(progress, epochs * len(batches), f"epoch {done}/{epochs}")
+    with quiet(), interruptible(), torch.random.fork_rng(devices=cuda), bar as advance:
+        advance(done * len(batches))
         trainer = pl.Trainer(
             accelerator=device.type,
             devices=1 if device.index is None or device.type == "cpu" else [device.index],
             max_epochs=epochs - done,
-            callbacks=callbacks,
+            callbacks=[Bookkeeping(point, batches, patience, folder, advance, epochs)],
             gradient_clip_val=gradient_clip,
             precision="bf16-mixed" if usable_precision(precision, device) == "bf16" else None,
             logger=False,
@@ -222,15 +224,14 @@ def _run(
             training.model.to(device)  # the trainer leaves the model on the CPU
 
 
-def _begin(folder: Path | None, resume: bool, settings: dict[str, Any]) -> State:
-    if folder is None:
-        return State(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    state = State.load(folder) if resume else None
-    if state is None:
-        return State(settings)
-    state.check_settings(settings, folder)
-    return state
+def _begin(folder: Path | None, resume: bool, settings: dict[str, Any]) -> Checkpoint:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        point = Checkpoint.load(folder) if resume else None
+        if point is not None:
+            point.check_settings(settings, folder)
+            return point
+    return Checkpoint(settings)
 
 
 def _fingerprint(model: nn.Module) -> str:

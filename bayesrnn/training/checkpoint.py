@@ -1,12 +1,12 @@
-"""The state of a training between epochs, in one safetensors file: tensors and a JSON header, no code.
+"""The checkpoint of a training: one safetensors file with tensors and JSON, written in one step. It holds no code.
 
-The header holds the format version, the settings that must not change between the parts of one training, the losses and
-the counters. Nothing of torch's random state is needed: each epoch is seeded by its number.
+Nothing of torch's random state is kept: masks and orders are seeded by the number of the epoch or the step.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,114 +14,156 @@ import torch
 from torch import Tensor
 
 from bayesrnn._files import atomic_path
+from bayesrnn.training.history import History
 
-__all__ = ["FILE", "State"]
+__all__ = ["FILE", "Checkpoint", "OtherTraining", "described", "optimizer_state", "restore_optimizer"]
 
-FILE = "training.safetensors"
-_FORMAT = "bayesrnn.training/1"
+FILE = "checkpoint.safetensors"
+_FORMAT = "bayesrnn.checkpoint/1"
+_DIGESTS = {
+    "train": "the training data is other data",
+    "validation": "the validation data is other data, or there is some on one side only",
+    "vocabulary": "the vocabulary is another one",
+    "parameters": "the parameters have other names or shapes",
+}
+"""What it means that one of these settings differs; their values are digests, which tell a reader nothing."""
+
+
+class OtherTraining(ValueError):
+    """A checkpoint was begun with other settings.
+
+    Attributes:
+        differences: Setting -> its value in the checkpoint and its value now.
+    """
+
+    def __init__(self, path: Path, differences: dict[str, tuple[Any, Any]]) -> None:
+        self.path, self.differences = path, differences
+        super().__init__(
+            f"{path} belongs to another training ({described(differences)}). It is left as it is: give what it was "
+            "begun with, or another folder, or resume=False to begin anew there."
+        )
+
+
+def described(differences: Mapping[str, tuple[Any, Any]], names: Mapping[str, str] | None = None) -> str:
+    """Return the differences between two settings in words; `names` are other names for some settings."""
+    parts = []
+    for key, (there, now) in differences.items():
+        name = (names or {}).get(key, key)
+        parts.append(_DIGESTS.get(key, f"{name}: {there!r} there, {now!r} now"))
+    return "; ".join(parts)
 
 
 @dataclass
-class State:
-    """Everything that the next epoch depends on."""
+class Checkpoint:
+    """Everything that the next epoch or step depends on.
+
+    Attributes:
+        settings: What must be the same in all parts of one training.
+        history: The epochs done.
+        tensors: By part, such as `weights` and `optimizer`.
+        numbers: What else the next step depends on, as JSON can hold it.
+    """
 
     settings: dict[str, Any]
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    optimizer: dict[Any, Any] = field(default_factory=dict)
-    train: list[float] = field(default_factory=list)
-    validation: list[float] = field(default_factory=list)
-    best_epoch: int | None = None
-    stopped_early: bool = False
+    history: History = field(default_factory=History)
+    tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write the state to `folder` in one step: a kill leaves the old file or the new one."""
+        """Write the checkpoint: after a kill the folder holds the old one or the new one, whole."""
         from safetensors.torch import save_file
 
-        tensors = {f"weights/{key}": value for key, value in self.weights.items()}
-        tensors |= {f"best/{key}": value for key, value in self.best_weights.items()}
-        plain: dict[str, dict[str, Any]] = {}
-        for index, values in self.optimizer.items():
-            for key, value in values.items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer/{index}/{key}"] = value
-                else:
-                    plain.setdefault(str(index), {})[key] = value
-        header = {
-            "format": _FORMAT,
-            "settings": self.settings,
-            "train": self.train,
-            "validation": self.validation,
-            "best_epoch": self.best_epoch,
-            "stopped_early": self.stopped_early,
-            "optimizer": plain,
+        flat = {
+            f"{part}/{name}": torch.clone(value.detach().cpu(), memory_format=torch.contiguous_format)
+            for part, named in self.tensors.items()
+            for name, value in named.items()  # cloned: tensors that share memory are written one by one
         }
+        content = {"settings": self.settings, "history": asdict(self.history), "numbers": self.numbers}
+        text = json.dumps({"format": _FORMAT, **content})
         with atomic_path(folder / FILE) as temporary:
-            save_file(_separate(tensors), temporary, {"training": json.dumps(header)})
+            save_file(flat, temporary, {"training": text, "digest": _digest(flat, text)})
 
     @classmethod
-    def load(cls, folder: Path) -> "State | None":
-        """Return the state in `folder`, or None if there is none.
+    def load(cls, folder: Path) -> "Checkpoint | None":
+        """Return the checkpoint in `folder`, or None if there is none.
 
         Raises:
-            ValueError: If the file is not one of these.
+            ValueError: If the file is no checkpoint, is of another format, or a bit of it has changed.
         """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
         path = folder / FILE
         if not path.exists():
             return None
-        header, tensors = _read(path)
-        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
+        try:
+            data = path.read_bytes()  # at once: a training may put a newer checkpoint in its place meanwhile
+            flat = load(data)
+            metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+            content = json.loads(metadata["training"])
+            written = content.pop("format")
+            whole = metadata["digest"] == _digest(flat, metadata["training"])
+        except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, RecursionError, OSError) as error:
+            raise ValueError(
+                f"{path} is not a checkpoint of bayesrnn ({type(error).__name__}: {error}). Delete it to begin anew."
+            ) from None
+        if written != _FORMAT:
+            raise ValueError(
+                f"{path} has the format {written!r}, but this version reads {_FORMAT!r}. Delete it to begin anew."
+            )
+        if not whole:
+            raise ValueError(f"{path} is damaged: it is not what was written. Delete it to begin anew.")
+        tensors: dict[str, dict[str, Tensor]] = {}
+        for name, value in flat.items():
             part, _, key = name.partition("/")
-            parts[part][key] = tensor
-        optimizer: dict[Any, Any] = {int(index): dict(values) for index, values in header["optimizer"].items()}
-        for name, tensor in parts["optimizer"].items():
-            index, _, key = name.partition("/")
-            optimizer.setdefault(int(index), {})[key] = tensor
-        return cls(
-            settings=header["settings"],
-            weights=parts["weights"],
-            best_weights=parts["best"],
-            optimizer=optimizer,
-            train=header["train"],
-            validation=header["validation"],
-            best_epoch=header["best_epoch"],
-            stopped_early=header["stopped_early"],
-        )
+            tensors.setdefault(part, {})[key] = value
+        return cls(content["settings"], History.from_dict(content["history"]), tensors, content["numbers"])
 
     def check_settings(self, settings: Mapping[str, Any], folder: Path) -> None:
         """Refuse to go on with a training that was begun otherwise.
 
         Raises:
-            ValueError: If a setting differs; the message names each.
+            OtherTraining: If a setting differs; it names each.
         """
-        differing = [key for key in settings if self.settings.get(key) != settings[key]]
+        there, now = _flat(self.settings), _flat(json.loads(json.dumps(settings)))
+        differing = [key for key in sorted(there.keys() | now.keys()) if there.get(key) != now.get(key)]
         if differing:
-            changes = ", ".join(f"{key}: {self.settings.get(key)!r} there, {settings[key]!r} now" for key in differing)
-            raise ValueError(
-                f"{folder / FILE} belongs to another training ({changes}). Pass resume=False to begin anew, or another "
-                "checkpoint folder."
-            )
+            raise OtherTraining(folder / FILE, {key: (there.get(key), now.get(key)) for key in differing})
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})["training"])
-            if header["format"] != _FORMAT:
-                raise ValueError(
-                    f"{path} has the format {header['format']!r}, but this version reads {_FORMAT!r}. Train anew with "
-                    "resume=False."
-                )
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
-        raise ValueError(
-            f"{path} is not a training state of bayesrnn ({error}). Delete it, or pass resume=False to overwrite it."
-        ) from None
+def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what an optimizer remembers of each parameter: tensors and numbers, both by `index/name`."""
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for key, value in values.items():
+            (tensors if isinstance(value, Tensor) else numbers)[f"{index}/{key}"] = value
+    return tensors, numbers
 
 
-def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that share memory (tied embeddings) are written one by one."""
-    return {name: torch.clone(value.detach()).contiguous() for name, value in tensors.items()}
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]
+) -> None:
+    """Give an optimizer what `optimizer_state` returned."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in [*tensors.items(), *numbers.items()]:
+        index, _, key = name.partition("/")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    """Return a digest of all content, names and shapes included."""
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one dict with dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

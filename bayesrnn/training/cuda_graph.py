@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bayesrnn.nn.devices import to_be_played_back
 from bayesrnn.nn.masked import masked_modules
 
-__all__ = ["Recorded", "unseen"]
+__all__ = ["Recorded", "invisible_state"]
 
 _WARM = 3  # calls before the recording, in which libraries make their plans and their memory
 
@@ -116,8 +116,8 @@ def _leave_capture(device: torch.device) -> None:
         generator.graphsafe_set_state(generator.clone_state())
 
 
-def unseen(model: nn.Module) -> list[Any]:
-    """Return what may change of a model and what a recorded step would not follow: rates, hooks, frozen weights."""
+def invisible_state(model: nn.Module) -> list[Any]:
+    """Return the state that a recorded graph cannot see: rates, hooks, frozen weights. Record anew when it changes."""
     hooks = [
         (name, *map(len, (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)))
         for name, m in model.named_modules()

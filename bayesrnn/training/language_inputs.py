@@ -1,4 +1,4 @@
-"""What a training of a language model is given: checked before the first step, and told apart by digests."""
+"""Checks of the arguments of a language model's training, and the settings that its checkpoint keeps."""
 
 import hashlib
 from typing import Any
@@ -75,17 +75,17 @@ def settings_of(
     vocabulary: Vocabulary | None,
     seed: int,
     train: Tensor,
-    valid: Tensor | None,
+    validation: Tensor | None,
 ) -> dict[str, Any]:
     """Return what a checkpoint must share with a training that goes on from it."""
     return {
+        "trained by": "train_language_model",
         "vocabulary": None if vocabulary is None else vocabulary.fingerprint(),
         "model": model.config(),
         "recipe": recipe.to_dict(),
         "seed": int(seed),
-        "tokens": train.numel(),
         "train": _digest(train),
-        "valid": None if valid is None else _digest(valid),
+        "validation": None if validation is None else _digest(validation),
     }
 
 

@@ -2,12 +2,10 @@
 
 import logging
 import math
-import signal
-import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,10 @@ from torch import Tensor, nn
 
 from bayesrnn.nn.sequences import padding
 from bayesrnn.training.batches import Batches, split
-from bayesrnn.training.checkpoint import State
+from bayesrnn.training.checkpoint import Checkpoint, optimizer_state, restore_optimizer
 from bayesrnn.training.loss import Loss, masked_mean, negative_log_likelihood
 
-__all__ = ["Bookkeeping", "OptimizerFactory", "ProgressBar", "Training", "interruptible", "quiet", "snapshot"]
+__all__ = ["Bookkeeping", "OptimizerFactory", "Training", "quiet"]
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 _NEEDLESS = (
@@ -36,7 +34,7 @@ _NEEDLESS = (
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what Lightning says about devices and workers; its errors and other warnings come through."""
+    """Silence Lightning's remarks on devices and workers; its errors and other warnings are shown."""
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     with warnings.catch_warnings():
         for text in _NEEDLESS:
@@ -50,22 +48,6 @@ def quiet() -> Iterator[None]:
                 logging.getLogger(name).setLevel(level)
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt where Lightning would end the process, and give the signal its handler back."""
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if main else None
-    try:
-        yield
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        if main and handler is not None:
-            signal.signal(signal.SIGINT, handler)
-
-
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -73,12 +55,12 @@ class Training(pl.LightningModule):
     """A model and its loss, for `lightning.Trainer`.
 
     A batch is ``(input, ..., target)`` or a mapping of the model's keyword arguments and ``target``. Where the model is
-    given lengths and returns one distribution a step, padding does not enter the loss.
+    given lengths and returns one distribution per step, padding does not enter the loss.
 
     Args:
         model: Any torch module.
-        loss: From the model's output and the target to a scalar or one number a target; by default the negative
-            log-likelihood, in nats.
+        loss: From the model's output and the target to a scalar or one number per target; by default the
+            negative log-likelihood, in nats.
         learning_rate: Step size of AdamW.
         weight_decay: Decoupled decay of AdamW.
         optimizer: Makes another optimizer from the parameters.
@@ -108,7 +90,7 @@ class Training(pl.LightningModule):
         self.make_optimizer, self.schedule = optimizer, schedule
         self.first_epoch = 0
         self.sums = {"train": [0.0, 0.0], "validation": [0.0, 0.0]}
-        self.optimizer_state: dict[str, Any] | None = None
+        self.resumed: Checkpoint | None = None
 
     @property
     def epoch(self) -> int:
@@ -156,9 +138,8 @@ class Training(pl.LightningModule):
             optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
-        if self.optimizer_state is not None:
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": self.optimizer_state, "param_groups": groups})
+        if self.resumed is not None:
+            restore_optimizer(optimizer, self.resumed.tensors.get("optimizer", {}), self.resumed.numbers)
         return optimizer
 
     def on_train_epoch_start(self) -> None:
@@ -179,91 +160,68 @@ class Training(pl.LightningModule):
         self.sums[part][1] += count
 
 
-def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """Return copies of the model's parameters and buffers, on the CPU."""
-    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-
-
 class Bookkeeping(pl.Callback):
-    """Keeps the `State` up to date and stops the training when patience runs out."""
+    """Keeps the checkpoint up to date, moves the progress bar, and stops the training when patience runs out."""
 
-    def __init__(self, state: State, batches: Batches, patience: int | None, folder: Path | None) -> None:
-        self.state, self.batches, self.patience, self.folder = state, batches, patience, folder
+    def __init__(
+        self,
+        point: Checkpoint,
+        batches: Batches,
+        patience: int | None,
+        folder: Path | None,
+        advance: Callable[..., None],
+        epochs: int,
+    ) -> None:
+        self.point, self.batches, self.patience, self.folder = point, batches, patience, folder
+        self.advance, self.epochs = advance, epochs
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Tell the batches which epoch it is."""
+        """Put the batches in the order of this epoch."""
         self.batches.at(_training(module).epoch)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
+        """Advance the bar by one batch."""
+        self.advance(1, self._line(_training(module)))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Close the epoch; validation has run by now."""
-        training, state = _training(module), self.state
-        epoch = training.epoch
-        state.train.append(training.mean("train"))
+        training, point = _training(module), self.point
+        loss = training.mean("train")
         if training.sums["validation"][1]:
-            self._validated(training, epoch, trainer)
+            self._close_validated(training, loss, trainer)
         else:
-            state.best_epoch = epoch
+            point.history = point.history.and_epoch(train=loss)
+        self.advance(0, self._line(training))
         if self.folder is not None:
-            state.weights = snapshot(training.model)
-            state.optimizer = trainer.optimizers[0].state_dict()["state"]
-            state.save(self.folder)
+            point.tensors["weights"] = _copied(training.model)
+            point.tensors["optimizer"], point.numbers = optimizer_state(trainer.optimizers[0])
+            point.save(self.folder)
 
-    def _validated(self, training: Training, epoch: int, trainer: pl.Trainer) -> None:
-        state, loss = self.state, training.mean("validation")
-        if math.isnan(loss):
+    def _close_validated(self, training: Training, loss: float, trainer: pl.Trainer) -> None:
+        history, validation = self.point.history, training.mean("validation")
+        if math.isnan(validation):
             raise ValueError(
-                f"the validation loss became NaN in epoch {epoch}, so no epoch could be told to be the best. Look for "
-                "NaN in the validation rows, and for targets that the likelihood cannot judge."
+                f"the validation loss became NaN in epoch {training.epoch}, so no epoch can be the best. Look for NaN "
+                "in the validation rows, and for targets that the likelihood cannot judge."
             )
-        if not state.validation or loss < min(state.validation):
-            state.best_epoch, state.best_weights = epoch, snapshot(training.model)
-        state.validation.append(loss)
-        if self.patience is not None and state.best_epoch is not None and epoch - state.best_epoch >= self.patience:
-            state.stopped_early = trainer.should_stop = True
+        best = history.best is None or validation < history.best
+        if best:
+            self.point.tensors["best"] = _copied(training.model)
+        history = history.and_epoch(train=loss, validation=validation, best=best)
+        if self.patience is not None and history.epochs - 1 - (history.best_epoch or 0) >= self.patience:
+            trainer.should_stop = True
+            history = replace(history, stopped_early=True)
+        self.point.history = history
 
-
-class ProgressBar(pl.Callback):
-    """One line that says the epoch, the losses and the time left; nothing where the error stream is no terminal."""
-
-    def __init__(self, epochs: int, done: int, batches: int, state: State) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        console = Console(file=sys.stderr)
-        self.state, self.epochs = state, epochs
-        self.progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not (console.is_terminal or console.is_jupyter),
-        )
-        self.task = self.progress.add_task(f"epoch {done}/{epochs}", total=epochs * batches, completed=done * batches)
-
-    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Show the bar."""
-        self.progress.start()
-
-    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Take the bar down, also after an error."""
-        self.progress.stop()
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
-        """Advance by one batch."""
-        self._show(_training(module), 1)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Show the validation loss of the epoch."""
-        self._show(_training(module), 0)
-
-    def _show(self, training: Training, batches: int) -> None:
+    def _line(self, training: Training) -> str:
         text = f"epoch {training.epoch + 1}/{self.epochs}  loss {training.mean('train'):.4f}"
-        if self.state.validation:
-            text += f"  validation {self.state.validation[-1]:.4f} (best {min(self.state.validation):.4f})"
-        self.progress.update(self.task, advance=batches, description=text)
+        validation = self.point.history.validation
+        return text + (f"  validation {validation[-1]:.4f} (best {min(validation):.4f})" if validation else "")
+
+
+def _copied(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the model's parameters and buffers, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 
 def _training(module: pl.LightningModule) -> Training:

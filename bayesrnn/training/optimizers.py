@@ -1,8 +1,7 @@
 """One step of a recipe's optimizer, with the gradient clipped on the way, and the average of weights."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,35 +48,6 @@ class Stepper:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the optimizer's state as named tensors."""
-        state = self.optimizer.state_dict()["state"]
-        return {
-            f"{i}/{key}": value for i, values in state.items() for key, value in values.items() if value is not None
-        }
-
-    def expected(self, step: int) -> dict[str, Tensor]:
-        """Return tensors of the names and shapes that `tensors` returns after `step` steps."""
-        if not step or not isinstance(self.spec, AdamW):
-            return {}
-        one = torch.empty((), device="meta")
-        shapes = {i: torch.empty(p.shape, device="meta") for i, p in enumerate(self.parameters)}
-        return {
-            f"{i}/{key}": one if key == "step" else like
-            for i, like in shapes.items()
-            for key in ("step", "exp_avg", "exp_avg_sq")
-        }
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the state that `tensors` returned."""
-        state: dict[int, dict[str, Any]] = {}
-        for name, value in tensors.items():
-            index, _, key = name.partition("/")
-            state.setdefault(int(index), {})[key] = value
-        whole = self.optimizer.state_dict()
-        whole["state"] = state
-        self.optimizer.load_state_dict(whole)
 
 
 class Average:

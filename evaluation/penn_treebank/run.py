@@ -13,7 +13,7 @@ from bayesrnn.data.corpus import Corpus
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn.masked import masked_modules
 from bayesrnn.predictive import TokenPredictive
-from bayesrnn.training.language import train_language_model
+from bayesrnn.training import History, train_language_model
 from bayesrnn.tuning.language import tune_perplexity
 from evaluation import records
 from evaluation.penn_treebank.rows import INIT, UNITS, Row
@@ -71,17 +71,12 @@ def _single(plan: Plan, row: Row, seed: int, *, judged: bool) -> tuple[LanguageM
     result = _description(plan, row, model)
     name = plan.name(row) if judged else f"{plan.name(row)}_member_{seed}"
     folder = plan.work / plan.table / plan.size / f"{row.name}-{seed}"
-    epochs: list[dict[str, Any]] = []
-    known = _known(plan, name)
 
-    def note(epoch: dict[str, Any]) -> None:
-        earlier = [e for e in known if e["epoch"] < epoch["epoch"]]
-        epochs[:] = [*earlier, *[e for e in epochs if e["epoch"] < epoch["epoch"]], epoch]
-        epochs[:] = list({e["epoch"]: e for e in epochs}.values())
-        records.save(name, result | {"epochs": epochs}, seed=seed, folder=plan.results)
+    def note(history: History) -> None:
+        records.save(name, result | {"epochs": epoch_records(history)}, seed=seed, folder=plan.results)
         print(
-            f"{row.name} epoch {epoch['epoch']}/{row.recipe.epochs}: train {epoch['train_perplexity']:.1f}, valid "
-            f"{epoch['valid_perplexity']:.2f}, {epoch['words_per_second']:,.0f} words/s",
+            f"{row.name} epoch {history.epochs}/{row.recipe.epochs}: train {history.train_perplexity[-1]:.1f}, valid "
+            f"{history.validation_perplexity[-1]:.2f}, {history.words_per_second[-1]:,.0f} words/s",
             flush=True,
         )
 
@@ -89,17 +84,19 @@ def _single(plan: Plan, row: Row, seed: int, *, judged: bool) -> tuple[LanguageM
         model,
         plan.training,
         row.recipe,
-        valid=plan.corpus["valid"],
+        validation=plan.corpus["valid"],
         vocabulary=plan.corpus.vocabulary,
         seed=seed,
-        folder=folder,
+        checkpoint=folder,
         resume=plan.resume,
         on_epoch=note,
         progress=plan.progress,
     )
 
     def keep(scores: dict[str, Any]) -> Path:
-        return records.save(name, result | {"epochs": history, "scores": scores}, seed=seed, folder=plan.results)
+        return records.save(
+            name, result | {"epochs": epoch_records(history), "scores": scores}, seed=seed, folder=plan.results
+        )
 
     scores = _judged(plan, row, [model], keep) if judged else {}
     path = keep(scores)
@@ -203,8 +200,18 @@ def _description(plan: Plan, row: Row, model: LanguageModel) -> dict[str, Any]:
     }
 
 
-def _known(plan: Plan, name: str) -> list[dict[str, Any]]:
-    """Epochs that an earlier sitting noted."""
-    if not plan.resume or not (plan.results / f"{name}.json").exists():
-        return []
-    return list(records.load(name, plan.results).get("epochs", []))
+def epoch_records(history: History) -> list[dict[str, Any]]:
+    """Return one record per epoch, with the names of the result files."""
+    columns = {
+        "train_nll": history.train,
+        "train_perplexity": history.train_perplexity,
+        "valid_nll": history.validation,
+        "valid_perplexity": history.validation_perplexity,
+        "rate": history.rate,
+        "seconds": history.seconds,
+        "words_per_second": history.words_per_second,
+    }
+    return [
+        {"epoch": e + 1} | {name: values[e] for name, values in columns.items() if values}
+        for e in range(history.epochs)
+    ]

@@ -215,7 +215,7 @@ def test_a_checkpoint_of_another_vocabulary_is_one_line(
     corpus, vocabulary = _tiny_corpus(), _tiny_corpus().vocabulary
     recipe = replace(rows("gal", "small", epochs=1, precision=None)[0].recipe, window=10, batch_size=4)
     train_language_model(
-        LanguageModel(20, 4, 4, 1), corpus["train"], recipe, vocabulary=vocabulary, folder=tmp_path / "m"
+        LanguageModel(20, 4, 4, 1), corpus["train"], recipe, vocabulary=vocabulary, checkpoint=tmp_path / "m"
     )
     monkeypatch.delenv("BAYESRNN_DATA", raising=False)
     options = ["--model", str(tmp_path / "m"), "--results", str(tmp_path / "r")]

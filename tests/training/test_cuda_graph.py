@@ -16,7 +16,7 @@ from bayesrnn.models import LanguageModel
 from bayesrnn.models.encoder import Encoder
 from bayesrnn.nn.devices import played_back, to_be_played_back
 from bayesrnn.nn.kernels.reference import reference
-from bayesrnn.training import SGD, AdamW, Recipe, StepDecay, train_language_model
+from bayesrnn.training import SGD, AdamW, History, Recipe, StepDecay, train_language_model
 from bayesrnn.training.cuda_graph import Recorded
 from tests.simulated_device import moved, simulated_device
 
@@ -224,11 +224,11 @@ def test_a_recording_that_could_not_follow_is_made_anew(monkeypatch: pytest.Monk
     model = LanguageModel(20, 4, 4, dropout=0.3)
     seen: list[int] = []
 
-    def change(epoch: dict[str, Any]) -> None:
+    def change(history: History) -> None:
         seen.append(len(made))
-        if epoch["epoch"] == 2:
+        if history.epochs == 2:
             model.output_dropout.p = 0.1
-        if epoch["epoch"] == 3:
+        if history.epochs == 3:
             model.embedding.register_forward_hook(lambda *_: None)
 
     train_language_model(model, torch.randint(0, 20, (90,)), Recipe(5, batch_size=2, window=8), on_epoch=change)
@@ -274,8 +274,8 @@ def test_an_encoder_looks_at_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trained(model: nn.Module, stream: Tensor, recipe: Recipe) -> list[float]:
-    history = train_language_model(model, stream, recipe, valid=stream[:60], seed=3)
-    return [epoch["train_nll"] for epoch in history]
+    history = train_language_model(model, stream, recipe, validation=stream[:60], seed=3)
+    return list(history.train)
 
 
 @pytest.mark.gpu

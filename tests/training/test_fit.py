@@ -73,7 +73,10 @@ def test_leaves_random_state_handlers_loggers_and_working_folder(
     assert torch.equal(state, torch.get_rng_state())
     assert signal.getsignal(signal.SIGINT) is handler
     assert logging.getLogger("lightning.pytorch").level == level
-    assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["kept", "kept/training.safetensors"]
+    assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == [
+        "kept",
+        "kept/checkpoint.safetensors",
+    ]
     assert capfd.readouterr() == ("", "")  # no terminal, no bar
     assert not any(module.training for module in model.modules())
 

@@ -43,13 +43,14 @@ def test_training_is_the_papers_update_written_out() -> None:
 def test_training_learns_and_tells_of_it(cell: str) -> None:
     model, heard = language_model(0.1, cell), []
     recipe = replace(RULE, epochs=6, optimizer=SGD(StepDecay(2.0, 4, 1.5)), clip=5.0)
-    history = train_language_model(model, stream(450), recipe, valid=stream(100), on_epoch=heard.append)
-    assert heard == history
-    assert [e["epoch"] for e in history] == list(range(1, 7))
-    assert history[-1]["valid_perplexity"] < 0.5 * history[0]["valid_perplexity"]
-    assert history[0]["train_perplexity"] == pytest.approx(math.exp(history[0]["train_nll"]))
-    assert history[-1]["rate"] == pytest.approx(2.0 / 1.5**2)
-    assert all(e["words_per_second"] > 0 for e in history)
+    history = train_language_model(model, stream(450), recipe, validation=stream(100), on_epoch=heard.append)
+    assert heard[-1] == history
+    assert [h.epochs for h in heard] == list(range(1, 7))
+    assert history.best_epoch == 5
+    assert history.validation_perplexity[-1] < 0.5 * history.validation_perplexity[0]
+    assert history.train_perplexity[0] == pytest.approx(math.exp(history.train[0]))
+    assert history.rate[-1] == pytest.approx(2.0 / 1.5**2)
+    assert min(history.words_per_second) > 0
     assert not model.training
 
 
@@ -69,11 +70,13 @@ def test_the_best_weights_are_kept_where_the_recipe_says_so() -> None:
     """The validation text says the opposite of the training text, so that learning makes it less likely."""
     rule = replace(RULE, epochs=6, keep="best")
     model, opposite = language_model(0.0), torch.zeros(60, dtype=torch.long)
-    history = train_language_model(model, stream(), rule, valid=opposite)
+    history = train_language_model(model, stream(), rule, validation=opposite)
     from bayesrnn.inference._perplexity import perplexity
 
-    best = min(e["valid_nll"] for e in history)
-    assert history[-1]["valid_nll"] > best + 0.005
+    best = history.best
+    assert best is not None
+    assert history.best_epoch == history.validation.index(best)
+    assert history.validation[-1] > best + 0.005
     assert perplexity(model, opposite, draws=0, batch_size=3, window=5).nll == pytest.approx(best, abs=1e-6)
 
 
@@ -92,9 +95,9 @@ def test_bfloat16_products_train_nearly_the_same(native_bfloat16: None) -> None:
         ({"train": stream().view(2, 100)}, "train must be one stream"),
         ({"train": stream() + 5}, "the model's vocabulary has 11 tokens"),
         ({"train": stream() - 1}, "holds the token -1, but"),
-        ({"valid": stream(1)}, "valid has 1 tokens, but at least 2"),
-        ({"valid": stream(60) + 5}, "the text valid holds the token 15"),
-        ({"valid": stream(60).float()}, "valid must be one stream"),
+        ({"validation": stream(1)}, "validation has 1 tokens, but at least 2"),
+        ({"validation": stream(60) + 5}, "the text validation holds the token 15"),
+        ({"validation": stream(60).float()}, "validation must be one stream"),
         ({"vocabulary": Vocabulary(["a", "b"])}, "the vocabulary has 2 tokens, but the model is for 11"),
         ({"recipe": replace(RULE, keep="best")}, "judged by validation text"),
         ({"recipe": replace(RULE, averaging=NonMonotoneAverage())}, "judged by validation text"),
@@ -110,7 +113,7 @@ def test_what_cannot_be_is_refused(change: dict, message: str) -> None:
     ("change", "message"),
     [
         ({"train": stream().tolist()}, "train must be a tensor of token numbers"),
-        ({"valid": [1, 2]}, "valid must be a tensor of token numbers"),
+        ({"validation": [1, 2]}, "validation must be a tensor of token numbers"),
         ({"recipe": "zaremba"}, "recipe must be a Recipe, but 'zaremba'"),
         ({"recipe": None}, "recipe must be a Recipe, but None"),
         ({"model": nn.Linear(1, 1)}, "must be a bayesrnn.models.LanguageModel, but a Linear"),
@@ -129,10 +132,10 @@ def test_a_folder_that_cannot_be_is_one_line_before_any_step(tmp_path: Path) -> 
     before = weights(model)
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(ValueError, match="cannot write to the folder"):
-            train_language_model(model, stream(), RULE, folder=folder)
+            train_language_model(model, stream(), RULE, checkpoint=folder)
     assert same(before, weights(model))
     with pytest.raises(ValueError, match="too short"):
-        train_language_model(model, stream(10), RULE, folder=tmp_path / "new")
+        train_language_model(model, stream(10), RULE, checkpoint=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 

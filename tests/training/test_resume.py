@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bayesrnn.models import SequenceRegressor
-from bayesrnn.training import fit
+from bayesrnn.training import fit, train_language_model
+from bayesrnn.training.checkpoint import Checkpoint
+from tests.training.language_problem import RULE, language_model, stream
 
 Make = Callable[..., SequenceRegressor]
 Rows = tuple[Tensor, Tensor]
@@ -38,9 +39,9 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def header(folder: Path) -> dict:
-    with safe_open(folder / "training.safetensors", "pt") as file:
-        return json.loads(file.metadata()["training"])
+def epochs_done(folder: Path) -> int:
+    point = Checkpoint.load(folder)
+    return 0 if point is None else point.history.epochs
 
 
 @pytest.mark.parametrize("validated", [False, True])
@@ -63,14 +64,14 @@ def test_killed_in_mid_epoch(rows: Rows, make: Make, tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "rows.safetensors"), str(folder)])
     try:
         deadline = time.monotonic() + 120
-        while not (folder / "training.safetensors").exists() or len(header(folder)["train"]) < 3:
+        while epochs_done(folder) < 3:
             assert child.poll() is None, "the training ended before it could be killed"
             assert time.monotonic() < deadline, "no state was written"
             time.sleep(0.02)
     finally:
         child.kill()  # SIGKILL
         child.wait()
-    done = len(header(folder)["train"])
+    done = epochs_done(folder)
     held_out = (rows[0][:9], rows[1][:9])
     resumed, whole = make(seed=99), make()
     found = fit(resumed, rows, held_out, epochs=done + 2, batch_size=24, checkpoint=folder)
@@ -82,10 +83,10 @@ def test_killed_in_mid_epoch(rows: Rows, make: Make, tmp_path: Path) -> None:
 def test_a_finished_training_is_not_repeated(rows: Rows, make: Make, tmp_path: Path) -> None:
     model, again = make(), make(seed=99)
     history = fit(model, rows, rows, epochs=2, checkpoint=tmp_path)
-    written = (tmp_path / "training.safetensors").stat().st_mtime_ns
+    written = (tmp_path / "checkpoint.safetensors").stat().st_mtime_ns
     assert fit(again, rows, rows, epochs=2, checkpoint=tmp_path) == history
     assert same(model, again)
-    assert (tmp_path / "training.safetensors").stat().st_mtime_ns == written
+    assert (tmp_path / "checkpoint.safetensors").stat().st_mtime_ns == written
     assert not again.training
 
 
@@ -100,7 +101,7 @@ def test_early_stop_is_remembered(rows: Rows, make: Make, tmp_path: Path) -> Non
 def test_resume_false_begins_anew(rows: Rows, make: Make, tmp_path: Path) -> None:
     fit(make(), rows, epochs=3, checkpoint=tmp_path)
     assert fit(make(), rows, epochs=1, checkpoint=tmp_path, resume=False).epochs == 1
-    assert len(header(tmp_path)["train"]) == 1
+    assert epochs_done(tmp_path) == 1
 
 
 def test_shared_parameters_survive(tmp_path: Path) -> None:
@@ -135,27 +136,34 @@ def test_another_training_is_refused(
     rows: Rows, make: Make, tmp_path: Path, changed: dict[str, float], named: str
 ) -> None:
     fit(make(), rows, epochs=1, checkpoint=tmp_path)
-    with pytest.raises(ValueError, match=f"belongs to another training .{named}.. Pass resume=False"):
+    with pytest.raises(ValueError, match=f"belongs to another training .{named}.. It is left as it is"):
         fit(make(), rows, epochs=2, checkpoint=tmp_path, **changed)
 
 
 def test_other_rows_and_other_models_are_refused(rows: Rows, make: Make, tmp_path: Path) -> None:
     fit(make(), rows, epochs=1, checkpoint=tmp_path)
-    with pytest.raises(ValueError, match=r"belongs to another training \(train: "):
+    with pytest.raises(ValueError, match=r"belongs to another training \(the training data is other"):
         fit(make(), (rows[0], rows[1] + 1), epochs=2, checkpoint=tmp_path)
-    with pytest.raises(ValueError, match=r"belongs to another training \(parameters: "):
+    with pytest.raises(ValueError, match=r"belongs to another training \(the parameters have other"):
         fit(SequenceRegressor(input_size=1, hidden_size=7), rows, epochs=2, checkpoint=tmp_path)
 
 
-def test_foreign_state_files_are_refused(rows: Rows, make: Make, tmp_path: Path) -> None:
-    path = tmp_path / "training.safetensors"
+def test_foreign_files_are_refused(rows: Rows, make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(b"no tensors here")
-    with pytest.raises(ValueError, match="is not a training state of bayesrnn"):
+    with pytest.raises(ValueError, match="is not a checkpoint of bayesrnn"):
         fit(make(), rows, epochs=1, checkpoint=tmp_path)
     save_file({"weights/x": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="is not a training state of bayesrnn"):
+    with pytest.raises(ValueError, match="is not a checkpoint of bayesrnn"):
         fit(make(), rows, epochs=1, checkpoint=tmp_path)
-    save_file({"weights/x": torch.zeros(1)}, path, {"training": json.dumps({"format": "bayesrnn.training/99"})})
-    with pytest.raises(ValueError, match=r"has the format 'bayesrnn\.training/99', but this version reads"):
+    text = json.dumps({"format": "bayesrnn.checkpoint/99"})
+    save_file({"weights/x": torch.zeros(1)}, path, {"training": text, "digest": ""})
+    with pytest.raises(ValueError, match=r"has the format 'bayesrnn\.checkpoint/99', but this version reads"):
         fit(make(), rows, epochs=1, checkpoint=tmp_path)
     assert fit(make(), rows, epochs=1, checkpoint=tmp_path, resume=False).epochs == 1
+
+
+def test_a_checkpoint_of_the_other_kind_of_training_is_refused(rows: Rows, make: Make, tmp_path: Path) -> None:
+    train_language_model(language_model(), stream(), RULE, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="trained by: 'train_language_model' there, 'fit' now"):
+        fit(make(), rows, epochs=1, checkpoint=tmp_path)

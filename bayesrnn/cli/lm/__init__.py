@@ -2,9 +2,9 @@
 
 import typer
 
-from bayesrnn.cli.lm.evaluate import evaluate
-from bayesrnn.cli.lm.generate import generate
-from bayesrnn.cli.lm.train import train
+from bayesrnn.cli.lm._evaluate import evaluate
+from bayesrnn.cli.lm._generate import generate
+from bayesrnn.cli.lm._train import train
 
 __all__ = ["lm"]
 

@@ -1,61 +1,23 @@
-"""Options that name a scheme or a recipe, and errors of the library in the words of the options."""
+"""Options that name a scheme or a recipe, and the ranges of numbers."""
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from bayesrnn.cli.shown import noted
+import typer
 
 if TYPE_CHECKING:
     from bayesrnn.schemes import Scheme
     from bayesrnn.training.recipes import Recipe
 
-__all__ = ["RATE", "RECIPES", "SCHEMES", "chosen_recipe", "chosen_scheme", "in_options"]
+__all__ = ["RATE", "RECIPES", "SCHEMES", "BatchSize", "Seed", "Window", "chosen_recipe", "chosen_scheme"]
 
 SCHEMES = ("none", "zaremba", "naive", "gal", "gal-tied", "moon")
 RECIPES = ("zaremba", "gal", "one-cycle", "adamw")
 RATE = 0.2
 
-_OPTIONS = {
-    r"resume=False": "--no-resume",
-    r"^seed must": "--seed must",
-    r"^temperature sharpens": "--temperature sharpens",
-    r"Pass draws=0 for the deterministic pass, or give the model dropout\.": "Give --draws 0, or train with a --scheme "
-    "that drops.",
-    r"Add the file, or give vocabulary=\.": "Add the file.",
-    r"\bmodel\.dropout\.[\w.]+": "--scheme and --rate",
-    r"\brecipe\.(optimizer|averaging|clip|keep)[\w.]*": "--recipe",
-    r"\brecipe\.precision|\bprecision='bf16'": "--bf16",
-    r"Leave out the precision to": "Leave out --bf16 to",
-    r"\b(?:model|recipe)\.(\w+)": r"\1",
-    r"\bshared_embeddings\b": "--shared",
-    r"\b(embedding|hidden)_size\b": r"--\1",
-    r"\bnum_layers\b": "--layers",
-    r"\b(batch|min|max)_(size|count)\b": r"--\1-\2",
-    r"^(draws|window|epochs|length|temperature|lifetime|cell|level|rate|scheme|recipe|device) must": r"--\1 must",
-    r"(; |\()(seed|epochs|window|cell): ": r"\1--\2: ",
-    r"\ba smaller --batch-size or window\b": "a smaller --batch-size or --window",
-    r"Build the vocabulary with .* or replace": "Train a new run, whose vocabulary holds <unk>, or replace",
-}
-"""What the library says, and what that is on the command line."""
-
-
-@contextmanager
-def in_options() -> Iterator[None]:
-    """Let errors and warnings of the library speak of options instead of arguments."""
-    try:
-        with noted(_in_words):
-            yield
-    except (ValueError, TypeError) as error:
-        raise ValueError(_in_words(str(error))) from error
-
-
-def _in_words(message: str) -> str:
-    for argument, option in _OPTIONS.items():
-        message = re.sub(argument, option, message)
-    return message
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, masks and choices.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Parallel rows.")]
+Window = Annotated[int, typer.Option(min=1, help="Steps of a window.")]
 
 
 def chosen_scheme(name: str, rate: float | None) -> "Scheme":
@@ -67,7 +29,7 @@ def chosen_scheme(name: str, rate: float | None) -> "Scheme":
     from bayesrnn import schemes
     from bayesrnn._checks import check_choice, check_rate
 
-    check_choice(name, "scheme", SCHEMES)
+    check_choice(name, "--scheme", SCHEMES)
     if rate is not None:
         check_rate(rate, "--rate")
     if name == "none":
@@ -88,7 +50,7 @@ def chosen_recipe(name: str, epochs: int, batch_size: int, window: int, precisio
     from bayesrnn._checks import check_choice
     from bayesrnn.training.recipes import AdamW, Recipe, gal, one_cycle, zaremba
 
-    check_choice(name, "recipe", RECIPES)
+    check_choice(name, "--recipe", RECIPES)
     if name == "adamw":
         return Recipe(epochs, AdamW(), batch_size, window, clip=1.0, precision=precision)
     wholes = {"zaremba": zaremba("small"), "gal": gal("medium"), "one-cycle": one_cycle()}

@@ -1,5 +1,6 @@
 """The folder of a run: what training writes there, read back with care."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from bayesrnn.data import Vocabulary
     from bayesrnn.models import LanguageModel
 
-__all__ = ["HISTORY", "MODEL", "VOCABULARY", "Device", "Run", "check_run", "opened"]
+__all__ = ["HISTORY", "MODEL", "VOCABULARY", "Device", "Run", "check_run", "opened", "text_digest"]
 
 VOCABULARY, MODEL, HISTORY = "vocabulary.json", "model", "history.json"
 _UNFINISHED = " Was a training begun anew there and not finished? Then run it to its end; else restore the file."
@@ -20,15 +21,21 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a 
 
 
 def check_run(run: Path) -> None:
-    """Refuse, before any work is done, a folder that the results cannot be written to."""
-    if run.exists() and not run.is_dir():
-        raise ValueError(f"RUN must be a folder, but {run} is a file. Give another name.")
+    """Refuse, before any work is done, a run whose model would overwrite something else."""
     place = run / MODEL
-    if place.exists() and not (place / "model.json").is_file() and not (place.is_dir() and not any(place.iterdir())):
+    empty = place.is_dir() and not any(place.iterdir())
+    if place.exists() and not empty and not (place / "model.json").is_file():
         raise ValueError(
             f"{place}, where the model is to be written, exists and is no saved model. It is left alone: give another "
             "folder, or move it away."
         )
+
+
+def text_digest(path: Path) -> str:
+    """Return a short digest that two texts share only if they are equal, whatever their line ends."""
+    from bayesrnn.data.text import lines_of, read_text
+
+    return hashlib.sha256("\n".join(lines_of(read_text(path))).encode()).hexdigest()[:16]
 
 
 def opened(run: Path, device: str) -> "tuple[LanguageModel, Vocabulary, dict[str, Any]]":
@@ -39,7 +46,6 @@ def opened(run: Path, device: str) -> "tuple[LanguageModel, Vocabulary, dict[str
     from bayesrnn.storage import load
 
     where = pick_device(device)
-
     if not (run / MODEL).is_dir():
         raise ValueError(f"{run} holds no trained model. Run `bayesrnn lm train TEXT {run}` to its end first.")
     model = load(run / MODEL)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayesrnn.cli.lm.options import RATE, RECIPES, SCHEMES, chosen_recipe, chosen_scheme, in_options
-from bayesrnn.cli.lm.runs import HISTORY, MODEL, VOCABULARY, Device, Run, check_run
-from bayesrnn.cli.lm.seen import digest, sketch
+from bayesrnn.cli.lm.options import RATE, RECIPES, SCHEMES, BatchSize, Seed, Window, chosen_recipe, chosen_scheme
+from bayesrnn.cli.lm.runs import HISTORY, MODEL, VOCABULARY, Device, Run, check_run, text_digest
 
 if TYPE_CHECKING:
     from bayesrnn.data import Corpus
     from bayesrnn.models import LanguageModel
+    from bayesrnn.training.history import History
     from bayesrnn.training.recipes import Recipe
 
 __all__ = ["train"]
@@ -31,54 +31,54 @@ def train(
     min_count: Annotated[
         int | None,
         typer.Option(
+            min=1,
             help="Rarer tokens become <unk>, which every vocabulary holds. By default 2 for words (1 if the text has "
-            "<unk> itself) and 1 for characters."
+            "<unk> itself) and 1 for characters.",
         ),
     ] = None,
-    max_size: Annotated[int | None, typer.Option(help="Largest vocabulary; what is rarer becomes <unk>.")] = None,
-    embedding: Annotated[int, typer.Option(help="Length of an embedding.")] = 200,
-    hidden: Annotated[int, typer.Option(help="Units of a layer.")] = 200,
-    layers: Annotated[int, typer.Option(help="Layers.")] = 2,
+    max_size: Annotated[
+        int | None, typer.Option(min=2, help="Largest vocabulary; what is rarer becomes <unk>.")
+    ] = None,
+    embedding: Annotated[int, typer.Option(min=1, help="Length of an embedding.")] = 200,
+    hidden: Annotated[int, typer.Option(min=1, help="Units of a layer.")] = 200,
+    layers: Annotated[int, typer.Option(min=1, help="Layers.")] = 2,
     cell: Annotated[str, typer.Option(help="lstm or gru.")] = "lstm",
     scheme: Annotated[str, typer.Option(help=f"Dropout: {', '.join(SCHEMES)}.")] = "gal",
     rate: Annotated[float | None, typer.Option(help=f"Rate of dropping; {RATE} if not given.")] = None,
     shared: Annotated[bool, typer.Option(help="One matrix for embedding and decoder.")] = False,
     recipe: Annotated[str, typer.Option(help=f"Recipe: {', '.join(RECIPES)}.")] = "zaremba",
-    epochs: Annotated[int, typer.Option(help="Epochs; the recipe is squeezed into them.")] = 13,
-    batch_size: Annotated[int, typer.Option(help="Parallel rows.")] = 20,
-    window: Annotated[int, typer.Option(help="Steps of back-propagation.")] = 35,
-    seed: Annotated[int, typer.Option(help="Seed of weights and masks.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs; the recipe is squeezed into them.")] = 13,
+    batch_size: BatchSize = 20,
+    window: Window = 35,
+    seed: Seed = 0,
     bf16: Annotated[bool, typer.Option(help="bfloat16 factors in matrix products.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on from the run's checkpoint.")] = True,
     device: Device = "auto",
 ) -> None:
     """Train a language model; run the same command again after a kill and it goes on."""
-    from bayesrnn._checks import check_seed
+    from bayesrnn._checks import check_choice
     from bayesrnn._files import atomic_write
+    from bayesrnn.data.text import LEVELS
     from bayesrnn.nn.devices import pick_device
     from bayesrnn.storage import save
 
-    with in_options():
-        check_seed(seed)
-        where = pick_device(device)
-        chosen = chosen_recipe(recipe, epochs, batch_size, window, "bf16" if bf16 else None)
-        dropout = chosen_scheme(scheme, rate)
-        check_run(run)
-        corpus = _corpus(text, level, min_count, max_size)
-        shape = {"embedding_size": embedding, "hidden_size": hidden, "num_layers": layers, "cell": cell}
-        model = _model(seed, len(corpus.vocabulary), dropout=dropout, shared_embeddings=shared, **shape)
-        if resume:
-            _check_vocabulary(run, text, corpus)
-        history = _trained(model.to(where), corpus, chosen, text, run, seed, resume)
-        facts = {
-            "level": level,
-            "vocabulary": corpus.vocabulary.fingerprint(),
-            **_seen(text, corpus),
-            "epochs": history,
-        }
-        atomic_write(run / HISTORY, json.dumps(facts, indent=1) + "\n")
-        save(model, run / MODEL)
-    typer.echo(f"{len(history)} epoch{'s' if len(history) > 1 else ''}; the model is in {run / MODEL}.")
+    check_choice(level, "--level", LEVELS)
+    check_choice(cell, "--cell", ("lstm", "gru"))
+    where = pick_device(device)
+    chosen = chosen_recipe(recipe, epochs, batch_size, window, "bf16" if bf16 else None)
+    dropout = chosen_scheme(scheme, rate)
+    check_run(run)
+    corpus = _corpus(text, level, min_count, max_size)
+    shape = {"embedding_size": embedding, "hidden_size": hidden, "num_layers": layers, "cell": cell}
+    model = _model(seed, len(corpus.vocabulary), dropout=dropout, shared_embeddings=shared, **shape)
+    if resume:
+        _check_vocabulary(run, text, corpus)
+    history = _trained(model.to(where), corpus, chosen, text, run, seed, resume)
+    facts = {"level": level, "vocabulary": corpus.vocabulary.fingerprint(), **_trained_text(text)}
+    epochs_done = history.to_frame().to_dict("records")
+    atomic_write(run / HISTORY, json.dumps(facts | {"epochs": epochs_done}, indent=1) + "\n")
+    save(model, run / MODEL)
+    typer.echo(f"{history.epochs} epoch{'s' if history.epochs > 1 else ''}; the model is in {run / MODEL}.")
 
 
 def _model(seed: int, size: int, **arguments: Any) -> "LanguageModel":
@@ -95,7 +95,7 @@ def _model(seed: int, size: int, **arguments: Any) -> "LanguageModel":
 def _check_vocabulary(run: Path, text: Path, corpus: "Corpus") -> None:
     """Refuse to go on in a folder that has another vocabulary and no checkpoint which would say so."""
     from bayesrnn.data import Vocabulary
-    from bayesrnn.training.language_checkpoint import FILE
+    from bayesrnn.training.checkpoint import FILE
 
     place = run / VOCABULARY
     if not (run / FILE).exists() and place.exists() and Vocabulary.load(place) != corpus.vocabulary:
@@ -107,8 +107,9 @@ def _check_vocabulary(run: Path, text: Path, corpus: "Corpus") -> None:
 
 def _trained(
     model: "LanguageModel", corpus: "Corpus", recipe: "Recipe", text: Path, run: Path, seed: int, resume: bool
-) -> list[dict[str, Any]]:
-    """Train, and say how it goes; return the epochs."""
+) -> "History":
+    """Train and show the progress; return the losses of the epochs."""
+    from bayesrnn.training.checkpoint import OtherTraining, described
     from bayesrnn.training.language import train_language_model
 
     started = []
@@ -123,15 +124,19 @@ def _trained(
             model,
             corpus["train"],
             recipe,
-            valid=corpus.parts.get("valid"),
+            corpus.parts.get("valid"),
             vocabulary=corpus.vocabulary,
             seed=seed,
-            folder=run,
+            checkpoint=run,
             resume=resume,
-            on_epoch=lambda epoch: typer.echo(_line(epoch)),
+            on_epoch=lambda history: typer.echo(_line(history)),
             on_start=start,
-            progress=True,
         )
+    except OtherTraining as error:
+        raise ValueError(
+            f"{run} holds another training ({described(error.differences, _OPTIONS)}). It is left as it is: give the "
+            "options and the text that it was begun with, or another folder, or --no-resume to begin anew there."
+        ) from error
     except KeyboardInterrupt:
         if not started:
             raise
@@ -139,14 +144,28 @@ def _trained(
         raise typer.Abort(f"stopped; what was done is in {run}: the same command{again} goes on.") from None
 
 
-def _seen(text: Path, corpus: "Corpus") -> dict[str, str]:
-    """Return by what the text of the training is known again: a whole file or a folder's training part, and lines."""
-    from bayesrnn.data import part_files, read_text
+_OPTIONS = {
+    "model.embedding_size": "--embedding",
+    "model.hidden_size": "--hidden",
+    "model.num_layers": "--layers",
+    "model.cell": "--cell",
+    "model.shared_embeddings": "--shared",
+    "recipe.epochs": "--epochs",
+    "recipe.batch_size": "--batch-size",
+    "recipe.window": "--window",
+    "recipe.precision": "--bf16",
+    "seed": "--seed",
+}
+"""The options that the settings of a checkpoint came from."""
 
-    lines = {"lines": sketch(corpus["train"], corpus.vocabulary)}
+
+def _trained_text(text: Path) -> dict[str, str]:
+    """Return the digest of the training text: of a whole file, or of the training file of a folder."""
+    from bayesrnn.data import part_files
+
     if text.is_file():
-        return {"text": digest(read_text(text)), **lines}
-    return {"train": digest(read_text(part_files(text)["train"])), **lines}
+        return {"text": text_digest(text)}
+    return {"train": text_digest(part_files(text)["train"])}
 
 
 def _corpus(text: Path, level: str, min_count: int | None, max_size: int | None) -> "Corpus":
@@ -177,8 +196,8 @@ def _parts(text: Path, corpus: "Corpus") -> str:
     )
 
 
-def _line(epoch: dict[str, Any]) -> str:
-    text = f"epoch {epoch['epoch']}  train {epoch['train_perplexity']:.2f}"
-    if "valid_perplexity" in epoch:
-        text += f"  validation {epoch['valid_perplexity']:.2f}"
-    return text + f"  {epoch['words_per_second']:,.0f} words/s"
+def _line(history: "History") -> str:
+    text = f"epoch {history.epochs}  train {history.train_perplexity[-1]:.2f}"
+    if history.validation:
+        text += f"  validation {history.validation_perplexity[-1]:.2f}"
+    return text + f"  {history.words_per_second[-1]:,.0f} words/s"
