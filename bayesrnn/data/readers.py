@@ -77,7 +77,7 @@ def read_series(
         if every is not None:
             times = _counted(every, start, len(table), notes)
         else:
-            times = read_times(_time_cells(table[columns], path, notes), str(time), path, notes, day_first)
+            times = read_times(_time_cells(table[columns], path), str(time), path, notes, day_first)
         series = checked_series(
             pd.Series(values, index=times, name=target),
             notes.say,
@@ -143,7 +143,7 @@ def _is_footer(row: Any, empty: Any, others: list[bool]) -> bool:
     return len(row) > 1 and bool(empty[1:].all()) and others[0] and sum(c.isalpha() for c in cell) > len(cell) / 2
 
 
-def _time_cells(table: Any, path: Path, notes: Notes) -> Any:
+def _time_cells(table: Any, path: Path) -> Any:
     """Return one column of times: the only one, or the parts put together."""
     import pandas as pd
 
@@ -164,7 +164,6 @@ def _time_cells(table: Any, path: Path, notes: Notes) -> Any:
         if names[2:3] == ["day"]:
             texts.isetitem(0, texts.iloc[:, 0] + "-" + texts.iloc[:, 2].str.strip().str.zfill(2))
         texts = texts.iloc[:, [0, *range(3 if "day" in names else 2, len(names))]]
-    notes.say(f"times put together from {', '.join(map(repr, table.columns))}")
     return pd.Series(texts.agg(" ".join, axis=1), index=table.index)
 
 

@@ -182,7 +182,8 @@ def _inferred(index: Any) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whether pandas returns text or an offset is all the same here
-        return pd.infer_freq(index)
+        inferred = pd.infer_freq(index)
+    return None if inferred is not None and "bh" in inferred.lower() else inferred  # its hours are fixed: 9 to 17
 
 
 def season(times: Any) -> int:
@@ -191,7 +192,7 @@ def season(times: Any) -> int:
 
     if isinstance(times, pd.DatetimeIndex):
         frequency: Any = times.freq
-        if frequency is None:
+        if frequency is None or isinstance(frequency, pd.offsets.BusinessHour | pd.offsets.CustomBusinessHour):
             return len(_pattern(times)[0])
         if isinstance(frequency, pd.offsets.CustomBusinessDay):
             return len(frequency.weekmask.split())

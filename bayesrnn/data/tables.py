@@ -4,8 +4,8 @@ import bz2
 import csv
 import difflib
 import gzip
-import io
 import itertools
+import json
 import lzma
 import re
 from collections.abc import Iterator, Sequence
@@ -85,14 +85,21 @@ def _parquet(path: Path) -> Any:
 def _json(path: Path, text: str) -> Any:
     import pandas as pd
 
-    by_line = text.lstrip()[:1] == "{" and len(text.strip().splitlines()) > 1 and "}" in text.lstrip().splitlines()[0]
     try:
-        return pd.read_json(io.StringIO(text), lines=by_line, dtype=False, convert_dates=False)
-    except (ValueError, TypeError, AttributeError) as error:
+        try:
+            read = json.loads(text)
+        except ValueError:
+            read = [json.loads(line) for line in text.splitlines() if line.strip()]
+        return pd.DataFrame([read] if isinstance(read, dict) and not any(map(_is_long, read.values())) else read)
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path} does not hold one JSON object per line: {error}. Write lines such as "
             '{"date": "2024-01-31", "value": 1.5}, or save the table as csv.'
         ) from None
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, list | dict)
 
 
 def _text(path: Path, notes: Notes) -> str:

@@ -1,0 +1,107 @@
+"""A small file, what it holds, and the check that it is read right or refused with advice that works."""
+
+import re
+import shlex
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayesrnn.cli import main
+from bayesrnn.data import Series, read_series
+
+N = 40
+VALUES = np.round(20 + 5 * np.sin(np.arange(N)) + 0.1 * np.arange(N), 2)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file, how it is read, and what comes of it.
+
+    Attributes:
+        text: What it holds.
+        options: Of `read_series`; time "t" and target "y" if nothing else is given.
+        times: The times it has.
+        values: Its values; NaN where bridged.
+        said: Words of the note.
+        refused: Words of the refusal; then `advice` are the options that it names.
+        period: The season.
+    """
+
+    text: str | bytes
+    times: Any
+    values: Any = field(default_factory=lambda: VALUES)
+    options: dict[str, Any] = field(default_factory=dict)
+    said: str | None = None
+    refused: str | None = None
+    advice: dict[str, Any] = field(default_factory=dict)
+    period: int = 12
+    name: str = "file.csv"
+
+
+def rows(times: Any, values: Any = VALUES, *, head: str = "t,y", sign: str = ",") -> str:
+    return "\n".join([*([head] if head else []), *(f"{t}{sign}{v}" for t, v in zip(times, values))]) + "\n"
+
+
+def steps(frequency: str, start: str = "2019-11-01", count: int = N) -> pd.DatetimeIndex:
+    return pd.date_range(start, periods=count, freq=frequency)
+
+
+M, D, H = (steps(f) for f in ("MS", "D", "h"))
+HOLED = np.where(np.arange(N) % 15 == 5, np.nan, VALUES)
+KEPT = ~np.isnan(HOLED)
+
+
+def read(path: Path, options: dict[str, Any]) -> tuple[Series, str]:
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        series = read_series(path, **({"time": "t", "target": "y"} | options))
+    assert len(notes) <= 1
+    return series, str(notes[0].message) if notes else ""
+
+
+def check(series: Series, file: File) -> None:
+    if file.times is not None:
+        assert list(series.times) == list(file.times)
+        assert np.array_equal(series.observed.numpy(), ~np.isnan(file.values))
+        np.testing.assert_allclose(series.values[series.observed], file.values[~np.isnan(file.values)])
+    assert series.period == file.period
+    assert len(series.future(3)) == 3
+    assert series.future(1)[0] > series.times[-1]
+
+
+def written(folder: Path, file: File) -> Path:
+    path = folder / file.name
+    path.write_bytes(file.text if isinstance(file.text, bytes) else file.text.encode())
+    return path
+
+
+def check_read_or_refused(file: File, folder: Path) -> None:
+    """Read a file; where it is refused, read it again with the options that the refusal names."""
+    path = written(folder, file)
+    if file.refused:
+        with pytest.raises(ValueError, match=file.refused):
+            read(path, file.options)
+        if not file.advice:
+            return
+    series, said = read(path, file.options | file.advice)
+    check(series, file)
+    if not file.refused:
+        assert bool(said) == bool(file.said), said
+        assert file.said is None or re.search(file.said, said), said
+
+
+def check_command_line(file: File, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Refuse on the command line: one line, exit code 2, nothing written."""
+    options = {"time": "t", "target": "y"} | file.options
+    words = " ".join(f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in options.items())
+    command = f"forecast {written(folder, file)} --horizon 1 -o {folder / 'out'} {words}"
+    assert main(shlex.split(command)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("bayesrnn: ")
+    assert error.count("\n") == 1
+    assert not (folder / "out").exists()
