@@ -45,6 +45,16 @@ class Backtest:
         """Return the positions of the targets in the series, (O, H)."""
         return self.origins[:, None] + torch.arange(1, self.horizon + 1)
 
+    def chained(self) -> tuple[Tensor, Tensor]:
+        """Return rows that cover the span one after the other, and the steps until the next of them takes over."""
+        rows = [0]
+        while rows[-1] < len(self) - 1:
+            reached = int(torch.searchsorted(self.origins, self.origins[rows[-1]] + self.horizon, right=True)) - 1
+            rows.append(max(reached, rows[-1] + 1))
+        chosen = torch.tensor(rows)
+        steps = torch.diff(self.origins[chosen]).clamp(max=self.horizon)
+        return chosen, torch.cat([steps, torch.tensor([self.horizon])])
+
     def since(self, origin: int) -> "Backtest":
         """Return the forecasts from `origin` on."""
         return self[self.origins >= origin]

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from bayesrnn import schemes
-from bayesrnn._checks import check_seed, check_whole
 from bayesrnn.data.series import Series
 from bayesrnn.forecasting._backtest import Backtest, backtest, forecast
 from bayesrnn.forecasting._train import train
@@ -17,7 +16,7 @@ from bayesrnn.forecasting.baselines import exponential_smoothing, seasonal_naive
 from bayesrnn.forecasting.recalibrate import RollingIntervals
 from bayesrnn.forecasting.scores import score_table
 from bayesrnn.forecasting.settings import Settings
-from bayesrnn.forecasting.splits import Split, origins_between, split_in_time
+from bayesrnn.forecasting.splits import Split, judged_origins, split_in_time
 from bayesrnn.models import Forecaster
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.training import History
@@ -99,14 +98,13 @@ def study(
     Raises:
         ValueError: If the series is too short for its period and horizon.
     """
-    check_seed(settings.seed)
-    check_whole(settings.every, "every")
     needed = settings.context + settings.horizon
     split = split_in_time(series, needed=needed, horizon=settings.horizon, validation=validation, held_out=held_out)
+    span = {"context": settings.context, "horizon": settings.horizon, "every": settings.every}
+    origins = judged_origins(series, split, **span)  # before the training: gaps may leave none
     clock = _Clock(say)
     clock.start("training", "training the network with one mask a sequence")
     forecaster, history = _trained(series, split, settings, settings.scheme(), progress)
-    origins = _observed_origins(series, forecaster, split, settings.every)
     clock.start("forecasting", f"drawing {settings.draws} mask sets for each of {len(origins)} origins")
     options: dict[str, Any] = {"draws": settings.draws, "seed": settings.seed}
     everything = backtest(forecaster, series, origins, **options, progress=progress)
@@ -180,14 +178,6 @@ def _trained(
         progress=progress,
     )
     return forecaster, history
-
-
-def _observed_origins(series: Series, forecaster: Forecaster, split: Split, every: int) -> Tensor:
-    """Origins from validation on whose targets were all observed, spaced so that one falls on the held-out start."""
-    earlier = origins_between(forecaster, split.validation, split.end)
-    earlier = earlier[(earlier - (split.held_out - 1)) % every == 0]
-    steps = torch.arange(1, forecaster.horizon + 1)
-    return earlier[series.observed[earlier[:, None] + steps].all(1)]
 
 
 def _blocks(origins: Tensor, horizon: int) -> Tensor:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrnn._files import atomic_write
 from bayesrnn.forecasting._backtest import Backtest
-from bayesrnn.forecasting._study import Study
+from bayesrnn.forecasting._study import MC, Study
 from bayesrnn.forecasting.page import study_page
 from bayesrnn.forecasting.pictures import (
     calibration_picture,
     comparison_picture,
     forecast_picture,
     future_picture,
-    launches,
 )
 
 if TYPE_CHECKING:
@@ -29,8 +28,11 @@ FORECAST_COLUMNS = (
 
 
 def forecast_frame(test: Backtest) -> Any:
-    """Return a line a held-out time, by the forecasts launched one after the other, without overlap."""
-    return launches(test).to_frame()[list(FORECAST_COLUMNS)]
+    """Return one line per held-out time, each by the last forecast of `Backtest.chained` that reaches it."""
+    rows, steps = test.chained()
+    frame = test[rows].to_frame()
+    shown = frame["horizon"].to_numpy() <= steps.repeat_interleave(test.horizon).numpy()
+    return frame.loc[shown, list(FORECAST_COLUMNS)].reset_index(drop=True)
 
 
 def future_frame(found: Study) -> Any:
@@ -62,7 +64,7 @@ def write(found: Study, folder: str | os.PathLike[str], *, future: bool = False)
     frames = {"forecast.csv": future_frame(found), "held_out.csv": held_out} if future else {"forecast.csv": held_out}
     frames["backtest.csv"] = _both(found)
     frames["comparison.csv"] = found.table
-    past = forecast_picture(found.recalibrated, 2 * found.settings.horizon)
+    past = forecast_picture(found.recalibrated, 2 * found.settings.horizon, found.value(MC, "coverage_80"))
     pictures = (
         {"forecast.png": future_picture(found.series, found.future), "held_out.png": past}
         if future

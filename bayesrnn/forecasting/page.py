@@ -66,9 +66,9 @@ def _fan_words(found: Study) -> str:
     low, high = found.recalibrated.predictive.interval(0.8)
     width = (high - low).mean(0)
     return (
-        f"Fan chart of the held-out span: medians and 50, 80 and 95 % intervals of forecasts launched every "
-        f"{found.settings.horizon} steps, with what was observed. The mean width of the 80 % interval grows from "
-        f"{number(float(width[0]))} one step ahead to {number(float(width[-1]))} {found.series.units} at "
+        f"Fan chart of the held-out span: medians and 50, 80 and 95 % intervals of forecasts launched one after the "
+        f"other over {found.settings.horizon} steps, with what was observed. The mean width of the 80 % interval "
+        f"grows from {number(float(width[0]))} one step ahead to {number(float(width[-1]))} {found.series.units} at "
         f"{found.settings.horizon} steps."
     )
 

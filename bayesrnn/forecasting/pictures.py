@@ -27,28 +27,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["calibration_picture", "comparison_picture", "forecast_picture", "future_picture", "launches"]
+__all__ = ["calibration_picture", "comparison_picture", "forecast_picture", "future_picture"]
 
 _LEVELS = ((0.95, 0.18), (0.8, 0.43), (0.5, 0.68))  # and how dark each is drawn, opaque
 
 
-def launches(test: Backtest) -> Backtest:
-    """Return the forecasts that follow each other without overlap: one every H steps."""
-    return test[torch.arange(0, len(test), test.horizon)]
-
-
-def forecast_picture(test: Backtest, before: int) -> "Figure":
+def forecast_picture(test: Backtest, before: int, held: float) -> "Figure":
     """Draw forecasts launched one after the other over the held-out span, and how far the truth lay from them.
 
     Args:
-        test: Held-out forecasts; those of `launches` are drawn.
+        test: Held-out forecasts; those of `Backtest.chained` are drawn.
         before: Steps of history to show.
+        held: Share of all held-out targets inside the 80 % intervals.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 6.8), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    shown = launches(test)
+    rows, steps = test.chained()
+    shown = test[rows]
+    cuts = [slice(0, int(count)) for count in steps]
     series = shown.series
     start = int(shown.origins[0])
     first = max(start + 1 - before, 0)
@@ -57,22 +55,22 @@ def forecast_picture(test: Backtest, before: int) -> "Figure":
     seen = series.observed[first:last]
     values = torch.where(seen, series.values[first:last], torch.nan)
     for axes, centered in ((top, False), (bottom, True)):
-        _fans(axes, shown, times, centered)
+        _fans(axes, shown, times, centered, cuts)
     top.plot(times[first:last], values, color=ink(), linewidth=0.9, marker="o", markersize=2, label="observed")
     for row in range(len(shown)):
-        positions = shown.positions()[row]
-        away = shown.target[row] - shown.predictive.quantile(0.5)[row]
+        positions = shown.positions()[row, cuts[row]]
+        away = (shown.target[row] - shown.predictive.quantile(0.5)[row])[cuts[row]]
         label = "observed" if row == 0 else None
         bottom.plot(times[positions], away, color=ink(), linewidth=0.9, marker="o", markersize=2, label=label)
         for axes in (top, bottom):
             axes.axvline(times[shown.origins[row]], color=NEUTRAL, linewidth=0.7, linestyle=":")
-    low, high = shown.predictive.interval(0.8)
-    held = float(((shown.target >= low) & (shown.target <= high)).double().mean())
     headline(
         top, f"{series.name}: {shown.horizon}-step forecasts, each launched at a dotted line, knowing nothing after it"
     )
     headline(
-        bottom, "The same, as the distance from the forecast's median", f"80 % intervals hold {100 * held:.0f} % here"
+        bottom,
+        "The same, as the distance from the forecast's median",
+        f"80 % intervals hold {100 * held:.0f} %, over all origins",
     )
     top.set_ylabel(with_units(series.name, series.units))
     bottom.set_ylabel(with_units("observed − median", series.units))
@@ -170,20 +168,23 @@ def comparison_picture(table: Any, units: str, notes: Mapping[str, str]) -> "Fig
     return figure
 
 
-def _fans(ax: "Axes", test: Backtest, times: Any, centered: bool) -> None:
+def _fans(ax: "Axes", test: Backtest, times: Any, centered: bool, cuts: list[slice]) -> None:
     middle = test.predictive.quantile(0.5)
     for level, share in _LEVELS:
         low, high = test.predictive.interval(level)
         for row in range(len(test)):
-            base = middle[row] if centered else 0.0
+            base = middle[row] if centered else torch.zeros_like(middle[row])
             label = f"{100 * level:g} % interval" if row == 0 else None
-            place = times[test.positions()[row]]
+            place, cut = times[test.positions()[row, cuts[row]]], cuts[row]
             color = blended(BLUE, share, ax)
-            ax.fill_between(place, low[row] - base, high[row] - base, color=color, linewidth=0, label=label)
+            below, above = ((end[row] - base)[cut] for end in (low, high))
+            ax.fill_between(place, below, above, color=color, linewidth=0, label=label)
     if not centered:
         for row in range(len(test)):
             label = "median" if row == 0 else None
-            ax.plot(times[test.positions()[row]], middle[row], color=BLUE, linewidth=1.2, label=label)
+            ax.plot(
+                times[test.positions()[row, cuts[row]]], middle[row, cuts[row]], color=BLUE, linewidth=1.2, label=label
+            )
 
 
 def _dots(ax: "Axes", lines: Any, rows: list[int], k: int, score: str, many: bool) -> None:

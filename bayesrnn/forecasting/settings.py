@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from bayesrnn import schemes
+from bayesrnn._checks import check_seed, check_whole
 from bayesrnn.data.series import Series
 
 __all__ = ["Settings", "quick", "settings_for"]
@@ -38,6 +39,12 @@ class Settings:
     draws: int = 200
     every: int = 1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        for name in ("horizon", "context", "hidden_size", "epochs", "every"):
+            check_whole(getattr(self, name), name)
+        check_whole(self.draws, "draws", 2)
 
     def scheme(self) -> schemes.Scheme:
         """Return one mask for all steps, shared by the gates."""
@@ -77,6 +84,12 @@ def settings_for(
     return Settings(horizon, context, hidden, epochs=epochs, draws=draws, seed=seed, every=max(origins // 120, 1))
 
 
-def quick(settings: Settings, *, epochs: int = 2, draws: int = 16) -> Settings:
-    """Return settings that run in seconds and show the way through, not the quality."""
-    return replace(settings, hidden_size=8, epochs=epochs, draws=draws, every=max(settings.horizon // 4, 1))
+def quick(settings: Settings, *, epochs: int | None = None, draws: int | None = None) -> Settings:
+    """Return settings that run in seconds, for a first look: never more work than `settings`, unless asked for."""
+    return replace(
+        settings,
+        hidden_size=min(settings.hidden_size, 8),
+        epochs=min(settings.epochs, 2) if epochs is None else epochs,
+        draws=min(settings.draws, 16) if draws is None else draws,
+        every=max(settings.every, settings.horizon // 4),
+    )

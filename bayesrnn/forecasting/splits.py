@@ -9,7 +9,7 @@ from torch import Tensor
 from bayesrnn.data.series import Series
 from bayesrnn.models import Forecaster
 
-__all__ = ["Split", "origins_between", "split_in_time", "windows_between"]
+__all__ = ["Split", "judged_origins", "split_in_time", "windows_between"]
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,37 @@ def windows_between(forecaster: Forecaster, series: Series, start: int, stop: in
     return context, target, seen
 
 
-def origins_between(forecaster: Forecaster, start: int, stop: int, every: int = 1) -> Tensor:
-    """Return the origins (positions of the last known value) whose targets lie within [start, stop)."""
-    first = max(start - 1, forecaster.context - 1)
-    return torch.arange(first, stop - forecaster.horizon, every)
+def judged_origins(series: Series, split: Split, *, context: int, horizon: int, every: int) -> Tensor:
+    """Return the origins from validation on whose targets were all observed, every so many steps.
+
+    One falls on the start of the held-out span and one on the last place with room for a horizon, so that the forecasts
+    reach from the first held-out value to the last.
+
+    Raises:
+        ValueError: If gaps leave no origin in the validation span, none in the held-out span, or nothing to train on.
+    """
+    if not series.observed[context : split.validation].any():
+        raise ValueError(
+            f"no value after the first {context}, the context, is observed before validation starts: there is nothing "
+            "to train on. Start the series later, or shorten the context."
+        )
+    first, last = max(split.validation, context) - 1, split.end - horizon - 1
+    origins = torch.arange(first, last + 1)
+    origins = origins[((origins - (split.held_out - 1)) % every == 0) | (origins == last)]
+    observed = series.observed[origins[:, None] + torch.arange(1, horizon + 1)]
+    whole = observed.all(1)
+    held_out = origins >= split.held_out - 1
+    for span, inside in (("validation", ~held_out), ("held-out", held_out)):
+        if not (whole & inside).any():
+            missing = 1 - float(series.observed[split.validation :].double().mean())
+            raise ValueError(
+                f"gaps in every horizon: each of the {int(inside.sum())} forecasts of {horizon} steps in the {span} "
+                f"span meets a missing value ({100 * missing:.0f} % of all), so none can be judged. "
+                "Shorten the horizon below the distance between gaps, fill the gaps in, or leave out times that are "
+                "never observed: of working days make a series of working days "
+                "(data[data.index.day_of_week < 5].asfreq('B'))."
+            )
+    return origins[whole]
 
 
 def _position(series: Series, place: Any) -> int:

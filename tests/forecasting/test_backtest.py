@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from bayesrnn.data import Series
-from bayesrnn.forecasting import backtest, exponential_smoothing, forecast, seasonal_naive, split_in_time
+from bayesrnn.forecasting import Backtest, backtest, exponential_smoothing, forecast, seasonal_naive, split_in_time
+from bayesrnn.forecasting.output import forecast_frame
 from bayesrnn.forecasting.scores import score_table
-from bayesrnn.forecasting.splits import origins_between, windows_between
+from bayesrnn.forecasting.splits import judged_origins, windows_between
 from bayesrnn.models import Forecaster
 from bayesrnn.predictive import Predictive
 
@@ -92,8 +93,11 @@ def test_spans_do_not_overlap(forecaster: Forecaster) -> None:
     context, later, _ = windows_between(forecaster, series, split.validation, split.held_out)
     assert torch.equal(context[0], series.values[split.validation - 24 : split.validation])
     assert torch.equal(later[0], series.values[split.validation : split.validation + 6])
-    origins = origins_between(forecaster, split.held_out, split.end)
-    assert (int(origins[0]) + 1, int(origins[-1]) + 6) == (split.held_out, len(series) - 1)
+    for every in (1, 5, 40):
+        origins = judged_origins(series, split, context=24, horizon=6, every=every)
+        assert origins[0] + 1 >= split.validation
+        assert split.held_out - 1 in origins
+        assert int(origins[-1]) + 6 == len(series) - 1
 
 
 def test_too_short_a_series_is_refused() -> None:
@@ -173,3 +177,20 @@ def test_coverages_differ_by_their_distance_from_the_level() -> None:
     for level in (0.5, 0.95):
         off = [abs(table.loc[(name, f"coverage_{100 * level:g}"), "value"] - level) for name in ("b", "a")]
         assert table.loc[("b", f"coverage_{100 * level:g}"), "difference"] == pytest.approx(off[0] - off[1])
+
+
+@pytest.mark.parametrize("every", [1, 4, 5, 6, 9])
+def test_one_forecast_after_the_other_covers_every_time_that_any_covers(every: int) -> None:
+    """Also where gaps leave origins out; each time comes once."""
+    series = toy(150)
+    origins = torch.arange(30, 144, every)
+    origins = origins[(origins < 70) | (origins > 81)]
+    target = series.values[origins[:, None] + torch.arange(1, 7)]
+    test = Backtest(series, origins, Predictive.from_gaussian(target, torch.ones_like(target)), target)
+    table = forecast_frame(test)
+    assert table["time"].is_monotonic_increasing
+    assert table["time"].is_unique
+    assert set(table["time"]) == set(series.times[test.positions().flatten().unique().numpy()])
+    rows, steps = test.chained()
+    assert len(rows) == len(steps) <= np.ceil(114 / min(6, 6 // every * every or every)) + 2
+    assert np.allclose(table["observed"], series.values[series.times.searchsorted(table["time"])])

@@ -1,13 +1,24 @@
 """Gaps: nothing that was observed after an origin reaches a forecast from it, whatever forecasts or trains."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from bayesrnn.data import Series
-from bayesrnn.forecasting import backtest, exponential_smoothing, forecast, seasonal_naive, split_in_time, train
-from bayesrnn.forecasting.splits import windows_between
+from bayesrnn.forecasting import (
+    backtest,
+    exponential_smoothing,
+    forecast,
+    seasonal_naive,
+    settings_for,
+    split_in_time,
+    study,
+    train,
+)
+from bayesrnn.forecasting.splits import judged_origins, windows_between
 from bayesrnn.models import Forecaster
 
 LENGTH = 300
@@ -126,3 +137,28 @@ def test_a_gap_is_filled_as_the_equation_says() -> None:
         last = np.flatnonzero(seen[:t])[-1]
         changes = [y[t - 12 * j] - y[last - 12 * j] for j in range(1, last // 12 + 1)]
         assert y[t] == pytest.approx(y[last] + (np.mean(changes) if changes else 0.0))
+
+
+def test_gaps_in_every_horizon_are_said_before_the_training() -> None:
+    times = pd.date_range("2019-01-01", periods=280)
+    data = pd.Series(np.random.default_rng(0).normal(size=280), index=times)
+    weekly = Series.from_pandas(data.where(times.day_of_week < 5), bridge=True)
+    told: list[str] = []
+    with pytest.raises(
+        ValueError, match=r"gaps in every horizon: .* 7 steps in the validation span .*2[89] %"
+    ) as error:
+        study(weekly, settings_for(weekly, 7), say=told.append)
+    assert not told
+    rule = re.search(r"\((data\[.*\])\.asfreq\('B'\)\)", str(error.value))
+    assert rule is not None
+    days = Series.from_pandas(data[data.index.day_of_week < 5].asfreq("B"))  # what the advice says
+    split = split_in_time(days, needed=17, horizon=7)
+    assert len(judged_origins(days, split, context=10, horizon=7, every=1)) > 50
+
+
+def test_nothing_observed_to_train_on_is_said_too() -> None:
+    data = values()
+    data[1:200] = np.nan
+    series = with_gaps(data, np.isnan(data))
+    with pytest.raises(ValueError, match="no value after the first 24, the context, is observed before validation"):
+        judged_origins(series, split_in_time(series, needed=30, horizon=6), context=24, horizon=6, every=1)

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from bayesrnn.data import Series
-from bayesrnn.forecasting import Settings, Study, settings_for, study, write
+from bayesrnn.forecasting import Settings, Study, quick, settings_for, study, write
 from bayesrnn.forecasting._study import MC, RAW, STANDARD
 from bayesrnn.forecasting.output import FORECAST_COLUMNS, future_frame
 from bayesrnn.forecasting.pictures import calibration_picture
@@ -172,6 +172,19 @@ def test_settings_fit_the_series(series: Series) -> None:
     settings = settings_for(series, 6)
     assert settings.context == 2 * 12
     assert settings_for(series, 6, context=36).context == 36
+
+
+def test_quick_is_never_more_work() -> None:
+    for settings in (
+        Settings(horizon=1, context=24, hidden_size=4, epochs=1, draws=8, every=12),
+        Settings(horizon=24, context=48, every=2),
+        Settings(horizon=3, context=24, hidden_size=32),
+    ):
+        short = quick(settings)
+        for name in ("hidden_size", "epochs", "draws", "horizon", "context"):
+            assert getattr(short, name) <= getattr(settings, name)
+        assert short.every >= settings.every
+    assert (quick(settings, draws=500).draws, quick(settings, epochs=70).epochs) == (500, 70)
 
 
 def test_the_calibration_picture_has_its_own_titles_alone(found: Study) -> None:
