@@ -11,6 +11,7 @@ from torch import Tensor
 
 __all__ = [
     "as_number",
+    "as_values",
     "check_choice",
     "check_finite",
     "check_ids",
@@ -34,6 +35,41 @@ def as_number(value: Any) -> int | float | None:
     if isinstance(value, numbers.Integral):
         return int(value)
     return float(value) if isinstance(value, numbers.Real) else None
+
+
+def as_values(values: Any, name: str) -> Tensor:
+    """Return numbers as a tensor: of a tensor, an array, nested lists, or a Series or DataFrame of pandas.
+
+    The rows are taken in the order in which they lie, whatever the index says.
+
+    Raises:
+        TypeError: If they are no numbers, as texts and dates are not.
+        ValueError: If nested lists have unequal lengths.
+
+    Example:
+        >>> as_values([[1, 2], [3, 4]], "target").shape
+        torch.Size([2, 2])
+    """
+    if isinstance(values, Tensor):
+        return values
+    if isinstance(values, list | tuple) and values and all(isinstance(value, Tensor) for value in values):
+        return torch.stack(list(values))
+    try:
+        array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+        if array.dtype == object and array.size and all(as_number(value) is not None for value in array.flat):
+            array = array.astype(np.float64)
+    except ValueError:
+        raise ValueError(
+            f"{name} holds rows of unequal lengths. Pad them to one tensor, any number behind the end of each row, "
+            "and pass the lengths as well."
+        ) from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} must be numbers (a tensor, an array, a list or a pandas Series), but a {type(values).__name__} of "
+            f"{array.dtype} was given. For classes with names pass their numbers 0, 1, ..., for missing values NaN."
+        )
+    kind = {"u": np.int64, "f": np.float64 if array.dtype.itemsize > 8 else array.dtype}.get(array.dtype.kind)
+    return torch.from_numpy(np.array(array, dtype=kind, order="C"))
 
 
 def _fix(value: Any) -> str:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bayesrnn._checks import check_choice, check_lengths
+from bayesrnn._checks import as_values, check_choice, check_lengths
 from bayesrnn.metrics.score import Array, Options
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 
@@ -56,7 +56,7 @@ def pair(predictive: Predictive, target: Any, options: Options, *, need_target: 
         raise ValueError("this metric compares with the target, but None was given.")
     dropped = 0
     if target is not None:
-        target = torch.as_tensor(target).detach().to(predictive.device)
+        target = as_values(target, "target").detach().to(predictive.device)
         if target.shape != shape:
             raise ValueError(
                 f"target of shape {tuple(target.shape)} does not fit the predictive of shape {tuple(shape)}: "
@@ -81,7 +81,7 @@ def _mask(predictive: Any, options: Options) -> Tensor:
         mask = predictive.mask
     given = options.get("mask")
     if given is not None:
-        given = torch.as_tensor(given, device=predictive.device)
+        given = as_values(given, "mask").to(predictive.device)
         if given.shape != shape or given.dtype != torch.bool:
             raise ValueError(
                 f"mask must be bool of the target's shape {tuple(shape)}, True where a target is scored, but a "

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from bayesrnn import likelihoods
-from bayesrnn._checks import check_choice, check_finite, check_whole
+from bayesrnn._checks import as_values, check_choice, check_finite, check_whole
 from bayesrnn.likelihoods.heads import Likelihood
 
 __all__ = ["ClassHead", "ClassLikelihood", "NumberHead", "NumberLikelihood"]
@@ -70,7 +70,9 @@ class NumberHead(nn.Module):
         """
         if not self.form.real:
             return
-        values = check_finite(target, "target").detach().to(self.target_mean).reshape(-1, self.outputs)
+        values = (
+            check_finite(as_values(target, "target"), "target").detach().to(self.target_mean).reshape(-1, self.outputs)
+        )
         self.target_mean.copy_(values.mean(0))
         self.target_std.copy_(spread(values))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution
 from torch.nn import functional as F
 
+from bayesrnn._checks import as_values
 from bayesrnn.likelihoods import families
 from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error
@@ -231,7 +232,7 @@ class ClassPredictive(Predictive):
 
     def class_index(self, target: Tensor) -> Tensor:
         """Return the target as int64 class indices of the right shape and range, or say what is wrong with it."""
-        target = torch.as_tensor(target, device=self.device)
+        target = as_values(target, "target").to(self.device)
         if target.shape != self.shape:
             raise ValueError(
                 f"target of shape {tuple(target.shape)} does not fit the predictive of shape {tuple(self.shape)}: "

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_level, check_seed, check_whole
+from bayesrnn._checks import as_values, check_level, check_seed, check_whole
 from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.mixture import match_moments
@@ -217,7 +217,7 @@ class ContinuousPredictive(Predictive):
         return self.distribution.device
 
     def _value(self, y: Tensor) -> Tensor:
-        value = torch.as_tensor(y, device=self.device).to(torch.float64)
+        value = as_values(y, "y").to(self.device, torch.float64)
         if value.shape != self.distribution.shape and value.dim() > 0:
             raise ValueError(
                 f"y of shape {tuple(value.shape)} does not fit the predictive of shape "

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
+from bayesrnn._checks import as_values
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 from bayesrnn.predictive.distributions.joined import StackedDistribution
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
@@ -42,7 +42,7 @@ class PerHorizon:
     ) -> Self:
         """Fit a map for each step; each needs 30 held-out rows of its own."""
         steps = _steps(predictive)
-        target = torch.as_tensor(target)
+        target = as_values(target, "target")
         if target.shape != steps.shape:
             raise ValueError(f"target of shape {tuple(target.shape)} does not fit the predictive {tuple(steps.shape)}.")
         fitted = []

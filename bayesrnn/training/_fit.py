@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from bayesrnn._checks import check_choice, check_seed, check_whole
+from bayesrnn._checks import as_values, check_choice, check_seed, check_whole
 from bayesrnn._progress import progress_bar
 from bayesrnn.models import SequenceRegressor
 from bayesrnn.nn.precision import usable_precision
@@ -65,7 +65,8 @@ def _target(train: Any) -> Tensor | None:
         value = train.get("target")
     else:
         value = train[-1] if isinstance(train, Sequence) and len(train) else None
-    return value if isinstance(value, Tensor) and torch.is_floating_point(value) else None
+    values = None if value is None else as_values(value, "target")
+    return values if values is not None and values.is_floating_point() else None
 
 
 def _listed(values: Tensor) -> str:

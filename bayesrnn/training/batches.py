@@ -6,14 +6,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from bayesrnn._checks import check_finite
+from bayesrnn._checks import as_values, check_finite
 
 __all__ = ["Batches", "Data", "as_batches", "epoch_seed"]
 
-Data = Sequence[Tensor] | Mapping[str, Tensor] | Dataset[Any] | DataLoader[Any]
-"""(input, ..., target), or a mapping of keyword arguments and `target`, or a Dataset or DataLoader of such."""
+Data = Sequence[Any] | Mapping[str, Any] | Dataset[Any] | DataLoader[Any]
+"""(input, ..., target), or a mapping of keyword arguments and `target`, or a Dataset or DataLoader of such.
+
+The parts are tensors, arrays, lists or pandas Series and DataFrames.
+"""
 
 
 def epoch_seed(seed: int, epoch: int, purpose: str = "training") -> int:
@@ -96,6 +99,11 @@ def as_batches(data: Data, batch_size: int, seed: int, *, shuffle: bool, name: s
         TypeError: If it is none of the kinds that `Data` names.
         ValueError: If there are no rows, their numbers differ, a mapping has no target, or a value is not finite.
     """
+    if isinstance(data, IterableDataset) or isinstance(getattr(data, "dataset", None), IterableDataset):
+        raise ValueError(
+            f"{name} is an IterableDataset, whose rows fit can neither count nor shuffle by its seed. Give fit the "
+            "rows of an epoch as tensors, or a Dataset with __len__ and __getitem__."
+        )
     if isinstance(data, DataLoader):
         if len(data) == 0:
             raise ValueError(f"{name} is a DataLoader without batches: check its dataset, and drop_last.")
@@ -109,9 +117,11 @@ def as_batches(data: Data, batch_size: int, seed: int, *, shuffle: bool, name: s
             f"{name} must be (inputs, ..., target) tensors, a mapping with a 'target', a Dataset or a DataLoader, but "
             f"a {type(data).__name__} was given. For a tensor of inputs x and targets y pass (x, y)."
         )
-    parts = data if isinstance(data, Mapping) else {str(i): value for i, value in enumerate(data)}
-    _check(parts, isinstance(data, Mapping), name)
-    return Batches(TensorBatches(data, batch_size), seed, shuffle)
+    named = isinstance(data, Mapping)
+    parts = {str(key): value for key, value in (data.items() if isinstance(data, Mapping) else enumerate(data))}
+    _check(parts, named, name)
+    tensors = {key: _as_tensor(value, f"{name}[{key}]") for key, value in parts.items()}
+    return Batches(TensorBatches(tensors if named else tuple(tensors.values()), batch_size), seed, shuffle)
 
 
 def split(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], Tensor]:
@@ -120,25 +130,29 @@ def split(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], Tensor]:
         keywords = dict(batch)
         if "target" not in keywords:
             raise ValueError(f"a batch with the keys {sorted(keywords)} has no 'target'. Name it so.")
-        return (), keywords, keywords.pop("target")
+        target = as_values(keywords.pop("target"), "target")
+        return (), keywords, target
     if not isinstance(batch, list | tuple) or len(batch) < 2:
         raise TypeError(
             f"a batch must be (inputs, ..., target) or a mapping with a 'target', but a {type(batch).__name__} was "
             "given. Let the dataset return the input and the target of a row."
         )
-    return tuple(batch[:-1]), {}, batch[-1]
+    return tuple(batch[:-1]), {}, as_values(batch[-1], "target")
 
 
 def _check(parts: Mapping[str, Any], named: bool, name: str) -> None:
-    foreign = {key: type(value).__name__ for key, value in parts.items() if not isinstance(value, Tensor)}
-    if foreign:
-        raise TypeError(f"{name} must hold tensors, but it holds {foreign}. Use torch.as_tensor(values).")
     if named and "target" not in parts:
         raise ValueError(f"{name} has the keys {sorted(parts)} but no 'target'. Name the targets so.")
     if len(parts) < 2:
-        raise ValueError(f"{name} must hold inputs and a target, but it holds {len(parts)} tensors.")
-    for key, value in parts.items():
-        check_finite(value, f"{name}[{key}]")
+        raise ValueError(f"{name} must hold inputs and a target, but it holds {len(parts)} parts.")
+
+
+def _as_tensor(value: Any, name: str) -> Tensor:
+    """Return a tensor as it is, and other numbers as one; float64 of arrays and lists becomes torch's default type."""
+    tensor = as_values(value, name)
+    if not isinstance(value, Tensor) and tensor.dtype == torch.float64:
+        tensor = tensor.to(torch.get_default_dtype())
+    return check_finite(tensor, name)
 
 
 def _common_rows(tensors: Iterable[Tensor]) -> int:

@@ -5,18 +5,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Categorical, Distribution
 
+from bayesrnn._checks import as_values
+from bayesrnn.likelihoods import families
 from bayesrnn.nn.sequences import before_padding
 
 __all__ = ["Loss", "masked_mean", "negative_log_likelihood"]
 
 Loss = Callable[[Any, Tensor], Tensor]
-"""(output of the model, target) -> a scalar, or one number a target."""
+"""(output of the model, target) -> a scalar, or one number per target."""
 
 
-def negative_log_likelihood(distribution: Distribution, target: Tensor) -> Tensor:
+def negative_log_likelihood(distribution: Distribution, target: Any) -> Tensor:
     r"""Return $-\log p(y)$ of each target in nats, shaped as the distribution's batch.
+
+    The targets are a tensor, an array, a list or a pandas Series. Whole numbers and booleans are taken as numbers,
+    except for classes (`Categorical`), whose targets are whole numbers.
 
     Raises:
         TypeError: If the model's output is no torch Distribution.
@@ -33,12 +38,15 @@ def negative_log_likelihood(distribution: Distribution, target: Tensor) -> Tenso
             "Return one from forward (see bayesrnn.likelihoods), or pass loss=, for example "
             "torch.nn.functional.mse_loss."
         )
+    target = as_values(target, "target")
     legal = distribution.batch_shape + distribution.event_shape
     if target.shape != legal:
         raise ValueError(
             f"the target has shape {tuple(target.shape)}, but the model's distribution is about {tuple(legal)}. One "
             "target a row is (rows,), one a step is (rows, steps), several are (rows, targets)."
         )
+    if not target.is_floating_point() and not isinstance(families.peel(distribution), Categorical):
+        target = target.to(families.example_parameter(distribution).dtype)  # binary_cross_entropy takes no other
     _check_support(distribution, target)
     return -distribution.log_prob(target)
 
@@ -47,9 +55,9 @@ def masked_mean(values: Tensor, lengths: Tensor | None, steps: int | None, rows:
     """Return the mean over the targets that are no padding, and their number.
 
     Args:
-        values: A scalar, or (rows, ...), or (rows, steps, ...) in which steps beyond `lengths` are padding.
+        values: A scalar, or (rows, ...), or (rows, steps, ...) with padding behind `lengths`.
         lengths: Steps of each row, or None.
-        steps: Steps of the padded tensors where `values` has one number a step, else None.
+        steps: Steps of the padded tensors where `values` has one number per step, else None.
         rows: What a scalar loss counts for.
     """
     if lengths is None or steps is None or values.dim() < 2:
@@ -60,12 +68,8 @@ def masked_mean(values: Tensor, lengths: Tensor | None, steps: int | None, rows:
 
 
 def _check_support(distribution: Distribution, target: Tensor) -> None:
-    classes = (
-        getattr(distribution, "_num_events", None)
-        if isinstance(distribution, torch.distributions.Categorical)
-        else None
-    )
-    if classes is not None:
+    if isinstance(distribution, Categorical):
+        classes = distribution._num_events
         if target.is_floating_point() or target.dtype == torch.bool:
             raise ValueError(
                 f"class targets must be whole numbers in 0..{classes - 1}, but their type is {target.dtype}. "

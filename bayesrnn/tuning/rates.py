@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bayesrnn._checks import as_number, check_finite, check_lengths
+from bayesrnn._checks import as_number, as_values, check_finite, check_lengths
 from bayesrnn.inference._audit import audit
 from bayesrnn.inference._predict import check_arguments, predict
 from bayesrnn.nn.sequences import before_padding
@@ -139,9 +139,7 @@ def rate_search(
     """
     tried = _checked_schemes(schemes)
     given = _checked_options(draws, seed, options)
-    if not isinstance(target, Tensor):
-        raise TypeError(f"target must be a tensor, but a {type(target).__name__} was given: torch.as_tensor(target).")
-    check_finite(target, "target")
+    target = check_finite(as_values(target, "target"), "target")
     counted = _counted(target, inputs, given)
     losses: list[Tensor] = []
     best: nn.Module | None = None

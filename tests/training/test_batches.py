@@ -1,11 +1,13 @@
 """Rows in batches: every row once, in an order that the seed and the epoch fix."""
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+import bayesrnn as br
 from bayesrnn.training.batches import as_batches, epoch_seed, split
 
 
@@ -99,8 +101,8 @@ def test_split() -> None:
     [
         (torch.zeros(3), TypeError, r"but a Tensor was given\. For a tensor of inputs x and targets y pass \(x, y\)"),
         (7, TypeError, "train must be .* but a int was given"),
-        ((torch.zeros(3), [1, 2, 3]), TypeError, r"must hold tensors, but it holds \{'1': 'list'\}"),
-        ((torch.zeros(3),), ValueError, "must hold inputs and a target, but it holds 1 tensors"),
+        ((torch.zeros(3), [None] * 3), TypeError, r"train\[1\] must be numbers"),
+        ((torch.zeros(3),), ValueError, "must hold inputs and a target, but it holds 1 parts"),
         ({"x": torch.zeros(3)}, ValueError, r"keys \['x'\] but no 'target'"),
         ((torch.zeros(3), torch.zeros(4)), ValueError, r"different numbers of rows: \[3, 4\]"),
         ((torch.zeros(0, 2), torch.zeros(0)), ValueError, "there are no rows to train on"),
@@ -112,3 +114,53 @@ def test_split() -> None:
 def test_data_that_cannot_be_trained_on(data: object, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
         as_batches(data, 2, 0, shuffle=True, name="train")  # type: ignore[arg-type]
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        yield torch.zeros(2), torch.zeros(())
+
+
+@pytest.mark.parametrize("data", [Endless(), DataLoader(Endless(), 4)])
+def test_streams_are_refused_in_words(data: object) -> None:
+    with pytest.raises(ValueError, match=r"train is an IterableDataset, whose rows fit can neither count nor shuffle"):
+        as_batches(data, 4, 0, shuffle=True, name="train")  # type: ignore[arg-type]
+
+
+def test_arrays_lists_and_frames_train_as_tensors_do() -> None:
+    x = torch.randn(12, 4, 1)
+    y, lengths = x.sum((1, 2)), torch.arange(12) % 4 + 1
+    forms = [
+        {"x": x, "lengths": lengths, "target": y},
+        {"x": x.numpy(), "lengths": lengths.tolist(), "target": pd.Series(y.numpy(), index=range(50, 62))},
+        {"x": x.double().numpy(), "lengths": lengths.numpy(), "target": y.tolist()},
+    ]
+    losses = []
+    for form in forms:
+        torch.manual_seed(0)
+        model = br.models.SequenceRegressor(1, 4, dropout=0.2)
+        losses.append(br.fit(model, form, epochs=2, progress=False).train)
+    assert losses[0] == losses[1] == losses[2]
+    with pytest.raises(TypeError, match=r"train\[1\] must be numbers"):
+        as_batches((x, ["a"] * 12), 4, 0, shuffle=True, name="train")
+    with pytest.raises(ValueError, match=r"train\[0\] holds rows of unequal lengths. .* pass the lengths"):
+        as_batches(([[1.0], [2.0, 3.0]], [0, 1]), 4, 0, shuffle=True, name="train")
+
+
+def test_integer_and_boolean_labels_of_a_dataset_train(tmp_path: object) -> None:
+    class Rows(Dataset):
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, bool]:
+            return torch.full((3, 1), float(index)), index > 3
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = br.nn.GRU(1, 1, batch_first=True, dropout=0.1)
+
+        def forward(self, x: torch.Tensor) -> torch.distributions.Bernoulli:
+            return br.likelihoods.bernoulli(self.rnn(x)[0][:, -1])
+
+    assert br.fit(Net(), Rows(), epochs=1, progress=False).epochs == 1

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.distributions import Categorical, Independent, Normal, Poisson
+from torch.distributions import Bernoulli, Categorical, Independent, Normal, Poisson
 
+from bayesrnn import likelihoods
 from bayesrnn.nn.sequences import padding
 from bayesrnn.training.loss import masked_mean, negative_log_likelihood
 
@@ -82,3 +83,24 @@ def test_a_model_may_say_that_its_targets_are_no_steps() -> None:
 def test_targets_that_do_not_fit(distribution: object, target: torch.Tensor, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
         negative_log_likelihood(distribution, target)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float64])
+@pytest.mark.parametrize("shape", [(3,), (3, 2)])
+def test_bernoulli_targets_of_any_type(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    target = torch.arange(math.prod(shape)).reshape(shape) % 2
+    expected = torch.where(target == 1, -logits.sigmoid().log(), -(1 - logits.sigmoid()).log())
+    torch.testing.assert_close(negative_log_likelihood(Bernoulli(logits=logits), target.to(dtype)).float(), expected)
+    joint = Independent(Bernoulli(logits=logits), 1)
+    torch.testing.assert_close(negative_log_likelihood(joint, target.to(dtype)).float(), expected.sum(-1))
+
+
+def test_whole_number_targets_of_other_distributions() -> None:
+    mean, y = torch.tensor([0.5, 3.0]), torch.tensor([1, 3])
+    for distribution in (Normal(mean, 1.0), Poisson(mean), likelihoods.negative_binomial(torch.zeros(2, 2))):
+        expected = -distribution.log_prob(y.float())
+        assert torch.equal(negative_log_likelihood(distribution, y), expected)
+        assert torch.equal(negative_log_likelihood(distribution, y.tolist()), expected)
+    with pytest.raises(ValueError, match=r"2 targets lie outside the support of Bernoulli"):
+        negative_log_likelihood(Bernoulli(logits=torch.zeros(3)), torch.tensor([0, 2, -1]))

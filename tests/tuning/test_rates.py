@@ -166,7 +166,7 @@ def test_arguments_of_predict_are_checked_before_the_first_training():
         (ValueError, "draws must be at least 0, but -1", {"draws": -1}),
         (ValueError, "sharing must be one of", {"sharing": "row"}),
         (TypeError, r"\['length'\] are no arguments of predict", {"length": [1, 2, 3]}),
-        (TypeError, "target must be a tensor, but a list", {"target": [0.0, 0.0, 0.0]}),
+        (TypeError, "target must be numbers", {"target": ["a", "b", "c"]}),
         (ValueError, "target holds 1 NaN", {"target": torch.tensor([0.0, math.nan, 0.0])}),
     ]:
         with pytest.raises(error, match=message):
