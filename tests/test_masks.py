@@ -13,10 +13,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bayesrnn.masks import BLOCK, Binding, fresh, fresh_words, stream
+from bayesrnn.masks import BLOCK, Binding, Fresh, MaskSite, stream
 from bayesrnn.schemes import Gates, Placement
 
 SAMPLING = ("independent", "stratified")
+
+
+def site_of(placement: Placement, rows: int, features: int, *, gates: int, steps: int, dtype: torch.dtype) -> MaskSite:
+    times, copies = steps if placement.span == "step" else 1, gates if placement.gates == "untied" else 1
+    return MaskSite(placement, (times, copies, rows, features), dtype, torch.device("cpu"), placement.rate)
+
+
+def bound_mask(binding: Binding, key: str, placement: Placement, features: int, **options: Any) -> torch.Tensor:
+    site = site_of(placement, binding.rows, features, **options)
+    mask = binding.mask(key, site)
+    assert mask is not None
+    return site.public(mask)
+
+
+def fresh(placement: Placement, rows: int, features: int, **options: Any) -> torch.Tensor:
+    site = site_of(placement, rows, features, **options)
+    return site.public(Fresh().mask("x", site))
+
+
+def fresh_words(placement: Placement, tokens: torch.Tensor, vocabulary: int, dtype: torch.dtype) -> torch.Tensor:
+    site = site_of(placement, len(tokens), vocabulary, gates=1, steps=1, dtype=dtype)
+    return Fresh().mask("word", replace(site, tokens=tokens))[0, 0]
 
 
 def dropped(sampling: str, draws: int, rows: int, units: int, rate: float, seed: int = 0) -> np.ndarray:
@@ -71,7 +93,7 @@ def test_the_order_of_strata_is_two_transitive() -> None:
 
 
 def test_the_affine_orders_move_any_pair_to_any_pair_equally_often() -> None:
-    from bayesrnn.masks import _field_product
+    from bayesrnn.masks.streams import _field_product
 
     orders = [[_field_product(a, k) ^ b for k in range(16)] for a in range(1, 16) for b in range(16)]
     assert all(sorted(order) == list(range(16)) for order in orders)
@@ -143,7 +165,9 @@ def test_global_randomness_is_untouched() -> None:
 @pytest.mark.parametrize("gates", ["tied", "untied"])
 def test_shapes_and_values_of_a_binding(span: str, gates: str) -> None:
     binding = Binding(stream("stratified", 0), torch.arange(3), torch.arange(2))
-    mask = binding.mask("hidden", Placement("hidden", 0.2, span, gates), 40, gates=4, steps=5, dtype=torch.float64)
+    mask = bound_mask(
+        binding, "hidden", Placement("hidden", 0.2, span, gates), 40, gates=4, steps=5, dtype=torch.float64
+    )
     front = ((5,) if span == "step" else ()) + ((4,) if gates == "untied" else ())
     assert mask.shape == (*front, 6, 40)
     assert set(mask.flatten().tolist()) == {0.0, 1.25}
@@ -153,9 +177,9 @@ def test_shapes_and_values_of_a_binding(span: str, gates: str) -> None:
 
 def test_masks_scale_to_mean_one() -> None:
     binding = Binding(stream("independent", 0), torch.arange(50), torch.arange(20))
-    mask = binding.mask("x", Placement("hidden", 0.3), 200, gates=1, steps=1, dtype=torch.float32)
+    mask = bound_mask(binding, "x", Placement("hidden", 0.3), 200, gates=1, steps=1, dtype=torch.float32)
     assert abs(mask.mean() - 1.0) < 0.005
-    drawn = fresh(Placement("hidden", 0.3), 500, 200, gates=1, steps=1, dtype=torch.float32, device=torch.device("cpu"))
+    drawn = fresh(Placement("hidden", 0.3), 500, 200, gates=1, steps=1, dtype=torch.float32)
     assert abs(drawn.mean() - 1.0) < 0.02
     assert set(np.round(drawn.unique().tolist(), 5)) == {0.0, round(1 / 0.7, 5)}
 
@@ -163,7 +187,7 @@ def test_masks_scale_to_mean_one() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_large_fresh_masks_are_bernoulli_too(dtype: torch.dtype) -> None:
     placement = Placement("hidden", 0.303, "step")  # a rate that 8 bits cannot tell from its neighbours
-    options = {"gates": 1, "steps": 400, "dtype": dtype, "device": torch.device("cpu")}
+    options = {"gates": 1, "steps": 400, "dtype": dtype}
     torch.manual_seed(0)
     drawn = fresh(placement, 100, 100, **options)
     kept = (drawn > 0).double()
@@ -179,7 +203,7 @@ def test_large_fresh_masks_are_bernoulli_too(dtype: torch.dtype) -> None:
 def test_large_fresh_masks_from_bytes_keep_what_they_should(rate: float) -> None:
     placement = Placement("hidden", rate, "step", "untied")
     torch.manual_seed(0)
-    options = {"gates": 3, "steps": 157, "dtype": torch.float32, "device": torch.device("cpu")}
+    options = {"gates": 3, "steps": 157, "dtype": torch.float32}
     drawn = fresh(placement, 61, 83, **options)  # no multiple of the 8 numbers in a word
     kept = (drawn > 0).double()
     assert drawn.shape == (157, 3, 61, 83)
@@ -209,8 +233,8 @@ def test_zoneouts_masks_are_kept_values_not_scaled() -> None:
     binding = Binding(stream("independent", 0), torch.arange(1), torch.arange(50))
     placement = Placement("keep_cell", 0.2, "step")
     for mask in (
-        binding.mask("z", placement, 40, gates=4, steps=3, dtype=torch.float32),
-        fresh(placement, 50, 40, gates=4, steps=3, dtype=torch.float32, device=torch.device("cpu")),
+        bound_mask(binding, "z", placement, 40, gates=4, steps=3, dtype=torch.float32),
+        fresh(placement, 50, 40, gates=4, steps=3, dtype=torch.float32),
     ):
         assert mask.shape == (3, 50, 40)
         assert set(mask.flatten().tolist()) == {0.0, 1.0}
@@ -221,9 +245,9 @@ def test_one_mask_for_all_rows() -> None:
     placement = Placement("hidden", 0.5)
     one = Binding(stream("independent", 0), torch.tensor([3]), torch.arange(4), shared=True)
     many = Binding(stream("independent", 0), torch.tensor([2, 3]), torch.arange(4), shared=True)
-    single = one.mask("h", placement, 30, gates=1, steps=1, dtype=torch.float32)
+    single = bound_mask(one, "h", placement, 30, gates=1, steps=1, dtype=torch.float32)
     assert single.shape == (1, 30)
-    rows = many.mask("h", placement, 30, gates=1, steps=1, dtype=torch.float32).view(2, 4, 30)
+    rows = bound_mask(many, "h", placement, 30, gates=1, steps=1, dtype=torch.float32).view(2, 4, 30)
     assert torch.equal(rows[1], single.expand(4, -1))
     assert not torch.equal(rows[0, 0], rows[1, 0])
     assert (one.rows, many.rows) == (4, 8)
@@ -232,7 +256,7 @@ def test_one_mask_for_all_rows() -> None:
 def test_the_name_of_a_module_is_part_of_the_address() -> None:
     binding = Binding(stream("independent", 0), torch.tensor([0]), torch.arange(1))
     masks = [
-        binding.at(name).mask("h", Placement("hidden", 0.5), 64, gates=1, steps=1, dtype=torch.float32)
+        bound_mask(binding.at(name), "h", Placement("hidden", 0.5), 64, gates=1, steps=1, dtype=torch.float32)
         for name in ("encoder", "decoder")
     ]
     assert not torch.equal(*masks)
@@ -262,6 +286,6 @@ def test_a_window_of_a_stream_reads_the_masks_of_its_own_steps(sampling: str, ga
     placement = Placement("hidden", 0.5, "step", gates)
     options: dict[str, Any] = {"gates": 4, "dtype": torch.float32}
     binding = Binding(stream(sampling, 0), torch.arange(3), torch.arange(2))
-    whole = binding.mask("h", placement, 5, steps=9, **options)
-    window = replace(binding, first_step=4).mask("h", placement, 5, steps=3, **options)
+    whole = bound_mask(binding, "h", placement, 5, steps=9, **options)
+    window = bound_mask(replace(binding, first_step=4), "h", placement, 5, steps=3, **options)
     assert torch.equal(window, whole[4:7])

@@ -6,7 +6,6 @@ from typing import Any
 from torch import nn
 
 from bayesrnn.inference._source import random_calls
-from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.nn.masked import MaskedModule, masked_modules
 
 __all__ = ["Audit", "AuditWarning", "Inactive", "StochasticSite", "audit", "check_stochastic"]
@@ -138,13 +137,12 @@ def audit(module: nn.Module) -> Audit:
         raise TypeError(f"audit takes a torch module, but a {type(module).__name__} was given.")
     sites: list[StochasticSite] = []
     inactive: list[Inactive] = []
-    learned = {key: rate.item() for key, rate in learned_rates(module).items()}
     for name, part in module.named_modules():
         kind = type(part).__name__
         if isinstance(part, MaskedModule):
             placements = part.placements()
             sites += [
-                StochasticSite(name, kind, key, learned.get(f"{name}.{key}", place.rate), place.span, place.gates)
+                StochasticSite(name, kind, key, place.rate, place.span, place.gates)
                 for key, place in placements.items()
             ]
             if not placements and kind != "Embedding":

@@ -13,8 +13,8 @@ from bayesrnn.data.text import fold_stream
 from bayesrnn.inference._audit import check_stochastic
 from bayesrnn.inference.context import lower_products, undisturbed
 from bayesrnn.inference.decoder import Decoder, Scores, check_one_vocabulary
-from bayesrnn.inference.token_stream import Member, StreamBinding, as_factor, as_stream, chunked_draws, draws_at_once
-from bayesrnn.masks import BLOCK, stream
+from bayesrnn.inference.token_stream import Member, as_factor, as_stream, chunked_draws, draws_at_once
+from bayesrnn.masks import BLOCK, Binding, Memory, stream
 from bayesrnn.predictive import Origin, TokenPredictive
 
 __all__ = ["as_models", "perplexity"]
@@ -109,7 +109,7 @@ def perplexity(
         return Member(
             part,
             [
-                StreamBinding.of(source, some, rows, multiplier=multiplier, masked_words=drop_words, room=room)
+                Binding(source, some, rows, multiplier=multiplier, masked_words=drop_words, memory=Memory(room))
                 for some in chunked_draws(draws, at_once, BLOCK, device)
             ]
             if draws

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from bayesrnn._checks import check_seed, check_whole
 from bayesrnn.inference._audit import check_stochastic
 from bayesrnn.inference.context import undisturbed
-from bayesrnn.inference.token_stream import Member, StreamBinding, as_factor, as_stream, chunked_draws, draws_at_once
-from bayesrnn.masks import BLOCK, MaskStream, stream
+from bayesrnn.inference.token_stream import Member, as_factor, as_stream, chunked_draws, draws_at_once
+from bayesrnn.masks import BLOCK, Binding, MaskStream, Memory, stream
 
 __all__ = ["Generated", "generate"]
 
@@ -133,7 +133,7 @@ def _member(model: nn.Module, draws: int, steps: int, source: MaskStream, device
         return Member(model, [], "stream")
     chunks = chunked_draws(draws, draws_at_once(model, steps, _MEMORY), BLOCK, device)
     rows, room = torch.zeros(1, dtype=torch.long, device=device), _MEMORY // 2 // len(chunks)
-    bindings = [StreamBinding.of(source, c, rows, multiplier=1.0, masked_words=True, room=room) for c in chunks]
+    bindings = [Binding(source, c, rows, memory=Memory(room)) for c in chunks]
     return Member(model, bindings, "stream")
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,70 +11,10 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from bayesrnn._checks import as_number
-from bayesrnn.masks import Binding, MaskStream
+from bayesrnn.masks import Binding
 from bayesrnn.nn.masked import bound, masked_modules
-from bayesrnn.schemes import Placement
 
-__all__ = ["Member", "StreamBinding", "as_factor", "as_stream", "chunked_draws", "draws_at_once"]
-
-
-@dataclass(frozen=True)
-class StreamBinding(Binding):
-    """A binding whose rates are multiplied, whose word masks can be off, and which remembers masks of a whole stream.
-
-    Attributes:
-        multiplier: Every rate is multiplied by it.
-        masked_words: Whether word types are dropped.
-        room: Bytes that remembered masks may take; 0 where masks must not outlive a window.
-        memory: The remembered masks, by layer and site.
-    """
-
-    multiplier: float = 1.0
-    masked_words: bool = True
-    room: int = 0
-    memory: dict[tuple[str, str], Tensor] = field(default_factory=dict, compare=False)
-
-    @classmethod
-    def of(
-        cls, stream: MaskStream, draws: Tensor, rows: Tensor, *, multiplier: float, masked_words: bool, room: int
-    ) -> "StreamBinding":
-        """Return the binding of some draws of all rows of a stream."""
-        return cls(stream, draws, rows, multiplier=multiplier, masked_words=masked_words, room=room)
-
-    def window(self, start: int, index: int, lifetime: str) -> "StreamBinding":
-        """Return the binding for the window that begins at step `start`.
-
-        With the lifetime `window` each window of a row is a sequence of its own; with `stream` a row is one sequence.
-        """
-        if lifetime == "stream":
-            return replace(self, first_step=start)
-        return replace(self, sequences=self.sequences + index * self.sequences.numel(), memory={}, room=0)
-
-    def mask(
-        self, key: str, placement: Placement, features: int, *, gates: int, steps: int, dtype: torch.dtype
-    ) -> Tensor:
-        """Return the mask of one site at its multiplied rate; see `Binding.mask`."""
-        place = (self.name, key)
-        if place not in self.memory:
-            scaled = self._scaled(placement)
-            value = super().mask(key, scaled, features, gates=gates, steps=steps, dtype=dtype)
-            if placement.span == "step" or not self._fits(value):
-                return value
-            self.memory[place] = value
-        return self.memory[place]
-
-    def words(self, key: str, placement: Placement, tokens: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the mask of each token by its word type; ones where word masks are off."""
-        if not self.masked_words:
-            return torch.ones(tokens.shape, dtype=dtype, device=tokens.device)
-        return super().words(key, self._scaled(placement), tokens, dtype)
-
-    def _scaled(self, placement: Placement) -> Placement:
-        return replace(placement, rate=placement.rate * self.multiplier)
-
-    def _fits(self, value: Tensor) -> bool:
-        held = sum(mask.numel() * mask.element_size() for mask in self.memory.values())
-        return held + value.numel() * value.element_size() <= self.room
+__all__ = ["Member", "as_factor", "as_stream", "chunked_draws", "draws_at_once"]
 
 
 class Member:
@@ -85,7 +24,7 @@ class Member:
     other must return (Categorical or logits, state) from `model(tokens, state)`.
     """
 
-    def __init__(self, model: nn.Module, chunks: list[StreamBinding], lifetime: str) -> None:
+    def __init__(self, model: nn.Module, chunks: list[Binding], lifetime: str) -> None:
         self.model, self.chunks, self.lifetime = model, chunks, lifetime
         self._states: list[Any] = [None] * (len(chunks) + 1)
         split = hasattr(model, "features") and hasattr(model, "logits")
@@ -104,7 +43,7 @@ class Member:
         """Return the features (B, T, F) of the pass without masks."""
         return self._advance(len(self.chunks), tokens, None)
 
-    def _advance(self, place: int, tokens: Tensor, binding: StreamBinding | None) -> Tensor:
+    def _advance(self, place: int, tokens: Tensor, binding: Binding | None) -> Tensor:
         with nullcontext() if binding is None else bound(self.model, binding):
             features, self._states[place] = self._features(tokens, self._states[place])
         return features

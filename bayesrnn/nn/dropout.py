@@ -1,11 +1,11 @@
 """Dropout whose mask lives for a whole sequence."""
 
+from collections.abc import Mapping
 from typing import get_args
 
 from torch import Tensor
 
 from bayesrnn._checks import check_choice, check_rate
-from bayesrnn.masks import fresh
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Placement, Span
@@ -40,9 +40,14 @@ class Dropout(MaskedModule):
         self.span: Span = span
         self.batch_first = batch_first
 
-    def placements(self) -> dict[str, Placement]:
+    def declared(self) -> dict[str, Placement]:
         """Return the site `output`, if the rate is above 0."""
         return {"output": Placement("output", self.p, self.span)} if self.p > 0.0 else {}
+
+    def set_rates(self, rates: Mapping[str, float]) -> None:
+        """Set the rate, by the key `output`; see `MaskedModule.set_rates`."""
+        super().set_rates(rates)
+        self.p, self.rates = check_rate(rates.get("output", self.p), "p"), {}
 
     @torch_names(input="x")
     def forward(self, x: Tensor, *, masks: Tensor | None = None) -> Tensor:
@@ -55,7 +60,7 @@ class Dropout(MaskedModule):
         Raises:
             ValueError: If the rank is not 2 or 3, or masks do not fit.
         """
-        if masks is None and (self.p == 0.0 or (self.binding is None and not self.training)):
+        if self.idle(masks) or (masks is None and self.p == 0.0):
             return x
         if x.dim() not in (2, 3):
             raise ValueError(
@@ -64,31 +69,15 @@ class Dropout(MaskedModule):
                 "part (after a convolution, say), set its p to 0, or keep torch's nn.Dropout there."
             )
         steps_first = x.unsqueeze(0) if x.dim() == 2 else (x.transpose(0, 1) if self.batch_first else x)
-        mask = self._mask(steps_first, masks)
+        steps, rows, features = steps_first.shape
+        placement = Placement("output", self.p, self.span)
+        site = self.site("output", placement, (steps if self.span == "step" else 1, 1, rows, features), x)
+        given = None if masks is None else {"output": masks}
+        mask = self.masks({"output": site}, rows, given).get("output")
         if mask is None:
             return x
-        masked = steps_first * mask
+        masked = steps_first * mask[:, 0]
         return masked.squeeze(0) if x.dim() == 2 else (masked.transpose(0, 1) if self.batch_first else masked)
-
-    def _mask(self, x: Tensor, masks: Tensor | None) -> Tensor | None:
-        steps, rows, features = x.shape
-        if masks is not None:
-            front = (steps,) if self.span == "step" else ()
-            if tuple(masks.shape) not in {(*front, rows, features), (*front, 1, features)}:
-                raise ValueError(
-                    f"masks must have shape {(*front, rows, features)}, but {tuple(masks.shape)} was given."
-                )
-            return masks
-        placement = Placement("output", self.p, self.span)
-        if self.binding is None:
-            return fresh(placement, rows, features, gates=1, steps=steps, dtype=x.dtype, device=x.device)
-        if self.binding.rows != rows:
-            raise ValueError(
-                f"this dropout was bound to {self.binding.rows} rows (draws x sequences) but was given {rows}. "
-                "Check batch_dim, and the layer's batch_first, which says where the rows are."
-            )
-        self.count_call()
-        return self.binding.mask("output", placement, features, gates=1, steps=steps, dtype=x.dtype)
 
     def extra_repr(self) -> str:
         """Describe rate and span."""

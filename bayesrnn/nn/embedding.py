@@ -1,11 +1,11 @@
 """An embedding that drops whole word types, for every occurrence in a sequence."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bayesrnn.masks import fresh_words
 from bayesrnn.nn.devices import watched
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.nn.torch_names import torch_names
@@ -47,14 +47,18 @@ class Embedding(MaskedModule, nn.Embedding):
         **options: Any,
     ) -> None:
         nn.Embedding.__init__(self, num_embeddings, embedding_dim, padding_idx, **options)
-        self.binding = None
         self.scheme = as_scheme(dropout)
         self.batch_first = batch_first
 
-    def placements(self) -> dict[str, Placement]:
+    def declared(self) -> dict[str, Placement]:
         """Return the site `word`, if its rate is above 0."""
         placement = self.scheme.placement("word")
         return {"word": placement} if placement else {}
+
+    def set_rates(self, rates: Mapping[str, float]) -> None:
+        """Set the rate, by the key `word`; see `MaskedModule.set_rates`."""
+        super().set_rates(rates)
+        self.scheme, self.rates = self.scheme.with_rates(word=rates.get("word", self.scheme.rate("word"))), {}
 
     @torch_names(input="tokens")
     def forward(self, tokens: Tensor, *, masks: Tensor | None = None) -> Tensor:
@@ -84,27 +88,15 @@ class Embedding(MaskedModule, nn.Embedding):
         return tokens if self.batch_first else tokens.transpose(0, 1)
 
     def _mask(self, tokens: Tensor, masks: Tensor | None) -> Tensor | None:
+        """Return the mask of tokens (rows, T), of the same shape, or None."""
         placement = self.scheme.placement("word")
-        if masks is not None:
-            if masks.shape not in ((tokens.shape[0], self.num_embeddings), (1, self.num_embeddings)):
-                raise ValueError(
-                    f"word masks must have shape {(tokens.shape[0], self.num_embeddings)} (rows, word types), but "
-                    f"{tuple(masks.shape)} was given."
-                )
-            return masks.expand(tokens.shape[0], -1).gather(1, tokens)
-        if placement is None:
+        if self.idle(masks) or (masks is None and placement is None):
             return None
-        if self.binding is not None:
-            if self.binding.rows != tokens.shape[0]:
-                raise ValueError(
-                    f"the embedding was bound to {self.binding.rows} rows (draws x sequences) but was given "
-                    f"{tokens.shape[0]}. Check batch_dim and the embedding's batch_first."
-                )
-            self.count_call()
-            return self.binding.words("word", placement, tokens.contiguous(), self.weight.dtype)
-        if not self.training:
-            return None
-        return fresh_words(placement, tokens, self.num_embeddings, dtype=self.weight.dtype)
+        shape = (1, 1, tokens.shape[0], self.num_embeddings)
+        site = self.site("word", placement or Placement("word", 0.0), shape, self.weight, tokens)
+        given = None if masks is None else {"word": masks}
+        mask = self.masks({"word": site}, tokens.shape[0], given).get("word")
+        return None if mask is None else mask[0, 0]
 
     def _check(self, tokens: Tensor) -> None:
         if tokens.is_floating_point() or tokens.dtype == torch.bool or tokens.dim() not in (1, 2):

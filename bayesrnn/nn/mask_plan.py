@@ -1,14 +1,14 @@
-"""Which masks a recurrent layer needs: bound, drawn fresh in training, or given and checked."""
+"""Which masks a stack of recurrent layers needs, of which shapes, and which of them belong to which layer."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bayesrnn.masks import Binding, fresh
-from bayesrnn.nn.kernels.cells import Cell, SiteMasks
-from bayesrnn.schemes import Placement, Scheme, Site
+from bayesrnn.masks import SiteMasks
+from bayesrnn.nn.kernels.cells import Cell
+from bayesrnn.schemes import Placement, Scheme
 
 __all__ = ["MODEL_SITES", "MaskPlan", "Masks", "check_sites"]
 
@@ -47,42 +47,29 @@ class MaskPlan:
 
     def placements(self) -> dict[str, Placement]:
         """Return the active sites, keyed like the masks: `hidden_l0`, `input_l1_reverse`, `weight_hh_l0`, ..."""
-        found = {}
-        for layer, suffix in self.directions():
-            for placement in self.scheme.placements:
-                if placement.rate > 0.0 and placement.site not in MODEL_SITES:
-                    found[_key(placement.site, layer, suffix)] = placement
-        return found
-
-    def drawn(self, binding: Binding, steps: int, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Return the masks of a binding."""
-        found = {}
-        for key, placement in self.placements().items():
-            if placement.site == "weight":
-                if binding.draws.numel() > 1:
-                    raise ValueError("a weight mask belongs to one draw: bind one draw at a time.")
-                shared = replace(binding, shared=True)
-                size = self.cell.gates * self.hidden_size * self.hidden_size
-                mask = shared.mask(key, placement, size, gates=1, steps=1, dtype=dtype)
-                found[key] = mask.view(-1, self.hidden_size)
-            else:
-                width = self._width(key, placement)
-                found[key] = binding.mask(key, placement, width, gates=self.cell.gates, steps=steps, dtype=dtype)
-        return found
-
-    def fresh(self, rows: int, steps: int, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
-        """Return masks drawn from torch's global state, for training."""
-        gates = self.cell.gates
         return {
-            key: fresh(p, *self._extent(key, p, rows), gates=gates, steps=steps, dtype=dtype, device=device)
-            for key, p in self.placements().items()
+            _key(placement.site, *place): placement
+            for place in self.directions()
+            for placement in self.scheme.placements
+            if placement.rate > 0.0 and placement.site not in MODEL_SITES
         }
 
-    def check(self, masks: Masks, rows: int, steps: int) -> Masks:
-        """Return `masks` if they fit.
+    def shape(self, key: str, placement: Placement, rows: int, steps: int) -> tuple[int, int, int, int]:
+        """Return the shape of a mask: (steps or 1, gates or 1, rows, features), or (1, 1, gates * H, H) of a weight."""
+        if placement.site == "weight":
+            return 1, 1, self.cell.gates * self.hidden_size, self.hidden_size
+        width = self.hidden_size
+        if placement.site == "input":
+            first = key in ("input_l0", "input_l0_reverse")
+            width = self.input_size if first else self.hidden_size * (2 if self.bidirectional else 1)
+        times = steps if placement.span == "step" else 1
+        return times, self.cell.gates if placement.gates == "untied" else 1, rows, width
+
+    def check(self, masks: Masks) -> Masks:
+        """Return a user's masks if they have the keys of this stack.
 
         Raises:
-            ValueError: If a key is missing or foreign, or a shape does not fit.
+            ValueError: If a key is missing or foreign.
         """
         placements = self.placements()
         missing, foreign = sorted(set(placements) - set(masks)), sorted(set(masks) - set(placements))
@@ -91,45 +78,29 @@ class MaskPlan:
                 f"masks for {self.scheme} need the keys {sorted(placements)}; missing: {missing or 'none'}, foreign: "
                 f"{foreign or 'none'}. Masks of words and outputs belong to nn.Embedding and nn.Dropout."
             )
-        for key, placement in placements.items():
-            extent = self._extent(key, placement, rows)
-            front: tuple[int, ...] = (steps,) if placement.span == "step" else ()
-            front += (self.cell.gates,) if placement.gates == "untied" else ()
-            legal = {(*front, *extent), (*front, 1, extent[1])}
-            if tuple(masks[key].shape) not in legal:
-                raise ValueError(
-                    f"the mask {key!r} must have shape {(*front, *extent)} (1 row if all rows share it), but "
-                    f"{tuple(masks[key].shape)} was given."
-                )
         return masks
 
-    def sites(self, masks: Masks, layer: int, suffix: str) -> SiteMasks:
-        """Return the masks of one layer and direction; where zoneout has none, its expectation."""
-        found: dict[str, Tensor] = {}
-        per_step = set()
-        for placement in self.scheme.placements:
-            mask = masks.get(_key(placement.site, layer, suffix))
-            if mask is not None:
-                found[placement.site] = mask
-                if placement.span == "step":
-                    per_step.add(placement.site)
-            elif placement.site in _KEPT and placement.rate > 0.0:
-                # of rank 0: it takes the type of what it meets, and is as exact as that
-                found[placement.site] = torch.tensor(placement.rate, dtype=torch.float64)
-        return SiteMasks(per_step=frozenset(per_step), **found)
+    def keeps(self) -> bool:
+        """Whether the scheme keeps old values (zoneout), which has an expectation where there is no mask."""
+        return any(site in _KEPT for site in self.scheme.sites)
 
-    def _extent(self, key: str, placement: Placement, rows: int) -> tuple[int, int]:
-        if placement.site == "weight":
-            return self.cell.gates * self.hidden_size, self.hidden_size
-        return rows, self._width(key, placement)
+    def of(self, masks: Masks, kept: Mapping[str, Placement], layer: int, suffix: str) -> SiteMasks:
+        """Return the masks of one layer and direction; where zoneout has none, its expectation.
 
-    def _width(self, key: str, placement: Placement) -> int:
-        if placement.site != "input":
-            return self.hidden_size
-        return self.input_size if key in ("input_l0", "input_l0_reverse") else self._stacked_width()
-
-    def _stacked_width(self) -> int:
-        return self.hidden_size * (2 if self.bidirectional else 1)
+        Args:
+            masks: Of four dimensions, by key.
+            kept: Placements of zoneout, by key.
+            layer: Number of the layer.
+            suffix: Empty or `_reverse`.
+        """
+        own: dict[str, Tensor] = {}
+        for site in self.scheme.sites:
+            key = _key(site, layer, suffix)
+            if key in masks:
+                own[site] = masks[key]
+            elif site in _KEPT and key in kept:
+                own[site] = torch.full((1, 1, 1, 1), kept[key].rate, dtype=torch.float64)
+        return SiteMasks(**own)
 
 
 def check_sites(scheme: Scheme, cell: Cell) -> Scheme:
@@ -147,5 +118,5 @@ def check_sites(scheme: Scheme, cell: Cell) -> Scheme:
     return scheme
 
 
-def _key(site: Site, layer: int, suffix: str) -> str:
+def _key(site: str, layer: int, suffix: str) -> str:
     return f"{'weight_hh' if site == 'weight' else site}_l{layer}{suffix}"

@@ -1,75 +1,150 @@
-"""What every layer with masks shares: it can be bound to the masks of one call, and it can say where its masks act."""
+"""What every layer with masks shares: it says which masks it needs, and asks one source for them."""
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from types import MappingProxyType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from bayesrnn.masks import Binding
+from bayesrnn.masks import Fresh, Given, MaskSite, MaskSource
 from bayesrnn.schemes import Placement
 
-__all__ = ["MaskedModule", "bound", "masked_modules"]
+__all__ = ["MaskedModule", "bound", "masked_modules", "sourced"]
 
 
 class MaskedModule(nn.Module):
-    """A module whose masks come from its arguments, from a binding, or (in training) from torch's random state.
+    """A layer that multiplies by masks.
 
-    Subclasses read `self.binding` in their forward pass, say so with `count_call`, and list their sites in
-    `placements`.
+    A subclass lists its placements in `declared`. In its forward pass it describes each mask by a `MaskSite`, made by
+    `site`, and gets the masks from `masks`.
+
+    Attributes:
+        source: Where masks come from during a prediction; None outside.
+        calls: How often masks were taken from this source.
+        rates: Rates by mask key that override the declared ones: numbers, or tensors while they are learned.
     """
 
-    bound_calls: int = 0
+    source: MaskSource | None = None
+    calls: int = 0
+    rates: Mapping[str, float | Tensor] = MappingProxyType({})
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.binding: Binding | None = None
-
-    def count_call(self) -> None:
-        """Note that the bound masks were used once more."""
-        if not torch.compiler.is_compiling():
-            self.bound_calls += 1
+    def declared(self) -> dict[str, Placement]:
+        """Return the sites with a rate above 0, by mask key, at the rates they were built with."""
+        raise TypeError(f"{type(self).__name__} must say where its masks act: define declared().")
 
     def placements(self) -> dict[str, Placement]:
-        """Return the active sites, keyed like the masks: rates above 0 only."""
-        raise TypeError(f"{type(self).__name__} must say where its masks act: define placements().")
+        """Return the active sites, by mask key, at the rates of this moment."""
+        return {
+            key: replace(place, rate=_number(self.rates[key])) if key in self.rates else place
+            for key, place in self.declared().items()
+        }
+
+    def set_rates(self, rates: Mapping[str, float]) -> None:
+        """Set rates by mask key; they take the place of all that were set or learned before.
+
+        Raises:
+            ValueError: If the layer has no such mask, or a rate is not in [0, 1).
+        """
+        declared = self.declared()
+        foreign = sorted(set(rates) - set(declared))
+        if foreign:
+            raise ValueError(f"this {type(self).__name__} has no masks {foreign}; it has {sorted(declared)}.")
+        self.rates = {key: replace(declared[key], rate=rate).rate for key, rate in rates.items()}
+
+    def site(
+        self,
+        key: str,
+        placement: Placement,
+        shape: tuple[int, int, int, int],
+        like: Tensor,
+        tokens: Tensor | None = None,
+    ) -> MaskSite:
+        """Return the description of a mask, at the rate of this moment, in the type and on the device of `like`."""
+        rate = self.rates.get(key, placement.rate)
+        return MaskSite(placement, shape, like.dtype, like.device, rate, tokens)
+
+    def idle(self, given: object) -> bool:
+        """Whether a call has no masks: none given, no source, and not in train mode."""
+        return given is None and self.source is None and not self.training
+
+    def masks(
+        self, sites: Mapping[str, MaskSite], rows: int, given: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the masks of one call: those given, else of the source, else fresh in train mode, else none.
+
+        Args:
+            sites: The masks that the layer needs.
+            rows: Rows of the input.
+            given: Masks from the user.
+
+        Raises:
+            ValueError: If the source has masks for another number of rows, or a given mask does not fit.
+        """
+        source: MaskSource | None = Given(given) if given is not None else self.source
+        if source is None and self.training:
+            source = Fresh()
+        if source is None:
+            return {}
+        if source.rows not in (None, rows):
+            raise ValueError(
+                f"this {type(self).__name__} was bound to {source.rows} rows (draws x sequences) but was given {rows}. "
+                "The rows of the inputs must reach the layer one to one: check batch_dim, the layer's batch_first, and "
+                "that the module neither flattens rows into steps nor repeats them before the layer."
+            )
+        if source is self.source and not torch.compiler.is_compiling():
+            self.calls += 1
+        masks = {key: source.mask(key, site) for key, site in sites.items()}
+        return {key: mask for key, mask in masks.items() if mask is not None}
+
+
+def _number(rate: float | Tensor) -> float:
+    return rate.item() if isinstance(rate, Tensor) else rate
 
 
 def masked_modules(model: nn.Module) -> dict[str, MaskedModule]:
     """Return the modules of `model` with at least one active site, by qualified name."""
-    found = {name: module for name, module in model.named_modules() if isinstance(module, MaskedModule)}
-    return {name: module for name, module in found.items() if module.placements()}
+    modules = {name: module for name, module in model.named_modules() if isinstance(module, MaskedModule)}
+    return {name: module for name, module in modules.items() if module.declared()}
 
 
 @contextmanager
-def bound(model: nn.Module, binding: Binding) -> Iterator[None]:
-    """Bind the masks of `binding` to every layer inside `model` for the time of the block.
+def sourced(model: nn.Module, source: MaskSource) -> Iterator[dict[str, MaskedModule]]:
+    """Within the block, the layers inside `model` that have no source yet take their masks from `source`."""
+    modules = {name: module for name, module in masked_modules(model).items() if module.source is None}
+    try:
+        for name, module in modules.items():
+            module.source, module.calls = source.at(_address(model, name)), 0
+        yield modules
+    finally:
+        for module in modules.values():
+            module.source = None
 
-    Nothing else of the model changes; the bindings are taken off again also when the block raises. A warning says
-    where a layer was called more than once: each call begins with the same masks, where training draws new ones.
+
+@contextmanager
+def bound(model: nn.Module, source: MaskSource) -> Iterator[None]:
+    """Take the masks of every layer inside `model` from `source` within the block, and from nowhere else.
+
+    Nothing else of the model changes; the source is taken off again also when the block raises. A warning names the
+    layers that were called more than once: each call begins with the same masks, where training draws new ones.
     torch's fused kernels for transformers are off meanwhile, since they leave out the dropout inside.
 
     Raises:
         ValueError: If a layer is bound already: two predictions run on one model object at once.
     """
-    modules = masked_modules(model)
-    taken = [name for name, module in modules.items() if module.binding is not None]
+    taken = [name for name, module in masked_modules(model).items() if module.source is not None]
     if taken:
         raise ValueError(
             f"the layers {taken} are bound to masks already: another prediction is running on this same model object. "
             "Wait for it, or give each thread its own copy.deepcopy(model)."
         )
-    try:
-        for name, module in modules.items():
-            module.binding, module.bound_calls = binding.at(_address(model, name)), 0
+    with sourced(model, source) as modules:
         with _no_fused_transformers():
             yield
-        _warn_of_repeated({name: module.bound_calls for name, module in modules.items() if module.bound_calls > 1})
-    finally:
-        for module in modules.values():
-            module.binding = None
+        _warn_of_repeated({name: module.calls for name, module in modules.items() if module.calls > 1})
 
 
 def _warn_of_repeated(calls: dict[str, int]) -> None:

@@ -1,14 +1,14 @@
 """What `LSTM`, `GRU` and `RNN` share: parameters, states, masks, layers and directions."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from bayesrnn._checks import check_ids, check_lengths, check_whole
-from bayesrnn.masks import Binding, stream
+from bayesrnn.masks import Binding, MaskSite, MaskSource, SiteMasks, stream
 from bayesrnn.nn.kernels.cells import Cell
 from bayesrnn.nn.kernels.dispatch import run
 from bayesrnn.nn.kernels.reference import Weights
@@ -73,9 +73,27 @@ class Recurrent(MaskedModule):
         sizes = (self.input_size, self.hidden_size, self.num_layers, self.bidirectional)
         return MaskPlan(self.cell, self.scheme, *sizes)
 
-    def placements(self) -> dict[str, Placement]:
+    def declared(self) -> dict[str, Placement]:
         """Return the active sites, keyed like the masks: `hidden_l0`, `input_l1_reverse`, `weight_hh_l0`, ..."""
         return self.plan.placements()
+
+    def set_rates(self, rates: Mapping[str, float]) -> None:
+        """Set rates by mask key: in the scheme where all masks of a site have one, else beside it."""
+        super().set_rates(rates)
+        by_site: dict[str, set[float]] = {}
+        for place in self.placements().values():
+            by_site.setdefault(place.site, set()).add(place.rate)
+        same = {site: values.pop() for site, values in by_site.items() if len(values) == 1}
+        mixed = {key: self.rates.get(key, p.rate) for key, p in self.declared().items() if p.site not in same}
+        self.scheme, self.rates = self.scheme.with_rates(**same), mixed
+
+    def sites(self, rows: int, steps: int) -> dict[str, MaskSite]:
+        """Return what the masks of a pass over so many rows and steps look like, by key."""
+        plan, weight = self.plan, self._weight()
+        return {
+            key: self.site(key, place, plan.shape(key, place, rows, steps), weight)
+            for key, place in plan.placements().items()
+        }
 
     def sample_masks(
         self,
@@ -116,8 +134,13 @@ class Recurrent(MaskedModule):
         if steps is None and any(p.span == "step" for p in self.placements().values()):
             raise ValueError(f"the masks of {self.scheme} change each step: say how many with steps=.")
         draws = torch.tensor([draw], device=weight.device)
-        binding = Binding(stream(sampling, seed), draws, ids.long().to(weight.device))
-        return self.plan.drawn(binding, steps or 0, weight.dtype)
+        return self.masks_of(Binding(stream(sampling, seed), draws, ids.long().to(weight.device)), rows, steps or 0)
+
+    def masks_of(self, source: MaskSource, rows: int, steps: int) -> dict[str, Tensor]:
+        """Return the masks of a source for a pass over so many rows and steps, in the shapes of `sample_masks`."""
+        sites = self.sites(rows, steps)
+        masks = {key: source.mask(key, site) for key, site in sites.items()}
+        return {key: sites[key].public(mask) for key, mask in masks.items() if mask is not None}
 
     @torch_names(input="x", hx="state")
     def forward(
@@ -179,28 +202,17 @@ class Recurrent(MaskedModule):
         ends = None
         if sizes is not None:
             x, ends = _without_padding(x, sizes)
-        chosen = self._choose(masks, rows, steps)
-        layers = [(self._weights(*place), self.plan.sites(chosen, *place)) for place in self.plan.directions()]
+        layers = [(self._weights(*place), own) for place, own in self._site_masks(rows, steps, masks)]
         outputs, last = run(self.cell, x, states, layers, lengths=ends, bidirectional=self.bidirectional)
         return outputs, as_user(last)
 
-    def _choose(self, masks: Masks | None, rows: int, steps: int) -> Masks:
-        """Masks given, else bound, else fresh in train mode, else none."""
-        if masks is not None:
-            return self.plan.check(masks, rows, steps)
-        weight = self._weight()
-        if self.binding is not None:
-            if self.binding.rows != rows:
-                raise ValueError(
-                    f"this layer was bound to {self.binding.rows} rows (draws x sequences) but was given {rows}. "
-                    "The rows of the inputs must reach the layer one to one: check batch_dim, and that the module "
-                    "neither flattens rows into steps nor repeats them before the layer."
-                )
-            self.count_call()
-            return self.plan.drawn(self.binding, steps, weight.dtype)
-        if not self.training:
-            return {}
-        return self.plan.fresh(rows, steps, weight.dtype, weight.device)
+    def _site_masks(self, rows: int, steps: int, given: Masks | None) -> list[tuple[tuple[int, str], SiteMasks]]:
+        """Return the masks of every layer and direction: those given, else of the source, else fresh, else none."""
+        plan, masks = self.plan, {}
+        if not self.idle(given):
+            masks = self.masks(self.sites(rows, steps), rows, None if given is None else plan.check(given))
+        kept = {} if masks or not plan.keeps() else self.placements()
+        return [(place, plan.of(masks, kept, *place)) for place in plan.directions()]
 
     def _checked(self, x: object, batch_first: bool) -> Tensor:
         return check_input(x, self.input_size, batch_first, self._weight().dtype)

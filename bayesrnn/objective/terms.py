@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bayesrnn.nn.concrete import ConcreteDropout, learned_rates
+from bayesrnn.nn.concrete import ConcreteDropout
 from bayesrnn.nn.dropout import Dropout
 from bayesrnn.nn.embedding import Embedding
 from bayesrnn.nn.masked import masked_modules
@@ -82,13 +82,13 @@ def all_terms(model: nn.Module, behind: Mapping[str, str | None] | None = None) 
     masks = _layer_masks(model)
     for name, mask in _dropout_masks(model, behind).items():
         masks.setdefault(name, []).append(mask)
-    learned, rates = {key: float(rate.detach()) for key, rate in learned_rates(model).items()}, rate_parameters(model)
+    rates = rate_parameters(model)
     terms: list[WeightTerm] = []
     doubled = _with_two_roles(model)
     for name, parameter in model.named_parameters():
         if name in rates:
             continue
-        found = [WeightTerm(name, parameter, m.key, learned.get(m.key, m.rate), m.units) for m in masks.get(name, [])]
+        found = [WeightTerm(name, parameter, m.key, m.rate, m.units) for m in masks.get(name, [])]
         terms += found
         if not found or (len(found) == 1 and name in doubled):
             terms.append(WeightTerm(name, parameter))
@@ -156,7 +156,7 @@ def _dropout_masks(model: nn.Module, behind: Mapping[str, str | None] | None) ->
         if owner in active:
             _check_alone(model, name, owner)
             units = 0 if owner in met else model.get_parameter(name).shape[-1]
-            found[name] = _Mask(_joined(owner, "output"), active[owner].p, units)
+            found[name] = _Mask(_joined(owner, "output"), active[owner].placements()["output"].rate, units)
             met.add(owner)
     lost = sorted(set(active) - met - denied)
     if lost:

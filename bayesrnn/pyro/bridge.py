@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyro
@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from bayesrnn._checks import check_ids, check_seed, check_whole
-from bayesrnn.masks import Binding, stream
-from bayesrnn.nn.concrete import learned_rates
-from bayesrnn.nn.injection import MaskSite, Provider, drawn, injected
-from bayesrnn.nn.masked import MaskedModule, masked_modules
+from bayesrnn.masks import Binding, MaskSite, stream
+from bayesrnn.nn.masked import masked_modules, sourced
 from bayesrnn.nn.sequences import before_padding, padding
 from bayesrnn.pyro.distributions import Mask, as_pyro
 
@@ -55,7 +53,7 @@ class Lifted:
         """
         if self.learn:
             self._register()
-        with injected(self.model, _sampled(self.model)):
+        with sourced(self.model, _Once(_sample)):
             output = self.model(*inputs, **options)
         distribution = self._distribution(output, target is not None)
         if distribution is not None:
@@ -68,7 +66,7 @@ class Lifted:
 
     def guide(self, *inputs: Any, target: Tensor | None = None, **options: Any) -> None:
         """Sample the masks from the same distributions: the variational posterior of dropout, for `pyro.infer.SVI`."""
-        with injected(self.model, _sampled(self.model)), torch.no_grad():
+        with sourced(self.model, _Once(_sample)), torch.no_grad():
             self.model(*inputs, **options)
 
     def _distribution(self, output: Any, needed: bool) -> Any:
@@ -182,18 +180,19 @@ def masks_of(
     check_whole(draw, "draw", 0)
     source = stream(sampling, check_seed(seed))
     ids = None if sequence_ids is None else torch.as_tensor(list(sequence_ids))
-    rates = {key: rate.item() for key, rate in learned_rates(model).items()}
-    found: dict[str, Tensor] = {}
+    masks: dict[str, Tensor] = {}
 
-    def mask(layer: str, key: str, site: MaskSite) -> Tensor:
-        sequences = torch.arange(site.rows) if ids is None else check_ids(ids, site.rows)
+    def drawn(layer: str, key: str, site: MaskSite) -> Tensor:
+        rows, weight = site.shape[2], site.placement.site == "weight"  # a weight mask belongs to no row
+        sequences = torch.arange(rows) if ids is None or weight else check_ids(ids, rows)
         binding = Binding(source, torch.tensor([draw], device=site.device), sequences.to(site.device), name=layer)
-        place = replace(site.placement, rate=rates.get(_name(layer, key), site.placement.rate))
-        return drawn(binding, key, site, place)
+        mask = binding.mask(key, site)
+        assert mask is not None  # noqa: S101 (only where words are not masked)
+        return site.public(mask)
 
-    with _undisturbed(model), injected(model, _once(mask, found)), torch.no_grad():
+    with _undisturbed(model), sourced(model, _Once(drawn, masks)), torch.no_grad():
         model(*inputs, **options)
-    return found
+    return masks
 
 
 @contextmanager
@@ -210,51 +209,62 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _once(make: Callable[[str, str, MaskSite], Tensor], found: dict[str, Tensor]) -> Provider:
-    """Provide a mask made at the first call of a layer, and the same one at its later calls; note it in `found`."""
-    shapes: dict[str, tuple[int, ...]] = {}
+@dataclass(frozen=True)
+class _Once:
+    """A source that makes a mask at the first call of a layer, and uses it at the later calls of a pass.
 
-    def provide(layer: str, module: MaskedModule, sites: dict[str, MaskSite]) -> dict[str, Tensor]:
-        for key, site in sites.items():
-            name = _name(layer, key)
-            if shapes.setdefault(name, site.shape) != site.shape:
-                raise ValueError(
-                    f"{layer or 'the model'!r} is called several times in one pass, first with masks {name!r} of shape "
-                    f"{shapes[name]} and then of shape {site.shape}; one sample site has one value. Call it with the "
-                    "same rows and steps each time, or give each call a layer of its own."
-                )
-            if name not in found:
-                found[name] = make(layer, key, site)
-        return {key: found[_name(layer, key)] for key in sites}
+    Attributes:
+        make: From layer, key and site to the mask, in its public shape.
+        masks: The masks made so far, by qualified key.
+        shapes: The shapes they were made in.
+        layer: The layer.
+    """
 
-    return provide
+    make: Callable[[str, str, MaskSite], Tensor]
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    layer: str = ""
 
+    @property
+    def rows(self) -> None:
+        """None: any number of rows will do."""
 
-def _sampled(model: nn.Module) -> Provider:
-    """Provide masks from Pyro, for one pass."""
-    rates = {key: rate.item() for key, rate in learned_rates(model).items()}
+    def at(self, name: str) -> "_Once":
+        """Return the same source for the layer of that qualified name."""
+        return replace(self, layer=name)
 
-    def mask(layer: str, key: str, site: MaskSite) -> Tensor:
-        name = _name(layer, key)
-        value: Tensor = pyro.sample(name, _distribution(site, rates.get(name, site.placement.rate)))
-        rows = max(len(site.shape) - 2, 0)
-        shared = (*site.shape[:rows], 1, *site.shape[rows + 1 :])
-        if tuple(value.shape) not in (site.shape, shared):
+    def mask(self, key: str, site: MaskSite) -> Tensor:
+        """Return the mask of one site; see `MaskSource.mask`."""
+        name, shape = _name(self.layer, key), site.public_shape
+        if self.shapes.setdefault(name, shape) != shape:
             raise ValueError(
-                f"the mask {name!r} must have shape {site.shape}, but its value has {tuple(value.shape)}. A pass takes "
-                "one mask a row: use Predictive(parallel=False) and Trace_ELBO(vectorize_particles=False), put no "
-                "pyro.plate around the model, and condition on masks made for these inputs (masks_of)."
+                f"{self.layer or 'the model'!r} is called several times in one pass, first with masks {name!r} of "
+                f"shape {self.shapes[name]} and then of shape {shape}; one sample site has one value. Call it with the "
+                "same rows and steps each time, or give each call a layer of its own."
             )
-        return value
+        if name not in self.masks:
+            self.masks[name] = self.make(self.layer, key, site.every_word())
+        return site.internal(self.masks[name])
 
-    return _once(mask, {})
+
+def _sample(layer: str, key: str, site: MaskSite) -> Tensor:
+    """Sample a mask in Pyro."""
+    name = _name(layer, key)
+    value: Tensor = pyro.sample(name, _distribution(site))
+    if not site.fits(value):
+        raise ValueError(
+            f"the mask {name!r} must have shape {site.public_shape}, but its value has {tuple(value.shape)}. A pass "
+            "takes one mask per row: use Predictive(parallel=False) and Trace_ELBO(vectorize_particles=False), put no "
+            "pyro.plate around the model, and condition on masks made for these inputs (masks_of)."
+        )
+    return value
 
 
-def _distribution(site: MaskSite, rate: float) -> Any:
-    rates = torch.full(site.shape, rate, dtype=site.dtype, device=site.device)
+def _distribution(site: MaskSite) -> Any:
+    rates = torch.full(site.public_shape, site.number, dtype=site.dtype, device=site.device)
     keeps_old_value = site.placement.site in ("keep_cell", "keep_hidden")
     distribution = dist.Bernoulli(rates) if keeps_old_value else Mask(rates)
-    return distribution.to_event(len(site.shape))
+    return distribution.to_event(len(site.public_shape))
 
 
 def _check_target(value: Tensor, name: str, distribution: Any) -> None:

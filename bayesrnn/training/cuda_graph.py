@@ -122,6 +122,10 @@ def invisible_state(model: nn.Module) -> list[Any]:
         (name, *map(len, (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)))
         for name, m in model.named_modules()
     ]
-    rates = [(name, sorted(m.placements().items())) for name, m in masked_modules(model).items()]
+    layers = masked_modules(model).items()
+    rates = [
+        (name, sorted(m.declared().items()), [r for r in m.rates.values() if isinstance(r, float)])
+        for name, m in layers
+    ]
     frozen = [p.requires_grad for p in model.parameters()]
     return [hooks, rates, frozen, torch.get_float32_matmul_precision()]

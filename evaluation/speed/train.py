@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import bayesrnn as br
-from bayesrnn.masks import Binding, stream
+from bayesrnn.masks import Binding, Fresh, stream
 from bayesrnn.nn.kernels import dispatch as paths
 from bayesrnn.nn.kernels.reference import reference
 from evaluation import records
@@ -157,17 +157,17 @@ def _mask_making(kind: str, size: Size, x: Tensor) -> dict[str, Callable[[], obj
     draws, sequences = torch.arange(16, device=_device()), torch.arange(size.rows, device=_device())
     binding = Binding(stream("stratified", 0), draws, sequences)
     many = x.detach().repeat(1, 16, 1)
-    fresh = layer.plan.fresh(size.rows, size.steps, x.dtype, x.device)
-    bound = layer.plan.drawn(binding, size.steps, x.dtype)
+    fresh = layer.masks_of(Fresh(), size.rows, size.steps)
+    bound = layer.masks_of(binding, binding.rows, size.steps)
 
     def predict() -> None:
         with torch.no_grad():
             layer(many, masks=bound)
 
     return {
-        "masks: fresh": lambda: layer.plan.fresh(size.rows, size.steps, x.dtype, x.device),
+        "masks: fresh": lambda: layer.masks_of(Fresh(), size.rows, size.steps),
         "forward: fresh": lambda: layer(x, masks=fresh),
-        "masks: stratified, 16 draws": lambda: layer.plan.drawn(binding, size.steps, x.dtype),
+        "masks: stratified, 16 draws": lambda: layer.masks_of(binding, binding.rows, size.steps),
         "forward: stratified, 16 draws": predict,
     }
 

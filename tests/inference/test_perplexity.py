@@ -201,7 +201,7 @@ def test_nothing_is_disturbed() -> None:
     perplexity(model, text(), draws=16)
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training
-    assert model.embedding.binding is None
+    assert model.embedding.source is None
     assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
     assert torch.get_float32_matmul_precision() == "highest"
 

@@ -139,7 +139,7 @@ def test_an_interrupted_call_leaves_the_model_as_it_was(net, x):
         br.predict(net, x, draws=60, max_memory=1, likelihood=likelihood)
     assert all(m.training for m in net.modules())
     assert torch.equal(torch.get_rng_state(), state)
-    assert net.recurrent.binding is None
+    assert net.recurrent.source is None
     assert int(net.norm.num_batches_tracked) == 0
     assert not net.recurrent._forward_pre_hooks
     br.predict(net, x, draws=4)

@@ -1,6 +1,7 @@
 """Learned rates: the relaxed mask's distribution, gradients, prediction, and rates that fall with data."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,9 +10,8 @@ from torch import nn
 import bayesrnn.nn as bnn
 from bayesrnn import objective, schemes
 from bayesrnn.inference import point, predict
-from bayesrnn.masks import Binding, stream
-from bayesrnn.nn.concrete import ConcreteDropout, learned_rates, relaxed_mask
-from bayesrnn.nn.injection import MaskSite
+from bayesrnn.masks import Binding, MaskSite, stream
+from bayesrnn.nn.concrete import ConcreteDropout, Relaxed, learned_rates
 from bayesrnn.schemes import Placement
 
 
@@ -35,25 +35,25 @@ KEYS = {"words.word", "gru.input_l0", "gru.hidden_l0", "dropout.output"}
 def test_a_relaxed_mask_has_the_distribution_of_the_concrete_distribution():
     """P(fallen < 1/2) is the keep probability at any temperature; at a low one the mask is a Bernoulli mask."""
     torch.manual_seed(0)
-    shape = (200, 500)
-    site = MaskSite(Placement("hidden", 0.3), shape, 200, 1, 1, torch.float64, torch.device("cpu"))
+    rate = torch.tensor(0.3, dtype=torch.float64)
+    site = MaskSite(Placement("hidden", 0.3), (1, 1, 200, 500), torch.float64, torch.device("cpu"), rate)
     for temperature in (0.01, 0.1, 0.5):
-        mask = relaxed_mask(torch.tensor(0.3, dtype=torch.float64), site, temperature)
+        mask = Relaxed(temperature).mask("x", site)
         assert float((mask > 0.5 / 0.7).double().mean()) == pytest.approx(0.7, abs=4 * (0.21 / 1e5) ** 0.5)
         assert float(mask.min()) >= 0.0
         assert float(mask.max()) <= 1 / 0.7 + 1e-12
-    sharp = relaxed_mask(torch.tensor(0.3, dtype=torch.float64), site, 1e-3)
+    sharp = Relaxed(1e-3).mask("x", site)
     assert float(((sharp < 1e-6) | (sharp > 1 / 0.7 - 1e-6)).double().mean()) > 0.99
 
 
 def test_the_gradient_in_the_rate_is_that_of_the_formula():
     rate = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    site = MaskSite(Placement("hidden", 0.3), (3, 4), 3, 1, 1, torch.float64, torch.device("cpu"))
+    placement, device = Placement("hidden", 0.3), torch.device("cpu")
 
     def total(p: torch.Tensor) -> torch.Tensor:
         with torch.random.fork_rng():
             torch.manual_seed(5)
-            return relaxed_mask(p, site, 0.4)
+            return Relaxed(0.4).mask("x", MaskSite(placement, (1, 1, 3, 4), torch.float64, device, p))
 
     assert torch.autograd.gradcheck(total, (rate,))
 
@@ -144,12 +144,25 @@ def test_settling_writes_the_rates_into_an_ordinary_model():
     assert net.dropout.p == pytest.approx(0.2)
 
 
-def test_settling_refuses_what_a_scheme_cannot_say():
+def test_settling_keeps_a_rate_per_layer_of_a_stack():
     wrapped = ConcreteDropout(Net(2))
     with torch.no_grad():
-        wrapped.logits["gru/hidden_l1"].add_(1.0)
-    with pytest.raises(ValueError, match=r"a layer's scheme holds one rate a site.*gru\.hidden"):
-        wrapped.settle()
+        wrapped.logits["gru/hidden_l1"].copy_(torch.logit(torch.tensor(0.6)))
+    before = predict(wrapped, TOKENS, draws=8, likelihood=_unit_gaussian)
+    net = wrapped.settle()
+    assert {key: round(p.rate, 6) for key, p in net.gru.placements().items()} == {
+        "input_l0": 0.2,
+        "hidden_l0": 0.2,
+        "input_l1": 0.2,
+        "hidden_l1": 0.6,
+    }
+    shell = nn.Sequential()
+    shell.model = net  # under the same names
+    shell.forward = lambda tokens: shell.model(tokens)
+    assert torch.equal(predict(shell, TOKENS, draws=8, likelihood=_unit_gaussian).draws, before.draws)
+    assert learned_rates(wrapped) == {}
+    wrapped.train()(TOKENS).sum().backward()  # who trains on, learns on
+    assert wrapped.logits["gru/hidden_l1"].grad is not None
 
 
 def test_a_copy_learns_for_itself():
@@ -224,16 +237,15 @@ def test_rates_fall_as_data_grow():
     assert all(a > b for a, b in zip(few, many, strict=True))
 
 
-def test_eval_tells_the_layers_what_was_learned() -> None:
+def test_layers_have_the_rates_of_the_moment_in_either_mode() -> None:
     from bayesrnn.inference import audit
 
     wrapped = ConcreteDropout(Net()).train()
     with torch.no_grad():
         for logit in wrapped.logits.values():
             logit.fill_(0.0)
-    assert {site.rate for site in audit(wrapped.model).sites} == {0.2}  # nobody has asked yet
-    wrapped.eval()
     assert {site.rate for site in audit(wrapped.model).sites} == {0.5}
+    assert {p.rate for p in wrapped.eval().model.gru.placements().values()} == {0.5}
 
 
 def test_each_layer_of_a_stack_is_drawn_at_its_own_learned_rate() -> None:
@@ -247,29 +259,26 @@ def test_each_layer_of_a_stack_is_drawn_at_its_own_learned_rate() -> None:
     x = torch.randn(4, 6, 3)
     binding = Binding(stream("stratified", 3), torch.arange(8), torch.arange(4), name="model")
     masks = {
-        key: binding.mask(
-            key,
-            Placement("input" if key.startswith("input") else "hidden", wrapped.rates()[key].item()),
-            3 if key == "input_l0" else 5,
-            gates=3,
-            steps=6,
-            dtype=torch.float32,
-        )
-        for key in learned
+        key: site.public(binding.mask(key, replace(site, rate=wrapped.rates()[key].item())))
+        for key, site in bnn.GRU(3, 5, 2, dropout=scheme).sites(32, 6).items()
     }
     expected = wrapped.model(x.repeat(8, 1, 1), masks=masks)[0][:, -1].view(8, 4, 5)
     found = predict(wrapped, x, draws=8, seed=3, likelihood=lambda output: point(output[0][:, -1]))
     torch.testing.assert_close(found.draws, expected.detach())
 
 
-def test_a_stack_is_told_the_mean_of_what_its_layers_learned() -> None:
+def test_a_prediction_writes_no_rate_into_the_layers() -> None:
     wrapped = ConcreteDropout(Net(2))
     with torch.no_grad():
-        for key, rate in (("gru/hidden_l0", 0.1), ("gru/hidden_l1", 0.5)):
-            wrapped.logits[key].copy_(torch.logit(torch.tensor(rate)))
-    wrapped.eval()
-    assert wrapped.model.gru.scheme.rate("hidden") == pytest.approx(0.3)
-    assert wrapped.model.gru.scheme.rate("input") == pytest.approx(0.2)
+        wrapped.logits["gru/hidden_l0"].copy_(torch.logit(torch.tensor(0.1)))
+    before = {name: dict(vars(m)) for name, m in wrapped.named_modules()}
+    predict(wrapped, TOKENS, draws=4, likelihood=_unit_gaussian)
+    wrapped(TOKENS)
+    assert {name: dict(vars(m)) for name, m in wrapped.named_modules()} == before | {
+        name: before[name] | {"source": None, "calls": 1} for name in ("model.words", "model.gru", "model.dropout")
+    }
+    assert wrapped.model.gru.placements()["hidden_l0"].rate == pytest.approx(0.1)
+    assert wrapped.model.gru.placements()["hidden_l1"].rate == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("logit", [-200.0, 200.0])

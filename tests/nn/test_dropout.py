@@ -42,7 +42,7 @@ def test_errors() -> None:
     layer = bnn.Dropout(0.5)
     with pytest.raises(ValueError, match=r"its shape is \(3,\)"):
         layer(torch.ones(3))
-    with pytest.raises(ValueError, match=r"masks must have shape \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"the mask 'output' must have shape \(2, 4\)"):
         layer(torch.ones(2, 3, 4), masks=torch.ones(3, 4))
     with pytest.raises(ValueError, match="span must be one of 'sequence', 'step'"):
         bnn.Dropout(0.5, "window")

@@ -213,10 +213,10 @@ def test_binding_reaches_only_active_layers_and_comes_off() -> None:
     model = torch.nn.Sequential(bnn.LSTM(3, 4, dropout=0.3), bnn.LSTM(3, 4), bnn.Dropout(0.0), bnn.Dropout(0.2))
     assert list(masked_modules(model)) == ["0", "3"]
     with bound(model, binding(1, 2)):
-        assert model[0].binding.name == "0"
+        assert model[0].source.name == "0"
     with pytest.raises(ValueError, match="must be"), bound(model, binding(1, 2)):
         model[0](torch.zeros(3))
-    assert all(m.binding is None for m in masked_modules(model).values())
+    assert all(m.source is None for m in masked_modules(model).values())
     again = bound(model, binding(1, 2))
     with bound(model, binding(1, 2)), pytest.raises(ValueError, match="bound to masks already"):
         again.__enter__()

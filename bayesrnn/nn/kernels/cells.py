@@ -1,53 +1,29 @@
 """The recurrences: how many gates, which state, and one step in plain torch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bayesrnn.masks import SiteMasks
 from bayesrnn.schemes import Site
 
-__all__ = ["CELLS", "Cell", "SiteMasks", "State"]
+__all__ = ["CELLS", "Cell", "State"]
 
 State = tuple[Tensor, ...]
 """(h,) or (h, c), each (rows, H)."""
 
 
-@dataclass(frozen=True)
-class SiteMasks:
-    """The masks of one layer and direction; None where a site has none.
-
-    Shapes: (rows, features), with gates in front where they are untied and steps in front of all for the sites named
-    in `per_step`; `weight` is (gates * H, H). `keep_cell` and `keep_hidden` are 1 where the old value is kept, or the
-    expectation of that. Rows may be 1 where all rows share a mask.
-    """
-
-    input: Tensor | None = None
-    hidden: Tensor | None = None
-    cell: Tensor | None = None
-    candidate: Tensor | None = None
-    weight: Tensor | None = None
-    keep_cell: Tensor | None = None
-    keep_hidden: Tensor | None = None
-    per_step: frozenset[str] = frozenset()
-
-    def at(self, t: int) -> "SiteMasks":
-        """Return the masks of step t."""
-        if not self.per_step:
-            return self
-        return replace(self, per_step=frozenset(), **{site: getattr(self, site)[t] for site in self.per_step})
-
-
 def _lstm(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
-    """I f g o, then c' = f c + i g and h' = o tanh(m c'); x and h are the projections, each (rows, 4H).
+    """I f g o; c' = f c + i g; h' = o tanh(m c'). x and h are the projections, each (rows, 4H).
 
-    The mask m of the site `cell` acts where the memory is read: in what is carried its 1 / (1 - p) would compound.
+    The mask m of the site `cell` acts where the memory is read: in the carry its 1 / (1 - p) would compound.
     """
     i, f, g, o = (x + h).chunk(4, -1)
-    g = g.tanh() if masks.candidate is None else g.tanh() * masks.candidate
+    g = g.tanh() if masks.candidate is None else g.tanh() * masks.candidate[0, 0]
     c = f.sigmoid() * state[1] + i.sigmoid() * g
-    read = c if masks.cell is None else c * masks.cell
+    read = c if masks.cell is None else c * masks.cell[0, 0]
     hidden = o.sigmoid() * read.tanh()
     return _kept(hidden, state[0], masks.keep_hidden), _kept(c, state[1], masks.keep_cell)
 
@@ -59,7 +35,7 @@ def _gru(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
     z = (xz + hz).sigmoid()
     n = (xn + (xr + hr).sigmoid() * hn).tanh()
     if masks.candidate is not None:
-        n = n * masks.candidate
+        n = n * masks.candidate[0, 0]
     return (_kept((1.0 - z) * n + z * state[0], state[0], masks.keep_hidden),)
 
 
@@ -72,7 +48,7 @@ def _rnn_relu(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
 
 
 def _kept(new: Tensor, old: Tensor, keep: Tensor | None) -> Tensor:
-    return new if keep is None else torch.lerp(new, old, keep)
+    return new if keep is None else torch.lerp(new, old, keep[0, 0].to(new.dtype))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.devices import played_back
-from bayesrnn.nn.kernels.cells import Cell, SiteMasks, State
+from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.dropped_columns import compact, pays
 from bayesrnn.nn.kernels.reference import Weights, reference
 from bayesrnn.nn.kernels.scan import scan
@@ -54,7 +55,7 @@ def run(
         folded = [fold(weights, masks, cell.gates) for weights, masks in layers]
         out, last = stock(cell, x, states, folded, lengths=lengths, bidirectional=bidirectional)
     else:
-        learned = any(m is not None and m.requires_grad for _, masks in layers for m in _tensors(masks))
+        learned = any(mask.requires_grad for _, masks in layers for mask in masks.all())
         plain = x.device.type != "cpu" and not played_back() and all(acts_outside(masks) for _, masks in layers)
         path = outside if plain else reference if learned else scan
         out, last = _stacked(path, cell, x, states, layers, lengths, bidirectional)
@@ -72,11 +73,6 @@ def _serves_stock(x: Tensor, layers: list[Layer], lengths: Tensor | None) -> boo
         if lengths is not None and torch.is_grad_enabled():
             return False  # torch's loop over a packed batch is no kernel on a CPU: training takes twice as long
     return all(can_fold(masks) for _, masks in layers)
-
-
-def _tensors(masks: SiteMasks) -> tuple[Tensor | None, ...]:
-    inside = (masks.cell, masks.candidate, masks.keep_cell, masks.keep_hidden)
-    return (masks.input, masks.hidden, masks.weight, *inside)
 
 
 def _stacked(

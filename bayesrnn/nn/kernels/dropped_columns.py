@@ -7,7 +7,8 @@ products once a pass, so that each step multiplies half as much. Without gradien
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.kernels.cells import Cell, SiteMasks, State
+from bayesrnn.masks import SiteMasks
+from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.reference import Weights
 
 __all__ = ["compact", "pays"]
@@ -32,9 +33,10 @@ class _Product:
         if mask is None:
             self.weight = weight.t().contiguous()
             return
-        mask = mask.to(weight.dtype)
-        self.untied = mask.dim() == 3
+        mask = mask[0].to(weight.dtype)
+        self.untied = len(mask) > 1
         if not self.untied:
+            mask = mask[0]
             self.kept = mask[0].nonzero().flatten()
             self.weight = (weight * mask).index_select(1, self.kept).t().contiguous()
             return

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.kernels.cells import Cell, SiteMasks, State
+from bayesrnn.masks import SiteMasks
+from bayesrnn.nn.kernels.cells import Cell, State
 
 __all__ = ["Weights", "reference"]
 
@@ -40,7 +41,7 @@ def reference(
     """
     w_ih, w_hh, b_ih, b_hh = weights
     if masks.weight is not None:
-        w_hh = w_hh * masks.weight
+        w_hh = w_hh * masks.weight[0, 0]
     outputs: list[Tensor] = [x.new_empty(0)] * x.shape[0]
     for t in reversed(range(x.shape[0])) if reverse else range(x.shape[0]):
         now = masks.at(t)
@@ -57,8 +58,8 @@ def reference(
 
 
 def masked_product(x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, gates: int) -> Tensor:
-    """Multiply (rows, features) by the stacked gate weights, each gate seeing its own masked input where untied."""
-    if mask is None or mask.dim() == 2:
-        return torch.nn.functional.linear(x if mask is None else x * mask, weight, bias)
-    parts = torch.einsum("grf,gof->rgo", x * mask, weight.unflatten(0, (gates, -1))).flatten(1)
+    """Return W (x * mask) + b of one step, (rows, gates * H); each gate sees its own masked input where untied."""
+    if mask is None or mask.shape[1] == 1:
+        return torch.nn.functional.linear(x if mask is None else x * mask[0, 0], weight, bias)
+    parts = torch.einsum("grf,gof->rgo", x * mask[0], weight.unflatten(0, (gates, -1))).flatten(1)
     return parts if bias is None else parts + bias

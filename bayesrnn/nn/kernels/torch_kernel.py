@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from bayesrnn.nn.kernels.cells import Cell, SiteMasks, State
+from bayesrnn.masks import SiteMasks
+from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.reference import Weights
 from bayesrnn.nn.sequences import turned_steps
 
@@ -26,18 +27,15 @@ _KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
 
 
 def can_fold(masks: SiteMasks) -> bool:
-    """Whether nothing is left of the masks once they are multiplied into the weights."""
-    inside = (masks.cell, masks.candidate, masks.keep_cell, masks.keep_hidden)
-    if masks.per_step or any(m is not None for m in inside):
-        return False
-    return all(m is None or m.shape[-2] == 1 for m in (masks.input, masks.hidden))
+    """Whether the masks can be multiplied into the weights: all rows and steps share them."""
+    products = [m for m in (masks.input, masks.hidden) if m is not None]
+    return not any(m is not None for m in masks.inside) and all(m.shape[0] == m.shape[2] == 1 for m in products)
 
 
 def acts_outside(masks: SiteMasks) -> bool:
-    """Whether all masks act on the inputs of the layer, one for all gates: they need not enter the recurrence."""
-    inside = (masks.hidden, masks.weight, masks.cell, masks.candidate, masks.keep_cell, masks.keep_hidden)
-    tied = masks.input is None or masks.input.dim() == (3 if "input" in masks.per_step else 2)
-    return tied and all(m is None for m in inside)
+    """Whether the only mask acts on the inputs of the layer, one for all gates: it need not enter the recurrence."""
+    tied = masks.input is None or masks.input.shape[1] == 1
+    return tied and all(m is None for m in (masks.hidden, masks.weight, *masks.inside))
 
 
 def outside(
@@ -52,7 +50,7 @@ def outside(
 ) -> tuple[Tensor, State]:
     """Multiply the masks of one layer and direction into its inputs, and run torch's kernel; see `reference`."""
     if masks.input is not None:
-        x = x * masks.input.to(x.device, x.dtype)
+        x = x * masks.input[:, 0].to(x.device, x.dtype)
     if reverse:
         x = _turned(x, lengths)
     out, last = stock(cell, x, tuple(s.unsqueeze(0) for s in state), [weights], lengths=lengths)
@@ -77,16 +75,16 @@ def fold(weights: Weights, masks: SiteMasks, gates: int) -> Weights:
     """
     w_ih, w_hh, b_ih, b_hh = weights
     if masks.weight is not None:
-        w_hh = _times(w_hh, masks.weight)
+        w_hh = _times(w_hh, masks.weight[0, 0])
     return _folded(w_ih, masks.input, gates), _folded(w_hh, masks.hidden, gates), b_ih, b_hh
 
 
 def _folded(weight: Tensor, mask: Tensor | None, gates: int) -> Tensor:
     if mask is None:
         return weight
-    mask = mask.to(weight.dtype)
-    if mask.dim() == 2:
-        return _times(weight, mask)
+    mask = mask[0].to(weight.dtype)
+    if len(mask) == 1:
+        return _times(weight, mask[0])
     return _times(weight.unflatten(0, (gates, -1)), mask).flatten(0, 1)
 
 

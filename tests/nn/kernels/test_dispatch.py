@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 
 from bayesrnn import nn as bnn
 from bayesrnn import schemes
+from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels import dispatch as paths
-from bayesrnn.nn.kernels.cells import CELLS, SiteMasks
+from bayesrnn.nn.kernels.cells import CELLS
 from bayesrnn.nn.kernels.reference import reference
 from bayesrnn.nn.kernels.scan import forward as forward_module
 from bayesrnn.nn.kernels.scan import products as pieces_module
 from bayesrnn.nn.kernels.scan import scan
 from bayesrnn.nn.kernels.torch_kernel import acts_outside, can_fold, fold, outside, stock
 from tests.nn import oracle
+from tests.nn.masks import site_masks
 
 SCHEMES = {
     "none": schemes.none(),
@@ -143,7 +145,7 @@ def test_scan_is_the_reference(
     if data.draw(st.booleans()):
         lengths = torch.tensor(data.draw(st.lists(st.integers(1, steps), min_size=rows, max_size=rows)))
     drawn = layer.sample_masks(1 if shared else rows, seed=4, steps=steps)
-    masks = layer.plan.sites(drawn, 0, "")
+    masks = site_masks(layer, drawn, rows, steps)
     x = torch.randn(steps, rows, inputs, dtype=torch.float64)
     slow = outcome(reference, kind, layer, x, masks, lengths=lengths, reverse=reverse)
     with pytest.MonkeyPatch.context() as patch:
@@ -163,7 +165,7 @@ def test_scan_is_the_reference(
 @pytest.mark.parametrize("lengths", [None, torch.tensor([2, 6, 4])])
 def test_fold_is_the_reference(kind: str, name: str, lengths: torch.Tensor | None) -> None:
     layer = build(kind, SCHEMES[name])
-    masks = layer.plan.sites(layer.sample_masks(1, seed=5), 0, "")
+    masks = site_masks(layer, layer.sample_masks(1, seed=5), 3)
     assert can_fold(masks)
 
     def folded(cell: Any, x: torch.Tensor, state: Any, weights: Any, masks: SiteMasks, lengths: Any) -> Any:
@@ -185,7 +187,7 @@ def test_masks_outside_the_recurrence_are_the_reference(
     kind: str, scheme: schemes.Scheme, reverse: bool, lengths: torch.Tensor | None
 ) -> None:
     layer = build(kind, scheme)
-    masks = layer.plan.sites(layer.sample_masks(3, seed=5, steps=6), 0, "")
+    masks = site_masks(layer, layer.sample_masks(3, seed=5, steps=6), 3, 6)
     assert acts_outside(masks)
     x = torch.randn(6, 3, 3, dtype=torch.float64)
     slow = outcome(reference, kind, layer, x, masks, lengths=lengths, reverse=reverse)
@@ -197,15 +199,15 @@ def test_masks_outside_the_recurrence_are_the_reference(
 @pytest.mark.parametrize("name", sorted(set(SCHEMES) - {"none", "zaremba"}))
 def test_masks_that_enter_the_recurrence(name: str) -> None:
     layer = build("LSTM", SCHEMES[name])
-    assert not acts_outside(layer.plan.sites(layer.sample_masks(2, seed=0, steps=3), 0, ""))
+    assert not acts_outside(site_masks(layer, layer.sample_masks(2, seed=0, steps=3), 2, 3))
     untied = build("LSTM", schemes.gal(input=0.3))
-    assert not acts_outside(untied.plan.sites(untied.sample_masks(2, seed=0), 0, ""))
+    assert not acts_outside(site_masks(untied, untied.sample_masks(2, seed=0), 2))
 
 
 @pytest.mark.parametrize(("name", "rows"), [("moon", 1), ("semeniuta", 1), ("naive", 1), ("zoneout", 1), ("tied", 2)])
 def test_masks_that_cannot_be_folded(name: str, rows: int) -> None:
     layer = build("LSTM", SCHEMES[name])
-    assert not can_fold(layer.plan.sites(layer.sample_masks(rows, seed=0, steps=3), 0, ""))
+    assert not can_fold(site_masks(layer, layer.sample_masks(rows, seed=0, steps=3), rows, 3))
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
@@ -214,7 +216,7 @@ def test_gradcheck(kind: str, name: str) -> None:
     if name in ONLY_LSTM and kind != "LSTM":
         pytest.skip("no memory cell")
     layer = build(kind, SCHEMES[name], 2, 3)
-    masks = layer.plan.sites(layer.sample_masks(2, seed=0, steps=3), 0, "")
+    masks = site_masks(layer, layer.sample_masks(2, seed=0, steps=3), 2, 3)
     x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
     state = tuple(torch.randn(2, 3, dtype=torch.float64, requires_grad=True) for _ in layer.cell.states)
     weights = layer._weights(0, "")

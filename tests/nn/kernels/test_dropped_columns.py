@@ -11,9 +11,9 @@ from bayesrnn.nn.kernels.reference import reference
 LAYERS = [br.nn.LSTM, br.nn.GRU, br.nn.RNN]
 
 
-def stack(layer):
-    masks = layer.sample_masks(1, seed=3)
-    return [(layer._weights(*place), layer.plan.sites(masks, *place)) for place in layer.plan.directions()]
+def stack(layer, masks=None):
+    masks = layer.sample_masks(1, seed=3) if masks is None else masks
+    return [(layer._weights(*place), own) for place, own in layer._site_masks(1, 1, masks)]
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -34,7 +34,7 @@ def test_compact_agrees_with_the_reference(kind, gates, sites, bias):
 def test_a_mask_that_drops_everything_leaves_the_biases():
     layer = br.nn.GRU(3, 4, dropout=br.schemes.gal(hidden=0.5, gates="tied")).double()
     masks = {"hidden_l0": torch.zeros(1, 4, dtype=torch.float64)}
-    layers = [(layer._weights(0, ""), layer.plan.sites(masks, 0, ""))]
+    layers = stack(layer, masks)
     x, states = torch.randn(5, 2, 3, dtype=torch.float64), (torch.randn(1, 2, 4, dtype=torch.float64),)
     with torch.no_grad():
         found = _stacked(compact, layer.cell, x, states, layers, None, False)
@@ -45,11 +45,11 @@ def test_it_serves_what_it_can_and_no_more():
     layer = br.nn.LSTM(3, 8, dropout=br.schemes.gal(hidden=0.5, gates="tied"))
     (_, masks), x = stack(layer)[0], torch.randn(5, 64, 3)
     with torch.no_grad():
-        half = masks.__class__(hidden=torch.tensor([[0.0, 2.0] * 4]))
+        half = masks.__class__(hidden=torch.tensor([0.0, 2.0] * 4).view(1, 1, 1, 8))
         assert pays(x, half, None)
         assert not pays(x[:, :2], half, None)
         assert not pays(x, half, torch.tensor([5] * 64))
-        assert not pays(x, masks.__class__(hidden=torch.full((1, 8), 1.1)), None)
+        assert not pays(x, masks.__class__(hidden=torch.full((1, 1, 1, 8), 1.1)), None)
     assert not pays(x, half, None)
     with pytest.raises(ValueError, match="served by the fold"):
         compact(layer.cell, x, (x, x), layer._weights(0, ""), half, lengths=torch.tensor([5] * 64))

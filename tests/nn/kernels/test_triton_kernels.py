@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.kernels.cells import CELLS, SiteMasks
+from bayesrnn.masks import SiteMasks
+from bayesrnn.nn.kernels.cells import CELLS
 from bayesrnn.nn.kernels.scan import gpu, scan
-from bayesrnn.nn.kernels.scan.masks import Masks
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are first imported
@@ -44,29 +44,24 @@ def inputs(name: str, seed: int = 0) -> tuple[Tensor, tuple[Tensor, ...], tuple[
 
 
 def mask(*shape: int) -> Tensor:
-    return torch.bernoulli(torch.full(shape, 0.7), generator=torch.Generator().manual_seed(sum(shape))) / 0.7
+    return (
+        torch.bernoulli(torch.full(shape, 0.7), generator=torch.Generator().manual_seed(sum(d for d in shape if d > 1)))
+        / 0.7
+    )
 
 
 def masks_of(kind: str, name: str) -> SiteMasks:
     gates = CELLS[name].gates
     return {
         "none": SiteMasks(),
-        "input": SiteMasks(input=mask(ROWS, FEATURES)),
-        "tied": SiteMasks(input=mask(ROWS, FEATURES), hidden=mask(ROWS, UNITS)),
-        "shared": SiteMasks(input=mask(1, FEATURES), hidden=mask(1, UNITS)),
-        "untied": SiteMasks(input=mask(gates, ROWS, FEATURES), hidden=mask(gates, ROWS, UNITS)),
-        "steps": SiteMasks(
-            input=mask(STEPS, ROWS, FEATURES),
-            hidden=mask(STEPS, ROWS, UNITS),
-            per_step=frozenset({"input", "hidden"}),
-        ),
-        "steps untied": SiteMasks(
-            input=mask(STEPS, gates, ROWS, FEATURES),
-            hidden=mask(STEPS, gates, ROWS, UNITS),
-            per_step=frozenset({"input", "hidden"}),
-        ),
-        "cell": SiteMasks(hidden=mask(ROWS, UNITS), cell=mask(ROWS, UNITS)),
-        "cell steps": SiteMasks(cell=mask(STEPS, ROWS, UNITS), per_step=frozenset({"cell"})),
+        "input": SiteMasks(input=mask(1, 1, ROWS, FEATURES)),
+        "tied": SiteMasks(input=mask(1, 1, ROWS, FEATURES), hidden=mask(1, 1, ROWS, UNITS)),
+        "shared": SiteMasks(input=mask(1, 1, 1, FEATURES), hidden=mask(1, 1, 1, UNITS)),
+        "untied": SiteMasks(input=mask(1, gates, ROWS, FEATURES), hidden=mask(1, gates, ROWS, UNITS)),
+        "steps": SiteMasks(input=mask(STEPS, 1, ROWS, FEATURES), hidden=mask(STEPS, 1, ROWS, UNITS)),
+        "steps untied": SiteMasks(input=mask(STEPS, gates, ROWS, FEATURES), hidden=mask(STEPS, gates, ROWS, UNITS)),
+        "cell": SiteMasks(hidden=mask(1, 1, ROWS, UNITS), cell=mask(1, 1, ROWS, UNITS)),
+        "cell steps": SiteMasks(cell=mask(STEPS, 1, ROWS, UNITS)),
     }[kind]
 
 
@@ -171,10 +166,10 @@ def test_masks_as_they_lie(name: str, units: int, request: pytest.FixtureRequest
     beside = torch.full((ROWS, 16), float("nan"))
     beside[:, :units] = normal(ROWS, units)
     cases = [
-        SiteMasks(hidden=beside[:, :units]),
-        SiteMasks(hidden=normal(units, ROWS).t()),
-        SiteMasks(hidden=normal(ROWS, 1)),
-        SiteMasks(hidden=normal(CELLS[name].gates, units, ROWS).mT),
+        SiteMasks(hidden=beside[None, None, :, :units]),
+        SiteMasks(hidden=normal(1, 1, units, ROWS).mT),
+        SiteMasks(hidden=normal(1, 1, ROWS, 1)),
+        SiteMasks(hidden=normal(1, CELLS[name].gates, units, ROWS).mT),
     ]
     want = [scan(CELLS[name], x, state, weights, masks)[0] for masks in cases]
     request.getfixturevalue("launched")
@@ -194,10 +189,10 @@ def test_tanh_keeps_its_digits() -> None:
 
 def test_which_cases_the_kernels_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "_triton_works", lambda: True)
-    nothing = Masks(None, None, None, None, None, None)
+    nothing = SiteMasks()
     there = SimpleNamespace(dtype=torch.float32, device=torch.device("cuda"), shape=(3, 4))
 
-    def served(name: str = "lstm", masks: Masks = nothing, sizes: tuple[int, ...] = (), **other: Any) -> bool:
+    def served(name: str = "lstm", masks: SiteMasks = nothing, sizes: tuple[int, ...] = (), **other: Any) -> bool:
         return gpu.on_gpu(name, SimpleNamespace(**{**vars(there), **other}), masks, list(sizes))  # type: ignore[arg-type]
 
     some = torch.ones(1, 1, 3, 4)
@@ -237,10 +232,8 @@ def test_a_device_is_the_cpu(name: str, kind: str, monkeypatch: pytest.MonkeyPat
     x, state, weights = inputs(name)
     leaves = [t.detach().cuda().requires_grad_() for t in (x, *state, *weights)]
     at, masks = 1 + len(state), masks_of(kind, name)
-    moved = {site: None if (m := getattr(masks, site)) is None else m.cuda() for site in ("input", "hidden", "cell")}
-    out, last = scan(
-        CELLS[name], leaves[0], tuple(leaves[1:at]), tuple(leaves[at:]), SiteMasks(per_step=masks.per_step, **moved)
-    )
+    moved = masks.on(torch.device("cuda"), torch.float32)
+    out, last = scan(CELLS[name], leaves[0], tuple(leaves[1:at]), tuple(leaves[at:]), moved)
     weighing = torch.linspace(-1.0, 1.0, out.numel()).view_as(out).cuda()
     ((out * weighing).sum() + sum(s.square().sum() for s in last)).backward()
     assert calls, "the kernels were not used"

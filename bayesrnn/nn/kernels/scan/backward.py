@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.scan.fused_loop import fused, fused_backward
 from bayesrnn.nn.kernels.scan.gpu import gpu_backward, on_gpu
-from bayesrnn.nn.kernels.scan.masks import Masks, Weights, along, cut, gated, ungated
+from bayesrnn.nn.kernels.scan.masks import Weights, along, cut, extras, gated, ungated
 from bayesrnn.nn.kernels.scan.pointwise import POINTWISE, Kept, Pointwise
 from bayesrnn.nn.kernels.scan.products import input_gradient, weight_gradient
 
@@ -34,7 +35,7 @@ def backward(
     first: Tensor,
     memory: Tensor | None,
     weights: Weights,
-    masks: Masks,
+    masks: SiteMasks,
     out: Tensor,
     gates: Tensor,
     extra: Tensor,
@@ -57,7 +58,7 @@ def backward(
             compiled, name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra, _through
         )
     else:
-        blocks, carry, by_h = cell.factors(Kept(gates, extra, old, memory), masks.extras())
+        blocks, carry, by_h = cell.factors(Kept(gates, extra, old, memory), extras(masks))
         low = blocks if product == blocks.dtype else torch.empty_like(blocks, dtype=product)
         grad_h, grad_c = _loop(cell, grad_out, grad_last, first, hh, masks, blocks, carry, by_h, low, sizes)
     grad_ih, grad_hh = torch.empty_like(weights.ih), torch.empty_like(weights.hh)
@@ -83,7 +84,7 @@ def _loop(
     grad_last: Tensor | None,
     first: Tensor,
     hh: Tensor,
-    masks: Masks,
+    masks: SiteMasks,
     blocks: Tensor,
     carry: Tensor | None,
     by_h: Tensor | None,
@@ -142,7 +143,7 @@ def _loop(
 class _Memory:
     """The part of a step backward that an LSTM's memory cells need."""
 
-    def __init__(self, blocks: Tensor, by_h: Tensor, masks: Masks, sizes: list[int]) -> None:
+    def __init__(self, blocks: Tensor, by_h: Tensor, masks: SiteMasks, sizes: list[int]) -> None:
         self.inner, self.output = along(blocks[:, :, :3], sizes), along(blocks[:, :, 3], sizes)
         self.by_h, self.keeps = along(by_h, sizes), ungated(masks.keep_cell, sizes)
 

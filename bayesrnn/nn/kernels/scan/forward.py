@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.scan.fused_loop import fused, fused_forward
 from bayesrnn.nn.kernels.scan.gpu import gpu_forward, on_gpu
-from bayesrnn.nn.kernels.scan.masks import Masks, Weights, along, cut, gated, ungated
+from bayesrnn.nn.kernels.scan.masks import Weights, along, cut, extras_along, gated, ungated
 from bayesrnn.nn.kernels.scan.pointwise import POINTWISE, Pointwise
 from bayesrnn.nn.kernels.scan.products import GateProduct
 
@@ -21,7 +22,7 @@ def forward(
     first: Tensor,
     memory: Tensor | None,
     weights: Weights,
-    masks: Masks,
+    masks: SiteMasks,
     sizes: list[int],
     product: torch.dtype,
     save: bool,
@@ -79,7 +80,7 @@ def _forward_block(
     first: Tensor,
     products: tuple[GateProduct, GateProduct],
     biases: tuple[Tensor | None, Tensor | None],
-    masks: Masks,
+    masks: SiteMasks,
     sizes: list[int],
     out: Tensor,
     last: Tensor,
@@ -95,7 +96,7 @@ def _forward_block(
     scratch = first.new_empty(rows, units)
     targets, outs = along(buffer, sizes[:1] * span), along(out, sizes)
     mores = along(extra, sizes) if kept is not None and cell.extra else None
-    hidden, keeps, extras = gated(masks.hidden, sizes), ungated(masks.keep_hidden, sizes), masks.extras_along(sizes)
+    hidden, keeps, pointwise = gated(masks.hidden, sizes), ungated(masks.keep_hidden, sizes), extras_along(masks, sizes)
     old, before = first, last
     for t, n in enumerate(sizes):
         place = t % span
@@ -111,7 +112,7 @@ def _forward_block(
         h = outs[t]
         more = mores[t] if mores is not None else cut(last if cell.memory else scratch, n)
         before = cut(before, n) if cell.memory and kept is not None else more
-        cell.forward(target, into, old, before, h, more, extras[t])
+        cell.forward(target, into, old, before, h, more, pointwise[t])
         before = more
         keep = keeps[t]
         if keep is not None:

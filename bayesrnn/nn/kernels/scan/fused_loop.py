@@ -5,8 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.scan.cpu_kernels import Kernels, kernels
-from bayesrnn.nn.kernels.scan.masks import Masks, along, contiguous, gated, ungated
+from bayesrnn.nn.kernels.scan.masks import along, contiguous, gated, leave_the_cell_whole, ungated
 from bayesrnn.nn.kernels.scan.pointwise import POINTWISE, Pointwise
 from bayesrnn.nn.kernels.scan.products import GateProduct
 
@@ -15,13 +16,13 @@ __all__ = ["fused", "fused_backward", "fused_forward"]
 Strides = tuple[int, int, int, int]
 
 
-def fused(name: str, like: Tensor, masks: Masks, sizes: list[int], product: torch.dtype) -> Kernels | None:
+def fused(name: str, like: Tensor, masks: SiteMasks, sizes: list[int], product: torch.dtype) -> Kernels | None:
     """Return the kernels if they serve this case: float32 LSTM or GRU, on a CPU, full rows, only cells masked."""
     if name not in ("lstm", "gru") or like.dtype != torch.float32 or like.device.type != "cpu":
         return None
     if product not in (torch.float32, torch.bfloat16):
         return None
-    if not masks.leave_the_cell_whole() or (sizes and sizes[-1] != like.shape[0]):
+    if not leave_the_cell_whole(masks) or (sizes and sizes[-1] != like.shape[0]):
         return None
     return kernels()
 
@@ -33,7 +34,7 @@ def fused_forward(
     first: Tensor,
     products: tuple[GateProduct, GateProduct],
     biases: tuple[Tensor | None, Tensor | None],
-    masks: Masks,
+    masks: SiteMasks,
     out: Tensor,
     last: Tensor,
     kept: Tensor | None,
@@ -93,7 +94,7 @@ def fused_backward(
     first: Tensor,
     memory: Tensor | None,
     hh: Tensor,
-    masks: Masks,
+    masks: SiteMasks,
     out: Tensor,
     gates: Tensor,
     extra: Tensor,

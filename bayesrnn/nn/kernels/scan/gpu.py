@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.kernels.scan.masks import Masks, along, contiguous, gated, ungated
+from bayesrnn.masks import SiteMasks
+from bayesrnn.nn.kernels.scan.masks import along, contiguous, gated, leave_the_cell_whole, ungated
 from bayesrnn.nn.kernels.scan.pointwise import POINTWISE
 from bayesrnn.nn.kernels.scan.products import GateProduct
 
@@ -18,11 +19,11 @@ _BLOCK = 128  # units of a row that one program does
 _HELD_BYTES = 256 << 20  # of gates that are projected at once when nothing is kept
 
 
-def on_gpu(name: str, like: Tensor, masks: Masks, sizes: list[int]) -> bool:
+def on_gpu(name: str, like: Tensor, masks: SiteMasks, sizes: list[int]) -> bool:
     """Whether the kernels serve this case: a float32 state on a CUDA device, full rows, and Triton that works there."""
     if name not in ("lstm", "gru") or like.dtype != torch.float32 or like.device.type != "cuda":
         return False
-    return masks.leave_the_cell_whole() and not (sizes and sizes[-1] != like.shape[0]) and _triton_works()
+    return leave_the_cell_whole(masks) and not (sizes and sizes[-1] != like.shape[0]) and _triton_works()
 
 
 @cache
@@ -64,7 +65,7 @@ def gpu_forward(
     first: Tensor,
     products: tuple[GateProduct, GateProduct],
     biases: tuple[Tensor | None, Tensor | None],
-    masks: Masks,
+    masks: SiteMasks,
     out: Tensor,
     last: Tensor,
     kept: Tensor | None,
@@ -124,7 +125,7 @@ def gpu_backward(
     first: Tensor,
     memory: Tensor | None,
     hh: Tensor,
-    masks: Masks,
+    masks: SiteMasks,
     out: Tensor,
     gates: Tensor,
     extra: Tensor,

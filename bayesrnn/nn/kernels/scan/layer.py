@@ -1,19 +1,21 @@
 """One layer and direction through the scan: what `reference` does, for speed."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.kernels.cells import Cell, SiteMasks, State
+from bayesrnn.masks import SiteMasks
+from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.reference import Weights
 from bayesrnn.nn.kernels.scan.gpu import on_gpu
-from bayesrnn.nn.kernels.scan.masks import Alignment, Masks
+from bayesrnn.nn.kernels.scan.masks import Alignment
 from bayesrnn.nn.kernels.scan.operators import scan_op
 from bayesrnn.nn.sequences import turned_steps
 
 __all__ = ["product_dtype", "scan"]
 
 _LOW = (torch.bfloat16, torch.float16)
-_SITES = ("input", "hidden", "cell", "candidate", "keep_cell", "keep_hidden")
 
 
 def scan(
@@ -33,26 +35,38 @@ def scan(
     """
     w_ih, w_hh, b_ih, b_hh = weights
     if masks.weight is not None:
-        w_hh = w_hh * masks.weight
+        w_hh = w_hh * masks.weight[0, 0]
     product = product_dtype(x, w_ih)
     w_ih, w_hh = w_ih.to(product), w_hh.to(product)  # once, for both directions of time
     held = torch.float32 if product in _LOW else product
     order = _Order(lengths, x.shape[0], reverse, x.device)
     entering = order.inward(x)
-    sites = [order.mask(_four(masks, site, held, x.device), steps=site in masks.per_step) for site in _SITES]
+    ordered = replace(masks, weight=None).on(x.device, held).map(order.mask)
     first = [order.rows(s.to(held)).contiguous() for s in state]
     units = first[0].shape[1]
     filled = Alignment.of(x.shape[2], units, product)
-    widened = filled and not torch.compiler.is_compiling() and on_gpu(cell.name, first[0], Masks(*sites), order.sizes)
+    widened = filled and not torch.compiler.is_compiling() and on_gpu(cell.name, first[0], ordered, order.sizes)
     if widened:
         entering, first = filled.entering(entering), [filled.held(s) for s in first]
-        sites = filled.masks(sites, x.shape[2], units)
+        ordered = filled.masks(ordered)
         w_ih, w_hh, b_ih, b_hh = filled.weights(w_ih, w_hh, b_ih, b_hh, cell.gates)
     needed = (x, *state, *(w for w in (w_ih, w_hh, b_ih, b_hh) if w is not None))
     save = torch.is_grad_enabled() and any(t.requires_grad for t in needed)
     memory = first[1] if len(first) > 1 else None
     out, last, _, _ = scan_op(
-        cell.name, entering, first[0], memory, w_ih, w_hh, b_ih, b_hh, *sites, order.sizes, product, save
+        cell.name,
+        entering,
+        first[0],
+        memory,
+        w_ih,
+        w_hh,
+        b_ih,
+        b_hh,
+        ordered.all(),
+        ordered.sites,
+        order.sizes,
+        product,
+        save,
     )
     if widened:
         out, last = out[..., :units].contiguous(), last[..., :units]
@@ -67,19 +81,6 @@ def product_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
     if torch.is_autocast_enabled(x.device.type) and weight.dtype != torch.float64:
         return torch.get_autocast_dtype(x.device.type)
     return weight.dtype
-
-
-def _four(masks: SiteMasks, site: str, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-    """Return the mask of a site as (steps or 1, gates or 1, rows or 1, features or 1)."""
-    mask: Tensor | None = getattr(masks, site)
-    if mask is None:
-        return None
-    mask = mask.to(device, dtype)
-    if mask.dim() == 0:  # an expectation
-        return mask.view(1, 1, 1, 1)
-    if site not in masks.per_step:
-        mask = mask.unsqueeze(0)
-    return mask if mask.dim() == 4 else mask.unsqueeze(1)
 
 
 class _Order:
@@ -117,13 +118,11 @@ class _Order:
         """Undo `inward`."""
         return self.back(self._turned(out), 1)
 
-    def mask(self, mask: Tensor | None, *, steps: bool) -> Tensor | None:
+    def mask(self, site: str, mask: Tensor) -> Tensor:
         """Order a mask of four dimensions."""
-        if mask is None:
-            return None
         if mask.shape[2] > 1:
             mask = self.rows(mask, 2)
-        if not steps or not self.reverse:
+        if mask.shape[0] == 1 or not self.reverse:
             return mask
         if self.lengths is None:
             return mask.flip(0)

@@ -6,9 +6,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.scan.pointwise import Extras
 
-__all__ = ["Alignment", "Masks", "Weights", "along", "contiguous", "cut", "gated", "ungated"]
+__all__ = [
+    "Alignment",
+    "Weights",
+    "along",
+    "contiguous",
+    "cut",
+    "extras",
+    "extras_along",
+    "gated",
+    "leave_the_cell_whole",
+    "ungated",
+]
 
 _BYTES = 16
 
@@ -37,14 +49,9 @@ class Alignment:
         """Widen states or a mask of units, (..., H)."""
         return pad(value, (0, self.units))
 
-    def masks(self, sites: list[Tensor | None], features: int, units: int) -> list[Tensor | None]:
-        """Widen masks of four dimensions, that of the inputs first; a single number for all of many stays one."""
-        widths = [features, *[units] * (len(sites) - 1)]
-        widened = [self.entering, *[self.held] * (len(sites) - 1)]
-        return [
-            wide(m) if m is not None and m.shape[-1] == width else m
-            for m, wide, width in zip(sites, widened, widths, strict=True)
-        ]
+    def masks(self, masks: SiteMasks) -> SiteMasks:
+        """Widen masks; one number for all features or units stays one."""
+        return masks.map(lambda s, m: m if m.shape[3] == 1 else self.entering(m) if s == "input" else self.held(m))
 
     def weights(
         self, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None, b_hh: Tensor | None, gates: int
@@ -68,38 +75,22 @@ class Weights:
     bias_hh: Tensor | None
 
 
-@dataclass(frozen=True)
-class Masks:
-    """Masks of four dimensions, (steps or 1, gates or 1, rows or 1, features or 1), or None."""
+def leave_the_cell_whole(masks: SiteMasks) -> bool:
+    """Whether masks act only on what is read (inputs, states, memory), which the compiled kernels can do."""
+    return masks.candidate is None and masks.keep_cell is None and masks.keep_hidden is None
 
-    input: Tensor | None
-    hidden: Tensor | None
-    cell: Tensor | None
-    candidate: Tensor | None
-    keep_cell: Tensor | None
-    keep_hidden: Tensor | None
 
-    def rows(self, start: int, stop: int) -> "Masks":
-        """Return the masks of rows start..stop-1."""
-        return Masks(*(m if m is None or m.shape[2] == 1 else m[:, :, start:stop] for m in self._all()))
+def extras(masks: SiteMasks) -> Extras:
+    """Return the pointwise masks of all steps."""
+    return Extras(*(None if m is None else m[:, 0] for m in masks.inside[:3]))
 
-    def _all(self) -> tuple[Tensor | None, ...]:
-        return (self.input, self.hidden, self.cell, self.candidate, self.keep_cell, self.keep_hidden)
 
-    def leave_the_cell_whole(self) -> bool:
-        """Whether masks act on what is read alone (inputs, states, memory), which the written kernels do."""
-        return self.candidate is None and self.keep_cell is None and self.keep_hidden is None
-
-    def extras(self) -> Extras:
-        """Return the pointwise masks of all steps."""
-        return Extras(*(None if m is None else m[:, 0] for m in self._all()[2:5]))
-
-    def extras_along(self, sizes: list[int]) -> list[Extras]:
-        """Return the pointwise masks of every step."""
-        if self.cell is None and self.candidate is None and self.keep_cell is None:
-            return [_NO_EXTRAS] * len(sizes)
-        sites = (ungated(m, sizes) for m in self._all()[2:5])
-        return [Extras(*now) for now in zip(*sites, strict=True)]
+def extras_along(masks: SiteMasks, sizes: list[int]) -> list[Extras]:
+    """Return the pointwise masks of every step."""
+    if all(m is None for m in masks.inside[:3]):
+        return [_NO_EXTRAS] * len(sizes)
+    sites = (ungated(m, sizes) for m in masks.inside[:3])
+    return [Extras(*now) for now in zip(*sites, strict=True)]
 
 
 _NO_EXTRAS = Extras()

@@ -8,16 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.scan.backward import backward
 from bayesrnn.nn.kernels.scan.forward import forward
-from bayesrnn.nn.kernels.scan.masks import Masks, Weights
+from bayesrnn.nn.kernels.scan.masks import Weights
 from bayesrnn.nn.kernels.scan.pointwise import POINTWISE
 
 __all__ = ["scan_op"]
 
-_MASKS = (
-    "Tensor? m_input, Tensor? m_hidden, Tensor? m_cell, Tensor? m_candidate, Tensor? m_keep_cell, Tensor? m_keep_hidden"
-)
+_MASKS = "Tensor[] masks, str sites"
 _WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh"
 
 
@@ -58,20 +57,15 @@ def _scan(
     w_hh: Tensor,
     b_ih: Tensor | None,
     b_hh: Tensor | None,
-    m_input: Tensor | None,
-    m_hidden: Tensor | None,
-    m_cell: Tensor | None,
-    m_candidate: Tensor | None,
-    m_keep_cell: Tensor | None,
-    m_keep_hidden: Tensor | None,
+    masks: list[Tensor],
+    sites: str,
     sizes: list[int],
     product: torch.dtype,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Run `forward`; see there."""
-    masks = Masks(m_input, m_hidden, m_cell, m_candidate, m_keep_cell, m_keep_hidden)
     weights = Weights(w_ih, w_hh, b_ih, b_hh)
-    return forward(cell, x, h, c, weights, masks, list(sizes), product, save)
+    return forward(cell, x, h, c, weights, SiteMasks.of(sites, masks), list(sizes), product, save)
 
 
 def _scan_fake(cell: str, x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -97,12 +91,8 @@ def _scan_backward(
     w_hh: Tensor,
     b_ih: Tensor | None,
     b_hh: Tensor | None,
-    m_input: Tensor | None,
-    m_hidden: Tensor | None,
-    m_cell: Tensor | None,
-    m_candidate: Tensor | None,
-    m_keep_cell: Tensor | None,
-    m_keep_hidden: Tensor | None,
+    masks: list[Tensor],
+    sites: str,
     out: Tensor,
     gates: Tensor,
     extra: Tensor,
@@ -111,10 +101,22 @@ def _scan_backward(
     want_x: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Run `backward`; see there."""
-    masks = Masks(m_input, m_hidden, m_cell, m_candidate, m_keep_cell, m_keep_hidden)
     weights = Weights(w_ih, w_hh, b_ih, b_hh)
     found = backward(
-        cell, grad_out, grad_last, x, h, c, weights, masks, out, gates, extra, list(sizes), product, want_x
+        cell,
+        grad_out,
+        grad_last,
+        x,
+        h,
+        c,
+        weights,
+        SiteMasks.of(sites, masks),
+        out,
+        gates,
+        extra,
+        list(sizes),
+        product,
+        want_x,
     )
     none = h.new_empty(0)
     return (
@@ -149,28 +151,29 @@ def _scan_backward_fake(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.cell, ctx.sizes, ctx.product = inputs[0], inputs[14], inputs[15]
+    ctx.cell, masks, ctx.sites, ctx.sizes, ctx.product, _ = inputs[0], *inputs[8:]
     ctx.set_materialize_grads(False)
     out, _, gates, extra = output
-    ctx.save_for_backward(*inputs[1:14], out, gates, extra)
+    ctx.save_for_backward(*inputs[1:8], out, gates, extra, *masks)
 
 
 def _backward(ctx: Any, grad_out: Tensor | None, grad_last: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
     saved = ctx.saved_tensors
-    inputs, kept = saved[:13], saved[13:]
+    inputs, kept, masks = saved[:7], saved[7:10], list(saved[10:])
     want_x = ctx.needs_input_grad[1]
     if grad_last is not None and grad_last.numel() == 0:
         grad_last = None
     x, h, c, w_ih, w_hh, bias = torch.ops.bayesrnn.scan_backward(
-        ctx.cell, grad_out, grad_last, *inputs, *kept, ctx.sizes, ctx.product, want_x
+        ctx.cell, grad_out, grad_last, *inputs, masks, ctx.sites, *kept, ctx.sizes, ctx.product, want_x
     )
     b_ih = b_hh = None
     if inputs[5] is not None:
         cell = POINTWISE[ctx.cell]
         b_hh = bias[cell.hidden].flatten().to(inputs[5].dtype)
         b_ih = torch.cat([bias[block] for block, _ in cell.inward]).flatten().to(inputs[5].dtype)
-    nothing = (None,) * 9
-    return (None, x if want_x else None, h, None if inputs[2] is None else c, w_ih, w_hh, b_ih, b_hh, *nothing)
+    gradients = (None, x if want_x else None, h, None if inputs[2] is None else c, w_ih, w_hh, b_ih, b_hh)
+    none = [None] * len(masks)  # torch wants a list in the place of each list of tensors, which an empty one is too
+    return *gradients, none, None, None if ctx.sizes else [], None, None
 
 
 for _name, _kernel, _fake in (("scan", _scan, _scan_fake), ("scan_backward", _scan_backward, _scan_backward_fake)):
