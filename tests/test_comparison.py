@@ -17,7 +17,7 @@ from bayesrnn.comparison import Cost, compare, compare_predictives
 from bayesrnn.comparison.difference import paired
 from bayesrnn.metrics.registry import measures_for
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
-from bayesrnn.report.page import number
+from bayesrnn.report.format import number
 from tests.report.test_page import assert_stands_alone
 
 QUICK: dict[str, Any] = {"resamples": 300, "monte_carlo": False}
@@ -263,7 +263,7 @@ def test_bad_input() -> None:
         compare_predictives(named, target[:5])
     with pytest.raises(ValueError, match="1 labels for 300 rows"):
         compare_predictives(named, target, groups=["a"], **QUICK)
-    with pytest.raises(ValueError, match="resamples whole sequences"):
+    with pytest.raises(ValueError, match="an interval needs the variation between sequences"):
         compare_predictives(named, target, sequences=torch.zeros(300), **QUICK)
     x = torch.randn(30, 6, 4)
     with pytest.raises(ValueError, match="others must not be called"):

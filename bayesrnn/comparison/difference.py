@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bayesrnn.metrics import Score
-from bayesrnn.metrics.bootstrap import percentile_interval
-from bayesrnn.metrics.registry import Measure
-from bayesrnn.report.page import number, percent, points, span
+from bayesrnn.metrics.paired import difference
+from bayesrnn.metrics.registry import Measure, Verdict
+from bayesrnn.report.format import capital, number, percent, points, span
 
 __all__ = ["Difference", "paired"]
 
@@ -40,14 +40,9 @@ class Difference:
     level: float
 
     @property
-    def verdict(self) -> str:
-        """What can be told: "better", "worse", "no difference can be told"; "larger", "smaller" of descriptions."""
-        low, high = self.loss_interval
-        if low <= 0 <= high:
-            return "no difference can be told"
-        if self.measure.better == "neither":
-            return "smaller" if high < 0 else "larger"
-        return "better" if high < 0 else "worse"
+    def verdict(self) -> Verdict:
+        """What the interval of the loss difference tells."""
+        return self.measure.verdict(*self.loss_interval)
 
     @property
     def change(self) -> tuple[float, tuple[float, float]]:
@@ -79,13 +74,13 @@ class Difference:
             change = f"{number(value, 2, sign=True)}{unit} {span(*interval, digits=2, sign=True)}"
         if self.measure.better == "near":
             change += f" in the distance from {self.measure.ideal:g}"
-        verb = self.verdict
-        if verb == "no difference can be told":
+        if self.verdict is Verdict.UNDECIDED:
             return (
                 f"In {self.measure.label} no difference between {self.name} and {self.reference} can be told: "
                 f"{values}, a difference of {change}."
             )
-        return f"{_capital(self.name)} is {verb} than {self.reference} in {self.measure.label}: {values}, {change}."
+        start = f"{capital(self.name)} is {self.verdict} than {self.reference}"
+        return f"{start} in {self.measure.label}: {values}, {change}."
 
     def record(self) -> dict[str, Any]:
         """Return the difference as one row of a table."""
@@ -103,7 +98,7 @@ class Difference:
             "low": self.interval[0],
             "high": self.interval[1],
             "relative": self.relative,
-            "verdict": self.verdict,
+            "verdict": str(self.verdict),
             "standard_error": self.score.standard_error,
             "corrected": self.score.corrected,
             "n": self.score.n,
@@ -119,32 +114,7 @@ def paired(name: str, reference: str, measure: Measure, score: Score, reference_
     Raises:
         ValueError: If the scores are not of the same targets.
     """
-    first, second = score.replicates, reference_score.replicates
-    same = (score.n, score.sequences, score.dropped) == (
-        reference_score.n,
-        reference_score.sequences,
-        reference_score.dropped,
-    )
-    if first is None or second is None or not same:
-        raise ValueError(
-            f"{name} and {reference} must be scored on the same targets, but one has {score.n} targets of "
-            f"{score.sequences} sequences and the other {reference_score.n} of {reference_score.sequences}."
-        )
+    value, interval, _ = difference(score, reference_score)
+    loss, loss_interval, _ = difference(score, reference_score, measure.loss)
     level = score.level or 0.95
-    loss = measure.loss(first) - measure.loss(second)
-    return Difference(
-        name=name,
-        reference=reference,
-        measure=measure,
-        score=score,
-        reference_score=reference_score,
-        value=score.value - reference_score.value,
-        interval=percentile_interval(first - second, level),
-        loss=float(measure.loss(score.value) - measure.loss(reference_score.value)),
-        loss_interval=percentile_interval(loss, level),
-        level=level,
-    )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return Difference(name, reference, measure, score, reference_score, value, interval, loss, loss_interval, level)

@@ -10,18 +10,15 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from bayesrnn._checks import check_whole
+from bayesrnn.comparison.curve import draws_curve
 from bayesrnn.comparison.predictives import compare_predictives
-from bayesrnn.comparison.result import Comparison, Cost, Curve
+from bayesrnn.comparison.result import Comparison, Cost
 from bayesrnn.inference import predict
 from bayesrnn.inference.context import undisturbed
-from bayesrnn.metrics.registry import Measure, measures_for
 from bayesrnn.models import LanguageModel
 from bayesrnn.predictive import Predictive
 
 __all__ = ["compare"]
-
-_COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-_SETS = 8  # disjoint sets of draws behind a point of a curve
 
 
 def compare(
@@ -123,7 +120,10 @@ def compare(
         predictives, target, groups=groups, sequences=sequences, interval=interval, levels=levels, mask=mask,
         lengths=scored, nan=nan, monte_carlo=monte_carlo, resamples=resamples, seed=seed, units=units, costs=costs,
     )  # fmt: skip
-    return replace(result, curves=_curves(result, drawn, target)) if curve else result
+    if not curve:
+        return result
+    line = draws_curve(result.differences[0].measure, drawn, target, dict(result.options))
+    return replace(result, curves=[] if line is None else [line])
 
 
 def _reads_tokens(model: nn.Module, inputs: tuple[Any, ...]) -> bool:
@@ -148,35 +148,6 @@ def _language_model_error(model: nn.Module) -> ValueError:
         "masks beside the draws, deterministic_perplexity against perplexity. Several of them are compared in pairs "
         "with compare_predictives({name: perplexity(...), ...})."
     )
-
-
-def _curves(result: Comparison, drawn: Any, target: Any) -> list[Curve]:
-    measures = {m.key: m for m in measures_for(drawn)}
-    options = dict(result.options)
-    found = [_curve(measures[result.differences[0].measure.key], drawn, target, options)]
-    return [curve for curve in found if curve is not None]
-
-
-def _curve(measure: Measure, drawn: Any, target: Any, options: dict[str, Any]) -> Curve | None:
-    """Score disjoint runs of consecutive draws: what `predict` gives with so few draws."""
-    size = drawn.draws_used
-    counts = [k for k in _COUNTS if k < size] + [size]
-    values: list[float] = []
-    errors: list[float | None] = []
-    try:
-        for count in counts:
-            sets = [torch.arange(j * count, (j + 1) * count) for j in range(min(size // count, _SETS))]
-            few = len(sets) < 3
-            scores = [
-                measure.score(drawn if count == size else drawn.keep_draws(s), target, monte_carlo=few, **options)
-                for s in sets
-            ]
-            found = torch.tensor([s.value for s in scores], dtype=torch.float64)
-            values.append(float(found.mean()))
-            errors.append(scores[0].standard_error if few else float(found.std()))
-    except ValueError:  # the draws were not kept
-        return None
-    return Curve(measure.key, measure.label, tuple(counts), tuple(values), tuple(errors))
 
 
 def _has_steps(predictive: Any, inputs: tuple[Any, ...], batch_dim: int) -> bool:

@@ -4,15 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_level
 from bayesrnn.comparison.difference import Difference, paired
 from bayesrnn.comparison.result import Comparison, Cost
 from bayesrnn.metrics import Score
-from bayesrnn.metrics.pairs import pair
+from bayesrnn.metrics.groups import rows_by_group
+from bayesrnn.metrics.pairs import check_several, common_sequences, pair
 from bayesrnn.metrics.registry import Measure, measures_for
 from bayesrnn.predictive import DETERMINISTIC, Origin, Predictive, TokenPredictive
 
@@ -27,7 +26,9 @@ def compare_predictives(
     groups: Sequence[Any] | Tensor | None = None,
     sequences: Any = None,
     interval: float = 0.95,
+    method: str = "bootstrap",
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
+    measures: Sequence[Measure] | None = None,
     mask: Tensor | None = None,
     lengths: Tensor | None = None,
     nan: str = "raise",
@@ -48,9 +49,13 @@ def compare_predictives(
         target: (rows, ...); a token predictive knows its own.
         reference: Name of the one the others are compared with; the first by default.
         groups: A label for each row: the score that ranks is also compared within each group.
-        sequences: Sequence id of each row or target, for the bootstrap; the predictive's own ids, else rows.
+        sequences: Sequence id of each row or target, for the bootstrap; by default the ids that the reference (else
+            another predictive) carries, else the rows.
         interval: Level of the intervals.
+        method: How they are made: "bootstrap" over sequences, or "student" (the t interval of the jackknife over
+            sequences, which holds its level with few of them).
         levels: Levels of the central intervals whose coverage is compared.
+        measures: What is compared, the ranking score first; by default `measures_for` the reference.
         mask: (rows, ...) bool, True where a target is scored.
         lengths: (rows,) steps scored in each row.
         nan: "raise" refuses NaN targets, "drop" leaves them out.
@@ -64,26 +69,31 @@ def compare_predictives(
         A `Comparison`: `.table`, `.sentence`, `.save(folder)`.
 
     Raises:
-        ValueError: If fewer than two predictives are given, their kinds or shapes differ, or the reference is unknown.
+        ValueError: If fewer than two predictives are given, their kinds, shapes or groupings by sequence ids differ, or
+            the reference is unknown.
 
     Example:
+        >>> import torch
         >>> y = torch.randn(200, generator=torch.Generator().manual_seed(0))
         >>> sharp, wide = (Predictive.from_gaussian(torch.zeros(200), s * torch.ones(200)) for s in (1.0, 3.0))
-        >>> compare_predictives({"wide": wide, "sharp": sharp}, y).difference("crps").verdict
+        >>> compare_predictives({"wide": wide, "sharp": sharp}, y).difference("crps").verdict.value
         'better'
     """
     predictives = _with_deterministic(predictives)
     reference = _check(predictives, reference)
     check_level(interval, "interval")
+    ordered = {reference: predictives[reference], **predictives}
+    sequences = common_sequences(ordered, sequences)
     options: dict[str, Any] = {
         "mask": mask, "lengths": lengths, "nan": nan, "sequences": sequences, "seed": seed, "resamples": resamples,
-        "interval": interval, "monte_carlo": monte_carlo,
+        "interval": interval, "method": method, "monte_carlo": monte_carlo,
     }  # fmt: skip
-    measures = measures_for(predictives[reference], levels)
+    measures = measures_for(predictives[reference], levels) if measures is None else measures
     scores: dict[str, dict[str, Score]] = {}
     notes: list[str] = []
     for name, predictive in predictives.items():
-        pair(predictive, target, {"mask": mask, "lengths": lengths, "nan": nan, "sequences": sequences})
+        pairs = pair(predictive, target, {"mask": mask, "lengths": lengths, "nan": nan, "sequences": sequences})
+        check_several(pairs.sequences)
         scores[name] = _scores(name, predictive, target, measures, options, notes)
     differences = [
         paired(name, reference, measure, scores[name][measure.key], scores[reference][measure.key])
@@ -147,7 +157,12 @@ def _check(predictives: Mapping[str, Predictive], reference: str | None) -> str:
 
 
 def _scores(
-    name: str, predictive: Predictive, target: Any, measures: list[Measure], options: dict[str, Any], notes: list[str]
+    name: str,
+    predictive: Predictive,
+    target: Any,
+    measures: Sequence[Measure],
+    options: dict[str, Any],
+    notes: list[str],
 ) -> dict[str, Score]:
     found = {}
     for measure in measures:
@@ -174,11 +189,9 @@ def _by_group(
 ) -> dict[str, list[Difference]]:
     if groups is None:
         return {}
-    labels = group_labels(groups, len(predictives[reference]))
     shape = tuple(predictives[reference].shape)  # type: ignore[attr-defined]
     found: dict[str, list[Difference]] = {}
-    for label in sorted(set(labels)):
-        member = torch.tensor(np.array([row == label for row in labels]))
+    for label, member in rows_by_group(groups, shape[0]).items():
         inside = member.reshape(-1, *(1 for _ in shape[1:])).expand(shape)
         mask = inside if options["mask"] is None else inside & options["mask"]
         try:
@@ -195,15 +208,3 @@ def _by_group(
             if name != reference
         ]
     return found
-
-
-def group_labels(groups: Any, rows: int) -> list[str]:
-    """Return one label a row as text.
-
-    Raises:
-        ValueError: If there is not one a row.
-    """
-    plain = groups.tolist() if isinstance(groups, Tensor | np.ndarray) else list(groups)
-    if len(plain) != rows:
-        raise ValueError(f"groups has {len(plain)} labels for {rows} rows: give one a row.")
-    return [str(label) for label in plain]

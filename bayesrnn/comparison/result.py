@@ -1,23 +1,27 @@
-"""The result of a comparison: table, sentence, pictures, files."""
+"""The result of a comparison: table, sentence, pictures, page, files."""
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from bayesrnn._files import atomic_write
+from bayesrnn import plots
+from bayesrnn.comparison.curve import Curve
 from bayesrnn.comparison.difference import Difference
 from bayesrnn.metrics import Score
-from bayesrnn.predictive import Predictive
-from bayesrnn.report.page import number, plain, seconds, write_pictures
+from bayesrnn.metrics.registry import Verdict
+from bayesrnn.predictive import ContinuousPredictive, Predictive
+from bayesrnn.report.exhibit import Exhibit, Picture
+from bayesrnn.report.format import listed, number, percent, seconds
+from bayesrnn.report.page import Page, Tone
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-__all__ = ["Comparison", "Cost", "Curve"]
+__all__ = ["Comparison", "Cost"]
+
+_TONES: dict[Verdict, Tone] = {Verdict.BETTER: "good", Verdict.WORSE: "bad"}
 
 
 @dataclass(frozen=True)
@@ -28,19 +32,8 @@ class Cost:
     seconds: float | None = None
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A score against the number of draws: mean over disjoint sets of draws, and the standard error of one such set."""
-
-    name: str
-    label: str
-    draws: tuple[int, ...]
-    values: tuple[float, ...]
-    standard_errors: tuple[float | None, ...]
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Exhibit):
     """Predictives of the same targets, each compared with a reference in pairs.
 
     Attributes:
@@ -56,6 +49,9 @@ class Comparison:
         curves: Scores against the number of draws.
         options: mask, lengths, nan, sequences and seed that were scored with.
     """
+
+    page_name: ClassVar[str] = "comparison"
+    data_name: ClassVar[str] = "comparison"
 
     predictives: dict[str, Predictive]
     target: Any
@@ -75,9 +71,9 @@ class Comparison:
         Raises:
             KeyError: If there is none.
         """
-        for found in self.differences:
-            if found.measure.key == metric and name in (None, found.name):
-                return found
+        for difference in self.differences:
+            if difference.measure.key == metric and name in (None, difference.name):
+                return difference
         legal = sorted({d.measure.key for d in self.differences})
         raise KeyError(f"no difference in {metric!r}{f' of {name!r}' if name else ''}; metrics are {legal}.")
 
@@ -100,55 +96,67 @@ class Comparison:
 
     def verdict(self, name: str) -> str:
         """Return in words how one predictive does against the reference."""
-        mine = [d for d in self.differences if d.name == name]
-        first = mine[0]
+        first, *rest = (d for d in self.differences if d.name == name)
         parts = [first.sentence(self.units)]
-        rest = [d for d in mine[1:] if d.measure.better != "neither"]
-        for word, start in (
-            ("better", "Better too in"),
-            ("worse", "Worse in"),
-            ("no difference can be told", "No difference can be told in"),
-        ):
-            labels = _labels([d for d in rest if d.verdict == word])
-            if word == "better" and first.verdict != "better":
-                start = "Better in"
-            elif word == "worse" and first.verdict == "worse":
-                start = "Worse too in"
-            if labels:
-                parts.append(f"{start} {listed(labels)}.")
-        if (cost := self._cost_sentence(name)) is not None:
-            parts.append(cost)
-        return " ".join(parts)
+        starts = {
+            Verdict.BETTER: "Better too in" if first.verdict is Verdict.BETTER else "Better in",
+            Verdict.WORSE: "Worse too in" if first.verdict is Verdict.WORSE else "Worse in",
+            Verdict.UNDECIDED: "No difference can be told in",
+        }
+        for verdict, start in starts.items():
+            labels = _labels([d for d in rest if d.verdict is verdict and d.measure.better != "neither"])
+            parts += [f"{start} {listed(labels)}."] if labels else []
+        return " ".join([*parts, *self._cost_sentence(name)])
 
-    def picture(self, name: str, ax: "Axes | None" = None) -> "Axes":
-        """Draw one of `picture_names`."""
-        from bayesrnn.comparison.show import pictures
+    def pictures(self) -> dict[str, Picture]:
+        """Return every picture by its name; nothing is drawn yet."""
+        known: dict[str, Picture] = {}
+        for k, name in enumerate(self.others):
+            draw = partial(self._forest, name)
+            known["differences" if k == 0 else f"differences_{k + 1}"] = Picture(draw, self.verdict(name))
+        options = {k: v for k, v in self.options.items() if v is not None} | {"units": self.units}
+        continuous = isinstance(self.predictives[self.reference], ContinuousPredictive)
+        if continuous and all("coverage_90" in s and "width_90" in s for s in self.scores.values()):
+            text = self._widths()
+            known["coverage_width"] = Picture.of(plots.coverage_width, text, self.predictives, self.target, **options)
+        if all("aurc_mean_ties_avg" in s for s in self.scores.values()):
+            text = "Error of the targets kept when the least certain are refused first."
+            known["risk_coverage"] = Picture.of(plots.risk_coverage, text, self.predictives, self.target, **options)
+        for curve in self.curves:
+            text = f"{curve.label} against the number of draws."
+            known[f"draws_{curve.name}"] = Picture(partial(self._draws, curve), text)
+        return known
 
-        drawers = pictures(self)
-        if name not in drawers:
-            raise ValueError(f"there is no picture {name!r}: legal are {', '.join(drawers)}.")
-        return drawers[name][0](ax)
-
-    @property
-    def picture_names(self) -> list[str]:
-        """Names of the pictures that `picture` draws."""
-        from bayesrnn.comparison.show import pictures
-
-        return list(pictures(self))
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write comparison.html (self-contained), comparison.csv, comparison.json and the pictures as PNG and SVG.
-
-        Every file appears whole or not at all. Returns the path of the page.
-        """
-        from bayesrnn.comparison.show import page, pictures
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        images = write_pictures(folder, {name: draw for name, (draw, _) in pictures(self).items()})
-        atomic_write(folder / "comparison.csv", self.table.to_csv(index=False))
-        atomic_write(folder / "comparison.json", json.dumps(plain(self.to_dict()), indent=2, ensure_ascii=False))
-        return page(self, images).save(folder / "comparison.html")
+    def page(self, images: Mapping[str, bytes]) -> Page:
+        """Return the page; `images` holds the PNG bytes of each picture by its name."""
+        first = self.differences[0]
+        page = Page(f"{listed(self.others)} against {self.reference}")
+        for name in self.others:
+            verdict = next(d.verdict for d in self.differences if d.name == name)
+            page.say(self.verdict(name), _TONES.get(verdict, "plain"))
+        page.facts(
+            f"{first.score.n} targets of {first.score.sequences} sequences. Every interval is a {100 * first.level:g} "
+            "% paired bootstrap over whole sequences, each metric on its own. Rank models by the first score; the "
+            "calibration numbers say what to repair."
+        )
+        if first.score.sequences < 30:
+            page.say(f"Only {first.score.sequences} sequences: the bootstrap intervals are rough.", "warn")
+        page.section("Pictures")
+        for name, picture in self.pictures().items():
+            page.picture(images[name], picture.text, "" if name.startswith("differences") else picture.text)
+        named = len(self.others) > 1
+        page.section("Every metric").table([_row(d, named) for d in self.differences])
+        if self.by_group:
+            page.section(f"By group: {first.measure.label}")
+            page.table([{"group": g, **_row(d, True)} for g, members in self.by_group.items() for d in members])
+        if self.costs:
+            rows = [{"predictive": n, "passes": c.passes, "seconds": c.seconds} for n, c in self.costs.items()]
+            page.section("Cost").table(rows)
+        if self.notes:
+            page.section("What is missing, and why")
+            for note in self.notes:
+                page.text(note)
+        return page
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the predictives as JSON values."""
@@ -157,7 +165,7 @@ class Comparison:
             "sentence": self.sentence,
             "units": self.units,
             "differences": [d.record() for d in self.differences],
-            "by_group": {g: [d.record() for d in found] for g, found in self.by_group.items()},
+            "by_group": {g: [d.record() for d in members] for g, members in self.by_group.items()},
             "costs": {name: vars(cost) for name, cost in self.costs.items()},
             "curves": [vars(curve) for curve in self.curves],
             "notes": self.notes,
@@ -175,24 +183,53 @@ class Comparison:
             who = f"{d.name}: " if len(self.others) > 1 else ""
             lines.append(f"{who}{d.measure.label:<{width}}  {value}  {change}  {d.verdict}")
         if any(d.measure.better == "near" for d in self.differences):
-            lines.append("Of numbers with an ideal, such as coverages, the change is that of the distance from it.")
+            lines.append("Of numbers with an ideal, such as coverages, the change is in the distance from it.")
         return "\n".join([*lines, *self.notes])
 
-    __repr__ = __str__
+    def _forest(self, name: str, ax: "Axes | None") -> "Axes":
+        kinds = {"neither", "bias", "mean_squared_z"}
+        shown = [d for d in self.differences if d.name == name and not {d.measure.better, d.measure.key} & kinds]
+        return plots.forest(
+            [d.measure.label for d in shown],
+            [100 * d.relative for d in shown],
+            [100 * d.loss_interval[0] / d.base for d in shown],
+            [100 * d.loss_interval[1] / d.base for d in shown],
+            notes=[f"{number(d.score.value)} against {number(d.reference_score.value)}" for d in shown],
+            title=f"{name} against {self.reference}",
+            xlabel="left: better · % of the reference, or points, or 0.01 nats",
+            ax=ax,
+        )
 
-    def _cost_sentence(self, name: str) -> str | None:
+    def _draws(self, curve: Curve, ax: "Axes | None") -> "Axes":
+        known = not any(error is None for error in curve.standard_errors)
+        score = self.scores[self.reference].get(curve.name)
+        return plots.convergence(
+            curve.draws,
+            curve.values,
+            [float(error or 0) for error in curve.standard_errors] if known else None,
+            reference=None if score is None else score.value,
+            reference_name=self.reference,
+            ylabel=curve.label,
+            ax=ax,
+        )
+
+    def _widths(self) -> str:
+        unit = f" {self.units}" if self.units else ""
+        parts = [
+            f"{name} holds {percent(s['coverage_90'].value)} in 90 % intervals of mean width "
+            f"{number(s['width_90'].value)}{unit}"
+            for name, s in self.scores.items()
+        ]
+        return f"Coverage against mean width of central intervals: {'; '.join(parts)}."
+
+    def _cost_sentence(self, name: str) -> list[str]:
         mine, other = self.costs.get(name), self.costs.get(self.reference)
         if mine is None or other is None:
-            return None
+            return []
         text = f"It costs {mine.passes} {'pass' if mine.passes == 1 else 'passes'} instead of {other.passes}"
         if mine.seconds is not None and other.seconds is not None:
             text += f" ({seconds(mine.seconds)} instead of {seconds(other.seconds)} for these rows)"
-        return text + "."
-
-
-def listed(words: list[str]) -> str:
-    """Return words as a list in a sentence: "a, b and c"."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+        return [f"{text}."]
 
 
 def _labels(differences: list[Difference]) -> list[str]:
@@ -200,3 +237,18 @@ def _labels(differences: list[Difference]) -> list[str]:
     levels = [f"{100 * d.measure.ideal:g}" for d in differences if d.measure.key.startswith("coverage_")]
     labels = [d.measure.label for d in differences if not d.measure.key.startswith("coverage_")]
     return [*labels, f"coverage ({listed(levels)} % intervals)"] if levels else labels
+
+
+def _row(d: Difference, named: bool) -> dict[str, Any]:
+    low, high = (number(v, 3, sign=True) for v in d.interval)
+    error = d.score.standard_error
+    return {
+        "metric": d.measure.label,
+        **({"predictive": d.name} if named else {}),
+        "better": d.measure.wish,
+        "value": number(d.score.value, 4),
+        "reference": number(d.reference_score.value, 4),
+        "difference": f"{number(d.value, 3, sign=True)} [{low}, {high}]",
+        "error of finite draws": "" if error is None else number(error, 2),
+        "verdict": str(d.verdict),
+    }

@@ -6,7 +6,7 @@ from typing import Any
 from bayesrnn.forecasting._study import MC, RAW, STANDARD, Study
 from bayesrnn.forecasting.sentences import calibration_sentences, comparison_sentences, split_sentence
 from bayesrnn.report import Page
-from bayesrnn.report.page import number, percent
+from bayesrnn.report.format import number, percent
 
 __all__ = ["study_page"]
 

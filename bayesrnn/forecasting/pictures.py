@@ -9,7 +9,7 @@ from torch import Tensor
 from bayesrnn import plots
 from bayesrnn.data.series import Series
 from bayesrnn.forecasting._backtest import Backtest
-from bayesrnn.plots._canvas import (
+from bayesrnn.plots.style import (
     BLUE,
     CYCLE,
     MARKERS,

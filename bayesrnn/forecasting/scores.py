@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from bayesrnn import metrics
-from bayesrnn.metrics.bootstrap import percentile_interval
+from bayesrnn.metrics.paired import difference
 from bayesrnn.predictive import ContinuousPredictive
 
 __all__ = ["LEVELS", "score_table", "wide_table"]
@@ -58,9 +58,7 @@ def score_table(
             line = {"forecast": name, "score": score, "value": value.value}
             line |= dict(zip(("low", "high"), value.interval, strict=True))
             if name != reference:
-                change = _loss(value.replicates, level) - _loss(base.replicates, level)
-                ends = percentile_interval(change, 0.95)
-                line["difference"] = _loss(value.value, level) - _loss(base.value, level)
+                line["difference"], ends, _ = difference(value, base, partial(_loss, level=level))
                 line |= dict(zip(("difference_low", "difference_high"), ends, strict=True))
                 line["verdict"] = _verdict(score, *ends)
             lines.append(line)

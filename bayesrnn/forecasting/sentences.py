@@ -3,7 +3,7 @@
 from typing import Any
 
 from bayesrnn.forecasting._study import MC, NAIVE_MASKS, RAW, STANDARD, Study
-from bayesrnn.report.page import number, percent, span
+from bayesrnn.report.format import number, percent, span
 
 __all__ = ["calibration_sentences", "comparison_sentences", "split_sentence"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_level, check_seed, check_whole
-from bayesrnn.metrics.bootstrap import evaluate
+from bayesrnn.metrics.metric import Metric, evaluate
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.score import Array, Options, Score
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
@@ -106,16 +106,14 @@ def miscalibration_area(predictive: Predictive, target: Any, **options: Unpack[O
         share = torch.rand(lower.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         return (2 * (lower + share.to(lower.device) * (upper - lower)) - 1).abs()
 
-    return evaluate(
+    metric = Metric(
         "miscalibration_area",
         "central intervals, exact integral over levels",
-        predictive,
-        target,
-        options,
         items,
         reduce=area_from_diagonal,
         floor=lambda values: NULL_AREA / math.sqrt(len(values)),
     )
+    return evaluate(metric, predictive, target, options)
 
 
 def interval_reliability(
@@ -139,7 +137,8 @@ def interval_reliability(
             return (folded <= level).double()
 
         definition = f"share whose transform is inside the central {level:g}"
-        scores.append(evaluate("coverage", definition, predictive, target, options, items, share=True))
+        metric = Metric("coverage", definition, items, share=True)
+        scores.append(evaluate(metric, predictive, target, options))
     return scores
 
 

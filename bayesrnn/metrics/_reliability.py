@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bayesrnn._checks import check_whole
-from bayesrnn.metrics.bootstrap import evaluate
+from bayesrnn.metrics.metric import Metric, evaluate
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.score import Array, Options, Score
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
@@ -32,7 +32,7 @@ def reliability(
 ) -> Reliability:
     """Return count, mean confidence and accuracy of the most probable class in each bin of confidence."""
     check_classes(predictive, "reliability")
-    pairs = pair(predictive, target, options, need_target=not isinstance(predictive, TokenPredictive))
+    pairs = pair(predictive, target, options)
     values = pairs.take(top_label_items(pairs.predictive, pairs.target))
     which = bin_index(values[:, 0], bins, equal_mass=equal_mass, digits=edge_digits(predictive))
     count = np.bincount(which, minlength=bins)
@@ -97,16 +97,14 @@ def classwise_calibration_error(
     def floor(p: Array, _: Array) -> float:
         return _null(p, bin_index(p, bins, digits=digits))
 
-    return evaluate(
+    metric = Metric(
         "classwise_calibration_error",
         f"ece{bins}_left: mean over classes",
-        predictive,
-        target,
-        options,
         items,
         reduce=lambda values: per_class(values, error),
         floor=lambda values: per_class(values, floor),
     )
+    return evaluate(metric, predictive, target, options)
 
 
 def top_label_calibration_error(
@@ -126,16 +124,14 @@ def top_label_calibration_error(
     def cells(values: Array) -> NDArray[np.int64]:
         return bin_index(values[:, 0], bins, digits=digits) + bins * values[:, 2].astype(np.int64)
 
-    return evaluate(
+    metric = Metric(
         "top_label_calibration_error",
         f"ece{bins}_left: given the predicted class",
-        predictive,
-        target,
-        options,
         items,
         reduce=lambda values: _gap(values[:, 0], values[:, 1], cells(values)),
         floor=lambda values: _null(values[:, 0], cells(values)),
     )
+    return evaluate(metric, predictive, target, options)
 
 
 def confidence_gap(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
@@ -146,15 +142,8 @@ def confidence_gap(predictive: Predictive, target: Any = None, **options: Unpack
         both = top_label_items(p, y)
         return both[..., 0] - both[..., 1]
 
-    return evaluate(
-        "confidence_gap",
-        "mean confidence minus accuracy",
-        predictive,
-        target,
-        options,
-        items,
-        need_target=not isinstance(predictive, TokenPredictive),
-    )
+    metric = Metric("confidence_gap", "mean confidence minus accuracy", items)
+    return evaluate(metric, predictive, target, options)
 
 
 def top_label_items(p: Any, y: Any) -> Tensor:
@@ -222,17 +211,14 @@ def _binned(
     def cells(values: Array) -> NDArray[np.int64]:
         return bin_index(values[:, 0], bins, equal_mass=equal_mass, digits=digits)
 
-    return evaluate(
+    metric = Metric(
         name,
         definition,
-        predictive,
-        target,
-        options,
         top_label_items,
         reduce=lambda values: _gap(values[:, 0], values[:, 1], cells(values)),
         floor=lambda values: _null(values[:, 0], cells(values)),
-        need_target=not isinstance(predictive, TokenPredictive),
     )
+    return evaluate(metric, predictive, target, options)
 
 
 def _gap(confidence: Array, correct: Array, which: NDArray[np.int64]) -> float:

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from bayesrnn._checks import check_level
 from bayesrnn.metrics._reliability import check_classes, top_label_items
-from bayesrnn.metrics.bootstrap import evaluate
+from bayesrnn.metrics.metric import Metric, evaluate
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.score import Options, Score
-from bayesrnn.predictive import ClassPredictive, Predictive, TokenPredictive
+from bayesrnn.predictive import ClassPredictive, Predictive
 
 
 def accuracy(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
@@ -24,18 +24,9 @@ def accuracy(predictive: Predictive, target: Any = None, **options: Unpack[Optio
         0.6666666666666666
     """
     check_classes(predictive, "accuracy")
-    need = not isinstance(predictive, TokenPredictive)
     definition = "share of targets that are the most probable class"
-    return evaluate(
-        "accuracy",
-        definition,
-        predictive,
-        target,
-        options,
-        lambda p, y: top_label_items(p, y)[..., 1],
-        need_target=need,
-        share=True,
-    )
+    metric = Metric("accuracy", definition, lambda p, y: top_label_items(p, y)[..., 1], share=True)
+    return evaluate(metric, predictive, target, options)
 
 
 def brier_score(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Score:
@@ -50,7 +41,8 @@ def brier_score(predictive: Predictive, target: Any, **options: Unpack[Options])
     def items(p: ClassPredictive, y: Tensor) -> Tensor:
         return ((p.probabilities - _one_hot(p, y)) ** 2).sum(-1)
 
-    return evaluate("brier_score", "sum over classes, 0 to 2", predictive, target, options, items, correct=True)
+    metric = Metric("brier_score", "sum over classes, 0 to 2", items, correct=True)
+    return evaluate(metric, predictive, target, options)
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,8 @@ def ranked_probability_score(predictive: Predictive, target: Any, **options: Unp
         return ((p.probabilities - _one_hot(p, y)).cumsum(-1)[..., :-1] ** 2).sum(-1)
 
     definition = "ordered classes, sum over thresholds"
-    return evaluate("ranked_probability_score", definition, predictive, target, options, items, correct=True)
+    metric = Metric("ranked_probability_score", definition, items, correct=True)
+    return evaluate(metric, predictive, target, options)
 
 
 def mean_entropy(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
@@ -129,7 +122,8 @@ def set_coverage(predictive: Predictive, target: Any, *, level: float = 0.9, **o
         return _inside(p, level).gather(-1, p.class_index(y)[..., None])[..., 0].double()
 
     definition = f"share inside the smallest set of mass {level:g}"
-    return evaluate("set_coverage", definition, predictive, target, options, items, share=True)
+    metric = Metric("set_coverage", definition, items, share=True)
+    return evaluate(metric, predictive, target, options)
 
 
 def set_size(predictive: Predictive, target: Any = None, *, level: float = 0.9, **options: Unpack[Options]) -> Score:
@@ -137,15 +131,8 @@ def set_size(predictive: Predictive, target: Any = None, *, level: float = 0.9, 
     level = check_level(level)
     check_classes(predictive, "set_size", tokens=False)
     definition = f"classes in the smallest set of mass {level:g}"
-    return evaluate(
-        "set_size",
-        definition,
-        predictive,
-        target,
-        options,
-        lambda p, _: _inside(p, level).double().sum(-1),
-        need_target=False,
-    )
+    metric = Metric("set_size", definition, lambda p, _: _inside(p, level).double().sum(-1), need_target=False)
+    return evaluate(metric, predictive, target, options)
 
 
 def _inside(p: ClassPredictive, level: float) -> Tensor:
@@ -168,4 +155,5 @@ def _entropy_score(name: str, part: str, predictive: Predictive, target: Any, op
         return value
 
     definition = "mean over targets, nats"
-    return evaluate(name, definition, predictive, target, options, items, correct=True, need_target=False)
+    metric = Metric(name, definition, items, correct=True, need_target=False)
+    return evaluate(metric, predictive, target, options)

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from bayesrnn._checks import check_level
-from bayesrnn.metrics.bootstrap import percentile_interval
+from bayesrnn.metrics.bootstrap import interval_of
 from bayesrnn.metrics.jackknife import spread
-from bayesrnn.metrics.score import Score
+from bayesrnn.metrics.pairs import common_sequences
+from bayesrnn.metrics.score import Array, Score
 from bayesrnn.predictive import Predictive
 
 
@@ -33,29 +36,53 @@ def paired_difference(
         second: Another of the same targets.
         target: (B, ...).
         interval: Level of the interval.
-        **options: Passed to the metric (level=, sequences=, seed=, ...).
+        **options: Passed to the metric (level=, sequences=, seed=, ...). Without sequences=, the
+            sequence ids of `second` (else of `first`) say which rows belong together.
+
+    Raises:
+        ValueError: If the two carry ids that group the rows differently.
     """
     check_level(interval, "interval")
+    options["sequences"] = common_sequences({"the second": second, "the first": first}, options.get("sequences"))
     a = metric(first, target, interval=interval, **options)
     b = metric(second, target, interval=interval, **options)
-    if a.replicates is None or b.replicates is None or (a.n, a.sequences) != (b.n, b.sequences):
-        raise ValueError(
-            f"the two predictives must be scored on the same targets, but one has {a.n} of {a.sequences} sequences and "
-            f"the other {b.n} of {b.sequences}. Pass the same mask and sequences."
-        )
-    replicates = a.replicates - b.replicates
+    value, ends, replicates = difference(a, b)
     return replace(
         a,
         name=f"{a.name} difference",
-        value=a.value - b.value,
+        value=value,
         definition=f"first minus second: {a.definition}",
-        interval=percentile_interval(replicates, interval),
+        interval=ends,
         standard_error=_error(a, b, first.origin.shares_draws(second.origin)),
         corrected=None if a.corrected is None or b.corrected is None else a.corrected - b.corrected,
         floor=None,
         replicates=replicates,
         left_out=None,
     )
+
+
+def difference(
+    first: Score, second: Score, turned: Callable[[Any], Any] = lambda values: values
+) -> tuple[float, tuple[float, float], Array]:
+    """Return first minus second, its interval, and the differences of their paired replicates.
+
+    Args:
+        first: A score with an interval.
+        second: Another of the same targets, with the same resamples.
+        turned: Applied to values before they are subtracted (to the distance from an ideal, say).
+
+    Raises:
+        ValueError: If the scores do not come from the same targets, sequences and resamples.
+    """
+    if first.replicates is None or second.replicates is None or first.pairing != second.pairing:
+        raise ValueError(
+            f"both must be scored on the same targets, but one has {first.n} targets of {first.sequences} sequences "
+            f"and the other {second.n} of {second.sequences}, or their rows are grouped differently, or no interval "
+            "was asked for. Pass the same interval, mask, sequences and seed."
+        )
+    value = float(turned(first.value) - turned(second.value))
+    replicates = np.asarray(turned(first.replicates) - turned(second.replicates))
+    return value, interval_of(value, replicates, first.level or 0.95, first.method), replicates
 
 
 def _error(a: Score, b: Score, shared: bool) -> float | None:

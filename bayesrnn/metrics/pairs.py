@@ -1,5 +1,6 @@
 """Bring a predictive and its target together: shapes, missing values, padding, sequences."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +43,7 @@ def pair(predictive: Predictive, target: Any, options: Options, *, need_target: 
             f"a Predictive is needed first, but a {type(predictive).__name__} was given. "
             "Wrap predictions with Predictive.from_gaussian, from_samples or from_probabilities; the target is second."
         )
-    unknown = set(options) - set(Options.__annotations__)
-    if unknown:
-        raise TypeError(
-            f"unknown options {sorted(unknown)}; legal everywhere are {sorted(Options.__annotations__)}, and in some "
-            "places level= (of an interval), q= (of a quantile), bins= (of a calibration error): see its signature."
-        )
+    check_options(options)
     shape = predictive.shape
     mask = _mask(predictive, options)
     if isinstance(predictive, TokenPredictive) and target is None:
@@ -70,8 +66,68 @@ def pair(predictive: Predictive, target: Any, options: Options, *, need_target: 
     if not bool(mask.any()):
         raise ValueError("no target is left to score: every one is masked, beyond its row's length, or NaN.")
     keep = mask.cpu().reshape(-1).numpy()
-    sequences = _sequences(predictive, options.get("sequences"))[keep]
-    return Pairs(predictive.to(torch.float64), target, keep, np.unique(sequences, return_inverse=True)[1], dropped)
+    sequences = numbered(_sequences(predictive, options.get("sequences"))[keep])
+    return Pairs(predictive.to(torch.float64), target, keep, sequences, dropped)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that no metric takes.
+
+    Raises:
+        TypeError: If there is one.
+    """
+    unknown = set(options) - set(Options.__annotations__)
+    if unknown:
+        raise TypeError(
+            f"unknown options {sorted(unknown)}; legal everywhere are {sorted(Options.__annotations__)}, and in some "
+            "places level= (of an interval), q= (of a quantile), bins= (of a calibration error): see its signature."
+        )
+
+
+def check_several(sequences: NDArray[np.int64]) -> int:
+    """Return the number of sequences.
+
+    Raises:
+        ValueError: If there is only one: how much a number varies between sequences is then unknown.
+    """
+    count = int(sequences.max()) + 1
+    if count < 2:
+        raise ValueError(
+            "an interval needs the variation between sequences, and there is only 1. Give the sequence of each target "
+            "with sequences=, or leave interval= out."
+        )
+    return count
+
+
+def numbered(ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the number of each id, in the order of their first appearance: equal groupings get equal numbers."""
+    _, first, which = np.unique(ids, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first, kind="stable"), kind="stable")[which.reshape(-1)]
+
+
+def common_sequences(predictives: Mapping[str, Any], sequences: Any) -> Any:
+    """Return one grouping of the rows for a paired comparison: the given one, else the ids that predictives carry.
+
+    Args:
+        predictives: Name → predictive of the same rows, the reference first.
+        sequences: What the caller gave; None chooses.
+
+    Raises:
+        ValueError: If two predictives carry ids that group the rows differently.
+    """
+    if sequences is not None:
+        return sequences
+    known = {name: p.sequence_ids for name, p in predictives.items() if p.sequence_ids is not None}
+    if not known:
+        return None
+    (first, chosen), *others = known.items()
+    for name, ids in others:
+        if not np.array_equal(numbered(np.asarray(ids.cpu())), numbered(np.asarray(chosen.cpu()))):
+            raise ValueError(
+                f"{first!r} and {name!r} carry sequence ids that group the rows differently, so their resamples cannot "
+                "be paired. Say with sequences= which rows belong together."
+            )
+    return chosen
 
 
 def _mask(predictive: Any, options: Options) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from typing import Any, Literal
 
@@ -12,9 +13,19 @@ from bayesrnn import metrics
 from bayesrnn.metrics import Score
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 
-__all__ = ["Measure", "measures_for"]
+__all__ = ["Measure", "Verdict", "measures_for"]
 
 Better = Literal["lower", "higher", "near", "neither"]
+
+
+class Verdict(StrEnum):
+    """What an interval of a difference tells; of numbers that only describe, which is larger."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    SMALLER = "smaller"
+    LARGER = "larger"
+    UNDECIDED = "no difference can be told"
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,14 @@ class Measure:
             return -array
         return np.abs(array - self.ideal) if self.better == "near" else array
 
+    def verdict(self, low: float, high: float) -> Verdict:
+        """Return what an interval of the difference of two losses tells."""
+        if low <= 0 <= high:
+            return Verdict.UNDECIDED
+        if self.better == "neither":
+            return Verdict.SMALLER if high < 0 else Verdict.LARGER
+        return Verdict.BETTER if high < 0 else Verdict.WORSE
+
     @property
     def wish(self) -> str:
         """When a value is better, in words."""
@@ -67,15 +86,18 @@ class Measure:
         return "" if self.unit == "share" else self.unit
 
 
-def measures_for(predictive: Predictive, levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95)) -> list[Measure]:
+def measures_for(
+    predictive: Predictive, levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95), *, widths: Sequence[float] = (0.9,)
+) -> list[Measure]:
     """Return what is worth measuring of a predictive, the score that ranks first.
 
     Args:
         predictive: Decides the kind of target.
         levels: Levels of the central intervals whose coverage is measured.
+        widths: Levels of those whose mean width and interval score are measured.
     """
     if isinstance(predictive, ContinuousPredictive):
-        return _continuous(levels)
+        return _continuous(levels, widths)
     if isinstance(predictive, ClassPredictive):
         return _classes()
     if isinstance(predictive, TokenPredictive):
@@ -83,7 +105,7 @@ def measures_for(predictive: Predictive, levels: Sequence[float] = (0.5, 0.8, 0.
     raise TypeError(f"a Predictive is needed, but a {type(predictive).__name__} was given.")
 
 
-def _continuous(levels: Sequence[float]) -> list[Measure]:
+def _continuous(levels: Sequence[float], widths: Sequence[float]) -> list[Measure]:
     found = [
         Measure("crps", "CRPS", metrics.crps, "lower", unit="target", proper=True),
         Measure("nll", "negative log-likelihood", metrics.nll, "lower", unit="nats", proper=True),
@@ -92,30 +114,18 @@ def _continuous(levels: Sequence[float]) -> list[Measure]:
         Measure("bias", "bias (prediction minus target)", metrics.bias, "near", unit="target"),
     ]
     for level in sorted(levels):
-        name = f"{level * 100:g}"
+        name, score = f"{level * 100:g}", partial(metrics.coverage, level=level)
         found.append(
-            Measure(
-                f"coverage_{name}",
-                f"coverage of {name} % intervals",
-                partial(metrics.coverage, level=level),
-                "near",
-                ideal=level,
-                unit="share",
-            )
+            Measure(f"coverage_{name}", f"coverage of {name} % intervals", score, "near", ideal=level, unit="share")
         )
+    for level in sorted(widths):
+        name, score = f"{level * 100:g}", partial(metrics.width, level=level)
+        found.append(Measure(f"width_{name}", f"mean width of {name} % intervals", score, "neither", unit="target"))
+        score = partial(metrics.interval_score, level=level)
+        label = f"interval score ({name} %)"
+        found.append(Measure(f"interval_score_{name}", label, score, "lower", unit="target", proper=True))
     return [
         *found,
-        Measure(
-            "width_90", "mean width of 90 % intervals", partial(metrics.width, level=0.9), "neither", unit="target"
-        ),
-        Measure(
-            "interval_score_90",
-            "interval score (90 %)",
-            partial(metrics.interval_score, level=0.9),
-            "lower",
-            unit="target",
-            proper=True,
-        ),
         Measure("sharpness", "sharpness (root mean variance)", metrics.sharpness, "neither", unit="target"),
         Measure("mean_squared_z", "mean squared z", metrics.mean_squared_z, "near", ideal=1.0),
         Measure("miscalibration_area", "miscalibration area", metrics.miscalibration_area, "lower"),

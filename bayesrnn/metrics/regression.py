@@ -8,8 +8,7 @@ from torch import Tensor
 
 from bayesrnn._checks import check_level
 from bayesrnn.metrics._crps import crps_values, crps_without_blocks
-from bayesrnn.metrics.bootstrap import evaluate
-from bayesrnn.metrics.jackknife import WithoutBlocks
+from bayesrnn.metrics.metric import Metric, evaluate
 from bayesrnn.metrics.score import Options, Score
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 
@@ -29,19 +28,22 @@ def rmse(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Sco
         >>> float(rmse(Predictive.from_gaussian(torch.zeros(2), torch.ones(2)), torch.tensor([3.0, 3.0])))
         3.0
     """
-    return _score("rmse", "of the predictive mean, target units", predictive, target, options, _squared, math.sqrt)
+    metric = Metric("rmse", "of the predictive mean, target units", _squared, transform=math.sqrt)
+    return _evaluate(metric, predictive, target, options)
 
 
 def mae(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Score:
     r"""Mean absolute error of the predictive mean, target units: $\mathrm{mean}\,|y - \mu|$."""
     definition = "of the predictive mean, target units"
-    return _score("mae", definition, predictive, target, options, lambda p, y: (p.mean - y).abs())
+    metric = Metric("mae", definition, lambda p, y: (p.mean - y).abs())
+    return _evaluate(metric, predictive, target, options)
 
 
 def bias(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Score:
     r"""Mean of prediction minus target, target units: $\mathrm{mean}\,(\mu - y)$."""
     definition = "mean prediction minus target, target units"
-    return _score("bias", definition, predictive, target, options, lambda p, y: p.mean - y)
+    metric = Metric("bias", definition, lambda p, y: p.mean - y)
+    return _evaluate(metric, predictive, target, options)
 
 
 def crps(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Score:
@@ -57,7 +59,8 @@ def crps(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Sco
     def items(p: ContinuousPredictive, y: Tensor) -> Tensor:
         return crps_values(p.distribution, y)
 
-    return _score("crps", definition, predictive, target, options, items, correct=True, without=crps_without_blocks)
+    metric = Metric("crps", definition, items, correct=True, without=crps_without_blocks)
+    return _evaluate(metric, predictive, target, options)
 
 
 def interval_score(predictive: Predictive, target: Any, *, level: float = 0.9, **options: Unpack[Options]) -> Score:
@@ -74,7 +77,8 @@ def interval_score(predictive: Predictive, target: Any, *, level: float = 0.9, *
         missed = (low - y).clamp(min=0) + (y - high).clamp(min=0)
         return high - low + 2 / (1 - level) * missed
 
-    return _score("interval_score", f"Winkler, central {level:g}, target units", predictive, target, options, items)
+    metric = Metric("interval_score", f"Winkler, central {level:g}, target units", items)
+    return _evaluate(metric, predictive, target, options)
 
 
 def pinball_loss(predictive: Predictive, target: Any, *, q: float = 0.5, **options: Unpack[Options]) -> Score:
@@ -88,7 +92,8 @@ def pinball_loss(predictive: Predictive, target: Any, *, q: float = 0.5, **optio
         gap = y - p.quantile(q)
         return torch.maximum(q * gap, (q - 1) * gap)
 
-    return _score("pinball_loss", f"quantile {q:g}, target units", predictive, target, options, items)
+    metric = Metric("pinball_loss", f"quantile {q:g}, target units", items)
+    return _evaluate(metric, predictive, target, options)
 
 
 def coverage(predictive: Predictive, target: Any, *, level: float = 0.9, **options: Unpack[Options]) -> Score:
@@ -105,7 +110,8 @@ def coverage(predictive: Predictive, target: Any, *, level: float = 0.9, **optio
         return p.distribution.inside(y.double(), level).double()
 
     definition = f"share inside the central {level:g} interval"
-    return _score("coverage", definition, predictive, target, options, items, share=True)
+    metric = Metric("coverage", definition, items, share=True)
+    return _evaluate(metric, predictive, target, options)
 
 
 def width(predictive: Predictive, target: Any = None, *, level: float = 0.9, **options: Unpack[Options]) -> Score:
@@ -117,7 +123,8 @@ def width(predictive: Predictive, target: Any = None, *, level: float = 0.9, **o
         return high - low
 
     definition = f"mean width of the central {level:g} interval, target units"
-    return _score("width", definition, predictive, target, options, items, need_target=False)
+    metric = Metric("width", definition, items, need_target=False)
+    return _evaluate(metric, predictive, target, options)
 
 
 def sharpness(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
@@ -127,7 +134,8 @@ def sharpness(predictive: Predictive, target: Any = None, **options: Unpack[Opti
     def items(p: ContinuousPredictive, _: Tensor | None) -> Tensor:
         return p.variance
 
-    return _score("sharpness", definition, predictive, target, options, items, math.sqrt, need_target=False)
+    metric = Metric("sharpness", definition, items, transform=math.sqrt, need_target=False)
+    return _evaluate(metric, predictive, target, options)
 
 
 def mean_squared_z(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Score:
@@ -136,9 +144,8 @@ def mean_squared_z(predictive: Predictive, target: Any, **options: Unpack[Option
     Source: Pernot 2024 (arXiv:2402.10043), the most reliable of the spread statistics.
     """
     definition = "mean squared standardized error, 1 is right"
-    return _score(
-        "mean_squared_z", definition, predictive, target, options, lambda p, y: (p.mean - y) ** 2 / p.variance
-    )
+    metric = Metric("mean_squared_z", definition, lambda p, y: (p.mean - y) ** 2 / p.variance)
+    return _evaluate(metric, predictive, target, options)
 
 
 def check_continuous(predictive: Any, name: str) -> None:
@@ -154,31 +161,6 @@ def _squared(p: ContinuousPredictive, y: Tensor) -> Tensor:
     return (p.mean - y) ** 2
 
 
-def _score(
-    name: str,
-    definition: str,
-    predictive: Predictive,
-    target: Any,
-    options: Options,
-    items: Any,
-    transform: Any = None,
-    *,
-    correct: bool = False,
-    need_target: bool = True,
-    share: bool = False,
-    without: WithoutBlocks | None = None,
-) -> Score:
-    check_continuous(predictive, name)
-    return evaluate(
-        name,
-        definition,
-        predictive,
-        target,
-        options,
-        items,
-        transform=transform,
-        correct=correct,
-        need_target=need_target,
-        share=share,
-        without=without,
-    )
+def _evaluate(metric: Metric, predictive: Predictive, target: Any, options: Options) -> Score:
+    check_continuous(predictive, metric.name)
+    return evaluate(metric, predictive, target, options)

@@ -18,7 +18,9 @@ class Options(TypedDict, total=False):
         mask: (B, ...) bool, True where a target is scored.
         lengths: (B,) steps scored in each row, for targets (B, T).
         nan: "raise" (default) refuses NaN targets, "drop" leaves them out and counts them.
-        interval: Level of the bootstrap interval over sequences, e.g. 0.95; none by default.
+        interval: Level of the interval over sequences, e.g. 0.95; none by default.
+        method: How that interval is made: "bootstrap" (default) resamples whole sequences; "student" is the t interval
+            of the jackknife over sequences, which holds its level with few of them.
         sequences: Sequence id of each row (B,) or target (B, ...); by default `predictive.sequence_ids`, else the rows.
         seed: Seed of the bootstrap and of whatever the metric simulates (default 0).
         resamples: Bootstrap resamples (default 1000).
@@ -31,6 +33,7 @@ class Options(TypedDict, total=False):
     lengths: Tensor | None
     nan: str
     interval: float | None
+    method: str
     sequences: Any
     seed: int
     resamples: int
@@ -49,14 +52,16 @@ class Score:
         n: Scored targets.
         sequences: Independent sequences they come from.
         draws: Draws behind the predictive.
-        interval: Bootstrap interval over sequences, if asked for.
+        interval: Interval over sequences, if asked for.
         level: Its level.
+        method: How it was made: "bootstrap" or "student".
         standard_error: Monte Carlo error of finite draws, if asked for and known: 0 only where nothing was sampled,
             None where the draws were not kept or leaving them out does not show it.
         corrected: The value corrected for the bias of finite draws, if asked for and known.
         floor: What a perfectly calibrated model of this size would score, if asked for and defined.
         dropped: Targets left out because they were NaN.
-        replicates: The bootstrap values behind the interval; two scores of one seed and one grouping are paired.
+        replicates: The values behind the interval: of each resample, or (student) without each sequence in turn.
+        pairing: Same text: same targets, sequences and resamples, so that the replicates are paired.
         left_out: The value without each block of draws in turn, behind the standard error; those of two predictives of
             the same draws are paired.
     """
@@ -69,11 +74,13 @@ class Score:
     draws: int
     interval: tuple[float, float] | None = None
     level: float | None = None
+    method: str = "bootstrap"
     standard_error: float | None = None
     corrected: float | None = None
     floor: float | None = None
     dropped: int = 0
     replicates: Array | None = field(default=None, repr=False, compare=False)
+    pairing: str = field(default="", repr=False, compare=False)
     left_out: Array | None = field(default=None, repr=False, compare=False)
 
     def __float__(self) -> float:
@@ -90,7 +97,8 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values (infinite numbers as text)."""
-        values = {name: value for name, value in self.__dict__.items() if name not in ("replicates", "left_out")}
+        hidden = ("replicates", "pairing", "left_out")
+        values = {name: value for name, value in self.__dict__.items() if name not in hidden}
         values["interval"] = None if self.interval is None else [_plain(v) for v in self.interval]
         return {name: _plain(value) for name, value in values.items()}
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bayesrnn.metrics._reliability import check_classes, top_label_items
-from bayesrnn.metrics.bootstrap import evaluate
 from bayesrnn.metrics.jackknife import left_out, spread
+from bayesrnn.metrics.metric import Metric, evaluate, evaluate_values
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.score import Array, Options, Score
 from bayesrnn.predictive import DETERMINISTIC, ContinuousPredictive, Predictive, TokenPredictive
@@ -34,7 +34,7 @@ def risk_coverage(
     predictive: Predictive, target: Any = None, *, uncertainty: Tensor | None = None, **options: Unpack[Options]
 ) -> RiskCoverage:
     """Return the risk-coverage curve; equally uncertain targets are averaged over their orders."""
-    pairs = pair(predictive, target, options, need_target=not isinstance(predictive, TokenPredictive))
+    pairs = pair(predictive, target, options)
     values = pairs.take(_loss_items(uncertainty)(pairs.predictive, pairs.target))
     return risk_curve(values)
 
@@ -50,17 +50,14 @@ def area_under_risk_coverage(
 
     Source: Geifman & El-Yaniv 2017 (arXiv:1705.08500), with ties averaged over their orders.
     """
-    return evaluate(
+    metric = Metric(
         "area_under_risk_coverage",
         "aurc_mean_ties_avg: 0/1 loss (classes), squared error (continuous)",
-        predictive,
-        target,
-        options,
         _loss_items(uncertainty),
         reduce=lambda values: risk_curve(values).area,
-        need_target=not isinstance(predictive, TokenPredictive),
         fixed=uncertainty is not None,
     )
+    return evaluate(metric, predictive, target, options)
 
 
 def error_auroc(
@@ -79,17 +76,14 @@ def error_auroc(
         ValueError: If every prediction is right, or every one wrong: then there is nothing to detect.
     """
     check_classes(predictive, "error_auroc")
-    return evaluate(
+    metric = Metric(
         "error_auroc",
         "AUROC of uncertainty for errors",
-        predictive,
-        target,
-        options,
         _loss_items(uncertainty),
         reduce=_auroc,
-        need_target=not isinstance(predictive, TokenPredictive),
         fixed=uncertainty is not None,
     )
+    return evaluate(metric, predictive, target, options)
 
 
 def shift_auroc(
@@ -119,13 +113,12 @@ def shift_auroc(
         return np.column_stack([np.concatenate(values), np.repeat([0.0, 1.0], [len(v) for v in values])])
 
     both = inside.to(torch.float64), outside.to(torch.float64)
-    rows = torch.as_tensor(table(*both))
-    carrier = Predictive.from_gaussian(rows[:, 0], torch.ones_like(rows[:, 0]))
+    values, draws = table(*both), min(p.draws_used for p in both)
     definition = "AUROC of uncertainty, shifted rows are the positives"
-    found = evaluate("shift_auroc", definition, carrier, rows[:, 1], options, lambda p, y: rows, reduce=_auroc)
+    metric = Metric("shift_auroc", definition, lambda p, _: uncertainty(p), reduce=_auroc)
+    score = evaluate_values(metric, values, np.arange(len(values)), options, draws)
     wanted = options.get("monte_carlo", False)
-    error = _shift_error(lambda near, far: _auroc(table(near, far)), *both) if wanted else None
-    return replace(found, standard_error=error, draws=min(p.draws_used for p in both))
+    return replace(score, standard_error=_shift_error(lambda *p: _auroc(table(*p)), *both) if wanted else None)
 
 
 def _shift_error(score: Callable[[Any, Any], float], near: Predictive, far: Predictive) -> float | None:

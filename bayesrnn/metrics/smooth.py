@@ -5,9 +5,9 @@ from typing import Any, Unpack
 import numpy as np
 
 from bayesrnn.metrics._reliability import check_classes, top_label_items
-from bayesrnn.metrics.bootstrap import evaluate
+from bayesrnn.metrics.metric import Metric, evaluate
 from bayesrnn.metrics.score import Array, Options, Score
-from bayesrnn.predictive import Predictive, TokenPredictive
+from bayesrnn.predictive import Predictive
 
 _GRID = 1024
 _SIMULATIONS = 50
@@ -30,17 +30,14 @@ def smooth_calibration_error(predictive: Predictive, target: Any = None, **optio
         hits = ((rng.random(len(confidence)) < confidence).astype(np.float64) for _ in range(_SIMULATIONS))
         return float(np.mean([smooth_error(np.column_stack([confidence, hit])) for hit in hits]))
 
-    return evaluate(
+    metric = Metric(
         "smooth_calibration_error",
         "smECE, reflected Gaussian kernel, top label",
-        predictive,
-        target,
-        options,
         top_label_items,
         reduce=smooth_error,
         floor=floor,
-        need_target=not isinstance(predictive, TokenPredictive),
     )
+    return evaluate(metric, predictive, target, options)
 
 
 def smooth_error(values: Array) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bayesrnn._checks import check_whole
 from bayesrnn.metrics._reliability import equal_mass_bins
-from bayesrnn.metrics.bootstrap import evaluate
+from bayesrnn.metrics.metric import Metric, evaluate
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.regression import check_continuous
 from bayesrnn.metrics.score import Array, Options, Score
@@ -56,16 +56,14 @@ def expected_normalized_calibration_error(
         errors = (np.column_stack([variance * rng.chisquare(1, len(values)), variance]) for _ in range(100))
         return float(np.mean([reduce(simulated) for simulated in errors]))
 
-    return evaluate(
+    metric = Metric(
         "expected_normalized_calibration_error",
         f"{bins} equal-mass bins of predicted std, relative",
-        predictive,
-        target,
-        options,
         _items,
         reduce=reduce,
         floor=floor,
     )
+    return evaluate(metric, predictive, target, options)
 
 
 def _items(p: ContinuousPredictive, y: Any) -> Tensor:

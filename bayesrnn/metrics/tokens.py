@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from bayesrnn.metrics.bootstrap import evaluate
+from bayesrnn.metrics.metric import Metric, evaluate
 from bayesrnn.metrics.score import Options, Score
 from bayesrnn.predictive import DETERMINISTIC, Predictive, TokenPredictive
 
@@ -33,7 +33,8 @@ def nll(predictive: Predictive, target: Any = None, **options: Unpack[Options]) 
         >>> round(float(nll(Predictive.from_gaussian(torch.zeros(1), torch.ones(1)), torch.zeros(1))), 4)
         0.9189
     """
-    return evaluate("nll", "mean over targets, nats", predictive, target, options, log_score, correct=True)
+    metric = Metric("nll", "mean over targets, nats", log_score, correct=True)
+    return evaluate(metric, predictive, target, options)
 
 
 def log_score(predictive: Any, target: Any) -> Tensor:
@@ -50,17 +51,8 @@ def perplexity(predictive: Predictive, target: Any = None, **options: Unpack[Opt
     """
     _check(predictive, "perplexity")
     definition = "ppl_mc_micro: exp of the mean nll, probabilities averaged over draws"
-    return evaluate(
-        "perplexity",
-        definition,
-        predictive,
-        target,
-        options,
-        log_score,
-        transform=_exp,
-        correct=True,
-        need_target=False,
-    )
+    metric = Metric("perplexity", definition, log_score, transform=_exp, correct=True)
+    return evaluate(metric, predictive, target, options)
 
 
 def deterministic_perplexity(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
@@ -73,33 +65,22 @@ def deterministic_perplexity(predictive: Predictive, target: Any = None, **optio
         return -p.deterministic_log_prob
 
     definition = "ppl_deterministic_micro: exp of the mean nll without masks"
-    return evaluate(
-        "deterministic_perplexity",
-        definition,
-        _unsampled(predictive),
-        target,
-        options,
-        items,
-        transform=_exp,
-        need_target=False,
-    )
+    metric = Metric("deterministic_perplexity", definition, items, transform=_exp)
+    return evaluate(metric, _unsampled(predictive), target, options)
 
 
 def bits_per_token(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
     """Mean negative log probability in bits a token: nll / log 2 (bits a character for a character model)."""
     _check(predictive, "bits_per_token")
     definition = "nll / log 2, bits a token"
-    return evaluate(
+    metric = Metric(
         "bits_per_token",
         definition,
-        predictive,
-        target,
-        options,
         log_score,
         transform=lambda nats: nats / math.log(2),
         correct=True,
-        need_target=False,
     )
+    return evaluate(metric, predictive, target, options)
 
 
 def entropy_gap(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
@@ -117,7 +98,8 @@ def entropy_gap(predictive: Predictive, target: Any = None, **options: Unpack[Op
         return torch.add(p.entropy, p.log_prob)
 
     definition = "mean entropy minus nll, nats a token"
-    return evaluate("entropy_gap", definition, predictive, target, options, items, need_target=False)
+    metric = Metric("entropy_gap", definition, items)
+    return evaluate(metric, predictive, target, options)
 
 
 def _unsampled(predictive: Any) -> Any:

@@ -8,8 +8,8 @@ from bayesrnn._checks import check_whole
 from bayesrnn.metrics._reliability import bin_index, check_classes, edge_digits, top_label_items
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.score import Array, Options
-from bayesrnn.plots._bands import ratio_band, whiskers
-from bayesrnn.plots._canvas import BLUE, NEUTRAL, SKY, VERMILLION, canvas, headline, ink, legend, percent_axis
+from bayesrnn.plots.bands import ratio_band, whiskers
+from bayesrnn.plots.style import BLUE, NEUTRAL, SKY, VERMILLION, canvas, finish, ink, percent_axis
 from bayesrnn.predictive import Predictive, TokenPredictive
 
 if TYPE_CHECKING:
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def reliability_diagram(
-    predictive: Predictive, target: Any = None, *, bins: int = 15, ax: "Axes | None" = None, **options: Unpack[Options]
+    predictive: Predictive,
+    target: Any = None,
+    *,
+    bins: int = 15,
+    title: str | None = "Reliability",
+    ax: "Axes | None" = None,
+    **options: Unpack[Options],
 ) -> "Axes":
     r"""Draw the accuracy against the confidence (largest probability) in bins of equal width, with their counts.
 
@@ -29,6 +35,7 @@ def reliability_diagram(
         predictive: Of classes, or of tokens that kept `confidence` and `correct`.
         target: Class indices, (rows, ...); a token predictive knows its own.
         bins: Number of bins, [k/bins, (k+1)/bins), the last closed.
+        title: Title; None leaves out title, note and legend.
         ax: Where to draw.
         **options: mask, lengths, sequences and seed of `metrics.Options`.
 
@@ -67,13 +74,28 @@ def reliability_diagram(
     ax.set_aspect("equal")
     gap = float(confidence.mean() - correct.mean())
     note = f"mean confidence {confidence.mean():.1%}\naccuracy {correct.mean():.1%} (gap {100 * gap:+.1f} points)"
-    headline(ax, "Reliability", note, corner="above", pad=22)  # no corner is out of reach of the bars
-    legend(ax, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.0)
-    return ax
+    return finish(
+        ax,
+        title,
+        note,
+        corner="above",
+        pad=22,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=3,
+        borderaxespad=0.2,
+        columnspacing=1.0,
+    )  # no corner is out of reach of the bars
 
 
 def confidence_histogram(
-    predictive: Predictive, target: Any = None, *, bins: int = 15, ax: "Axes | None" = None, **options: Unpack[Options]
+    predictive: Predictive,
+    target: Any = None,
+    *,
+    bins: int = 15,
+    title: str | None = "Confidence histogram",
+    ax: "Axes | None" = None,
+    **options: Unpack[Options],
 ) -> "Axes":
     """Draw how many targets have which confidence, right and wrong stacked. Arguments as in `reliability_diagram`."""
     import seaborn as sns
@@ -93,9 +115,7 @@ def confidence_histogram(
         ax.axvline(float(value), color=NEUTRAL, linewidth=1.6, linestyle=style, label=f"{name} {value:.1%}")
     percent_axis(ax.xaxis)
     ax.set(xlim=(0, 1), xlabel="confidence (largest probability)", ylabel="targets")
-    headline(ax, "Confidence histogram")
-    legend(ax, loc="upper left")
-    return ax
+    return finish(ax, title, loc="upper left")
 
 
 def _confidence_and_correct(predictive: Predictive, target: Any, options: Options) -> tuple[Pairs, Array, Array]:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesrnn.plots._bands import whiskers
-from bayesrnn.plots._canvas import BLUE, NEUTRAL, VERMILLION, canvas, headline, legend
+from bayesrnn.plots.bands import whiskers
+from bayesrnn.plots.style import BLUE, NEUTRAL, VERMILLION, canvas, finish
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ def forest(
     highs: Sequence[float],
     *,
     notes: Sequence[str] | None = None,
-    title: str = "Paired differences",
+    title: str | None = "Paired differences",
     xlabel: str = "difference in % of the reference (left: better)",
     ax: "Axes | None" = None,
 ) -> "Axes":
@@ -31,7 +31,7 @@ def forest(
         lows: Lower ends.
         highs: Upper ends.
         notes: A number or two to write beside each line.
-        title: Title.
+        title: Title; None leaves out title, note and legend.
         xlabel: What is drawn, with units.
         ax: Where to draw.
 
@@ -72,6 +72,6 @@ def forest(
                 fontsize="small",
                 annotation_clip=False,
             )
-    headline(ax, title, pad=24)  # the legend stands between title and picture
-    legend(ax, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2)
-    return ax
+    return finish(
+        ax, title, pad=24, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2
+    )  # the legend stands between title and picture

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesrnn.plots._canvas import BLUE, CYCLE, MARKERS, NEUTRAL, VERMILLION, canvas, headline, legend
+from bayesrnn.plots.style import BLUE, CYCLE, MARKERS, NEUTRAL, VERMILLION, canvas, finish
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ def learning_curves(
     best: str | None = None,
     ylabel: str = "loss [nats]",
     xlabel: str = "epoch",
+    title: str | None = "Learning curves",
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Draw numbers an epoch, and mark where one of them was best (smallest).
@@ -27,6 +28,7 @@ def learning_curves(
         best: Which curve chose the model, e.g. "validation".
         ylabel: What the numbers are, with units.
         xlabel: What is counted.
+        title: Title; None leaves out title, note and legend.
         ax: Where to draw.
 
     Raises:
@@ -58,9 +60,7 @@ def learning_curves(
         note = f"best {best}: {mean[epoch]:.4g} at {xlabel} {epoch + 1}"
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    headline(ax, "Learning curves", note, corner="upper right")
-    legend(ax, loc="center right")
-    return ax
+    return finish(ax, title, note, corner="upper right", loc="center right")
 
 
 def convergence(
@@ -71,6 +71,7 @@ def convergence(
     reference: float | None = None,
     reference_name: str = "deterministic pass",
     ylabel: str = "score",
+    title: str | None = "What more draws buy",
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Draw a number against how many draws it was computed from, and what the deterministic pass gives.
@@ -82,6 +83,7 @@ def convergence(
         reference: A level to compare with.
         reference_name: What that is.
         ylabel: Name and units of the number.
+        title: Title; None leaves out title, note and legend.
         ax: Where to draw.
 
     Raises:
@@ -104,6 +106,4 @@ def convergence(
     ax.minorticks_off()
     ax.set_xlabel("draws")
     ax.set_ylabel(ylabel)
-    headline(ax, "What more draws buy")
-    legend(ax, loc="best")
-    return ax
+    return finish(ax, title, loc="best")

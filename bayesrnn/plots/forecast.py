@@ -8,19 +8,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_level
-from bayesrnn.plots._canvas import (
-    BLUE,
-    ORANGE,
-    SKY,
-    VERMILLION,
-    blended,
-    canvas,
-    headline,
-    ink,
-    legend,
-    squared,
-    with_units,
-)
+from bayesrnn.plots.style import BLUE, ORANGE, SKY, VERMILLION, blended, canvas, finish, ink, squared, with_units
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 
 if TYPE_CHECKING:
@@ -37,7 +25,7 @@ def fan_chart(
     history_times: Sequence[Any] | None = None,
     levels: Sequence[float] = (0.5, 0.8, 0.95),
     units: str = "",
-    title: str = "Forecast",
+    title: str | None = "Forecast",
     xlabel: str = "step",
     ylabel: str = "target",
     ax: "Axes | None" = None,
@@ -53,7 +41,7 @@ def fan_chart(
         history_times: The same for the history; needed with `times`.
         levels: Levels of the intervals.
         units: Units of the target.
-        title: Title.
+        title: Title; None leaves out title, note and legend.
         xlabel: Label of the horizontal axis.
         ylabel: Label of the vertical axis; the units are added.
         ax: Where to draw; a new Figure by default.
@@ -95,9 +83,7 @@ def fan_chart(
     ax.set_xlabel(xlabel)
     ax.set_ylabel(with_units(ylabel, units))
     ax.margins(x=0.01)
-    headline(ax, title, note)
-    legend(ax, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return ax
+    return finish(ax, title, note, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def decomposition(
@@ -106,7 +92,7 @@ def decomposition(
     row: int = 0,
     times: Sequence[Any] | None = None,
     units: str = "",
-    title: str = "What the uncertainty is made of",
+    title: str | None = "What the uncertainty is made of",
     xlabel: str = "step",
     ax: "Axes | None" = None,
 ) -> "Axes":
@@ -140,9 +126,7 @@ def decomposition(
     ax.set_xlabel(xlabel)
     ax.margins(x=0.01)
     ax.set_ylim(0, 1.25 * float((aleatoric + epistemic).max()) or 1.0)
-    headline(ax, title, f"epistemic share {share:.0%}")
-    legend(ax, loc="upper right")
-    return ax
+    return finish(ax, title, f"epistemic share {share:.0%}", loc="upper right")
 
 
 def _one_row(predictive: Any, row: int) -> Any:

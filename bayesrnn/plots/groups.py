@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from bayesrnn._checks import check_level
-from bayesrnn.metrics.pairs import pair
+from bayesrnn.metrics.groups import rows_by_group
+from bayesrnn.metrics.pairs import numbered, pair
 from bayesrnn.metrics.score import Options
-from bayesrnn.plots._bands import binomial_band, effective_size, ratio_band, whiskers
-from bayesrnn.plots._canvas import BLUE, NEUTRAL, VERMILLION, canvas, headline, legend, percent_axis
+from bayesrnn.plots.bands import binomial_band, effective_size, ratio_band, whiskers
 from bayesrnn.plots.intervals import inside_and_width
+from bayesrnn.plots.style import BLUE, NEUTRAL, VERMILLION, canvas, finish, percent_axis
 from bayesrnn.predictive import Predictive
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def score_by_part(
     *,
     ideal: float | None = None,
     off: Sequence[bool | None] | None = None,
-    title: str = "",
+    title: str | None = "",
     xlabel: str = "",
     ylabel: str = "",
     ax: "Axes | None" = None,
@@ -40,7 +41,7 @@ def score_by_part(
         highs: Upper ends.
         ideal: What a calibrated model gives.
         off: Which parts to mark.
-        title: Title.
+        title: Title; None leaves out title, note and legend.
         xlabel: What the parts are.
         ylabel: What the number is, with units.
         ax: Where to draw.
@@ -70,13 +71,18 @@ def score_by_part(
         ax.tick_params(axis="x", rotation=30)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    headline(ax, title)
-    legend(ax, loc="best")
-    return ax
+    return finish(ax, title, loc="best")
 
 
 def coverage_by_horizon(
-    predictive: Predictive, target: Any, *, level: float = 0.9, ax: "Axes | None" = None, **options: Unpack[Options]
+    predictive: Predictive,
+    target: Any,
+    *,
+    level: float = 0.9,
+    label: str = "observed",
+    title: str | None = "Coverage by horizon",
+    ax: "Axes | None" = None,
+    **options: Unpack[Options],
 ) -> "Axes":
     """Draw the share of targets inside the central intervals for each step ahead.
 
@@ -84,6 +90,8 @@ def coverage_by_horizon(
         predictive: Of a continuous target, (rows, steps, ...).
         target: Same shape.
         level: Level of the intervals.
+        label: What the legend calls the observed share.
+        title: Title; None leaves out title, note and legend.
         ax: Where to draw.
         **options: mask, lengths, nan, sequences and seed of `metrics.Options`.
 
@@ -110,15 +118,20 @@ def coverage_by_horizon(
     ax.axhspan(null[0][0], null[1][0], color=NEUTRAL, alpha=0.2, linewidth=0, label="calibrated, this sample size")
     ax.axhline(level, color=NEUTRAL, linewidth=1, linestyle="--")
     ax.fill_between(horizon, low, high, color=BLUE, alpha=0.25, linewidth=0, label="95 % bootstrap band")
-    ax.plot(horizon, share, color=BLUE, marker="o", markersize=4, label="observed")
+    ax.plot(horizon, share, color=BLUE, marker="o", markersize=4, label=label)
     percent_axis(ax.yaxis)
     ax.set_ylim(min(float(low.min()), null[0][0], level) - 0.12, min(1.02, max(float(high.max()), null[1][0]) + 0.08))
     ax.set_xlabel("steps ahead")
     ax.set_ylabel(f"targets inside the {level * 100:g} % interval")
     worst = int(np.abs(share - level).argmax())
-    headline(ax, "Coverage by horizon", f"furthest off: {share[worst]:.0%} at step {horizon[worst]}", corner="above")
-    legend(ax, loc="lower left", ncols=3)
-    return ax
+    return finish(
+        ax,
+        title,
+        f"furthest off: {share[worst]:.0%} at step {horizon[worst]}",
+        corner="above",
+        loc="lower left",
+        ncols=3,
+    )
 
 
 def coverage_by_group(
@@ -127,6 +140,7 @@ def coverage_by_group(
     groups: Sequence[Any],
     *,
     level: float = 0.9,
+    title: str | None = "Coverage by group",
     ax: "Axes | None" = None,
     **options: Unpack[Options],
 ) -> "Axes":
@@ -137,6 +151,7 @@ def coverage_by_group(
         target: Same shape.
         groups: A label for each row.
         level: Level of the intervals.
+        title: Title; None leaves out title, note and legend.
         ax: Where to draw.
         **options: See `coverage_by_horizon`.
 
@@ -144,37 +159,26 @@ def coverage_by_group(
         ValueError: If there is not one label a row.
     """
     level = check_level(level)
-    rows = row_labels(groups, len(predictive))
-    names = sorted(set(rows))
+    members = rows_by_group(groups, len(predictive))
     pairs = pair(predictive, target, options)
     held, _ = inside_and_width(pairs, level)
     shape = tuple(predictive.shape)  # type: ignore[attr-defined]
-    index = torch.tensor([names.index(r) for r in rows]).reshape(-1, *(1 for _ in shape[1:])).expand(shape)
-    group = pairs.take(index).astype(int)
-    ax = canvas(ax, (6.4, 1.4 + 0.36 * len(names)))
-    for place, name in enumerate(reversed(names)):
-        chosen = group == names.index(name)
+    ax = canvas(ax, (6.4, 1.4 + 0.36 * len(members)))
+    for place, rows in enumerate(reversed(members.values())):
+        chosen = pairs.take(rows.reshape(-1, *(1 for _ in shape[1:])).expand(shape)).astype(bool)
         if not chosen.any():
             continue
         inside, share = held[chosen][:, None], held[chosen].mean(keepdims=True)
-        sequences = np.unique(pairs.sequences[chosen], return_inverse=True)[1]
+        sequences = numbered(pairs.sequences[chosen])
         low, high = ratio_band(inside, np.ones_like(inside), sequences, seed=options.get("seed", 0))
         off = sequences.max() > 0 and (high[0] < level or low[0] > level)
         bars = whiskers(share, low, high)
         ax.errorbar(share, [place], xerr=bars, color=VERMILLION if off else BLUE, marker="s" if off else "o", capsize=3)
     ax.axvline(level, color=NEUTRAL, linewidth=1, linestyle="--")
-    ax.set_yticks(range(len(names)), [f"{n} ({rows.count(n)} rows)" for n in reversed(names)])
+    names = [f"{name} ({int(rows.sum())} rows)" for name, rows in members.items()]
+    ax.set_yticks(range(len(names)), names[::-1])
     ax.set_ylim(-0.7, len(names) - 0.3)
     percent_axis(ax.xaxis)
     ax.set_xlabel(f"targets inside the {level * 100:g} % interval (bars: 95 % bootstrap)")
     ax.margins(x=0.1)
-    headline(ax, "Coverage by group")
-    return ax
-
-
-def row_labels(labels: Sequence[Any], rows: int) -> list[str]:
-    """Return one label a row as text."""
-    plain = labels.tolist() if isinstance(labels, torch.Tensor | np.ndarray) else list(labels)
-    if len(plain) != rows:
-        raise ValueError(f"there are {len(plain)} group labels for {rows} rows: give one a row.")
-    return [str(label) for label in plain]
+    return finish(ax, title)

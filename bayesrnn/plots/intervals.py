@@ -10,8 +10,8 @@ from bayesrnn._checks import check_level
 from bayesrnn.metrics._pit import pit_ends
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.score import Array, Options
-from bayesrnn.plots._bands import binomial_band, effective_size, ratio_band, whiskers
-from bayesrnn.plots._canvas import BLUE, CYCLE, MARKERS, NEUTRAL, canvas, headline, legend, percent_axis, with_units
+from bayesrnn.plots.bands import binomial_band, effective_size, ratio_band, whiskers
+from bayesrnn.plots.style import BLUE, CYCLE, MARKERS, NEUTRAL, canvas, finish, percent_axis, with_units
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 
 if TYPE_CHECKING:
@@ -21,7 +21,14 @@ _GRID = np.linspace(0.02, 0.98, 49)
 
 
 def interval_reliability(
-    predictive: Predictive, target: Any, *, level: float = 0.9, ax: "Axes | None" = None, **options: Unpack[Options]
+    predictive: Predictive,
+    target: Any,
+    *,
+    level: float = 0.9,
+    label: str = "observed",
+    title: str | None = "Interval reliability",
+    ax: "Axes | None" = None,
+    **options: Unpack[Options],
 ) -> "Axes":
     """Draw which share of the targets the central intervals hold, against the share they promise.
 
@@ -31,7 +38,9 @@ def interval_reliability(
     Args:
         predictive: Of a continuous or count target, (rows, ...).
         target: Same shape.
-        level: Which level the headline names.
+        level: Which level the note names.
+        label: What the legend calls the observed share.
+        title: Title; None leaves out title, note and legend.
         ax: Where to draw; a new Figure by default.
         **options: mask, lengths, nan, sequences and seed of `metrics.Options`.
 
@@ -52,7 +61,7 @@ def interval_reliability(
     ax.fill_between(_GRID, *null, color=NEUTRAL, alpha=0.25, linewidth=0, label="calibrated, this sample size")
     ax.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle="--")
     ax.fill_between(_GRID, low, high, color=BLUE, alpha=0.25, linewidth=0, label="95 % bootstrap band")
-    ax.plot(_GRID, held.mean(0), color=BLUE, linewidth=2, label="observed")
+    ax.plot(_GRID, held.mean(0), color=BLUE, linewidth=2, label=label)
     ax.plot([level], [score.value], "o", color=BLUE, markersize=6)
     for axis in (ax.xaxis, ax.yaxis):
         percent_axis(axis)
@@ -61,9 +70,7 @@ def interval_reliability(
     note = f"{level * 100:g} % intervals hold {score.value:.1%}"
     if score.interval is not None:
         note += f"\n95 % interval [{score.interval[0]:.1%}, {score.interval[1]:.1%}]"
-    headline(ax, "Interval reliability", note)
-    legend(ax, loc="lower right")
-    return ax
+    return finish(ax, title, note, loc="lower right")
 
 
 def coverage_width(
@@ -72,6 +79,7 @@ def coverage_width(
     *,
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
     units: str = "",
+    title: str | None = "Coverage against width",
     ax: "Axes | None" = None,
     **options: Unpack[Options],
 ) -> "Axes":
@@ -82,6 +90,7 @@ def coverage_width(
         target: Shape of the predictives.
         levels: Levels of the intervals; a dotted line marks the share each promises.
         units: Units of the target.
+        title: Title; None leaves out title, note and legend.
         ax: Where to draw.
         **options: See `interval_reliability`.
     """
@@ -109,9 +118,7 @@ def coverage_width(
     ax.margins(0.12)
     ax.set_xlabel(with_units("mean width of the interval", units))
     ax.set_ylabel("targets inside")
-    headline(ax, "Coverage against width", "bars: 95 % bootstrap over sequences\ndotted: promised share")
-    legend(ax, loc="lower right")
-    return ax
+    return finish(ax, title, "bars: 95 % bootstrap over sequences\ndotted: promised share", loc="lower right")
 
 
 def share_inside(pairs: Pairs, levels: Array) -> Array:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bayesrnn._checks import check_whole
 from bayesrnn.metrics.score import Array
-from bayesrnn.plots._canvas import CYCLE, NEUTRAL, canvas, headline, ink
+from bayesrnn.plots.style import CYCLE, NEUTRAL, canvas, finish, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ def mask_picture(
     row: int = 0,
     gate: int = 0,
     per_step: bool = False,
-    title: str = "",
+    title: str | None = "",
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Draw which units of which site are dropped at which step: stripes where one mask holds for all steps.
@@ -38,7 +38,7 @@ def mask_picture(
         row: Which row.
         gate: Which gate, where gates have their own masks.
         per_step: Whether the masks have steps in front.
-        title: Title; says the span by default.
+        title: Title; says the span by default; None leaves it out.
         ax: Where to draw.
 
     Raises:
@@ -67,8 +67,9 @@ def mask_picture(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set_xlabel(f"step (pale: dropped; {np.mean(shares):.0%} of the units shown)")
-    headline(ax, title or ("a new mask at every step" if per_step else "one mask for the whole sequence"))
-    return ax
+    return finish(
+        ax, title if title != "" else ("a new mask at every step" if per_step else "one mask for the whole sequence")
+    )
 
 
 def mask_diagram(
@@ -77,7 +78,7 @@ def mask_diagram(
     steps: int = 5,
     row: int = 0,
     per_step: bool = False,
-    title: str = "",
+    title: str | None = "",
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Draw the unrolled network; arrows of one color carry the same mask, dashed gray ones carry none.
@@ -118,8 +119,10 @@ def mask_diagram(
     ax.set(xlim=(-0.95, steps - 0.65), ylim=(-1.15, layers + 0.05))
     ax.set_aspect("equal")
     ax.set_axis_off()
-    headline(ax, title or ("a new mask at every step" if per_step else "tied: one mask for the whole sequence"))
-    return ax
+    return finish(
+        ax,
+        title if title != "" else ("a new mask at every step" if per_step else "tied: one mask for the whole sequence"),
+    )
 
 
 def _color(colors: dict[bytes, str], bits: bytes) -> str:

@@ -8,8 +8,8 @@ from bayesrnn._checks import check_level, check_whole
 from bayesrnn.metrics._pit import check_ordered, pit_ends
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.score import Array, Options
-from bayesrnn.plots._bands import binomial_band, ecdf_band, effective_size, ratio_band, whiskers
-from bayesrnn.plots._canvas import BLUE, NEUTRAL, canvas, headline, ink, legend
+from bayesrnn.plots.bands import binomial_band, ecdf_band, effective_size, ratio_band, whiskers
+from bayesrnn.plots.style import BLUE, NEUTRAL, canvas, finish, ink
 from bayesrnn.predictive import Predictive
 
 if TYPE_CHECKING:
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 def pit_histogram(
-    predictive: Predictive, target: Any, *, bins: int = 10, ax: "Axes | None" = None, **options: Unpack[Options]
+    predictive: Predictive,
+    target: Any,
+    *,
+    bins: int = 10,
+    label: str = "observed",
+    title: str | None = "PIT histogram",
+    ax: "Axes | None" = None,
+    **options: Unpack[Options],
 ) -> "Axes":
     r"""Draw the histogram of $F(y)$: flat if calibrated, U-shaped if too narrow, a hump if too wide, sloped if biased.
 
@@ -28,6 +35,8 @@ def pit_histogram(
         predictive: Of an ordered target, (rows, ...).
         target: Same shape.
         bins: Number of bars.
+        label: What the legend calls the observed share.
+        title: Title; None leaves out title, note and legend.
         ax: Where to draw.
         **options: mask, lengths, nan, sequences and seed of `metrics.Options`.
 
@@ -49,7 +58,14 @@ def pit_histogram(
     ax.axhspan(null[0], null[1], color=NEUTRAL, alpha=0.25, linewidth=0, label="calibrated, this sample size")
     middle = (edges[:-1] + edges[1:]) / 2
     sns.histplot(
-        x=middle, weights=share, bins=edges.tolist(), color=BLUE, alpha=0.75, edgecolor=ax.get_facecolor(), ax=ax
+        x=middle,
+        weights=share,
+        bins=edges.tolist(),
+        color=BLUE,
+        alpha=0.75,
+        edgecolor=ax.get_facecolor(),
+        label=label,
+        ax=ax,
     )
     ax.errorbar(
         middle, share, yerr=whiskers(share, low, high), fmt="none", ecolor=ink(), elinewidth=1,
@@ -58,13 +74,17 @@ def pit_histogram(
     ax.axhline(1, color=NEUTRAL, linewidth=1, linestyle="--")
     ax.set(xlim=(0, 1), xlabel="probability integral transform F(y)", ylabel="density (1 if calibrated)")
     ax.set_ylim(0, 1.35 * max(float(high.max()), null[1]))
-    headline(ax, "PIT histogram", _moments(pairs))
-    legend(ax, loc="upper right")
-    return ax
+    return finish(ax, title, _moments(pairs), loc="upper right")
 
 
 def pit_ecdf(
-    predictive: Predictive, target: Any, *, level: float = 0.95, ax: "Axes | None" = None, **options: Unpack[Options]
+    predictive: Predictive,
+    target: Any,
+    *,
+    level: float = 0.95,
+    title: str | None = "PIT, cumulative",
+    ax: "Axes | None" = None,
+    **options: Unpack[Options],
 ) -> "Axes":
     r"""Draw the empirical cdf of $F(y)$ minus that of a uniform, with a simultaneous band.
 
@@ -91,9 +111,7 @@ def pit_ecdf(
     top = 1.6 * max(float(np.abs(curve - grid).max()), float((high - grid).max()))
     ax.set_ylim(-top, top)
     verdict = "inside the band everywhere" if outside == 0 else f"outside the band over {outside:.0%} of the range"
-    headline(ax, "PIT, cumulative", f"{verdict}\nband for {size:.0f} independent targets")
-    legend(ax, loc="lower right")
-    return ax
+    return finish(ax, title, f"{verdict}\nband for {size:.0f} independent targets", loc="lower right")
 
 
 def _below(pairs: Pairs, grid: Array) -> Array:

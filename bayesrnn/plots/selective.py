@@ -7,8 +7,8 @@ import numpy as np
 
 from bayesrnn import metrics
 from bayesrnn.metrics.score import Options
-from bayesrnn.plots._canvas import CYCLE, NEUTRAL, canvas, headline, legend, percent_axis
 from bayesrnn.plots.intervals import by_name, is_continuous
+from bayesrnn.plots.style import CYCLE, NEUTRAL, canvas, finish, percent_axis
 from bayesrnn.predictive import Predictive
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def risk_coverage(
     target: Any = None,
     *,
     units: str = "",
+    title: str | None = "Risk against coverage",
     ax: "Axes | None" = None,
     **options: Unpack[Options],
 ) -> "Axes":
@@ -33,6 +34,7 @@ def risk_coverage(
             (ranked by variance).
         target: Shape of the predictives.
         units: Units of a continuous target.
+        title: Title; None leaves out title, note and legend.
         ax: Where to draw.
         **options: mask, lengths and nan of `metrics.Options`.
     """
@@ -62,9 +64,7 @@ def risk_coverage(
     ax.set_xlabel("targets kept (the least certain are refused first)")
     unit = f" [{units}]" if units else ""
     ax.set_ylabel(f"root mean squared error of those kept{unit}" if squared else "wrong among those kept")
-    headline(ax, "Risk against coverage", "\n".join(notes))
-    legend(ax, loc="lower right")
-    return ax
+    return finish(ax, title, "\n".join(notes), loc="lower right")
 
 
 def _share_axis(ax: "Axes", lines: int) -> None:

@@ -10,8 +10,8 @@ from bayesrnn.metrics._reliability import equal_mass_bins
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.regression import check_continuous
 from bayesrnn.metrics.score import Options
-from bayesrnn.plots._bands import ratio_replicates, whiskers
-from bayesrnn.plots._canvas import BLUE, NEUTRAL, canvas, headline, legend, with_units
+from bayesrnn.plots.bands import ratio_replicates, whiskers
+from bayesrnn.plots.style import BLUE, NEUTRAL, canvas, finish, with_units
 from bayesrnn.predictive import Predictive
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def error_against_spread(
     *,
     bins: int = 10,
     units: str = "",
+    title: str | None = "Error against predicted spread",
     ax: "Axes | None" = None,
     **options: Unpack[Options],
 ) -> "Axes":
@@ -37,6 +38,7 @@ def error_against_spread(
         target: Same shape.
         bins: Number of bins; fewer where the sample is small (at least 10 targets a bin).
         units: Units of the target.
+        title: Title; None leaves out title, note and legend.
         ax: Where to draw.
         **options: mask, lengths, nan, sequences and seed of `metrics.Options`.
 
@@ -67,6 +69,4 @@ def error_against_spread(
     ax.set_xlabel(with_units("predicted: root mean variance", units))
     ax.set_ylabel(with_units("observed: root mean squared error", units))
     ratio = float(np.sqrt(squared.mean() / variance.mean())) if variance.mean() > 0 else float("inf")
-    headline(ax, "Error against predicted spread", f"overall error / spread = {ratio:.2f}")
-    legend(ax, loc="lower right")
-    return ax
+    return finish(ax, title, f"overall error / spread = {ratio:.2f}", loc="lower right")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import as_number, check_whole
-from bayesrnn.plots._bands import flat
-from bayesrnn.plots._canvas import canvas, headline
+from bayesrnn.plots.bands import flat
+from bayesrnn.plots.style import canvas, finish
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ def token_strip(
     values: Tensor,
     *,
     label: str = "surprise [nats]",
-    title: str = "Token by token",
+    title: str | None = "Token by token",
     width: int = 72,
     largest: float | None = None,
     ax: "Axes | None" = None,
@@ -34,7 +34,7 @@ def token_strip(
         tokens: The text, cut into tokens; a line feed starts a new line.
         values: One number a token, shape (steps,), or a list: -log_prob, entropy, epistemic, ...
         label: What the numbers are, with units.
-        title: Title.
+        title: Title; None leaves out title, note and legend.
         width: Characters a line.
         largest: Value of the darkest shade; the 98th percentile by default.
         ax: Where to draw.
@@ -78,8 +78,7 @@ def token_strip(
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
     ax.figure.colorbar(ScalarMappable(norm, shades), ax=ax, label=label, fraction=0.03, pad=0.01, shrink=0.95)
-    headline(ax, title)
-    return ax
+    return finish(ax, title)
 
 
 def _as_texts(tokens: Any) -> list[str]:

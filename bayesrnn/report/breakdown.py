@@ -47,14 +47,11 @@ def by_step(pairs: Pairs) -> list[Part]:
     return [part for part in found if bool(part.mask.any())]
 
 
-def by_group(pairs: Pairs, labels: Sequence[str]) -> list[Part]:
-    """Return a part for each label of the rows."""
+def by_group(pairs: Pairs, groups: Mapping[str, Tensor]) -> list[Part]:
+    """Return a part for each group of rows, (rows,) bool by its label."""
     keep = _keep(pairs)
-    found = []
-    for label in sorted(set(labels)):
-        member = torch.tensor(np.array([row == label for row in labels]))
-        found.append(Part(label, keep & member.reshape(-1, *(1 for _ in keep.shape[1:]))))
-    return [part for part in found if bool(part.mask.any())]
+    parts = [Part(label, keep & rows.reshape(-1, *(1 for _ in keep.shape[1:]))) for label, rows in groups.items()]
+    return [part for part in parts if bool(part.mask.any())]
 
 
 def by_frequency(pairs: Pairs, counts: Tensor | None) -> list[Part]:

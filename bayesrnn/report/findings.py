@@ -17,7 +17,7 @@ from bayesrnn.predictive import (
     EmpiricalDistribution,
     TokenPredictive,
 )
-from bayesrnn.report.page import number, percent, span
+from bayesrnn.report.format import number, percent, span
 
 __all__ = ["Finding", "findings", "guards"]
 

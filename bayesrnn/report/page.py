@@ -3,53 +3,16 @@
 import base64
 import html
 import io
-import math
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from bayesrnn._files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Page", "number", "percent", "picture_bytes", "plain", "points", "seconds", "span", "write_pictures"]
-
-
-def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
-    """Return a number with so many significant digits and a true minus sign."""
-    if not math.isfinite(value):
-        return "∞" if value > 0 else "−∞" if value < 0 else "undefined"
-    text = f"{value:{'+' if sign and value else ''}.{digits}g}"
-    if "e" in text and 1e-4 <= abs(value) < 1e6:
-        text = f"{value:{'+' if sign else ''}.0f}"
-    return text.replace("-", "−")
-
-
-def percent(share: float) -> str:
-    """Return a share as whole percent, with a decimal near 0 and 100."""
-    value = 100 * share
-    return f"{value:.1f} %" if value < 2 or 98 < value < 100 else f"{value:.0f} %"
-
-
-def points(share: float) -> str:
-    """Return a difference of shares as percentage points with its sign."""
-    return f"{100 * share:+.1f} points".replace("-", "−")
-
-
-def span(low: float, high: float, *, scale: float = 1.0, digits: int = 3, sign: bool = False) -> str:
-    """Return an interval: "[78, 84]"."""
-    return f"[{number(scale * low, digits, sign=sign)}, {number(scale * high, digits, sign=sign)}]"
-
-
-def seconds(value: float) -> str:
-    """Return a duration."""
-    if value < 1:
-        return f"{1000 * value:.0f} ms" if value >= 0.0095 else f"{1000 * value:.1f} ms"
-    return f"{value:.1f} s" if value < 60 else f"{value / 60:.1f} min"
+__all__ = ["Page", "Tone", "picture_bytes"]
 
 
 Tone = Literal["plain", "good", "warn", "bad"]
@@ -201,27 +164,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, float):
         return str(value)
     return f"{value:.4g}".replace("-", "−")
-
-
-def write_pictures(folder: Path, drawers: "Mapping[str, Callable[[Any], Axes]]") -> dict[str, bytes]:
-    """Draw each picture once, write name.png and name.svg, and return the PNG bytes by name."""
-    images = {}
-    for name, draw in drawers.items():
-        axes = draw(None)
-        images[name] = picture_bytes(axes)
-        atomic_write(folder / f"{name}.png", images[name])
-        atomic_write(folder / f"{name}.svg", picture_bytes(axes, "svg"))
-    return images
-
-
-def plain(value: Any) -> Any:
-    """Return nested values as JSON values: NaN as null, infinite numbers as text, numpy numbers as numbers."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value

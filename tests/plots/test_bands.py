@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesrnn.plots._bands import binomial_band, ecdf_band, effective_size, ratio_band, ratio_replicates
+from bayesrnn.plots.bands import binomial_band, ecdf_band, effective_size, ratio_band, ratio_replicates
 
 
 def test_ratio_replicates_resample_whole_sequences() -> None:

@@ -276,7 +276,7 @@ ERRORS: list[tuple[Callable[[], Any], str]] = [
         lambda: plots.coverage_by_horizon(Predictive.from_gaussian(torch.zeros(3), torch.ones(3)), torch.zeros(3)),
         "steps",
     ),
-    (lambda: plots.coverage_by_group(P, Y, ["a"]), "1 group labels for 60 rows"),
+    (lambda: plots.coverage_by_group(P, Y, ["a"]), "groups has 1 labels for 60 rows"),
     (lambda: plots.coverage_width({}, Y), "no predictive was given"),
     (lambda: plots.interval_reliability(P, Y[:5]), "does not fit"),
     (lambda: plots.interval_reliability(P, torch.where(Y > 1, torch.nan, Y)), "NaN"),

@@ -320,7 +320,7 @@ def test_str_and_pictures() -> None:
     [
         ({"level": 90}, "level must lie strictly between 0 and 1"),
         ({"interval": 1.0}, "interval must lie"),
-        ({"groups": ["a"]}, "1 group labels for 200 rows"),
+        ({"groups": ["a"]}, "groups has 1 labels for 200 rows"),
     ],
 )
 def test_bad_input(options: dict[str, Any], message: str) -> None:

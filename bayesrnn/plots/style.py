@@ -1,5 +1,6 @@
 """What every picture shares: an Axes to draw on, colors that color-blind readers tell apart, the headline."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,6 +43,28 @@ def blended(color: str, share: float, ax: "Axes") -> tuple[float, ...]:
     return tuple(share * c + (1.0 - share) * p for c, p in zip(to_rgb(color), paper, strict=True))
 
 
+def finish(
+    ax: "Axes", title: str | None, note: str = "", *, corner: str = "upper left", pad: float | None = None, **key: Any
+) -> "Axes":
+    """Write title, note and legend, and return the Axes; names are shown as they are, a "$" is no mathematics.
+
+    Args:
+        ax: Where to write.
+        title: The title; None leaves out title, note and legend (a panel of a larger picture has its own).
+        note: The numbers that matter.
+        corner: Where the note stands: "upper left", ..., or "above" where the picture has no room.
+        pad: Points between title and picture.
+        **key: Options of the legend, which is left out where there are none; `loc` among them.
+    """
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.label.set_parse_math(False)
+    if title is not None:
+        headline(ax, title, note, corner=corner, pad=pad)
+        if key:
+            legend(ax, **key)
+    return ax
+
+
 def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper left", pad: float | None = None) -> None:
     """Write the title, and the numbers that matter in a corner of the picture, or "above" where it has no room."""
     ax.set_title(title, loc="left", fontweight="bold", pad=pad, parse_math=False)
@@ -67,8 +90,15 @@ def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper lef
 
 def legend(ax: "Axes", **options: Any) -> None:
     """Add a small frameless legend if anything is labelled."""
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize="small", **options)
+    handles, names = ax.get_legend_handles_labels()
+    if handles:
+        for text in ax.legend(handles, names, frameon=False, fontsize="small", **options).get_texts():
+            text.set_parse_math(False)
+
+
+def name_ticks(axis: Any, places: Any, names: Sequence[str]) -> None:
+    """Put ticks with names on an axis; a "$" in a name is no mathematics."""
+    axis.set_ticks(places, list(names), parse_math=False)
 
 
 def with_units(name: str, units: str) -> str:

@@ -1,0 +1,46 @@
+"""A score against the number of draws: what more of them buy."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bayesrnn.metrics.registry import Measure
+
+__all__ = ["Curve", "draws_curve"]
+
+_COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_SETS = 8  # disjoint sets of draws behind a point of a curve
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A score against the number of draws: mean over disjoint sets of draws, and the standard error of one such set."""
+
+    name: str
+    label: str
+    draws: tuple[int, ...]
+    values: tuple[float, ...]
+    standard_errors: tuple[float | None, ...]
+
+
+def draws_curve(measure: Measure, drawn: Any, target: Any, options: dict[str, Any]) -> Curve | None:
+    """Score disjoint runs of consecutive draws: what `predict` gives with so few draws; None if no draws were kept."""
+    size = drawn.draws_used
+    counts = [k for k in _COUNTS if k < size] + [size]
+    values: list[float] = []
+    errors: list[float | None] = []
+    try:
+        for count in counts:
+            sets = [torch.arange(j * count, (j + 1) * count) for j in range(min(size // count, _SETS))]
+            few = len(sets) < 3
+            scores = [
+                measure.score(drawn if count == size else drawn.keep_draws(s), target, monte_carlo=few, **options)
+                for s in sets
+            ]
+            found = torch.tensor([s.value for s in scores], dtype=torch.float64)
+            values.append(float(found.mean()))
+            errors.append(scores[0].standard_error if few else float(found.std()))
+    except ValueError:  # the draws were not kept
+        return None
+    return Curve(measure.key, measure.label, tuple(counts), tuple(values), tuple(errors))

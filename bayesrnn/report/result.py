@@ -1,0 +1,208 @@
+"""A calibration report: its figures, sentences, pictures and page."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from bayesrnn.metrics import Score
+from bayesrnn.metrics.registry import Measure
+from bayesrnn.predictive import ContinuousPredictive, Predictive, TokenPredictive
+from bayesrnn.report.exhibit import Exhibit, Picture
+from bayesrnn.report.findings import Finding
+from bayesrnn.report.format import number, span
+from bayesrnn.report.page import Page
+from bayesrnn.report.pictures import confidence_pictures, continuous_pictures, part_pictures
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["CalibrationReport"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CalibrationReport(Exhibit):
+    """What a report says about a predictive.
+
+    Attributes:
+        predictive: What was judged.
+        target: What happened.
+        measures: What was measured, in the order of the table.
+        scores: Score of each measure, by its key.
+        findings: What the scores say, most important first.
+        warnings: What to know before trusting them.
+        notes: What could not be computed, and why.
+        tables: "horizon", "group" and "frequency": records for parts of the data.
+        groups: Label of each row.
+        level: Level of the intervals spoken about.
+        units: Units of the target.
+        title: Title of the page.
+        facts: Numbers of targets, sequences, draws; seed; level of the bootstrap.
+        options: mask, lengths, nan, sequences and seed that were scored with.
+    """
+
+    predictive: Predictive
+    target: Any
+    measures: list[Measure]
+    scores: dict[str, Score]
+    findings: list[Finding]
+    warnings: list[str]
+    notes: list[str]
+    tables: dict[str, list[dict[str, Any]]]
+    groups: Sequence[Any] | Tensor | None
+    level: float
+    units: str
+    title: str
+    facts: dict[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sentence(self) -> str:
+        """The most important finding, in one sentence."""
+        if self.findings:
+            return self.findings[0].text
+        return "Nothing can be said: see the notes for what could not be computed."
+
+    @property
+    def table(self) -> "DataFrame":
+        """One line a figure: value, interval, Monte Carlo error, corrected value, floor, sizes, definition."""
+        from pandas import DataFrame
+
+        return DataFrame([self._record(m) for m in self.measures])
+
+    def pictures(self) -> dict[str, Picture]:
+        """Return every picture by its name; nothing is drawn yet."""
+        predictive, target, options = self.predictive, self.target, self.options
+        if isinstance(predictive, ContinuousPredictive):
+            return continuous_pictures(
+                predictive, target, self.scores, level=self.level, units=self.units, groups=self.groups, options=options
+            )
+        tokens = isinstance(predictive, TokenPredictive)
+        parts = part_pictures(self.tables, tokens=tokens)
+        return {**confidence_pictures(predictive, target, self.scores, options), **parts}
+
+    def page(self, images: Mapping[str, bytes]) -> Page:
+        """Return the page; `images` holds the PNG bytes of each picture by its name."""
+        page = Page(self.title)
+        for finding in self.findings:
+            page.say(finding.text, finding.tone)
+        facts = self.facts
+        page.facts(
+            f"{facts['targets']} targets of {facts['sequences']} sequences · {facts['made by']} · intervals: "
+            f"{100 * facts['bootstrap level']:g} % bootstrap over whole sequences, seed {facts['bootstrap seed']}."
+        )
+        if self.warnings:
+            page.section("Before you trust these numbers")
+            for warning in self.warnings:
+                page.say(warning, "warn")
+        if images:
+            page.section("Pictures")
+            for name, picture in self.pictures().items():
+                page.picture(images[name], picture.text, picture.text)
+        page.section(
+            "Every figure",
+            "Rank models by the scores (CRPS, likelihood, Brier); the calibration numbers say what to repair, and mean "
+            "nothing below what a calibrated model of this size would score.",
+        )
+        page.table([self._row(m) for m in self.measures])
+        steps = "By horizon" if isinstance(self.predictive, ContinuousPredictive) else "By position"
+        for name, title in (("horizon", steps), ("group", "By group"), ("frequency", "By frequency")):
+            if name in self.tables:
+                rows = [_part_row(row, name) for row in self.tables[name]]
+                page.section(title).table(rows, folded=f"All {len(rows)} rows" if len(rows) > 12 else "")
+        if self.notes:
+            page.section("What is missing, and why")
+            for note in self.notes:
+                page.text(note)
+        definitions = [{"figure": m.label, "definition": self.scores[m.key].definition} for m in self.measures]
+        return page.section("Definitions").table(definitions, folded="What exactly each figure is")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the predictive and the target as JSON values."""
+        return {
+            "title": self.title,
+            "sentence": self.sentence,
+            "findings": [vars(f) for f in self.findings],
+            "warnings": self.warnings,
+            "notes": self.notes,
+            "facts": self.facts,
+            "level": self.level,
+            "units": self.units,
+            "metrics": {
+                m.key: {**self.scores[m.key].to_dict(), "label": m.label, "better": m.wish} for m in self.measures
+            },
+            **{f"by_{name}": rows for name, rows in self.tables.items()},
+        }
+
+    def __str__(self) -> str:
+        lines = [self.title, *(f.text for f in self.findings), ""]
+        lines += [f"! {warning}" for warning in self.warnings]
+        lines.append(", ".join(f"{key} {value}" for key, value in self.facts.items()))
+        width = max((len(m.label) for m in self.measures), default=0)
+        for measure in self.measures:
+            score = self.scores[measure.key]
+            ends = "" if score.interval is None else f" [{number(score.interval[0])}, {number(score.interval[1])}]"
+            more = [
+                f"{name} {number(value, digits)}"
+                for name, value, digits in (
+                    ("±", score.standard_error, 2),
+                    ("corrected", score.corrected, 4),
+                    ("calibrated model", score.floor, 2),
+                )
+                if value is not None and not (name == "±" and value == 0)
+            ]
+            lines.append(f"{measure.label:<{width}}  {number(score.value, 4):>9}{ends}  {', '.join(more)}".rstrip())
+        return "\n".join([*lines, *self.notes])
+
+    def _record(self, measure: Measure) -> dict[str, Any]:
+        score = self.scores[measure.key]
+        low, high = score.interval or (math.nan, math.nan)
+        return {
+            "metric": measure.key,
+            "label": measure.label,
+            "better": measure.wish,
+            "value": score.value,
+            "low": low,
+            "high": high,
+            "standard_error": score.standard_error,
+            "corrected": score.corrected,
+            "floor": score.floor,
+            "n": score.n,
+            "sequences": score.sequences,
+            "draws": score.draws,
+            "definition": score.definition,
+        }
+
+    def _row(self, measure: Measure) -> dict[str, Any]:
+        score = self.scores[measure.key]
+        unit = measure.units(self.units)
+        return {
+            "figure": f"{measure.label} [{unit}]" if unit else measure.label,
+            "better": measure.wish,
+            "value": number(score.value, 4),
+            f"{100 * self.facts['bootstrap level']:g} % interval": ""
+            if score.interval is None
+            else span(*score.interval),
+            "error of finite draws": "" if score.standard_error is None else number(score.standard_error, 2),
+            "corrected": "" if score.corrected is None else number(score.corrected, 4),
+            "calibrated model": "" if score.floor is None else number(score.floor, 2),
+        }
+
+
+def _part_row(row: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    shown: dict[str, Any] = {{"horizon": "step", "frequency": "occurrences"}.get(kind, kind): row["part"]}
+    for name, value in row.items():
+        if name == "part":
+            continue
+        if name.endswith(("_low", "_high")):
+            continue
+        if name == "off":
+            shown["beyond chance"] = "" if value is None else "yes" if value else "no"
+        elif isinstance(value, float):
+            ends = f" {span(row[f'{name}_low'], row[f'{name}_high'])}" if f"{name}_low" in row else ""
+            shown[name.replace("_", " ")] = number(value) + ends
+        else:
+            shown[name] = value
+    return shown
