@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import torch
 
-__all__ = ["pick_device", "played_back", "to_be_played_back", "watched"]
+__all__ = ["pick_device", "played_back", "to_be_played_back", "transformed", "watched"]
 
 _played_back: ContextVar[bool] = ContextVar("played_back", default=False)
 
@@ -39,9 +39,17 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def watched() -> bool:
-    """Whether a compiler or a recording follows the operations, so that no number can be looked at."""
+def transformed() -> bool:
+    """True within a transform of `torch.func` or forward-mode differentiation, which need plain torch operations."""
     if torch.compiler.is_compiling():
+        return False
+    inside = torch._C._functorch.peek_interpreter_stack() is not None
+    return inside or torch.autograd.forward_ad._current_level >= 0
+
+
+def watched() -> bool:
+    """True while tracing, transforming or recording: no number may be read from a tensor."""
+    if torch.compiler.is_compiling() or transformed():
         return True
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 

@@ -53,3 +53,14 @@ def test_errors() -> None:
         pytest.raises(ValueError, match=r"bound to 4 rows .* given 3"),
     ):
         layer(torch.ones(3, 2, 4))
+
+
+@pytest.mark.parametrize("rate", [0.7 - 0.2, 0.35 - 0.1, 0.9375 - 1e-17, 0.3 * 5 / 8])
+@pytest.mark.parametrize("sampling", ["stratified", "independent"])
+def test_the_mean_of_a_mask_is_one_at_rates_made_by_arithmetic(rate: float, sampling: str) -> None:
+    layer, draws = bnn.Dropout(rate).eval(), 96
+    with bound(layer, Binding(stream(sampling, 0), torch.arange(draws), torch.arange(1))):
+        z = layer(torch.ones(draws, 1, 4000))
+    spread = (rate / (1 - rate) / z.numel()) ** 0.5
+    assert abs(float(z.mean()) - 1.0) < (1e-6 if sampling == "stratified" and rate * 16 % 1 > 0.999 else 5 * spread)
+    assert float((z == 0).double().mean()) == pytest.approx(rate, abs=5 * spread)

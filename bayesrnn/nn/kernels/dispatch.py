@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.masks import SiteMasks
-from bayesrnn.nn.devices import played_back
+from bayesrnn.nn.devices import played_back, transformed
 from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.dropped_columns import compact, pays
 from bayesrnn.nn.kernels.reference import Weights, reference
@@ -48,16 +48,19 @@ def run(
         Outputs (T, rows, directions * H) and the last states, in the type of the weights.
     """
     dtype = layers[0][0][0].dtype
-    foldable = _serves_stock(x, layers, lengths)
+    plain = transformed()
+    foldable = not plain and _serves_stock(x, layers, lengths)
     if foldable and all(pays(x, masks, lengths) for _, masks in layers):
         out, last = _stacked(compact, cell, x, states, layers, lengths, bidirectional)
     elif foldable:
         folded = [fold(weights, masks, cell.gates) for weights, masks in layers]
         out, last = stock(cell, x, states, folded, lengths=lengths, bidirectional=bidirectional)
     else:
-        learned = any(mask.requires_grad for _, masks in layers for mask in masks.all())
-        plain = x.device.type != "cpu" and not played_back() and all(acts_outside(masks) for _, masks in layers)
-        path = outside if plain else reference if learned else scan
+        learned = plain or any(mask.requires_grad for _, masks in layers for mask in masks.all())
+        off_cpu = x.device.type != "cpu" and not played_back()
+        path = reference if plain or learned else scan
+        if off_cpu and not plain and all(acts_outside(masks) for _, masks in layers):
+            path = outside
         out, last = _stacked(path, cell, x, states, layers, lengths, bidirectional)
     return out.to(dtype), tuple(value.to(dtype) for value in last)
 

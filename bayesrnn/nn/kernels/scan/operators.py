@@ -158,6 +158,11 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 
 def _backward(ctx: Any, grad_out: Tensor | None, grad_last: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
+    if torch.is_grad_enabled():
+        raise NotImplementedError(
+            "the scan has no second derivatives (create_graph=True). Use torch.func, which takes the plain loop: "
+            "torch.func.hessian(f), torch.func.grad of a torch.func.grad, or jacfwd(jacrev(f))."
+        )
     saved = ctx.saved_tensors
     inputs, kept, masks = saved[:7], saved[7:10], list(saved[10:])
     want_x = ctx.needs_input_grad[1]

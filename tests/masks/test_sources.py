@@ -1,19 +1,13 @@
-"""The distribution of masks: exact marginals, independence, strata, and the same bits wherever they are asked for."""
+"""Masks of a prediction, of training and of a user: shapes, values, and one source for all of them."""
 
-import itertools
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
-from bayesrnn.masks import BLOCK, Binding, Fresh, MaskSite, stream
+from bayesrnn.masks import Binding, Fresh, MaskSite, stream
 from bayesrnn.schemes import Gates, Placement
 
 SAMPLING = ("independent", "stratified")
@@ -39,126 +33,6 @@ def fresh(placement: Placement, rows: int, features: int, **options: Any) -> tor
 def fresh_words(placement: Placement, tokens: torch.Tensor, vocabulary: int, dtype: torch.dtype) -> torch.Tensor:
     site = site_of(placement, len(tokens), vocabulary, gates=1, steps=1, dtype=dtype)
     return Fresh().mask("word", replace(site, tokens=tokens))[0, 0]
-
-
-def dropped(sampling: str, draws: int, rows: int, units: int, rate: float, seed: int = 0) -> np.ndarray:
-    found = stream(sampling, seed).dropped("site", torch.arange(draws), torch.arange(rows), units, rate)
-    return found.numpy()
-
-
-@pytest.mark.parametrize("sampling", SAMPLING)
-@pytest.mark.parametrize("rate", [0.01, 0.25, 0.3, 0.5, 0.97])
-def test_the_rate_is_exact(sampling: str, rate: float) -> None:
-    """Each draw alone is Bernoulli: a z-test over 100,000 independent (row, unit) pairs."""
-    for draw in (0, 5, 15, 16):
-        found = stream(sampling, 1).dropped("s", torch.tensor([draw]), torch.arange(500), 200, rate)
-        z = (found.double().mean() - rate) / np.sqrt(rate * (1 - rate) / found.numel())
-        assert abs(z) < 4.5
-
-
-@pytest.mark.parametrize("sampling", SAMPLING)
-def test_units_and_rows_of_a_draw_are_independent(sampling: str) -> None:
-    """Counts over units are binomial, and any two units, or rows, agree as often as independent ones."""
-    found = dropped(sampling, 1, 4000, 60, 0.3)[0]
-    observed = np.bincount(found.sum(1), minlength=61)
-    expected = stats.binom.pmf(np.arange(61), 60, 0.3) * 4000
-    inside = expected > 5
-    statistic = ((observed - expected)[inside] ** 2 / expected[inside]).sum()
-    assert stats.chi2.sf(statistic, inside.sum() - 1) > 1e-4
-    for values in (found, found.T[:, :2000]):
-        correlation = np.corrcoef(values.T[:60].astype(float))
-        off = correlation[~np.eye(len(correlation), dtype=bool)]
-        assert abs(off).max() < 5.0 / np.sqrt(values.shape[0])
-
-
-def test_independent_draws_are_independent() -> None:
-    found = dropped("independent", 16, 500, 100, 0.3).reshape(16, -1)
-    off = np.corrcoef(found.astype(float))[~np.eye(16, dtype=bool)]
-    assert abs(off).max() < 5.0 / np.sqrt(found.shape[1])
-
-
-@pytest.mark.parametrize("rate", [0.25, 0.5, 0.3])
-def test_a_block_covers_the_strata(rate: float) -> None:
-    """Of 16 draws, a unit falls in floor(16 p) or one more: in exactly 16 p where that is whole."""
-    counts = dropped("stratified", 3 * BLOCK, 50, 40, rate).reshape(3, BLOCK, -1).sum(1)
-    assert set(counts.flatten()) == {int(np.floor(16 * rate)), int(np.ceil(16 * rate))}
-    assert abs(counts.mean() / BLOCK - rate) < 0.005
-
-
-def test_the_order_of_strata_is_two_transitive() -> None:
-    """Any two draws of a block correlate as under a uniformly random order: by -1/15 at p = 1/2."""
-    found = dropped("stratified", BLOCK, 2000, 50, 0.5).reshape(BLOCK, -1).astype(float)
-    off = np.corrcoef(found)[~np.eye(BLOCK, dtype=bool)]
-    assert abs(off + 1 / 15).max() < 5.0 / np.sqrt(found.shape[1])
-
-
-def test_the_affine_orders_move_any_pair_to_any_pair_equally_often() -> None:
-    from bayesrnn.masks.streams import _field_product
-
-    orders = [[_field_product(a, k) ^ b for k in range(16)] for a in range(1, 16) for b in range(16)]
-    assert all(sorted(order) == list(range(16)) for order in orders)
-    for j, k in ((0, 1), (3, 12), (7, 15)):
-        pairs = [(order[j], order[k]) for order in orders]
-        assert sorted(pairs) == [pair for pair in itertools.product(range(16), repeat=2) if pair[0] != pair[1]]
-
-
-def test_blocks_are_independent() -> None:
-    found = dropped("stratified", 2 * BLOCK, 1000, 50, 0.5).reshape(2 * BLOCK, -1).astype(float)
-    between = np.corrcoef(found)[:BLOCK, BLOCK:]
-    assert abs(between).max() < 5.0 / np.sqrt(found.shape[1])
-
-
-@given(
-    sampling=st.sampled_from(SAMPLING),
-    draws=st.lists(st.integers(0, 100), min_size=1, max_size=6),
-    rows=st.lists(st.integers(0, 2**40), min_size=1, max_size=4),
-    units=st.lists(st.integers(0, 60), min_size=1, max_size=5),
-    rate=st.floats(0.05, 0.95),
-)
-def test_the_bits_do_not_depend_on_what_is_asked_with_them(
-    sampling: str, draws: list[int], rows: list[int], units: list[int], rate: float
-) -> None:
-    source, d, r = stream(sampling, 9), torch.tensor(draws), torch.tensor(rows)
-    whole = source.dropped("s", d, r, 61, rate)
-    assert torch.equal(source.dropped("s", d, r, torch.tensor(units), rate), whole[..., units])
-    per_row = torch.tensor(units).expand(len(rows), -1)
-    assert torch.equal(source.dropped("s", d, r, per_row, rate), whole[..., units])
-    assert torch.equal(source.dropped("s", d, r, per_row.expand(len(draws), -1, -1), rate), whole[..., units])
-    for k, draw in enumerate(draws):
-        for i, row in enumerate(rows):
-            alone = source.dropped("s", torch.tensor([draw]), torch.tensor([row]), 61, rate)
-            assert torch.equal(alone[0, 0], whole[k, i])
-
-
-def test_seed_site_draw_and_sequence_all_matter() -> None:
-    def bits(
-        seed: int = 0, site: str = "a", draw: int = 0, row: int = 0, sampling: str = "independent"
-    ) -> torch.Tensor:
-        return stream(sampling, seed).dropped(site, torch.tensor([draw]), torch.tensor([row]), 64, 0.5)
-
-    for sampling in SAMPLING:
-        base = bits(sampling=sampling)
-        for other in ({"seed": 1}, {"site": "b"}, {"draw": 1}, {"draw": 16}, {"row": 1}):
-            assert not torch.equal(base, bits(sampling=sampling, **other))
-
-
-def test_bits_are_the_same_in_another_process() -> None:
-    code = (
-        "import torch; from bayesrnn.masks import stream;"
-        "print([int(v) for s in ('independent', 'stratified') for v in"
-        " stream(s, 5).dropped('x', torch.arange(20), torch.arange(3), 7, 0.4).flatten()])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    here = [
-        int(v) for s in SAMPLING for v in stream(s, 5).dropped("x", torch.arange(20), torch.arange(3), 7, 0.4).flatten()
-    ]
-    assert done.stdout.strip() == str(here)
-
-
-def test_global_randomness_is_untouched() -> None:
-    before = torch.get_rng_state()
-    dropped("stratified", 3, 2, 5, 0.5)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("span", ["sequence", "step"])
@@ -262,24 +136,6 @@ def test_the_name_of_a_module_is_part_of_the_address() -> None:
     assert not torch.equal(*masks)
 
 
-def test_errors() -> None:
-    with pytest.raises(ValueError, match="sampling must be one of 'stratified', 'independent'"):
-        stream("sobol", 0)
-    with pytest.raises(ValueError, match="seed must be at least 0"):
-        stream("independent", -1)
-    with pytest.raises(TypeError, match="seed must be a whole number"):
-        stream("independent", 0.5)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("sampling", SAMPLING)
-def test_the_same_bits_on_a_gpu(sampling: str) -> None:
-    source = stream(sampling, 0)
-    there = source.dropped("s", torch.arange(40).cuda(), torch.arange(5).cuda(), 33, 0.3)
-    assert torch.equal(there.cpu(), source.dropped("s", torch.arange(40), torch.arange(5), 33, 0.3))
-
-
 @pytest.mark.parametrize("gates", ["tied", "untied"])
 @pytest.mark.parametrize("sampling", SAMPLING)
 def test_a_window_of_a_stream_reads_the_masks_of_its_own_steps(sampling: str, gates: Gates) -> None:
@@ -289,3 +145,13 @@ def test_a_window_of_a_stream_reads_the_masks_of_its_own_steps(sampling: str, ga
     whole = bound_mask(binding, "h", placement, 5, steps=9, **options)
     window = bound_mask(replace(binding, first_step=4), "h", placement, 5, steps=3, **options)
     assert torch.equal(window, whole[4:7])
+
+
+@pytest.mark.parametrize("rate", [1 - 1e-9, 1 - 3e-8, 1 - 1e-6])
+@pytest.mark.parametrize("sampling", SAMPLING)
+def test_what_is_rarely_kept_is_scaled_by_how_often_it_is(sampling: str, rate: float) -> None:
+    source = stream(sampling, 0)
+    binding = Binding(source, torch.tensor([0]), torch.arange(1))
+    assert binding._kept(rate) == pytest.approx(1.0 - source.attained(rate), rel=1e-12)
+    assert binding._kept(rate) == pytest.approx(1.0 - rate, rel=0.15)
+    assert binding._kept(0.999) == 1.0 - 0.999
