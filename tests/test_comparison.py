@@ -14,6 +14,7 @@ from torch.distributions import Categorical, Normal
 import bayesrnn as br
 from bayesrnn import metrics
 from bayesrnn.comparison import Cost, compare, compare_predictives
+from bayesrnn.comparison.curve import _sets
 from bayesrnn.comparison.difference import paired
 from bayesrnn.metrics.registry import measures_for
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
@@ -298,3 +299,36 @@ def test_groups_are_scored_within_the_mask() -> None:
         rows = torch.tensor([name == label for name in labels]) & mask
         assert difference.score.n == int(rows.sum())
         assert difference.score.value == pytest.approx(float(metrics.crps(near[rows], y[rows])))
+
+
+def test_the_curve_is_what_predict_gives_with_so_few_draws() -> None:
+    class Sum(nn.Module):
+        """Eight units whose sum has a known variance over masks."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = br.nn.Dropout(0.5)
+
+        def forward(self, x: Tensor) -> Normal:
+            return Normal(self.drop(x).sum((1, 2)), 1.0)
+
+    x, target = torch.ones(3000, 1, 8), torch.full((3000,), 8.0)
+    drawn = br.predict(Sum(), x, draws=100)
+    (curve,) = compare(Sum(), x, target=target, draws=100, **QUICK).curves
+    assert curve.values[-1] == pytest.approx(metrics.crps(drawn, target).value)
+    for count in (10, 20, 50):
+        few = br.predict(Sum(), x, draws=count)
+        sets = [drawn.keep_draws(s) for s in _sets(100, count, 16)]
+        assert torch.equal(sets[0].mean, few.mean)
+        variance = np.mean([float(((p.mean - 8) ** 2).mean()) for p in sets])
+        assert variance == pytest.approx(float(((few.mean - 8) ** 2).mean()), rel=0.08)  # 20 % more across blocks
+        assert curve.values[curve.draws.index(count)] == pytest.approx(
+            np.mean([metrics.crps(p, target).value for p in sets])
+        )
+    sets = [s.tolist() for s in _sets(100, 10, 16)]
+    assert sets[:2] == [[*range(10)], [*range(16, 26)]]
+    assert [s[0] for s in map(list, sets)] == [0, 16, 32, 48, 64, 80]
+    assert [int(s[0]) for s in _sets(100, 50, 16)] == [0]
+    assert [int(s[0]) for s in _sets(100, 20, 16)] == [0, 32, 64]
+    assert [int(s[0]) for s in _sets(100, 5, 16)] == [0, 5, 10, 16, 21, 26, 32, 37]
+    assert [int(s[0]) for s in _sets(9, 4, 1)] == [0, 4]

@@ -1,5 +1,6 @@
 """A score against the number of draws: what more of them buy."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +26,18 @@ class Curve:
 
 
 def draws_curve(measure: Measure, drawn: Any, target: Any, options: dict[str, Any]) -> Curve | None:
-    """Score disjoint runs of consecutive draws: what `predict` gives with so few draws; None if no draws were kept."""
+    """Return the score that `predict` gives with fewer draws; None if no draws were kept.
+
+    The sets of k draws are disjoint and lie in as few stratified blocks as the draws of `predict(draws=k)`: one across
+    two blocks would be less exact. The first set is the beginning of `drawn`.
+    """
     size = drawn.draws_used
     counts = [k for k in _COUNTS if k < size] + [size]
     values: list[float] = []
     errors: list[float | None] = []
     try:
         for count in counts:
-            sets = [torch.arange(j * count, (j + 1) * count) for j in range(min(size // count, _SETS))]
+            sets = _sets(size, count, drawn.origin.block_size)
             few = len(sets) < 3
             scores = [
                 measure.score(drawn if count == size else drawn.keep_draws(s), target, monte_carlo=few, **options)
@@ -44,3 +49,11 @@ def draws_curve(measure: Measure, drawn: Any, target: Any, options: dict[str, An
     except ValueError:  # the draws were not kept
         return None
     return Curve(measure.key, measure.label, tuple(counts), tuple(values), tuple(errors))
+
+
+def _sets(size: int, count: int, block: int) -> list[torch.Tensor]:
+    """Return disjoint sets of `count` of the `size` draws; none begins in the middle of a block and ends in another."""
+    apart = math.ceil(count / block) * block
+    inner = range(0, apart - count + 1, count)
+    starts = [start + k for start in range(0, size, apart) for k in inner if start + k + count <= size]
+    return [torch.arange(start, start + count) for start in starts[:_SETS]]
