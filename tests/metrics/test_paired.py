@@ -66,7 +66,7 @@ def test_rows_of_one_sequence_stay_together_whoever_knows_them(carrier: str) -> 
 
 def test_groupings_that_do_not_match_are_refused() -> None:
     a, b, y = gaussians(torch.arange(ROWS), torch.arange(ROWS) // 2)
-    with pytest.raises(ValueError, match="group the rows differently.*sequences="):
+    with pytest.raises(ValueError, match=r"group the rows differently.*sequences="):
         M.paired_difference(M.crps, a, b, y)
     with pytest.raises(ValueError, match="'b' and 'a' carry sequence ids that group the rows differently"):
         compare_predictives({"b": b, "a": a}, y)
