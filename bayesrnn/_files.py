@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "atomic_write"]
+__all__ = ["atomic_path", "atomic_write", "locked", "remove_leftovers"]
 
 
 @contextmanager
@@ -49,6 +49,41 @@ def atomic_write(path: str | os.PathLike[str], content: str | bytes | Callable[[
             temporary.write_bytes(content)
         else:
             temporary.write_text(content, encoding="utf-8")
+
+
+@contextmanager
+def locked(folder: Path, reason: str) -> Iterator[None]:
+    """Hold a folder for this process during the block; the lock ends with the process, however that ends.
+
+    Where the system or the disk knows no such locks (Windows, some network disks), nothing is held.
+
+    Raises:
+        ValueError: If another process, or another block of this one, holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{folder} is in use: {reason}. Wait for its end, stop it, or give another folder."
+            ) from None
+        except OSError:  # the disk has no locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files that killed processes left of `path`; nobody else may be writing it."""
+    for leftover in path.parent.glob(f".{path.stem}-????????{path.suffix}"):
+        leftover.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -1,77 +1,33 @@
 """`fit`: train a model and leave it with its best weights."""
 
-import hashlib
 import math
 import os
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch import nn
 
-from bayesrnn._checks import as_values, check_choice, check_seed, check_whole
+from bayesrnn._checks import check_choice, check_seed, check_whole
 from bayesrnn._progress import progress_bar
-from bayesrnn.models import SequenceRegressor
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.training.batches import Batches, Data, as_batches
 from bayesrnn.training.checkpoint import Checkpoint
 from bayesrnn.training.history import History
 from bayesrnn.training.interrupts import interruptible
 from bayesrnn.training.loss import Loss
+from bayesrnn.training.optimizers import make_optimizer
+from bayesrnn.training.resume import model_settings, optimizer_settings, resumed, source_of
+from bayesrnn.training.scale import warn_of_scale
 
 if TYPE_CHECKING:
     from bayesrnn.training.lightning import Training
 
 __all__ = ["fit", "warn_of_scale"]
 
-_OFF = 10.0
-"""How many units of the head from its start targets may lie, or how many times smaller than one they may be."""
-
-
-def warn_of_scale(model: nn.Module, train: Any) -> None:
-    """Warn if the targets are far from the mean or the unit that a `SequenceRegressor` starts from.
-
-    The head starts near mean m and standard deviation s (0 and 1 until `standardize` is called); steps of AdamW are
-    about as long as the learning rate, so that a target a thousand units away takes thousands of steps to reach.
-    """
-    target = _target(train)
-    if not isinstance(model, SequenceRegressor) or target is None or not model.head.form.real:
-        return
-    head = model.head
-    values = target.detach().to(head.target_mean).reshape(-1, head.outputs)
-    if len(values) < 2:
-        return
-    mean, std = values.mean(0), values.std(0)
-    distance = float(((mean - head.target_mean).abs() / head.target_std).max())
-    units = std / head.target_std
-    far = distance > _OFF or bool((units > _OFF).any()) or bool(((units > 0) & (units < 1 / _OFF)).any())
-    if far:
-        warnings.warn(
-            f"the targets have mean {_listed(mean)} and standard deviation {_listed(std)}, but the untrained model "
-            f"predicts about {_listed(head.target_mean)} +- {_listed(head.target_std)}: training may take very long to "
-            "get there. Call model.standardize(x, y) with the training rows first; predictions stay in the units of y.",
-            stacklevel=3,
-        )
-
-
-def _target(train: Any) -> Tensor | None:
-    """Return the targets where they are held as one tensor."""
-    if isinstance(train, TensorDataset):
-        train = train.tensors
-    if isinstance(train, Mapping):
-        value = train.get("target")
-    else:
-        value = train[-1] if isinstance(train, Sequence) and len(train) else None
-    values = None if value is None else as_values(value, "target")
-    return values if values is not None and values.is_floating_point() else None
-
-
-def _listed(values: Tensor) -> str:
-    shown = ", ".join(f"{value:.3g}" for value in values[:3].tolist())
-    return shown if len(values) <= 3 else f"{shown}, ..."
+_SCHEDULED = 1000
+"""Of how many epochs a checkpoint keeps the schedule, to compare it."""
 
 
 def fit(
@@ -87,7 +43,7 @@ def fit(
     gradient_clip: float | None = 1.0,
     patience: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = True,
+    resume: bool | str = True,
     seed: int = 0,
     progress: bool = True,
     precision: str | None = None,
@@ -116,7 +72,9 @@ def fit(
         gradient_clip: Largest norm of the gradient; None for no bound.
         patience: Stop after so many epochs without a better validation loss; None for never.
         checkpoint: Folder for the state after each epoch; made if missing.
-        resume: Whether to go on from the state in that folder, or to overwrite it.
+        resume: Whether to go on from the state in that folder, or to overwrite it. A state of another training (other
+            optimizer, schedule, loss, rates, sizes or data) is refused; "force" goes on with its weights and a fresh
+            optimizer, and warns of what differs.
         seed: Seed of the order and of the masks. The initial weights are the model's own.
         progress: Whether to show a bar on a terminal.
         precision: None, or ``"bf16"`` for bfloat16 matrix products.
@@ -148,32 +106,34 @@ def fit(
         "trained by": "fit",
         "seed": seed,
         "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
         "gradient_clip": gradient_clip,
         "precision": precision,
-        "parameters": _fingerprint(model),
+        "loss": source_of(loss),
+        "schedule": None if schedule is None else [float(schedule(e)) for e in range(min(epochs, _SCHEDULED))],
+        "optimizer": optimizer_settings(make_optimizer(model, optimizer, learning_rate, weight_decay)),
         "train": batches.fingerprint(),
         "validation": held_out.fingerprint() if held_out else None,
+        **model_settings(model),
     }
     folder = None if checkpoint is None else Path(checkpoint)
-    point = _begin(folder, resume, settings)
-    if point.history.epochs < epochs and not point.history.stopped_early:
-        if point.history.epochs:
-            model.load_state_dict(point.tensors["weights"])
-        elif loss is None:
-            warn_of_scale(model, train)
-        from bayesrnn.training.lightning import Training
+    with resumed(folder, settings, resume) as (point, forced):
+        if point.history.epochs < epochs and not point.history.stopped_early:
+            if point.history.epochs:
+                model.load_state_dict(point.tensors["weights"])
+            elif loss is None:
+                warn_of_scale(model, train)
+            from bayesrnn.training.lightning import Training
 
-        training = Training(
-            model,
-            loss,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-        )
-        _run(training, batches, held_out, point, epochs, patience, gradient_clip, folder, progress, precision)
+            training = Training(
+                model,
+                loss,
+                learning_rate=learning_rate,
+                weight_decay=weight_decay,
+                optimizer=optimizer,
+                schedule=schedule,
+            )
+            training.resumed = point if point.history.epochs and not forced else None
+            _run(training, batches, held_out, point, epochs, patience, gradient_clip, folder, progress, precision)
     final = point.tensors.get("best") or point.tensors.get("weights")
     if final:
         model.load_state_dict(final)
@@ -199,7 +159,6 @@ def _run(
 
     device = next(training.model.parameters()).device
     done = training.first_epoch = point.history.epochs
-    training.resumed = point if done else None
     cuda = [device] if device.type == "cuda" else []
     bar = progress_bar(progress, epochs * len(batches), f"epoch {done}/{epochs}")
     with quiet(), interruptible(), torch.random.fork_rng(devices=cuda), bar as advance:
@@ -223,22 +182,6 @@ def _run(
             trainer.fit(training, batches, held_out)
         finally:
             training.model.to(device)  # the trainer leaves the model on the CPU
-
-
-def _begin(folder: Path | None, resume: bool, settings: dict[str, Any]) -> Checkpoint:
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        point = Checkpoint.load(folder) if resume else None
-        if point is not None:
-            point.check_settings(settings, folder)
-            return point
-    return Checkpoint(settings)
-
-
-def _fingerprint(model: nn.Module) -> str:
-    described = [f"{type(model).__name__}"]
-    described += [f"{name}{tuple(value.shape)}{value.dtype}" for name, value in model.state_dict().items()]
-    return hashlib.blake2b("\n".join(described).encode(), digest_size=16).hexdigest()
 
 
 def _check_numbers(

@@ -55,8 +55,13 @@ class Batches:
         yield from self.source
 
     def fingerprint(self) -> str:
-        """Return a hash of the rows where they are tensors, else their number of batches."""
-        return self.source.fingerprint() if isinstance(self.source, TensorBatches) else f"{len(self)} batches"
+        """Return a hash of the rows where they are tensors, else the numbers of rows and batches."""
+        if isinstance(self.source, TensorBatches):
+            return self.source.fingerprint()
+        dataset: Any = self.source.dataset
+        if isinstance(dataset, TensorDataset):
+            return f"{TensorBatches(dataset.tensors, 1).fingerprint()} in {len(self)} batches"
+        return f"{len(dataset) if hasattr(dataset, '__len__') else 'some'} rows in {len(self)} batches"
 
 
 class TensorBatches:

@@ -16,41 +16,10 @@ from torch import Tensor
 from bayesrnn._files import atomic_path
 from bayesrnn.training.history import History
 
-__all__ = ["FILE", "Checkpoint", "OtherTraining", "described", "optimizer_state", "restore_optimizer"]
+__all__ = ["FILE", "Checkpoint", "optimizer_state", "restore_optimizer"]
 
 FILE = "checkpoint.safetensors"
 _FORMAT = "bayesrnn.checkpoint/1"
-_DIGESTS = {
-    "train": "the training data is other data",
-    "validation": "the validation data is other data, or there is some on one side only",
-    "vocabulary": "the vocabulary is another one",
-    "parameters": "the parameters have other names or shapes",
-}
-"""What it means that one of these settings differs; their values are digests, which tell a reader nothing."""
-
-
-class OtherTraining(ValueError):
-    """A checkpoint was begun with other settings.
-
-    Attributes:
-        differences: Setting -> its value in the checkpoint and its value now.
-    """
-
-    def __init__(self, path: Path, differences: dict[str, tuple[Any, Any]]) -> None:
-        self.path, self.differences = path, differences
-        super().__init__(
-            f"{path} belongs to another training ({described(differences)}). It is left as it is: give what it was "
-            "begun with, or another folder, or resume=False to begin anew there."
-        )
-
-
-def described(differences: Mapping[str, tuple[Any, Any]], names: Mapping[str, str] | None = None) -> str:
-    """Return the differences between two settings in words; `names` are other names for some settings."""
-    parts = []
-    for key, (there, now) in differences.items():
-        name = (names or {}).get(key, key)
-        parts.append(_DIGESTS.get(key, f"{name}: {there!r} there, {now!r} now"))
-    return "; ".join(parts)
 
 
 @dataclass
@@ -71,6 +40,7 @@ class Checkpoint:
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint: after a kill the folder holds the old one or the new one, whole."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         flat = {
@@ -80,8 +50,15 @@ class Checkpoint:
         }
         content = {"settings": self.settings, "history": asdict(self.history), "numbers": self.numbers}
         text = json.dumps({"format": _FORMAT, **content})
-        with atomic_path(folder / FILE) as temporary:
-            save_file(flat, temporary, {"training": text, "digest": _digest(flat, text)})
+        try:
+            with atomic_path(folder / FILE) as temporary:
+                save_file(flat, temporary, {"training": text, "digest": _digest(flat, text)})
+        except (OSError, SafetensorError) as error:
+            size = sum(value.nbytes for value in flat.values()) + len(text)
+            raise ValueError(
+                f"cannot write to the folder {folder} ({getattr(error, 'strerror', None) or error}): {FILE} needs "
+                f"{size / 1e6:,.1f} MB there. The last checkpoint is untouched; make room, or give another folder."
+            ) from None
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint | None":
@@ -119,17 +96,6 @@ class Checkpoint:
             tensors.setdefault(part, {})[key] = value
         return cls(content["settings"], History.from_dict(content["history"]), tensors, content["numbers"])
 
-    def check_settings(self, settings: Mapping[str, Any], folder: Path) -> None:
-        """Refuse to go on with a training that was begun otherwise.
-
-        Raises:
-            OtherTraining: If a setting differs; it names each.
-        """
-        there, now = _flat(self.settings), _flat(json.loads(json.dumps(settings)))
-        differing = [key for key in sorted(there.keys() | now.keys()) if there.get(key) != now.get(key)]
-        if differing:
-            raise OtherTraining(folder / FILE, {key: (there.get(key), now.get(key)) for key in differing})
-
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return what an optimizer remembers of each parameter: tensors and numbers, both by `index/name`."""
@@ -159,11 +125,3 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
         digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one dict with dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

@@ -12,11 +12,11 @@ from bayesrnn._checks import check_seed
 from bayesrnn._progress import progress_bar
 from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.models.language_model import LanguageModel
-from bayesrnn.training.checkpoint import Checkpoint
 from bayesrnn.training.history import History
 from bayesrnn.training.language_inputs import as_rows, check_classes, check_stream, settings_of
 from bayesrnn.training.language_run import LanguageRun
 from bayesrnn.training.recipes import NonMonotoneAverage, Recipe
+from bayesrnn.training.resume import resumed
 
 __all__ = ["train_language_model"]
 
@@ -30,7 +30,7 @@ def train_language_model(
     vocabulary: Vocabulary | None = None,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = True,
+    resume: bool | str = True,
     checkpoint_seconds: float = 60.0,
     on_epoch: Callable[[History], None] | None = None,
     on_start: Callable[[], None] | None = None,
@@ -53,7 +53,8 @@ def train_language_model(
         vocabulary: Vocabulary of the text, if a checkpoint for another one shall be refused.
         seed: Seed of the masks. The initial weights are the model's own.
         checkpoint: Folder for the state of the training; made if missing.
-        resume: Whether to go on from the state in that folder, or to overwrite it.
+        resume: Whether to go on from the state in that folder, or to overwrite it. A state of another training is
+            refused; "force" goes on with its weights at the beginning of its epoch, with a fresh optimizer.
         checkpoint_seconds: The state is written at the start, after each epoch, and after so many seconds.
         on_epoch: Called with the history after each new epoch.
         on_start: Called when all arguments are right, before the first step.
@@ -86,9 +87,14 @@ def train_language_model(
         check_stream(validation, "validation", model.vocabulary_size)
     settings = settings_of(model, recipe, vocabulary, seed, train, validation)
     folder = None if checkpoint is None else Path(checkpoint)
-    run = LanguageRun(model, rows, recipe, Checkpoint(settings), seed, folder)
-    _begin(run, settings, resume, on_start)
+    run = LanguageRun(model, rows, recipe, seed, folder)
     with ExitStack() as stack:
+        point, forced = stack.enter_context(resumed(folder, settings, resume))
+        run.take_up(point, forced)
+        if on_start is not None:
+            on_start()
+        if not run.step:
+            run.save()  # a folder that cannot be written to is refused before the first step
         stack.enter_context(torch.random.fork_rng())
         bar = stack.enter_context(progress_bar(progress, recipe.epochs * run.windows, f"epoch 1/{recipe.epochs}"))
         bar(run.step)
@@ -103,26 +109,3 @@ def train_language_model(
             raise
     run.finish()
     return run.point.history
-
-
-def _begin(run: LanguageRun, settings: dict, resume: bool, on_start: Callable[[], None] | None) -> None:
-    """Take up the checkpoint, or write the first one: a folder that cannot be written to is refused at once."""
-    if run.folder is None:
-        if on_start is not None:
-            on_start()
-        return
-    point = Checkpoint.load(run.folder) if resume else None
-    if point is not None:
-        point.check_settings(settings, run.folder)
-        run.restore(point)
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        if on_start is not None:
-            on_start()
-        if point is None:
-            run.save()
-    except OSError as error:
-        raise ValueError(
-            f"cannot write to the folder {run.folder} ({error.strerror or error}). Give a folder that exists or can "
-            "be made, on a disk that has room and can be written to."
-        ) from None

@@ -9,6 +9,7 @@ from torch import Tensor
 from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.models.language_model import LanguageModel
 from bayesrnn.training.recipes import Recipe
+from bayesrnn.training.resume import model_settings
 
 __all__ = ["as_rows", "check_classes", "check_stream", "settings_of"]
 
@@ -84,6 +85,7 @@ def settings_of(
         "model": model.config(),
         "recipe": recipe.to_dict(),
         "seed": int(seed),
+        **model_settings(model),
         "train": _digest(train),
         "validation": None if validation is None else _digest(validation),
     }

@@ -31,15 +31,13 @@ class LanguageRun:
         model: The model to train.
         rows: Token numbers, (B, N // B).
         recipe: How to train.
-        point: The checkpoint to begin from; the settings of a new one.
         seed: Seed of the masks.
         folder: Where checkpoints are kept; None for nowhere.
     """
 
-    def __init__(
-        self, model: LanguageModel, rows: Tensor, recipe: Recipe, point: Checkpoint, seed: int, folder: Path | None
-    ) -> None:
-        self.model, self.recipe, self.point, self.seed, self.folder = model, recipe, point, seed, folder
+    def __init__(self, model: LanguageModel, rows: Tensor, recipe: Recipe, seed: int, folder: Path | None) -> None:
+        self.model, self.recipe, self.seed, self.folder = model, recipe, seed, folder
+        self.point = Checkpoint({})
         device = next(model.parameters()).device
         self.rows = rows.to(device)
         self.windows = (rows.shape[1] - 1) // recipe.window
@@ -174,21 +172,25 @@ class LanguageRun:
         self.point.save(self.folder)
 
     @torch.no_grad()
-    def restore(self, point: Checkpoint) -> None:
-        """Take up a checkpoint of this training."""
+    def take_up(self, point: Checkpoint, forced: bool = False) -> None:
+        """Go on from a checkpoint; `forced`, of another training: with its weights and epochs only."""
+        self.point = point
+        if not point.tensors:
+            return
         device = next(self.model.parameters()).device
         parts = {part: {k: v.to(device) for k, v in named.items()} for part, named in point.tensors.items()}
         for name, parameter in self.model.named_parameters():
             parameter.copy_(parts["weights"][name])
-        numbers = point.numbers
+        self.best = parts.get("best", {})
+        self.step, numbers = self.epoch * self.windows, point.numbers
+        if forced:
+            return
         restore_optimizer(self.stepper.optimizer, parts.get("optimizer", {}), numbers["optimizer"])
         self.average.tensors, self.average.count = parts.get("average", {}), numbers["averaged"]
         self.average.running = numbers["averaging"]
-        self.best = parts.get("best", {})
         self.state = tuple(value for _, value in sorted(parts.get("state", {}).items())) or None
         self.step, self.loss = numbers["step"], numbers["loss"]
         self.targets, self.seconds = numbers["targets"], numbers["seconds"]
-        self.point = point
 
     def finish(self) -> None:
         """Leave the weights that the recipe wants in the model."""

@@ -3,7 +3,7 @@
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +17,9 @@ from bayesrnn.nn.sequences import padding
 from bayesrnn.training.batches import Batches, split
 from bayesrnn.training.checkpoint import Checkpoint, optimizer_state, restore_optimizer
 from bayesrnn.training.loss import Loss, masked_mean, negative_log_likelihood
+from bayesrnn.training.optimizers import OptimizerFactory, make_optimizer
 
-__all__ = ["Bookkeeping", "OptimizerFactory", "Training", "quiet"]
+__all__ = ["Bookkeeping", "Training", "quiet"]
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 _NEEDLESS = (
@@ -46,9 +47,6 @@ def quiet() -> Iterator[None]:
         finally:
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
-
-
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Training(pl.LightningModule):
@@ -129,13 +127,7 @@ class Training(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer over the parameters that want gradients."""
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        if not parameters:
-            raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
-        if self.make_optimizer is not None:
-            optimizer = self.make_optimizer(parameters)
-        else:
-            optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = make_optimizer(self.model, self.make_optimizer, self.learning_rate, self.weight_decay)
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
         if self.resumed is not None:

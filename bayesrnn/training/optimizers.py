@@ -1,6 +1,6 @@
-"""One step of a recipe's optimizer, with the gradient clipped on the way, and the average of weights."""
+"""Optimizers, one step of a recipe with its gradient clipped, and averages of weights."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -8,7 +8,21 @@ from torch import Tensor, nn
 
 from bayesrnn.training.recipes import SGD, AdamW, ExponentialAverage, NonMonotoneAverage
 
-__all__ = ["Average", "Stepper"]
+__all__ = ["Average", "OptimizerFactory", "Stepper", "make_optimizer"]
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+def make_optimizer(
+    model: nn.Module, factory: OptimizerFactory | None, learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Return AdamW, or what the factory makes, over the parameters of the model that want gradients."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
+    if factory is not None:
+        return factory(parameters)
+    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
 
 
 class Stepper:

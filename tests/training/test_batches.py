@@ -73,7 +73,22 @@ def test_fingerprint_tells_rows_apart() -> None:
         return as_batches((x, torch.zeros(5)), 2, 0, shuffle=True, name="train").fingerprint()
 
     assert fingerprint(x) == fingerprint(same) != fingerprint(other)
-    assert as_batches(DataLoader(TensorDataset(x), 2), 9, 0, shuffle=True, name="train").fingerprint() == "3 batches"
+    loaders = [DataLoader(data, 2) for data in (TensorDataset(x), TensorDataset(same), TensorDataset(other))]
+    first, second, third = (as_batches(v, 9, 0, shuffle=True, name="train").fingerprint() for v in loaders)
+    assert first == second != third
+    rows = DataLoader(ListDataset(list(x)), 2)
+    assert as_batches(rows, 9, 0, shuffle=True, name="train").fingerprint() == "5 rows in 3 batches"
+
+
+class ListDataset(Dataset):
+    def __init__(self, rows: list) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.rows[index]
 
 
 def test_epoch_seeds_differ() -> None:

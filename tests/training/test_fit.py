@@ -238,7 +238,7 @@ def test_interrupt_stays_an_interrupt(rows: Rows, make: Make, tmp_path: Path, in
         fit(make(), rows, loss=interrupted, epochs=9, batch_size=24, checkpoint=tmp_path)
     assert signal.getsignal(signal.SIGINT) is interruptible
     model, whole = make(), make()
-    assert fit(model, rows, epochs=4, batch_size=24, checkpoint=tmp_path).epochs == 4
+    assert fit(model, rows, loss=interrupted, epochs=4, batch_size=24, checkpoint=tmp_path).epochs == 4
     fit(whole, rows, epochs=4, batch_size=24)
     assert torch.equal(weights(model), weights(whole))
 

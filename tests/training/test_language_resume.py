@@ -172,6 +172,15 @@ def test_a_refusal_names_only_what_differs(tmp_path: Path) -> None:
     assert len(str(e.value)) < 400 + len(str(tmp_path))
 
 
+def test_a_forced_resume_goes_on_with_the_weights(tmp_path: Path) -> None:
+    first = train_language_model(language_model(), stream(), RULE, checkpoint=tmp_path)
+    options = {"checkpoint": tmp_path, "resume": "force", "seed": 1}
+    with pytest.warns(UserWarning, match=r"ignores what differs: recipe.epochs: 2 there, 3 now; .*seed: 0 there, 1"):
+        forced = train_language_model(language_model(), stream(), zaremba_like(), **options)
+    assert forced.train[:2] == first.train
+    assert forced.epochs == 3
+
+
 def zaremba_like() -> Recipe:
     return replace(RULE, epochs=3, optimizer=SGD(StepDecay(0.4, 1, 2.0), weight_decay=1e-3))
 

@@ -109,8 +109,8 @@ def _trained(
     model: "LanguageModel", corpus: "Corpus", recipe: "Recipe", text: Path, run: Path, seed: int, resume: bool
 ) -> "History":
     """Train and show the progress; return the losses of the epochs."""
-    from bayesrnn.training.checkpoint import OtherTraining, described
     from bayesrnn.training.language import train_language_model
+    from bayesrnn.training.resume import OtherTraining, described
 
     started = []
 
