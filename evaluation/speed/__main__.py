@@ -1,28 +1,30 @@
-"""`python -m evaluation.speed train|predict|memory|draws|report [--quick]`: what things take, against other ways."""
+"""`python -m evaluation.speed train|predict|memory|draws|versions|report [--quick]`: times against other ways."""
 
 import argparse
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 import bayesrnn as br
 from evaluation.options import OneLineParser, run
 
 _HELP = (
-    "a training step; a prediction with many draws; its memory; what a stratified draw is worth; report: the tables of "
-    "what was measured before"
+    "a training step; a prediction with many draws; its memory; what a stratified draw is worth; this version beside "
+    "another checkout; report: the tables of what was measured before"
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark named on the command line, save it as JSON, and write and print its table."""
     parser = OneLineParser(prog="python -m evaluation.speed", description=__doc__)
-    parser.add_argument("what", choices=("train", "predict", "memory", "draws", "report"), help=_HELP)
+    parser.add_argument("what", choices=("train", "predict", "memory", "draws", "versions", "report"), help=_HELP)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
     only = (
         "some sizes: 2x650, 2x1500, 1x128 (train); draws x sequences: 100x1, 100x20, 1000x20 (predict), 10x20, "
-        "100x20, 1000x20 (memory); models by name (draws)"
+        "100x20, 1000x20 (memory); models by name (draws); parts of a workload's name (versions)"
     )
     parser.add_argument("--only", nargs="+", help=only)
+    parser.add_argument("--other", type=Path, help="a checkout of another commit (versions)")
     parser.add_argument("--compiled", action="store_true", help="with the compiled pointwise part (a C++ compiler)")
     return run(parser, _work, arguments)
 
@@ -30,10 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(given: argparse.Namespace) -> None:
     if given.compiled:
         br.nn.use_compiled()
-    from evaluation.speed import tables
+    from evaluation.speed import tables, versions
 
     if given.what == "report":
         print("\n".join(f"written {name}.md" for name in tables.report()))
+        return
+    if given.what == "versions":
+        if given.other is None or not (given.other / "bayesrnn").is_dir():
+            raise ValueError("versions needs --other: the folder of another checkout of this repository.")
+        print(tables.write(versions.run(quick=given.quick, only=given.only, other=given.other)))
         return
     everything = ("predict", "memory", "draws") if given.what == "predict" and given.only is None else (given.what,)
     for what in everything:

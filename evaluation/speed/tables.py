@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import records
-from evaluation.speed import draws, memory, predict, train
+from evaluation.speed import draws, memory, predict, train, versions
 
 __all__ = ["report", "write"]
 
@@ -14,6 +14,7 @@ _MARKDOWN: dict[str, Callable[[dict[str, Any]], str]] = {
     "memory": memory.markdown,
     "predict": predict.markdown,
     "train": train.markdown,
+    "versions": versions.markdown,
 }
 
 

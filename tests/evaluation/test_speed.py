@@ -42,3 +42,23 @@ def test_a_rival_that_cannot_run_is_named_and_left_out() -> None:
     assert "| theirs | left out: no bfloat16 here |" in table
     with pytest.raises(RuntimeError, match="no bfloat16"):
         timing.interleaved({"ours": impossible})
+
+
+def test_versions_needs_a_checkout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["versions", "--other", str(tmp_path)]) == 2
+    assert "versions needs --other" in capsys.readouterr().err
+
+
+def test_two_versions_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This version beside itself: each process answers with a time, and the table has a line per workload."""
+    from evaluation import records
+    from evaluation.speed import versions
+
+    saved: dict[str, object] = {}
+    monkeypatch.setattr(records, "save", lambda name, result, seed: saved.update(result))
+    monkeypatch.setattr(versions, "_names", lambda: ["train GRU 1x32, 32x24"])
+    versions.run(quick=True, other=Path(__file__).parent.parent.parent)
+    (row,) = saved["rows"]
+    assert row["this"] > 0
+    assert row["ratio"] > 0
+    assert "| train GRU 1x32, 32x24 |" in versions.markdown(saved)
