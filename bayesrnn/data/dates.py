@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from bayesrnn.data.notes import Notes
 from bayesrnn.data.steps import is_regular
-from bayesrnn.data.tables import Notes
 
 __all__ = ["dates_by_pattern"]
 
@@ -35,8 +35,9 @@ _PERIODS = (
     r"(?P<month>\d{1,2})[-/.](?P<year>\d{4})",
     rf"{_NAME}[-\s,./']*(?P<year>\d{{4}}|\d{{2}})",
     rf"(?P<year>\d{{4}})[-\s./:]*{_NAME}",
-    r"(?P<year>\d{4})[-\s/:.]*Q(?P<quarter>[1-4])",
-    r"Q(?P<quarter>[1-4])[-\s/:.]*(?P<year>\d{4})",
+    rf"(?P<year>\d{{2}})[-\s./]{_NAME}",
+    r"(?P<year>\d{4}|\d{2})[-\s/:.]*Q(?P<quarter>[1-4])",
+    r"Q(?P<quarter>[1-4])[-\s/:.']*(?P<year>\d{4}|\d{2})",
     r"(?P<year>\d{4})-?W(?P<week>\d{1,2})(?:-?(?P<weekday>[1-7]))?",
 )
 _CENTURY = 30  # as in Excel
@@ -79,8 +80,10 @@ def _assembled(parts: Any, name: str, path: object, notes: Notes, day_first: boo
         if parts["month"].isna().any():
             return None
     years = parts["year"].astype(int)
+    if "name" in parts and "day" not in parts and parts.columns[0] == "year" and not (years > 31).any():
+        return None  # 01-Jan is a day of the year
     if (parts["year"].str.len() == 2).any():
-        years = years + np.where(parts["year"].str.len() == 2, np.where(years < _CENTURY, 2000, 1900), 0)
+        years = _full(parts["year"])
         notes.say(f"two-digit years of {name!r} read as 1930 to 2029")
     if "week" in parts:
         day = parts["weekday"].fillna("1")
@@ -113,8 +116,13 @@ def _in_order(parts: Any, years: Any, name: str, path: object, notes: Notes, day
         index = _clocked(_dates(years, months, days), parts, name, Notes())
         if index is not None:
             readings[way] = index
+    if (parts["year"].str.len() == 2).all() and not any(map(_even, readings.values())):
+        index = _clocked(_dates(_full(parts["first"]), second, parts["year"].astype(int)), parts, name, Notes())
+        if index is not None and _even(index):
+            notes.say(f"{name!r} read as year first")
+            return index
     if not readings:
-        return None
+        return _refused_order(parts, name, path, day_first)
     if len(readings) == 2 and not readings[True].equals(readings[False]):
         readings = {way: index for way, index in readings.items() if len(index) > 2 and _even(index)}
         if len(readings) != 1:
@@ -128,6 +136,25 @@ def _in_order(parts: Any, years: Any, name: str, path: object, notes: Notes, day
     notes.say(f"{name!r} read as {'day' if way else 'month'} first")
     _clocked(_dates(years, first, second), parts, name, notes)  # notes of the clock
     return index
+
+
+def _refused_order(parts: Any, name: str, path: object, day_first: bool | None) -> None:
+    """Say where dates do not fit the order that was asked for; None if none was."""
+    if day_first is None:
+        return
+    month = parts["second_part" if day_first else "first"].astype(int)
+    line = month.index[int(np.argmax(month.to_numpy() > 12))]
+    date = "".join(parts.loc[line, ["first", "sign", "second_part", "sign", "year"]])
+    raise ValueError(
+        f"the times of {path}, column {name!r}, do not have the {'day' if day_first else 'month'} first: line {line} "
+        f"holds {date!r}. Leave the option out, or give the other."
+    )
+
+
+def _full(years: Any) -> Any:
+    """Return years with their century where they have two digits."""
+    numbers = years.astype(int)
+    return numbers + np.where(years.str.len() == 2, np.where(numbers < _CENTURY, 2000, 1900), 0)
 
 
 def _even(index: Any) -> bool:

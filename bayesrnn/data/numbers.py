@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesrnn.data.tables import Notes
+from bayesrnn.data.notes import Notes
 
 __all__ = ["read_numbers"]
 
@@ -43,6 +43,9 @@ def read_numbers(
 
     if decimal not in (None, ".", ","):
         raise ValueError(f"decimal must be '.' or ',', but {decimal!r} was given.")
+    plain = pd.to_numeric(cells, errors="coerce") if notes.decimal is None and decimal != "," else cells
+    if plain.notna().all() and not cells.map(type).eq(bool).any():
+        cells = plain
     if pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype):
         values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     else:

@@ -8,18 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from bayesrnn.data.notes import Notes
 from bayesrnn.data.numbers import read_numbers
 from bayesrnn.data.series import Series, checked_series
-from bayesrnn.data.tables import Notes, read_columns
+from bayesrnn.data.tables import read_columns
+from bayesrnn.data.time_parts import time_cells
 from bayesrnn.data.times import read_times
 
 __all__ = ["mauna_loa_co2", "read_series"]
 
-_PARTS = {"yr": "year", "mo": "month", "mon": "month", "hr": "hour", "min": "minute", "dy": "day"}
 _STEPS = {
     "minute": "min", "hour": "h", "day": "D", "week": "W", "month": "MS", "quarter": "QS", "year": "YS",
+    "hourly": "h", "daily": "D", "weekly": "W", "monthly": "MS", "quarterly": "QS", "yearly": "YS", "annual": "YS",
     "T": "min", "H": "h", "M": "MS", "Q": "QS", "Y": "YS", "A": "YS", "S": "s",
 }  # fmt: skip
+
+_MONTHS = {"MS": 1, "QS": 3, "YS": 12}
 
 
 def read_series(
@@ -71,13 +75,15 @@ def read_series(
 
     path, notes = Path(path), Notes()
     columns = _time_columns(path, time, every, start)
+    if target in columns:
+        raise ValueError(f"the column {target!r} holds times or values, not both. Name two columns.")
     try:
         table = _without_ends(read_columns(path, [*columns, target], notes), target, notes)
         values = read_numbers(table[target], target, path, notes, decimal, missing)
         if every is not None:
             times = _counted(every, start, len(table), notes)
         else:
-            times = read_times(_time_cells(table[columns], path), str(time), path, notes, day_first)
+            times = read_times(time_cells(table[columns], path), str(time), path, notes, day_first)
         series = checked_series(
             pd.Series(values, index=times, name=target),
             notes.say,
@@ -125,11 +131,11 @@ def _time_columns(path: Path, time: str | None, every: str | None, start: str | 
 
 def _without_ends(table: Any, target: str, notes: Notes) -> Any:
     """Return the rows without empty ones and without words after the last value."""
-    empty = (table.isna() | table.map(lambda cell: isinstance(cell, str) and not cell.strip())).to_numpy()
-    full = ~empty.all(1)
+    empty = (table.isna() | (table == "")).to_numpy()
+    full = ~empty.all(1) if len(table.columns) > 1 else np.ones(len(table), bool)  # rows that are counted all count
     others = [name != target for name in table.columns]
     last = len(table)
-    while last > 0 and (not full[last - 1] or _is_footer(table.iloc[last - 1], empty[last - 1], others)):
+    while last > 0 and (empty[last - 1].all() or _is_footer(table.iloc[last - 1], empty[last - 1], others)):
         last -= 1
     feet = int(full[last:].sum())
     if feet:
@@ -143,30 +149,6 @@ def _is_footer(row: Any, empty: Any, others: list[bool]) -> bool:
     return len(row) > 1 and bool(empty[1:].all()) and others[0] and sum(c.isalpha() for c in cell) > len(cell) / 2
 
 
-def _time_cells(table: Any, path: Path) -> Any:
-    """Return one column of times: the only one, or the parts put together."""
-    import pandas as pd
-
-    for name in table.columns:
-        blank = table[name].isna() | (table[name].map(str).str.strip() == "")
-        if blank.any():
-            raise ValueError(
-                f"the time in line {blank.index[blank][0]} of {path}, column {name!r}, is empty, as are "
-                f"{int(blank.sum())} in all. Every row needs its time: fill it in or remove the line."
-            )
-    if table.shape[1] == 1:
-        return table.iloc[:, 0]
-    names = [_PARTS.get(name.casefold(), name.casefold()) for name in table.columns]
-    texts = table.map(str)
-    if names[0] == "year" and names[1:2] == ["month"]:
-        months = texts.iloc[:, 1].str.strip().str.removesuffix(".0")
-        texts.isetitem(0, texts.iloc[:, 0].str.strip().str.removesuffix(".0") + "-" + months.str.zfill(2))
-        if names[2:3] == ["day"]:
-            texts.isetitem(0, texts.iloc[:, 0] + "-" + texts.iloc[:, 2].str.strip().str.zfill(2))
-        texts = texts.iloc[:, [0, *range(3 if "day" in names else 2, len(names))]]
-    return pd.Series(texts.agg(" ".join, axis=1), index=table.index)
-
-
 def _counted(every: str, start: str | None, rows: int, notes: Notes) -> Any:
     """Return the times of rows that are counted from `start` on."""
     import pandas as pd
@@ -176,12 +158,19 @@ def _counted(every: str, start: str | None, rows: int, notes: Notes) -> Any:
         first = pd.Timestamp(start or "2000-01-01")
     except ValueError:
         raise ValueError(f"start must be a date such as 2000-01-31, but {start!r} was given.") from None
+    step: Any = word
+    if word == "W":
+        step = pd.offsets.Week(weekday=first.day_of_week)
+    elif word in _MONTHS and first != first.normalize().replace(day=1, month=1):
+        step = pd.DateOffset(months=_MONTHS[word], day=first.day)
     try:
-        times = pd.date_range(first, periods=rows, freq=word)
+        times = pd.date_range(first, periods=rows, freq=step)
     except (ValueError, TypeError):
         raise ValueError(
             f"every must be a time step such as 5min, h, D, B, W, MS, QS or YS, but {every!r} was given."
         ) from None
+    if start is not None and times[0] != first:
+        raise ValueError(f"start={start!r} is no time of the step {every!r}: the first one after it is {times[0]}.")
     if start is None:
-        notes.say(f"rows counted from {first.date()}, the start that is taken where none is given")
+        notes.say(f"rows counted from {times[0].date()}, the start that is taken where none is given")
     return times

@@ -4,13 +4,34 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["commonest", "time_text", "unequal_steps"]
+__all__ = ["commonest", "round_step", "time_text", "unequal_steps"]
+
+_ROUND = [(n * size, f"{n}{name}") for size, name, counts in (
+    (1, "s", (1, 2, 5, 10, 15, 20, 30)),
+    (60, "min", (1, 2, 5, 10, 15, 20, 30)),
+    (3600, "h", (1, 2, 3, 4, 6, 8, 12)),
+    (86400, "D", range(1, 61)),
+) for n in counts]  # fmt: skip
+_NEAR = 0.1
 
 
 def commonest(steps: Any) -> Any:
     """Return the step that comes most often."""
     usual, counts = np.unique(np.asarray(steps), return_counts=True)
     return usual[counts.argmax()]
+
+
+def round_step(step: Any) -> str | None:
+    """Return the round step that lies within a tenth of a pandas Timedelta, in pandas' short form, or None.
+
+    Example:
+        >>> import pandas as pd
+        >>> round_step(pd.Timedelta(seconds=601))
+        '10min'
+    """
+    seconds = step.total_seconds()
+    size, name = min(_ROUND, key=lambda known: abs(known[0] - seconds))
+    return name if abs(size - seconds) <= _NEAR * size else None
 
 
 def unequal_steps(index: Any, whole: Any) -> str:
@@ -45,10 +66,8 @@ def _advice(index: Any, common: Any, whole: Any) -> str:
         )
     rule = _rule(index, common, whole)
     if whole is None:
-        return (
-            f"A forecast needs equal steps: take means with series.resample('{rule}').mean(), and let empty ones be "
-            "bridged; or count the rows as they come (every=, --every)."
-        )
+        means = f"take means with series.resample('{rule}').mean() in pandas and bridge empty ones; or " if rule else ""
+        return f"A forecast needs equal steps: {means}leave the times out and count the rows (every='D', --every D)."
     clocks = ""
     if isinstance(common, np.timedelta64) and common < np.timedelta64(1, "D"):
         clocks = "; where clocks were set forward, write each time with its offset from UTC (03:00+02:00)"
@@ -60,16 +79,16 @@ def _advice(index: Any, common: Any, whole: Any) -> str:
 
 
 def _rule(index: Any, common: Any, whole: Any) -> str:
-    """Return the step in pandas' short form: 5min, B, MS."""
+    """Return the step in pandas' short form (5min, B, MS), or nothing where there is none that keeps most values."""
     import pandas as pd
 
-    if whole is not None and whole.freq is None:
+    if whole is not None and (whole.freq is None or isinstance(whole.freq, pd.offsets.CustomBusinessDay)):
         return ""
     if not isinstance(common, np.timedelta64):
         return "MS" if common == 1 else f"{int(common)}MS"
-    if whole is not None and not isinstance(whole.freq, pd.offsets.CustomBusinessDay):
+    if whole is not None:
         return str(whole.freqstr)
-    return str(pd.tseries.frequencies.to_offset(pd.Timedelta(common)).freqstr).replace("24h", "D")
+    return round_step((index[1:] - index[:-1]).to_series().median()) or ""
 
 
 def _months(step: Any) -> str:

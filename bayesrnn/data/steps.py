@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesrnn.data.moved import moved_times
 from bayesrnn.data.step_words import commonest, unequal_steps
 
 __all__ = ["following", "is_regular", "regular_times", "season"]
@@ -13,7 +14,7 @@ __all__ = ["following", "is_regular", "regular_times", "season"]
 _CALENDAR = {"Y": 1, "Q": 4, "M": 12, "W": 52, "B": 5, "D": 7}
 _DAY = 86_400
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_HALF = 0.5
+_HALF, _MOST = 0.5, 0.9
 _YEAR = 12
 
 
@@ -60,24 +61,22 @@ def _numbers(index: Any, bridge: bool) -> tuple[Any, Any]:
 
 
 def _grid(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
-    """Return the dates, moved to the start of months where they lie on any day, and all times of their step or None."""
+    """Return the dates, moved a little where that makes steps equal, and all times of their step (or None)."""
     import pandas as pd
 
-    shortest = pd.Timedelta(days=28)
-    usual = pd.Timedelta(commonest(np.diff(index.to_numpy())) if index.tz is None else commonest(np.diff(index)))
-    if usual >= shortest and not _spans(index, usual):
-        months = index.year * _YEAR + index.month
-        if not months.is_unique:
-            return index, None
-        step = commonest(np.diff(months))
-        if ((months - months[0]) % step).any():
-            return index, None
-        index, frequency = _monthly(index, int(step), say)
+    usual = pd.Timedelta(commonest(np.diff(index.asi8)), unit=index.unit)
+    if _spans(index, usual):
+        frequency = _plain(index, usual)
     else:
-        frequency = _daily(index, usual)
-    whole = _sessions(index, usual, say) if frequency is None else pd.date_range(index[0], index[-1], freq=frequency)
-    if whole is None or len(index) < _HALF * len(whole) or (whole.get_indexer(index) < 0).any():
+        whole = _sessions(index, usual, say)
+        if whole is not None:
+            return index, whole
+        index, frequency = moved_times(index, say)
+    if frequency is None:
         return index, None
+    whole = pd.date_range(index[0], index[-1], freq=frequency)
+    if len(index) < _HALF * len(whole) or (whole.get_indexer(index) < 0).any():
+        whole = _sessions(index, usual, say)
     return index, whole
 
 
@@ -86,64 +85,56 @@ def _spans(index: Any, usual: Any) -> bool:
     return not ((index - index[0]) % usual).any()
 
 
-def _monthly(index: Any, step: int, say: Callable[[str], None]) -> tuple[Any, Any]:
-    """Return the dates and their step in months: on the first, on the last, on one day, or moved to the first."""
+def _plain(index: Any, usual: Any) -> Any:
+    """Return the frequency of dates that lie a whole number of steps apart: days may leave out days of the week."""
     import pandas as pd
 
-    day = int(index.day.max())
-    same = index.day == np.minimum(day, index.days_in_month)
-    if not same.all() or len(set(index.time)) > 1:
-        say("one value per month, dated on different days: read as the first of each month")
-        index, day = pd.DatetimeIndex(index.normalize() - pd.to_timedelta(index.day - 1, unit="D")), 1
-    if step == 1 and day == 1:
-        return index, pd.offsets.MonthBegin()
-    if step == 1 and index.is_month_end.all():
-        return index, pd.offsets.MonthEnd()
-    return index, pd.DateOffset(months=step, day=day)
-
-
-def _daily(index: Any, usual: Any) -> Any:
-    """Return the frequency of dates at whole days or shorter steps, or None where they come in daily sessions."""
-    import pandas as pd
-
-    day = pd.Timedelta(days=1)
-    if usual == day and _spans(index, day):
-        present = sorted(set(index.day_of_week))
-        if len(index) >= 2 * _CALENDAR["D"] and len(present) < _CALENDAR["D"]:
-            mask = " ".join(_DAYS[k] for k in present)
-            return "B" if present == [*range(5)] else pd.offsets.CustomBusinessDay(weekmask=mask)
-        return "D"
-    if not _spans(index, usual):
-        return None
-    if usual == 7 * day:
-        return pd.offsets.Week(weekday=index[0].day_of_week) if len(set(index.day_of_week)) == 1 else usual
-    if len(index) < _HALF * ((index[-1] - index[0]) / usual + 1):
-        return None
-    return usual
+    days, rest = divmod(usual, pd.Timedelta(days=1))
+    if rest:
+        return usual
+    present = sorted(set(index.day_of_week))
+    if days == 1 and len(index) >= 2 * _CALENDAR["D"] and len(present) < _CALENDAR["D"]:
+        return (
+            "B"
+            if present == [*range(5)]
+            else pd.offsets.CustomBusinessDay(weekmask=" ".join(_DAYS[k] for k in present))
+        )
+    if days == _CALENDAR["D"] and len(present) == 1:
+        return pd.offsets.Week(weekday=present[0])
+    return "D" if days == 1 else usual
 
 
 def _sessions(index: Any, usual: Any, say: Callable[[str], None]) -> Any:
-    """Return all times of a series that pauses every night at the same hour (business hours), or None."""
+    """Return all times of a series that has the same hours every day and pauses between (business hours), or None."""
     import pandas as pd
 
-    clock = index - index.normalize()
-    slots = pd.TimedeltaIndex(sorted(set(clock)))
-    days = pd.DatetimeIndex(sorted(set(index.normalize())))
-    if usual >= pd.Timedelta(days=1) or len(slots) < 2 or len(days) < 2 or len(index) < 0.9 * len(slots) * len(days):
-        return None
-    if (np.diff(slots) != usual).any():
+    local = index.tz_localize(None)
+    slots = pd.TimedeltaIndex(sorted(set(local - local.normalize())))
+    days = pd.DatetimeIndex(sorted(set(local.normalize())))
+    if usual >= pd.Timedelta(days=1) or len(slots) < 2 or len(days) < 2 or len(index) < _MOST * len(slots) * len(days):
         return None
     present = sorted(set(days.day_of_week))
     if len(days) < 5 and len(present) == len(days):
         present = [*range(7)] if max(present) > 4 else [*range(5)]
-    every = pd.date_range(days[0], days[-1])
-    every = every[every.day_of_week.isin(present)]
+    whole = _days_times(pd.date_range(days[0], days[-1]), present, slots, index.tz)
+    whole = whole[(whole >= index[0]) & (whole <= index[-1])]
+    if len(index) < _HALF * len(whole) or (whole.get_indexer(index) < 0).any():
+        return None
     first, last = (str(slot).split("days ")[-1][:5] for slot in (slots[0], slots[-1]))
     say(
         f"{len(slots)} times per day, {first} to {last}, on {len(present)} days per week: the next morning follows the "
         "evening"
     )
-    return pd.DatetimeIndex((every.to_numpy()[:, None] + slots.to_numpy()).reshape(-1))
+    return whole
+
+
+def _days_times(dates: Any, present: list[int], slots: Any, zone: Any) -> Any:
+    """Return every time of day on every date that falls on one of the days of the week."""
+    import pandas as pd
+
+    dates = dates[dates.day_of_week.isin(present)]
+    times = pd.DatetimeIndex((dates.to_numpy()[:, None] + slots.to_numpy()).reshape(-1))
+    return times.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").dropna()
 
 
 def following(times: Any, steps: int) -> Any:
@@ -155,9 +146,8 @@ def following(times: Any, steps: int) -> Any:
     if times.freq is not None:
         return pd.date_range(times[-1], periods=steps + 1, freq=times.freq)[1:]
     slots, days = _pattern(times)
-    later = pd.date_range(times[-1].normalize(), periods=7 * (steps // len(slots) + 2))
-    later = later[later.day_of_week.isin(days)]
-    every = pd.DatetimeIndex((later.to_numpy()[:, None] + slots.to_numpy()).reshape(-1))
+    later = pd.date_range(times[-1].tz_localize(None).normalize(), periods=7 * (steps // len(slots) + 2))
+    every = _days_times(later, days, slots, times.tz)
     return every[every > times[-1]][:steps]
 
 
@@ -165,8 +155,8 @@ def _pattern(times: Any) -> tuple[Any, list[int]]:
     """Return the times of day and the days of the week of a series in daily sessions."""
     import pandas as pd
 
-    days = sorted(set(times.day_of_week))
-    return pd.TimedeltaIndex(sorted(set(times - times.normalize()))), days
+    local = times.tz_localize(None)
+    return pd.TimedeltaIndex(sorted(set(local - local.normalize()))), sorted(set(local.day_of_week))
 
 
 def is_regular(index: Any) -> bool:

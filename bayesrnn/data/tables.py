@@ -1,53 +1,23 @@
-"""Columns of a file as text: csv in the forms in which people have it, JSON lines, Parquet."""
+"""Columns of a file as text, by their names: csv in the forms in which people have it, JSON lines, Parquet."""
 
-import bz2
 import csv
 import difflib
-import gzip
 import itertools
-import json
-import lzma
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Notes", "column_names", "read_columns"]
+from bayesrnn.data.formats import PACKED, file_text, json_table, parquet_table
+from bayesrnn.data.notes import Notes, column_names
 
-_OPEN: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+__all__ = ["read_columns"]
+
 _COMMENTS = ("#", "%", "//")
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "'|'", " ": "blanks"}
 _AROUND = " '\"\ufeff\u00a0"
-_SHOWN = 10
 _LOOKED_AT = 60
 _IS_DATA = re.compile(r"[-+]?[\d.,]*\d[\d.,]*%?|\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([T ].*)?|\d{4}-?Q\d", re.IGNORECASE)
-
-
-@dataclass
-class Notes:
-    """What was assumed while a file was read, in words."""
-
-    lines: list[str] = field(default_factory=list)
-    decimal: str | None = None
-    """The decimal sign that the format of the file suggests."""
-
-    def say(self, text: str) -> None:
-        """Note one assumption."""
-        if text not in self.lines:
-            self.lines.append(text)
-
-
-def column_names(names: Any) -> str:
-    """Return at most ten names as text, and how many more there are.
-
-    Example:
-        >>> column_names(["date", "sales"])
-        'date, sales'
-    """
-    texts = [str(name) for name in names]
-    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return ", ".join(text if text == text.strip() else repr(text) for text in texts[:_SHOWN]) + more
 
 
 def read_columns(path: Path, asked: Sequence[str], notes: Notes) -> Any:
@@ -60,65 +30,11 @@ def read_columns(path: Path, asked: Sequence[str], notes: Notes) -> Any:
         raise ValueError(f"there is no file {path}. Give the path of a csv file with a header line.")
     name = path.name.lower()
     if name.endswith((".parquet", ".pq")):
-        return _selected(_parquet(path), asked, path, notes)
-    text = _text(path, notes)
-    if name.removesuffix(path.suffix if path.suffix in _OPEN else "").endswith((".json", ".jsonl", ".ndjson")):
-        return _selected(_json(path, text), asked, path, notes)
+        return _selected(parquet_table(path), asked, path, notes)
+    text = file_text(path, notes)
+    if name.removesuffix(path.suffix if path.suffix in PACKED else "").endswith((".json", ".jsonl", ".ndjson")):
+        return _selected(json_table(path, text), asked, path, notes)
     return _csv_columns(path, text, asked, notes)
-
-
-def _parquet(path: Path) -> Any:
-    import pandas as pd
-
-    try:
-        table = pd.read_parquet(path)
-    except ImportError:
-        raise ValueError(
-            f"{path} is a Parquet file, which pandas reads with pyarrow, and pyarrow is not installed. Run "
-            "`pip install pyarrow`, or save the table as csv."
-        ) from None
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a Parquet file that can be read: {error}. Save the table as csv.") from None
-    return table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
-
-
-def _json(path: Path, text: str) -> Any:
-    import pandas as pd
-
-    try:
-        try:
-            read = json.loads(text)
-        except ValueError:
-            read = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return pd.DataFrame([read] if isinstance(read, dict) and not any(map(_is_long, read.values())) else read)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path} does not hold one JSON object per line: {error}. Write lines such as "
-            '{"date": "2024-01-31", "value": 1.5}, or save the table as csv.'
-        ) from None
-
-
-def _is_long(value: Any) -> bool:
-    return isinstance(value, list | dict)
-
-
-def _text(path: Path, notes: Notes) -> str:
-    try:
-        with _OPEN.get(path.suffix.lower(), open)(path, "rb") as file:
-            data = file.read()
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} cannot be unpacked: {error}. Unpack it by hand and give the csv file.") from None
-    if data[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
-        raise ValueError(f"{path} is a workbook or an archive, no text. Save the sheet as csv, or unpack the file.")
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16")
-    if data[1:2] == b"\0" and data[3:4] == b"\0":
-        return data.decode("utf-16-le", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        notes.say("read as Windows-1252, since it is not UTF-8")
-        return data.decode("cp1252", errors="replace")
 
 
 def _csv_columns(path: Path, text: str, asked: Sequence[str], notes: Notes) -> Any:
@@ -136,6 +52,8 @@ def _csv_columns(path: Path, text: str, asked: Sequence[str], notes: Notes) -> A
         notes.say(f"columns separated by {_SEPARATORS[separator]}")
     notes.decimal = "," if separator == ";" else None
     lines, numbers = lines[start or 0 :], numbers[start or 0 :]
+    if not lines:
+        raise ValueError(f"{path} holds a header but no rows. Give a file with one row per time.")
     shift = len(_fields(lines[:1], separator)[0]) == len(header) + 1 and _are_counted(_fields(lines[:3], separator))
     width, read, at = len(header) + shift, list[list[str]](), list[int]()
     reader = _reader(lines, separator)
@@ -148,7 +66,10 @@ def _csv_columns(path: Path, text: str, asked: Sequence[str], notes: Notes) -> A
             )
         read.append([row[place + shift].strip(_AROUND) if place + shift < len(row) else "" for place in places])
         at.append(numbers[reader.line_num - 1])
-    return pd.DataFrame(read, columns=list(asked), index=at, dtype=object)
+    table = pd.DataFrame(read, columns=list(asked), index=at, dtype=object)
+    if width == 1:  # an empty line is a missing value
+        table = table.reindex(range(at[0], at[-1] + 1), fill_value="")
+    return table
 
 
 def _rows(reader: Any, path: Path) -> Iterator[list[str]]:
@@ -225,8 +146,8 @@ def _are_counted(rows: list[list[str]]) -> bool:
 def _selected(table: Any, asked: Sequence[str], path: Path, notes: Notes) -> Any:
     table = table.iloc[:, _places([str(name) for name in table.columns], asked, path, notes, None)]
     table.columns = list(asked)
-    table.index = table.index + 1
-    return table
+    table.index = range(1, len(table) + 1)
+    return table.apply(lambda column: column.str.strip() if column.map(type).eq(str).all() else column)
 
 
 def _places(header: list[str], asked: Sequence[str], path: Path, notes: Notes, first: str | None) -> list[int]:

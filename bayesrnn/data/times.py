@@ -1,12 +1,13 @@
 """Times as people write them: dates in either order, months, quarters, weeks, epochs, clocks and offsets from UTC."""
 
+import re
 import warnings
 from typing import Any
 
 import numpy as np
 
 from bayesrnn.data.dates import dates_by_pattern
-from bayesrnn.data.tables import Notes
+from bayesrnn.data.notes import Notes
 
 __all__ = ["read_times"]
 
@@ -14,6 +15,7 @@ _WRITE = (
     "Write dates as 2024-01-31 or 2024-01-31 13:30, or leave the column out and count the rows: every='MS' "
     "(--every MS), if one is a month"
 )
+_OFFSET = r"\d{2}:\d{2}.*?([+-]\d{2}(?::?\d{2})?)$"
 _EPOCH = {"s": (1e8, 1e10), "ms": (1e11, 1e13), "us": (1e14, 1e16), "ns": (1e17, 1e19)}
 
 
@@ -35,9 +37,14 @@ def read_times(cells: Any, name: str, path: object, notes: Notes, day_first: boo
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
         return pd.DatetimeIndex(cells)
     texts = cells.map(str).astype("str").str.strip()
-    numbers = pd.to_numeric(texts, errors="coerce")
-    if numbers.notna().all():
-        return _from_numbers(texts, numbers, name, notes)
+    points = texts.str.replace(",", ".") if notes.decimal == "," else texts
+    if pd.to_numeric(points.iloc[:1], errors="coerce").notna().all():
+        numbers = pd.to_numeric(points, errors="coerce")
+        if numbers.notna().all():
+            return _from_numbers(points, numbers, name, notes)
+    if bool(texts.str.fullmatch(r"\d{4}[-/]\d{2}").all()) and _are_pairs(texts):
+        notes.say(f"{name!r} read as years, by the first of the two")
+        return pd.DatetimeIndex(pd.to_datetime(texts.str[:4], format="%Y"))
     times = _iso(texts)
     if times is None:
         times = dates_by_pattern(texts, name, path, notes, day_first)
@@ -73,14 +80,19 @@ def _from_numbers(texts: Any, numbers: Any, name: str, notes: Notes) -> Any:
             return pd.DatetimeIndex(pd.to_datetime(numbers, unit=unit))
     if bool(((numbers >= 1600) & (numbers < 2200)).all()):
         years = np.floor(numbers + 1e-3)
-        if whole and numbers.is_unique:
+        if whole:
             notes.say(f"{name!r} read as years")
             return pd.DatetimeIndex(pd.to_datetime(years.astype(int).astype(str), format="%Y"))
         months = np.clip(np.floor(12 * (numbers - years) + 0.02), 0, 11)
-        if not whole and not (12 * years + months).duplicated().any():
+        if not (12 * years + months).duplicated().any():
             notes.say(f"{name!r} read as years with the month as a fraction")
             return pd.DatetimeIndex(pd.to_datetime({"year": years, "month": months + 1, "day": 1}))
     return pd.Index(numbers.astype(np.int64) if whole else numbers, name=None)
+
+
+def _are_pairs(texts: Any) -> bool:
+    """Whether texts such as 2000-01, 2001-02 are pairs of years, one after the other."""
+    return len(texts) > 1 and bool(((texts.str[:4].astype(int) + 1) % 100 == texts.str[5:].astype(int)).all())
 
 
 def _iso(texts: Any) -> Any:
@@ -89,8 +101,10 @@ def _iso(texts: Any) -> Any:
 
     if not bool(texts.str.match(r"\d{4}-\d{2}-\d{2}").all()):
         return None
-    ends = texts.str.extract(r"\d{2}:\d{2}.*?([+-]\d{2}(?::?\d{2})?)$")[0]
-    change = bool(ends.notna().all()) and ends.nunique() > 1
+    change = False
+    if re.search(_OFFSET, texts.iloc[0]):
+        ends = texts.str.extract(_OFFSET)[0]
+        change = bool(ends.notna().all()) and ends.nunique() > 1
     try:
         times = pd.DatetimeIndex(pd.to_datetime(texts, format="ISO8601", utc=change))
     except (ValueError, TypeError):
@@ -115,7 +129,10 @@ def _no_dates(texts: Any, name: str, path: object) -> str:
         warnings.simplefilter("ignore")
         dates = pd.to_datetime(texts, errors="coerce", format="mixed", utc=True)
     bad = dates.isna() & pd.to_numeric(texts, errors="coerce").isna()
-    line = texts.index[int(np.argmax(bad.to_numpy()))] if bad.any() else texts.index[0]
+    if not bad.any():  # all are dates, not all in one form
+        forms = texts.str.replace(r"\d+", "0", regex=True).str.replace(r"[A-Za-z]+", "a", regex=True)
+        bad = forms != forms.iloc[0]
+    line = texts.index[int(np.argmax(bad.to_numpy()))]
     return (
         f"the times of {path}, column {name!r}, are neither dates nor numbers alike: line {line} holds "
         f"{texts[line]!r}. {_WRITE}."

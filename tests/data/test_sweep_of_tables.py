@@ -1,9 +1,11 @@
 """Tables and numbers as people write them: each file is read right, or refused with advice that works."""
 
+import gzip
 import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.data.sweep import (
@@ -21,6 +23,9 @@ from tests.data.sweep import (
 )
 
 COMMA = [f"{v:.2f}".replace(".", ",") for v in VALUES]
+COUNTED = "y\n" + "\n".join(map(str, VALUES))
+SIXTH = np.where(np.arange(N) == 5, np.nan, VALUES)
+MARKED = np.append(VALUES[:-1], -9999)
 NAMES = ",".join(f"c{k}" for k in range(300))
 WIDE = rows(D.date, [f"{'1,' * 300}{v}" for v in VALUES], head=f"t,{NAMES},y")
 RECORDS = [{"t": str(t.date()), "y": v} for t, v in zip(D, VALUES)]
@@ -134,6 +139,48 @@ FILES = {
         advice={"time": None, "every": "D"},
         period=7,
     ),
+    "JSON by columns": File(
+        json.dumps({"t": [str(t.date()) for t in D], "y": VALUES.tolist()}), D, name="f.json", period=7
+    ),
+    "packed": File(gzip.compress(rows(D.date).encode()), D, name="f.csv.gz", period=7),
+    "UTF-16 without a mark": File(rows(D.date).encode("utf-16-be"), D, period=7),
+    "only a header": File("t,y\n", D, refused="a header but no rows"),
+    "one column": File(
+        rows(D.date), D, options={"target": "t"}, refused="times or values, not both", advice={"target": "y"}, period=7
+    ),
+    "an empty line among counted rows": File(
+        "y\n" + "\n".join("" if k == 5 else str(v) for k, v in enumerate(VALUES)),
+        D,
+        SIXTH,
+        options={"time": None, "every": "daily", "start": "2019-11-01"},
+        refused="1 of 40 values are missing",
+        advice={"bridge": True},
+        period=7,
+    ),
+    "an empty cell among counted rows": File(
+        "y,z\n" + "\n".join(f"{'' if k == 5 else v},1" for k, v in enumerate(VALUES)),
+        D,
+        SIXTH,
+        options={"time": None, "every": "daily", "start": "2019-11-01", "bridge": True},
+        period=7,
+    ),
+    "months counted from the 15th": File(
+        COUNTED,
+        M + pd.Timedelta(days=14),
+        options={"time": None, "every": "MS", "start": "2019-11-15"},
+    ),
+    "a start between steps": File(
+        COUNTED,
+        steps("B"),
+        options={"time": None, "every": "B", "start": "2019-11-02"},
+        refused="the first one after it is 2019-11-04",
+        advice={"start": "2019-11-01"},
+        period=5,
+    ),
+    "a mark of one's own": File(
+        rows(D.date, np.where(KEPT, VALUES, 77.7)), D, HOLED, options={"missing": [77.7], "bridge": True}, period=7
+    ),
+    "a sentinel kept": File(rows(D.date, MARKED), D, MARKED, options={"missing": []}, period=7),
 }
 
 

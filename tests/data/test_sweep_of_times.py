@@ -24,6 +24,10 @@ from tests.data.sweep import (
 Q, W, B = (steps(f) for f in ("QS-JAN", "W-MON", "B"))
 YEARS_LONG = steps("YS", "1975-01-01")
 MORNINGS = pd.DatetimeIndex([d + pd.Timedelta(hours=h) for d in steps("B", count=5) for h in range(9, 17)])
+LUNCHES = pd.DatetimeIndex([d + pd.Timedelta(hours=h) for d in steps("B", count=7) for h in (9, 10, 11, 13, 14, 15)])[
+    :N
+]
+OLD = steps("MS", "1949-01-01")
 BERLIN = pd.date_range("2020-10-24 12:00", periods=N, freq="h", tz="Europe/Berlin")
 ENDING = [f"{(t - pd.Timedelta(hours=1)).date()},{(t - pd.Timedelta(hours=1)).hour + 1:02d}" for t in H]
 DAYS_ANY = M + pd.to_timedelta([k * 7 % 27 for k in range(N)], unit="D")
@@ -169,6 +173,55 @@ FILES = {
         period=7,
     ),
     "numbered rows": File(rows(range(1, N + 1)), pd.RangeIndex(1, N + 1), refused="--period", advice={"period": 12}),
+    # parts in several columns
+    "year and quarter of floats": File(
+        rows([f"{t.year}.0,{t.quarter}.0" for t in Q], head="year,quarter,y"),
+        Q,
+        options={"time": "year,quarter"},
+        period=4,
+    ),
+    "day, month, year": File(
+        rows(D.strftime("%d,%m,%Y"), head="Day,Month,Year,y"), D, options={"time": "Day,Month,Year"}, period=7
+    ),
+    "year and week": File(rows(W.strftime("%G,%V"), head="Year,Week,y"), W, options={"time": "Year,Week"}, period=52),
+    "year and day of the year": File(
+        rows(D.strftime("%Y,%j"), head="Year,DOY,y"), D, options={"time": "Year,DOY"}, period=7
+    ),
+    "year and month's name": File(rows(M.strftime("%Y,%b"), head="Year,Month,y"), M, options={"time": "Year,Month"}),
+    # times that are moved
+    "uneven seconds": File(
+        rows(steps("10min") + pd.to_timedelta(np.arange(N) % 7, unit="s")), steps("10min"), period=144, said="10min"
+    ),
+    "a day each, at any hour": File(
+        rows(D + pd.to_timedelta(np.arange(N) * 37 % 11, unit="h")), D, period=7, said="per day, at different times"
+    ),
+    "a week each, on any day": File(
+        rows((W + pd.to_timedelta(np.arange(N) % 7 // 5, unit="D")).date), W, period=52, said="read as its Monday"
+    ),
+    "a lunch break": File(rows(LUNCHES), LUNCHES, period=6, said="6 times per day, 09:00 to 15:00"),
+    # other years
+    "year first, two digits": File(rows(D.strftime("%y/%m/%d")), D, period=7, said="'t' read as year first"),
+    "yy-mmm": File(rows(OLD.strftime("%y-%b")), OLD, said="read as 1930 to 2029"),
+    "Q1-60": File(rows([f"Q{t.quarter}-{t:%y}" for t in Q]), Q, period=4, said="two-digit years"),
+    "pairs of years": File(
+        rows([f"{t.year}-{(t.year + 1) % 100:02d}" for t in YEARS_LONG]), YEARS_LONG, period=1, said="first of the two"
+    ),
+    "a date that is none": File(
+        rows(["2021-02-28", "2021-02-29", "2021-03-01"], VALUES[:3]),
+        steps("D", "2000-01-01", 3),
+        VALUES[:3],
+        refused="line 3 holds '2021-02-29'",
+        advice={"time": None, "every": "D"},
+        period=7,
+    ),
+    "an order that does not fit": File(
+        rows(D.strftime("%d/%m/%Y")),
+        D,
+        options={"day_first": False},
+        refused="line 14 holds '13/11/2019'.*give the other",
+        advice={"day_first": True},
+        period=7,
+    ),
 }
 
 

@@ -1,0 +1,71 @@
+"""Files opened: unpacked and decoded text, JSON, Parquet."""
+
+import bz2
+import gzip
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+from bayesrnn.data.notes import Notes
+
+__all__ = ["PACKED", "file_text", "json_table", "parquet_table"]
+
+PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+def parquet_table(path: Path) -> Any:
+    """Return a Parquet file as a pandas table, or say that pyarrow is needed."""
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path)
+    except ImportError:
+        raise ValueError(
+            f"{path} is a Parquet file, which pandas reads with pyarrow, and pyarrow is not installed. Run "
+            "`pip install pyarrow`, or save the table as csv."
+        ) from None
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is not a Parquet file that can be read: {error}. Save the table as csv.") from None
+    return table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
+
+
+def json_table(path: Path, text: str) -> Any:
+    """Return one JSON object per line, a list of them, or lists by column, as a pandas table."""
+    import pandas as pd
+
+    try:
+        try:
+            read = json.loads(text)
+        except ValueError:
+            read = [json.loads(line) for line in text.splitlines() if line.strip()]
+        return pd.DataFrame([read] if isinstance(read, dict) and not any(map(_is_long, read.values())) else read)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} does not hold one JSON object per line: {error}. Write lines such as "
+            '{"date": "2024-01-31", "value": 1.5}, or save the table as csv.'
+        ) from None
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, list | dict)
+
+
+def file_text(path: Path, notes: Notes) -> str:
+    """Return what a file holds as text, unpacked and decoded, or refuse what is no text."""
+    try:
+        with PACKED.get(path.suffix.lower(), open)(path, "rb") as file:
+            data = file.read()
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} cannot be unpacked: {error}. Unpack it by hand and give the csv file.") from None
+    if data[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
+        raise ValueError(f"{path} is a workbook or an archive, no text. Save the sheet as csv, or unpack the file.")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16")
+    if b"\0" in data[:4]:
+        return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16-le", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        notes.say("read as Windows-1252, since it is not UTF-8")
+        return data.decode("cp1252", errors="replace")
