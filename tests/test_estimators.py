@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError
-from sklearn.model_selection import GridSearchCV
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from bayesrnn import schemes, storage
 from bayesrnn.estimators import MCDropoutClassifier, MCDropoutRegressor
-from bayesrnn.models import SequenceRegressor
+from bayesrnn.models import SequenceClassifier, SequenceRegressor
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive
 
 Kind = type[MCDropoutRegressor] | type[MCDropoutClassifier]
@@ -213,7 +215,7 @@ def test_parameters_out_of_range(kind: Kind, options: dict[str, object], text: s
 def test_data_that_does_not_fit(kind: Kind, sequences: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = sequences[0], np.arange(60) % 2
     found = kind(2, epochs=1, draws=4).fit(X, y)
-    with pytest.raises(ValueError, match=r"X has 1 features a step, but MCDropout\w+ was fitted with 2"):
+    with pytest.raises(ValueError, match=r"X has 1 features per step, but MCDropout\w+ was fitted with 2"):
         found.predict(X[:, :, :1])
     with pytest.raises(ValueError, match="Input X contains NaN"):
         found.predict(np.full((2, 5, 2), np.nan))
@@ -270,3 +272,137 @@ def test_tokens_with_fractions_and_lengths_in_the_wrong_place_are_refused() -> N
     model = MCDropoutRegressor(hidden_size=4, epochs=1, draws=16).fit(x, x.sum(1))
     with pytest.raises(TypeError, match="passed as lengths="):
         model.predict(x, [3] * 20)
+
+
+def last_values(rows: int = 120, steps: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of unequal lengths, zeros behind their ends; the target is the row's last own value."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(1, 5, rows)
+    X = generator.normal(size=(rows, steps, 1))
+    X[np.arange(steps) >= lengths[:, None]] = 0.0
+    return X, X[np.arange(rows), lengths - 1, 0], lengths
+
+
+LEARNING: dict[str, Any] = {"hidden_size": 8, "dropout": 0.02, "epochs": 30, "learning_rate": 0.03, "draws": 8}
+
+
+def test_scores_and_searches_respect_lengths() -> None:
+    X, y, lengths = last_values()
+    model = MCDropoutRegressor(**LEARNING).fit(X, y, lengths)
+    right = model.score(X, y, lengths=lengths)
+    assert right > 0.9
+    assert model.score(X, y) == pytest.approx(right)
+    assert r2_score(y, model.predict(X, lengths=[X.shape[1]] * len(X))) < 0.8
+    assert cross_val_score(MCDropoutRegressor(**LEARNING), X, y, cv=2, params={"lengths": lengths}).min() > 0.8
+    search = GridSearchCV(MCDropoutRegressor(**LEARNING), {"cell": ["gru"]}, cv=2).fit(X, y, lengths=lengths)
+    assert search.best_score_ > 0.8
+    assert search.score(X, y) > 0.9
+    with sklearn.config_context(enable_metadata_routing=True):
+        other = X.copy()
+        other[np.arange(X.shape[1]) >= lengths[:, None]] = np.random.default_rng(3).normal(
+            size=(X.size - lengths.sum(), 1)
+        )
+        found = cross_val_score(MCDropoutRegressor(**LEARNING), other, y, cv=2, params={"lengths": lengths})
+    assert found.min() > 0.8
+
+
+def test_nan_behind_the_end_is_padding() -> None:
+    X, y, lengths = last_values(40)
+    options: dict[str, Any] = {"hidden_size": 4, "epochs": 2, "draws": 4}
+    known = MCDropoutRegressor(**options).fit(X, y, lengths)
+    missing = X.copy()
+    missing[np.arange(X.shape[1]) >= lengths[:, None]] = np.nan
+    marked = MCDropoutRegressor(**options).fit(missing, y)
+    expected = known.predict(X, lengths=lengths)
+    for found in (marked.predict(missing), marked.predict(X, lengths=lengths), known.predict(missing, lengths=lengths)):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    shorter = missing[:, : lengths.max()]
+    np.testing.assert_allclose(marked.predict(shorter), expected, rtol=1e-5)
+    missing[3, 0] = np.nan
+    missing[3, 1] = 1.0
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        marked.predict(missing)
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_widths_of_padded_rows_may_differ(tokens: bool) -> None:
+    generator = np.random.default_rng(0)
+    X = generator.integers(1, 9, (30, 6)) if tokens else generator.normal(size=(30, 6))
+    lengths = generator.integers(1, 5, 30)
+    X[np.arange(6) >= lengths[:, None]] = 0
+    options: dict[str, Any] = {"hidden_size": 4, "epochs": 1, "draws": 4, "vocabulary": 9 if tokens else None}
+    model = MCDropoutRegressor(**options).fit(X, lengths, lengths)
+    wide = np.concatenate([X, np.zeros((30, 3), X.dtype)], 1)
+    expected = model.predict(X, lengths=lengths)
+    for given in (X[:, :4], wide):
+        np.testing.assert_allclose(model.predict(given, lengths=lengths), expected, rtol=1e-5)
+        np.testing.assert_allclose(model.predict(given), expected, rtol=1e-5)
+    strict = MCDropoutRegressor(**options).fit(X, lengths)
+    with pytest.raises(ValueError, match="X has 9 features, but MCDropoutRegressor is expecting 6"):
+        strict.predict(wide)
+
+
+def test_padding_that_cannot_be_told_from_values_asks_for_lengths() -> None:
+    X, y, lengths = last_values(30)
+    X[0, lengths[0] - 1] = 0.0  # a row that ends as padding looks
+    model = MCDropoutRegressor(4, epochs=1, draws=4).fit(X, y, lengths)
+    with pytest.raises(
+        ValueError, match=r"fitted with lengths, but none came with these rows(?s:.)*NaN behind the end"
+    ):
+        model.score(X, y)
+    assert np.isfinite(model.score(X, y, lengths=lengths))
+
+
+def test_dimensions_and_features_are_checked() -> None:
+    X, y, _ = last_values(20)
+    three = MCDropoutRegressor(4, epochs=1, draws=4).fit(np.repeat(X, 2, 2), y)
+    assert three.n_features_in_ == 2
+    with pytest.raises(ValueError, match="X has 1 features per step"):
+        three.predict(X)
+    with pytest.raises(ValueError, match="X has 2 dimensions, but MCDropoutRegressor was fitted with 3"):
+        three.predict(X[:, :2, 0])
+    two = MCDropoutRegressor(4, epochs=1, draws=4).fit(X[:, :, 0], y)
+    with pytest.raises(ValueError, match="X has 3 dimensions, but MCDropoutRegressor was fitted with 2"):
+        two.predict(np.ones((2, 3, 12)))
+
+
+def test_weights_of_rows() -> None:
+    X, y, lengths = last_values(60)
+    options: dict[str, Any] = {"hidden_size": 4, "epochs": 3, "draws": 4}
+    whole = np.arange(60) % 3
+    rows = np.repeat(np.arange(60), whole)
+    for kind, target in ((MCDropoutRegressor, y), (MCDropoutClassifier, np.array(["no", "yes"])[(y > 0).astype(int)])):
+        weighted = kind(**options).fit(X, target, lengths, sample_weight=whole)
+        repeated = kind(**options).fit(X[rows[::-1]], target[rows[::-1]], lengths[rows[::-1]])
+        np.testing.assert_array_equal(weighted.predict(X), repeated.predict(X))
+        halves = kind(**options, patience=2, validation_fraction=0.3).fit(X, target, lengths, sample_weight=whole / 2)
+        assert np.isfinite(halves.score(X, target, sample_weight=whole + 1, lengths=lengths))
+        with pytest.raises(ValueError, match="Sample weights"):
+            kind(**options).fit(X, target, sample_weight=np.zeros(60))
+        with pytest.raises(ValueError, match=r"(?i)negative"):
+            kind(**options).fit(X, target, sample_weight=-np.ones(60))
+
+
+def test_fractional_weights_pull_towards_their_rows() -> None:
+    X = np.zeros((40, 2, 1))
+    y = np.repeat([0.0, 1.0], 20)
+    weights = np.repeat([0.5, 4.5], 20)
+    model = MCDropoutRegressor(2, dropout=0.01, epochs=60, learning_rate=0.05, draws=4, likelihood="homoscedastic")
+    assert model.fit(X, y, sample_weight=weights).predict(X[:1])[0] == pytest.approx(0.9, abs=0.05)
+    assert model.fit(X, y, sample_weight=0.3 * np.ones(40)).predict(X[:1])[0] == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("names", [["down", "up"], [3, 7], [False, True]])
+def test_class_names_survive_saving(names: list[Any], tmp_path: Any) -> None:
+    X, y, _ = last_values(20)
+    model = MCDropoutClassifier(4, epochs=1, draws=4).fit(X, np.array(names)[(y > 0).astype(int)])
+    storage.save(model.model_, tmp_path / "model")
+    assert list(storage.load(tmp_path / "model").labels) == names  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="holds its model in model_"):
+        storage.save(model, tmp_path / "other")  # type: ignore[arg-type]
+
+
+def test_labels_are_one_per_class() -> None:
+    assert SequenceClassifier(1, 2, classes=3).labels is None
+    with pytest.raises(ValueError, match="labels must be 2 different texts or numbers"):
+        SequenceClassifier(1, 2, labels=["a", "a"])

@@ -5,7 +5,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["check_regular", "check_resolved", "whole"]
+__all__ = [
+    "check_regular",
+    "check_resolved",
+    "inside",
+    "learned_padding",
+    "unpadded",
+    "whole",
+    "without_nan_ends",
+]
 
 _STEPS = 1e3
 """How many float32 numbers must lie within a standard deviation."""
@@ -28,6 +36,54 @@ def check_regular(X: ArrayLike) -> None:
                 f"the rows of X have unequal lengths ({min(sizes)} to {max(sizes)}). Pad them to one array, "
                 "with any number behind the end of each row, and pass lengths=[steps of each row]."
             )
+
+
+def inside(sizes: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return (rows, steps): whether a step lies before the end of its row."""
+    if sizes is None:
+        return np.ones(shape[:2], bool)
+    return np.arange(shape[1]) < np.asarray(sizes)[:, None]
+
+
+def without_nan_ends(X: Any, lengths: NDArray[Any] | None) -> tuple[Any, NDArray[Any] | None]:
+    """Return X with zeros in the place of NaN behind the end of each row, and the lengths.
+
+    Without lengths a row ends before the steps that are NaN up to the last one. NaN elsewhere stays, to be refused.
+    """
+    values = np.asarray(X)
+    if values.ndim not in (2, 3) or values.dtype.kind != "f" or not np.isnan(values).any():
+        return X, lengths
+    missing = np.isnan(values) if values.ndim == 2 else np.isnan(values).all(2)
+    sizes = _ends(missing) if lengths is None else lengths
+    if lengths is None and (sizes.min() < 1 or (sizes == values.shape[1]).all()):
+        return X, lengths
+    behind = ~inside(sizes, values.shape)
+    filled = values.copy()
+    filled[behind] = np.where(np.isnan(values[behind]), 0.0, values[behind])
+    return filled, sizes
+
+
+def learned_padding(array: NDArray[Any], sizes: NDArray[Any]) -> NDArray[Any] | None:
+    """Return the constant step (features,) behind the ends of rows (rows, steps, features), or None.
+
+    None where the padding is not constant, or a row's own last step looks like it: then no row tells where it ends.
+    """
+    padded = array[~inside(sizes, array.shape)]
+    if not len(padded) or not (padded == padded[0]).all():
+        return None
+    last = array[np.arange(len(array)), sizes - 1]
+    step: NDArray[Any] = padded[0]
+    return None if (last == step).all(1).any() else step
+
+
+def unpadded(array: NDArray[Any], padding: NDArray[Any]) -> NDArray[Any]:
+    """Return the steps of each row (rows, steps, features) before its trailing steps of padding, at least 1."""
+    return np.maximum(_ends((array == padding).all(2)), 1)
+
+
+def _ends(padded: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the number of steps before the trailing run of True in each row."""
+    return padded.shape[1] - np.logical_and.accumulate(padded[:, ::-1], 1).sum(1)
 
 
 def whole(values: NDArray[Any]) -> NDArray[Any]:

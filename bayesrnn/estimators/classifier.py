@@ -1,13 +1,15 @@
 """`MCDropoutClassifier`."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 from bayesrnn.estimators.base import Lengths, MCDropoutEstimator, to_numpy
 from bayesrnn.models import SequenceClassifier
@@ -43,8 +45,9 @@ class MCDropoutClassifier(ClassifierMixin, MCDropoutEstimator):
 
     Attributes:
         classes_: The labels, sorted.
-        model_: The trained `SequenceClassifier`; `bayesrnn.save` keeps it.
+        model_: The trained `SequenceClassifier`; `bayesrnn.save` keeps it, with its labels.
         history_: Its losses.
+        padding_: The step of numbers behind the ends of rows fitted with lengths, where it is a constant.
 
     Example:
         >>> import numpy as np
@@ -91,20 +94,29 @@ class MCDropoutClassifier(ClassifierMixin, MCDropoutEstimator):
         self.progress = progress
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike, lengths: Lengths = None) -> "MCDropoutClassifier":
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, lengths: Lengths = None, sample_weight: ArrayLike | None = None
+    ) -> "MCDropoutClassifier":
         """Train on sequences X, (rows, steps, features) or (rows, steps), and labels y, (rows,).
+
+        Args:
+            X: The sequences; NaN behind the end of a row is padding.
+            y: The labels: numbers or texts.
+            lengths: Steps of each row, if some are padded.
+            sample_weight: Weight of each row: a whole number repeats it, a fraction scales its loss.
 
         Raises:
             ValueError: On values that are not finite, unequal numbers of rows, one class only, or parameters out of
                 range.
         """
-        values, sizes = self._sequences(X, lengths, fitting=True)
         if y is None:
             raise ValueError("MCDropoutClassifier requires y to be passed, but the target y is None.")
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
-        check_consistent_length(values, labels)
-        self.classes_, index = np.unique(labels, return_inverse=True)
+        index = np.unique(labels, return_inverse=True)[1]
+        rows = self._rows(X, lengths, index, sample_weight)
+        present, target = np.unique(rows.target.numpy(), return_inverse=True)  # a weight of 0 may leave no row of one
+        self.classes_ = np.unique(labels)[present]
         if len(self.classes_) < 2:
             raise ValueError(
                 f"y holds only 1 class, {self.classes_.tolist()}; a classifier needs at least two to tell apart."
@@ -114,16 +126,17 @@ class MCDropoutClassifier(ClassifierMixin, MCDropoutEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed_)
             model = SequenceClassifier(
-                None if self.vocabulary is not None else values.shape[-1],
+                None if self.vocabulary is not None else rows.values.shape[-1],
                 self.hidden_size,
                 len(self.classes_),
                 self.num_layers,
                 scheme,
                 self.cell,  # type: ignore[arg-type]
                 vocabulary=self.vocabulary,
+                labels=self.classes_.tolist(),
             )
-        model.standardize(values, sizes)
-        self._train(model, values, sizes, torch.as_tensor(index).long())
+        model.standardize(rows.values, rows.sizes)
+        self._train(model, replace(rows, target=torch.as_tensor(target).long()))
         return self
 
     def predict_proba(self, X: ArrayLike, lengths: Lengths = None) -> NDArray[Any]:
@@ -136,6 +149,12 @@ class MCDropoutClassifier(ClassifierMixin, MCDropoutEstimator):
         best = self.predict_proba(X, lengths).argmax(1)
         labels: NDArray[Any] = self.classes_[best]
         return labels
+
+    def score(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, lengths: Lengths = None
+    ) -> float:
+        """Return the share of rows whose most probable label is theirs."""
+        return float(accuracy_score(y, self.predict(X, lengths), sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,12 +1,14 @@
 """`MCDropoutRegressor`."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_array, check_consistent_length
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import check_array
 
 from bayesrnn.estimators.arrays import check_resolved
 from bayesrnn.estimators.base import Lengths, MCDropoutEstimator, to_numpy
@@ -47,6 +49,7 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
     Attributes:
         model_: The trained `SequenceRegressor`; `bayesrnn.save` keeps it.
         history_: Its losses.
+        padding_: The step of numbers behind the ends of rows fitted with lengths, where it is a constant.
 
     Example:
         >>> import numpy as np
@@ -96,24 +99,32 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
         self.progress = progress
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike, lengths: Lengths = None) -> "MCDropoutRegressor":
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, lengths: Lengths = None, sample_weight: ArrayLike | None = None
+    ) -> "MCDropoutRegressor":
         """Train on sequences X, (rows, steps, features) or (rows, steps), and targets y, (rows,) or (rows, targets).
+
+        Args:
+            X: The sequences; NaN behind the end of a row is padding.
+            y: The targets.
+            lengths: Steps of each row, if some are padded.
+            sample_weight: Weight of each row: a whole number repeats it, a fraction scales its loss.
 
         Raises:
             ValueError: On values that are not finite, unequal numbers of rows, or parameters out of range.
         """
-        values, sizes = self._sequences(X, lengths, fitting=True)
         if y is None:
             raise ValueError("MCDropoutRegressor requires y to be passed, but the target y is None.")
         target = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
-        check_consistent_length(values, target)
+        self._column = target.ndim == 2 and target.shape[1] == 1
+        rows = self._rows(X, lengths, target[:, 0] if self._column else target, sample_weight)
         check_resolved(target.reshape(len(target), -1), "y")
         self._seeded()
         scheme = self._scheme()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed_)
             model = SequenceRegressor(
-                None if self.vocabulary is not None else values.shape[-1],
+                None if self.vocabulary is not None else rows.values.shape[-1],
                 self.hidden_size,
                 self.num_layers,
                 1 if target.ndim == 1 else target.shape[1],
@@ -122,12 +133,9 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
                 self.likelihood,
                 vocabulary=self.vocabulary,
             )
-        targets = torch.as_tensor(target.astype(np.float32))
-        self._column = target.ndim == 2 and target.shape[1] == 1
-        if self._column:
-            targets = targets.squeeze(1)
-        model.standardize(values, targets, sizes)
-        self._train(model, values, sizes, targets)
+        rows = replace(rows, target=rows.target.float())
+        model.standardize(rows.values, rows.target, rows.sizes)
+        self._train(model, rows)
         return self
 
     def predict(
@@ -159,6 +167,12 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
         """Return the lower and upper ends of the central interval of each row that holds `level` of the predictive."""
         low, high = self.predict_distribution(X, lengths).interval(level)
         return self._shaped(low), self._shaped(high)
+
+    def score(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, lengths: Lengths = None
+    ) -> float:
+        """Return the coefficient of determination of the predictive mean, 1 at best."""
+        return float(r2_score(y, self.predict(X, lengths=lengths), sample_weight=sample_weight))
 
     def _shaped(self, tensor: torch.Tensor) -> NDArray[Any]:
         values = to_numpy(tensor)

@@ -1,6 +1,6 @@
 """`SequenceRegressor` and `SequenceClassifier`: a sequence in, the distribution of its target out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -155,9 +155,10 @@ class SequenceClassifier(SequenceModel):
         padding_idx: The padding word.
         bidirectional: Whether to read both ways.
         every_step: Whether there is a class at every step.
+        labels: Names of the classes (texts, numbers or booleans), one per class; kept by `save`.
 
     Raises:
-        ValueError: If a size, rate or name is not legal.
+        ValueError: If a size, rate or name is not legal, or labels are not one per class.
 
     Source: the sentiment model of Gal & Ghahramani (2016), arXiv:1512.05287, section 5.
 
@@ -169,6 +170,7 @@ class SequenceClassifier(SequenceModel):
     """
 
     head: ClassHead
+    labels: tuple[str | float, ...] | None
 
     def __init__(
         self,
@@ -185,6 +187,7 @@ class SequenceClassifier(SequenceModel):
         padding_idx: int | None = None,
         bidirectional: bool = False,
         every_step: bool = False,
+        labels: Sequence[str | float] | None = None,
     ) -> None:
         arguments = {
             "input_size": input_size,
@@ -201,7 +204,22 @@ class SequenceClassifier(SequenceModel):
         }
         super().__init__(arguments, dropout)
         self.head = ClassHead(self.encoder.features, classes, likelihood)
+        self.labels = None if labels is None else _checked_labels(labels, classes)
+
+    def config(self) -> dict[str, Any]:
+        """Return plain data, fit for JSON, from which ``SequenceClassifier(**config)`` makes a model of this shape."""
+        return super().config() | ({} if self.labels is None else {"labels": list(self.labels)})
 
     def standardize(self, x: Tensor, lengths: Tensor | Iterable[int] | None = None) -> None:
         """Let the net see inputs in units of their own spread; call it once, with the training rows."""
         self.encoder.standardize(x, lengths)
+
+
+def _checked_labels(labels: Sequence[str | float], classes: int) -> tuple[str | float, ...]:
+    names = tuple(labels)
+    if len(names) != classes or len(set(names)) != classes or not all(isinstance(n, str | int | float) for n in names):
+        raise ValueError(
+            f"labels must be {classes} different texts or numbers, one per class in order, but {list(names)!r} was "
+            "given."
+        )
+    return names

@@ -53,6 +53,8 @@ def save(
         8
     """
     name = type(model).__name__
+    if isinstance(getattr(model, "model_", None), nn.Module):
+        raise TypeError(f"{name} is an estimator, which holds its model in model_: save(estimator.model_, path).")
     if type(model) is not _known().get(name):
         raise TypeError(
             f"{name} is not one of bayesrnn's own models ({', '.join(_known())}), so it could only be rebuilt by "
