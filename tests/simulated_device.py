@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dispatch.python import enable_python_dispatcher
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -21,52 +22,6 @@ _NAME = "npy"  # one of the names that torch parses for backends of others
 _MEETING = ("copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put_impl_", "_pack_padded_sequence")
 _OURS: dict[str, Callable[..., Any]] = {"bayesrnn::scan": ops._scan, "bayesrnn::scan_backward": ops._scan_backward}
 _LIBRARY = torch.library.Library("aten", "IMPL")
-
-
-def _lstm_cell(x: Tensor, h: Tensor, c: Tensor, *biases: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """What torch calls where a device has no kernel for a whole layer; the CPU has no such cell."""
-    i, f, g, o = (x + h + sum(b for b in biases if b is not None)).chunk(4, -1)
-    i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
-    memory = f * c + i * g
-    return o * memory.tanh(), memory, torch.cat([i, f, g, o], -1)
-
-
-def _lstm_cell_back(
-    by_h: Tensor | None, by_c: Tensor | None, c: Tensor, new: Tensor, gates: Tensor, biased: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    i, f, g, o = gates.chunk(4, -1)
-    level = new.tanh()
-    carry = torch.zeros_like(new) if by_c is None else by_c
-    by_h = torch.zeros_like(new) if by_h is None else by_h
-    carry = carry + by_h * o * (1 - level.square())
-    each = (carry * g * i * (1 - i), carry * c * f * (1 - f), carry * i * (1 - g.square()), by_h * level * o * (1 - o))
-    found = torch.cat(each, -1)
-    return found, carry * f, found.sum(0) if biased else found.new_empty(0)
-
-
-def _gru_cell(x: Tensor, h: Tensor, last: Tensor, *biases: Tensor | None) -> tuple[Tensor, Tensor]:
-    b_ih, b_hh = (*biases, None, None)[:2]
-    inward = (x if b_ih is None else x + b_ih).chunk(3, -1)
-    hidden = (h if b_hh is None else h + b_hh).chunk(3, -1)
-    r, z = (inward[0] + hidden[0]).sigmoid(), (inward[1] + hidden[1]).sigmoid()
-    n = (inward[2] + r * hidden[2]).tanh()
-    return (1 - z) * n + z * last, torch.cat([r, z, n, hidden[2], last], -1)
-
-
-def _gru_cell_back(by_h: Tensor, kept: Tensor, biased: bool) -> tuple[Tensor | None, ...]:
-    r, z, n, inner, last = kept.chunk(5, -1)
-    by_n = by_h * (1 - z) * (1 - n.square())
-    by_z, by_r = by_h * (last - n) * z * (1 - z), by_n * inner * r * (1 - r)
-    inward, hidden = torch.cat([by_r, by_z, by_n], -1), torch.cat([by_r, by_z, by_n * r], -1)
-    return inward, hidden, by_h * z, inward.sum(0) if biased else None, hidden.sum(0) if biased else None
-
-
-_CELLS: dict[str, Callable[..., Any]] = {
-    "aten::_thnn_fused_lstm_cell": _lstm_cell,
-    "aten::_thnn_fused_lstm_cell_backward_impl": _lstm_cell_back,
-    "aten::_thnn_fused_gru_cell": _gru_cell,
-    "aten::_thnn_fused_gru_cell_backward": _gru_cell_back,
-}
 
 
 class Elsewhere(Tensor):
@@ -133,7 +88,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         raise RuntimeError(f"{name}: expected all tensors to be on the same device, but found {_NAME} and cpu.")
     device = kwargs.get("device")
     inside = {**kwargs, "device": torch.device("cpu")} if device is not None else kwargs
-    out = _CELLS.get(name, func)(*tree_map(_held, args), **tree_map(_held, inside))
+    out = func(*tree_map(_held, args), **tree_map(_held, inside))
     if name == "aten::copy_":
         return args[0]
     if name == "aten::_pack_padded_sequence" and there:
@@ -196,9 +151,9 @@ def _register() -> None:
 
 @contextmanager
 def simulated_device() -> Iterator[torch.device]:
-    """Let tensors be made on the device; backward runs in the thread that asked for it, where the mode is."""
+    """Let tensors be made on the device; backward runs in this thread, torch's layers by their plain operations."""
     _register()
-    with torch.autograd.set_multithreading_enabled(False), _Factories():
+    with torch.autograd.set_multithreading_enabled(False), _Factories(), enable_python_dispatcher():
         yield torch.device(_NAME)
 
 

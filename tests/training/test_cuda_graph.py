@@ -1,9 +1,7 @@
 """Steps that are recorded on a CUDA device: what such a step may not do, and that playing it back changes nothing."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +12,7 @@ import bayesrnn as br
 from bayesrnn import schemes
 from bayesrnn.models import LanguageModel
 from bayesrnn.models.encoder import Encoder
-from bayesrnn.nn.devices import played_back, to_be_played_back
+from bayesrnn.nn.devices import to_be_played_back
 from bayesrnn.nn.kernels.reference import reference
 from bayesrnn.training import SGD, AdamW, History, Recipe, StepDecay, train_language_model
 from bayesrnn.training.cuda_graph import Recorded
@@ -62,154 +60,6 @@ def test_a_window_looks_at_no_number(cell: str, scheme: str, monkeypatch: pytest
         train_language_model(model, stream, Recipe(1, batch_size=2, window=8))
     assert looks
     assert not any(looks)
-
-
-class _Graph:
-    """In the place of torch's: playing it computes the function anew, where the recording would."""
-
-    def __init__(self) -> None:
-        self.played = 0
-        self.again: Callable[[], tuple[Tensor, ...]] | None = None
-        self.outputs: tuple[Tensor, ...] = ()
-
-    def replay(self) -> None:
-        self.played += 1
-        assert self.again is not None
-        with torch.no_grad():
-            for held, value in zip(self.outputs, self.again(), strict=True):
-                held.copy_(value)
-
-
-class _Pretended(Tensor):
-    """A tensor that says it is on a CUDA device."""
-
-    @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        return torch.device("cuda")
-
-
-@contextmanager
-def _nothing(*_: Any, **__: Any) -> Iterator[None]:
-    yield
-
-
-class _Stream:
-    """Notes who waits for whom."""
-
-    waits: ClassVar[list[tuple[str, str]]] = []
-
-    def __init__(self, device: Any = None, name: str = "aside") -> None:
-        self.name = name
-
-    def wait_stream(self, other: Any) -> None:
-        self.waits.append((self.name, other.name))
-
-
-@pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let recordings run on the CPU."""
-    _Stream.waits.clear()
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", _Graph)
-    monkeypatch.setattr(torch.cuda, "graph", _nothing)
-    monkeypatch.setattr(torch.cuda, "device", _nothing)
-    monkeypatch.setattr(torch.cuda, "Stream", _Stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: _Stream(name="main"))
-    monkeypatch.setattr(torch.cuda, "stream", _nothing)
-
-
-class Doubled:
-    """Loss x . w, which leaves the gradient x in w as a recording does: always in the same memory."""
-
-    def __init__(self) -> None:
-        self.parameter = nn.Parameter(torch.tensor([2.0, 3.0]))
-        self.recorded = Recorded(self, [self.parameter])
-        self.inside: list[bool] = []
-        self.added: list[bool] = []
-
-    def __call__(self, x: Tensor) -> tuple[Tensor]:
-        self.inside.append(played_back())
-        self.added.append(self.parameter.grad is not None)
-        loss = (x.as_subclass(Tensor) * self.parameter).sum()
-        loss.backward()
-        return (loss.detach(),)
-
-    def play(self) -> tuple[Tensor]:
-        """What a graph does: compute from the held inputs, and write where it wrote."""
-        x = self.recorded._inputs[0].as_subclass(Tensor)
-        gradient = self.recorded._gradients[0]
-        assert gradient is not None
-        gradient.copy_(x)
-        return ((x * self.parameter.detach()).sum(),)
-
-    def given(self, *numbers: float) -> Tensor:
-        found = self.recorded(torch.tensor(numbers).as_subclass(_Pretended))[0]
-        graph: Any = self.recorded._graph
-        if graph is not None and graph.again is None:
-            raise AssertionError("played before it was known")
-        return found
-
-
-def test_each_call_has_its_own_inputs_and_gradients(pretended: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Doubled()
-
-    def made() -> _Graph:
-        graph = _Graph()
-        graph.again = step.play
-        return graph
-
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", made)
-    plain = Recorded._record
-
-    def record(self: Recorded, aside: Any) -> bool:
-        found = plain(self, aside)
-        self._graph.outputs = self._outputs  # type: ignore[union-attr]
-        return found
-
-    monkeypatch.setattr(Recorded, "_record", record)
-    for call in range(7):
-        if call != 3:  # a gradient that is still there when the recording begins is not added to
-            step.parameter.grad = None
-        loss = step.given(1.0 + call, 5.0)
-        assert float(loss) == 2.0 * (1.0 + call) + 15.0
-        assert step.parameter.grad is not None
-        assert step.parameter.grad.tolist() == [1.0 + call, 5.0], call
-    graph: Any = step.recorded._graph
-    assert graph.played == 4
-    assert step.inside == [True] * 4
-    assert step.added == [False] * 4
-    assert not played_back()
-    assert _Stream.waits == [("aside", "main"), ("main", "aside")] * 3
-
-
-def test_other_inputs_are_not_recorded(pretended: None) -> None:
-    step = Doubled()
-    assert float(step.given(1.0, 5.0)) == 17.0
-    for other in (torch.tensor([[1.0, 5.0]]), torch.tensor([1.0, 5.0], dtype=torch.float64)):
-        assert float(step.recorded(other.as_subclass(_Pretended))[0]) == 17.0
-        assert not step.inside[-1]
-    assert step.recorded._calls == 1
-
-
-def test_what_cannot_be_recorded_goes_on_without(pretended: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def refused(*_: Any, **__: Any) -> Iterator[None]:
-        yield
-        raise RuntimeError("operation not permitted when stream is capturing")
-
-    monkeypatch.setattr(torch.cuda, "graph", refused)
-    step = Doubled()
-    for call in range(6):
-        if call != 3:
-            step.parameter.grad = None
-        if call == 3:
-            with pytest.warns(UserWarning, match="cannot be recorded as a CUDA graph"):
-                loss = step.given(1.0, 5.0)
-        else:
-            loss = step.given(1.0, 5.0)
-        assert float(loss) == 17.0
-        assert step.parameter.grad is not None
-        assert step.parameter.grad.tolist() == [1.0, 5.0]
-    assert step.inside == [True] * 4 + [False] * 3
 
 
 def test_a_recording_that_could_not_follow_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
