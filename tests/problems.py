@@ -31,6 +31,33 @@ class TinyNet(nn.Module):
         return self.likelihood(self.readout(self.dropout(self.recurrent(x)[0][:, -1])))
 
 
+class WordNet(nn.Module):
+    """Token numbers to the head's output at the last step; the masks of a scheme at every site that it names."""
+
+    def __init__(
+        self,
+        scheme: schemes.Scheme | float,
+        cell: str = "lstm",
+        sizes: tuple[int, int, int] = (7, 3, 3),
+        layers: int = 1,
+        outputs: int = 1,
+        shared: bool = False,
+    ) -> None:
+        super().__init__()
+        scheme, (vocabulary, features, hidden) = schemes.as_scheme(scheme), sizes
+        self.cell = cell
+        self.words = br.nn.Embedding(vocabulary, features, dropout=scheme)
+        self.add_module(cell, CELLS[cell](features, hidden, layers, batch_first=True, dropout=scheme))
+        output = scheme.placement("output")
+        self.dropout = br.nn.Dropout(output.rate, output.span) if output else nn.Identity()
+        self.head = nn.Linear(hidden, outputs)
+        if shared:
+            self.head.weight = self.words.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.dropout(self.get_submodule(self.cell)(self.words(tokens))[0])[:, -1])
+
+
 @dataclass(frozen=True)
 class Problem:
     """A model, its inputs (B, T, 1), the output of every mask (M, B, K) and the probability of every mask (M,)."""

@@ -1,5 +1,7 @@
 """Masks as Pyro sites: same masks, same numbers as the engine; trace, condition, Predictive, SVI."""
 
+from functools import partial
+
 import pyro
 import pyro.infer
 import pytest
@@ -13,19 +15,9 @@ from bayesrnn.inference import predict
 from bayesrnn.nn.concrete import ConcreteDropout
 from bayesrnn.pyro import Mask, lift, masks_of
 from bayesrnn.pyro.distributions import as_pyro
+from tests.problems import WordNet
 
-
-class Net(nn.Module):
-    def __init__(self, scheme: schemes.Scheme) -> None:
-        super().__init__()
-        self.words = bnn.Embedding(9, 3, dropout=scheme)
-        self.lstm = bnn.LSTM(3, 4, 2, batch_first=True, dropout=scheme)
-        output = scheme.placement("output")
-        self.dropout = bnn.Dropout(output.rate, output.span) if output else nn.Identity()
-        self.head = nn.Linear(4, 1)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.head(self.dropout(self.lstm(self.words(tokens))[0])[:, -1])
+Net = partial(WordNet, sizes=(9, 3, 4), layers=2)
 
 
 GAL = schemes.gal(word=0.2, input=0.3, hidden=0.4, output=0.5)

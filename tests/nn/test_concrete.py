@@ -13,19 +13,11 @@ from bayesrnn.inference import point, predict
 from bayesrnn.masks import Binding, MaskSite, stream
 from bayesrnn.nn.concrete import ConcreteDropout, Relaxed, learned_rates
 from bayesrnn.schemes import Placement
+from tests.problems import WordNet
 
 
-class Net(nn.Module):
-    def __init__(self, layers: int = 1, scheme: schemes.Scheme | float = 0.2) -> None:
-        super().__init__()
-        scheme = schemes.as_scheme(scheme)
-        self.words = bnn.Embedding(6, 3, dropout=scheme)
-        self.gru = bnn.GRU(3, 5, layers, batch_first=True, dropout=scheme)
-        self.dropout = bnn.Dropout(scheme.rate("output"))
-        self.head = nn.Linear(5, 1)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.head(self.dropout(self.gru(self.words(tokens))[0][:, -1]))
+def word_net(layers: int = 1, scheme: schemes.Scheme | float = 0.2) -> nn.Module:
+    return WordNet(scheme, "gru", (6, 3, 5), layers)
 
 
 TOKENS = torch.randint(0, 6, (4, 7), generator=torch.Generator().manual_seed(0))
@@ -61,7 +53,7 @@ def test_the_gradient_in_the_rate_is_that_of_the_formula():
 @pytest.mark.parametrize("layers", [1, 2])
 def test_every_rate_gets_a_gradient_through_the_layers(layers):
     torch.manual_seed(0)
-    wrapped = ConcreteDropout(Net(layers)).train()
+    wrapped = ConcreteDropout(word_net(layers)).train()
     wrapped(TOKENS).square().sum().backward()
     for name, logit in wrapped.logits.items():
         assert logit.grad is not None, name
@@ -70,7 +62,7 @@ def test_every_rate_gets_a_gradient_through_the_layers(layers):
 
 def test_the_gradient_of_the_layers_is_that_of_finite_differences():
     torch.manual_seed(0)
-    wrapped = ConcreteDropout(Net(), temperature=0.5).double().train()
+    wrapped = ConcreteDropout(word_net(), temperature=0.5).double().train()
 
     def loss() -> torch.Tensor:
         torch.manual_seed(3)
@@ -89,7 +81,7 @@ def test_the_gradient_of_the_layers_is_that_of_finite_differences():
 
 
 def test_eval_without_prediction_is_the_deterministic_pass():
-    net = Net()
+    net = word_net()
     wrapped = ConcreteDropout(net).eval()
     expected = net.eval()(TOKENS)
     torch.testing.assert_close(wrapped(TOKENS), expected)
@@ -98,11 +90,11 @@ def test_eval_without_prediction_is_the_deterministic_pass():
 def test_prediction_uses_the_learned_rates():
     torch.manual_seed(0)
     learned = {"words.word": 0.4, "gru.input_l0": 0.15, "gru.hidden_l0": 0.35, "dropout.output": 0.25}
-    wrapped = ConcreteDropout(Net(scheme=0.1))
+    wrapped = ConcreteDropout(word_net(scheme=0.1))
     with torch.no_grad():
         for key, rate in learned.items():
             wrapped.logits[key.replace(".", "/")].copy_(torch.logit(torch.tensor(rate)))
-    direct = Net(scheme=schemes.gal(word=0.4, input=0.15, hidden=0.35, output=0.25))
+    direct = word_net(scheme=schemes.gal(word=0.4, input=0.15, hidden=0.35, output=0.25))
     direct.load_state_dict(wrapped.model.state_dict())
     shell = nn.Module()
     shell.add_module("model", direct)
@@ -117,35 +109,35 @@ def _unit_gaussian(output: torch.Tensor) -> torch.distributions.Normal:
 
 
 def test_learned_rates_are_told_without_a_pass_of_the_model():
-    wrapped = ConcreteDropout(Net(2))
+    wrapped = ConcreteDropout(word_net(2))
     with torch.no_grad():
         wrapped.logits["gru/hidden_l1"].copy_(torch.logit(torch.tensor(0.7)))
-    found = learned_rates(nn.ModuleDict({"a": wrapped, "b": Net()}))
+    found = learned_rates(nn.ModuleDict({"a": wrapped, "b": word_net()}))
     assert found["a.model.gru.hidden_l1"].item() == pytest.approx(0.7)
     assert found == {f"a.model.{key}": rate for key, rate in wrapped.rates().items()}
-    assert learned_rates(Net()) == {}
+    assert learned_rates(word_net()) == {}
 
 
 def test_rates_of_a_site_are_shared_or_not():
-    assert set(ConcreteDropout(Net()).rates()) == KEYS
-    by_site = ConcreteDropout(Net(2), share="site")
+    assert set(ConcreteDropout(word_net()).rates()) == KEYS
+    by_site = ConcreteDropout(word_net(2), share="site")
     assert sorted(by_site.logits) == ["hidden", "input", "output", "word"]
     assert set(by_site.rates()) == KEYS | {"gru.input_l1", "gru.hidden_l1"}
-    assert len(ConcreteDropout(Net(2)).logits) == 6
+    assert len(ConcreteDropout(word_net(2)).logits) == 6
 
 
 def test_settling_writes_the_rates_into_an_ordinary_model():
-    wrapped = ConcreteDropout(Net(), share="site")
+    wrapped = ConcreteDropout(word_net(), share="site")
     with torch.no_grad():
         wrapped.logits["hidden"].copy_(torch.logit(torch.tensor(0.45)))
     net = wrapped.settle()
-    assert isinstance(net, Net)
+    assert isinstance(net, WordNet)
     assert net.gru.scheme.rate("hidden") == pytest.approx(0.45)
     assert net.dropout.p == pytest.approx(0.2)
 
 
 def test_settling_keeps_a_rate_per_layer_of_a_stack():
-    wrapped = ConcreteDropout(Net(2))
+    wrapped = ConcreteDropout(word_net(2))
     with torch.no_grad():
         wrapped.logits["gru/hidden_l1"].copy_(torch.logit(torch.tensor(0.6)))
     before = predict(wrapped, TOKENS, draws=8, likelihood=_unit_gaussian)
@@ -166,7 +158,7 @@ def test_settling_keeps_a_rate_per_layer_of_a_stack():
 
 
 def test_a_copy_learns_for_itself():
-    wrapped = ConcreteDropout(Net()).train()
+    wrapped = ConcreteDropout(word_net()).train()
     twin = copy.deepcopy(wrapped)
     twin(TOKENS).sum().backward()
     assert all(logit.grad is None for logit in wrapped.logits.values())
@@ -176,18 +168,24 @@ def test_a_copy_learns_for_itself():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ConcreteDropout(Net(scheme=0.0)), "no mask of this model is active"),
-        (lambda: ConcreteDropout(Net(), temperature=0.0), "temperature must be positive and finite, but 0.0"),
-        (lambda: ConcreteDropout(Net(), temperature=float("inf")), "temperature must be positive and finite, but inf"),
-        (lambda: ConcreteDropout(Net(), temperature=float("nan")), "temperature must be positive and finite, but nan"),
-        (lambda: ConcreteDropout(Net(), share="model"), "share must be one of 'layer', 'site'"),
+        (lambda: ConcreteDropout(word_net(scheme=0.0)), "no mask of this model is active"),
+        (lambda: ConcreteDropout(word_net(), temperature=0.0), "temperature must be positive and finite, but 0.0"),
+        (
+            lambda: ConcreteDropout(word_net(), temperature=float("inf")),
+            "temperature must be positive and finite, but inf",
+        ),
+        (
+            lambda: ConcreteDropout(word_net(), temperature=float("nan")),
+            "temperature must be positive and finite, but nan",
+        ),
+        (lambda: ConcreteDropout(word_net(), share="model"), "share must be one of 'layer', 'site'"),
         (
             lambda: ConcreteDropout(bnn.LSTM(2, 2, dropout=schemes.zoneout(0.1, 0.1))),
             "'keep_cell_l0' cannot be learned",
         ),
-        (lambda: ConcreteDropout(ConcreteDropout(Net())), "rates of this model are being learned already"),
+        (lambda: ConcreteDropout(ConcreteDropout(word_net())), "rates of this model are being learned already"),
         (
-            lambda: ConcreteDropout(nn.Sequential(nn.Identity(), ConcreteDropout(Net()))),
+            lambda: ConcreteDropout(nn.Sequential(nn.Identity(), ConcreteDropout(word_net()))),
             "the rates of '1' in this model are being learned already",
         ),
     ],
@@ -205,7 +203,7 @@ def test_only_a_module_is_wrapped():
 @pytest.mark.parametrize("temperature", ["a", None, True, torch.tensor(0.1)])
 def test_a_temperature_that_is_no_number_is_refused(temperature):
     with pytest.raises(TypeError, match=r"temperature must be a positive number, but .* was given\. 0\.1 is the usual"):
-        ConcreteDropout(Net(), temperature=temperature)
+        ConcreteDropout(word_net(), temperature=temperature)
 
 
 def _learned_rates(size: int) -> list[float]:
@@ -240,7 +238,7 @@ def test_rates_fall_as_data_grow():
 def test_layers_have_the_rates_of_the_moment_in_either_mode() -> None:
     from bayesrnn.inference import audit
 
-    wrapped = ConcreteDropout(Net()).train()
+    wrapped = ConcreteDropout(word_net()).train()
     with torch.no_grad():
         for logit in wrapped.logits.values():
             logit.fill_(0.0)
@@ -268,7 +266,7 @@ def test_each_layer_of_a_stack_is_drawn_at_its_own_learned_rate() -> None:
 
 
 def test_a_prediction_writes_no_rate_into_the_layers() -> None:
-    wrapped = ConcreteDropout(Net(2))
+    wrapped = ConcreteDropout(word_net(2))
     with torch.no_grad():
         wrapped.logits["gru/hidden_l0"].copy_(torch.logit(torch.tensor(0.1)))
     before = {name: dict(vars(m)) for name, m in wrapped.named_modules()}
@@ -283,7 +281,7 @@ def test_a_prediction_writes_no_rate_into_the_layers() -> None:
 
 @pytest.mark.parametrize("logit", [-200.0, 200.0])
 def test_a_rate_at_the_edge_is_still_a_rate(logit: float) -> None:
-    wrapped = ConcreteDropout(Net())
+    wrapped = ConcreteDropout(word_net())
     with torch.no_grad():
         wrapped.logits["gru/hidden_l0"].fill_(logit)
     rate = wrapped.rates()["gru.hidden_l0"].item()

@@ -1,14 +1,15 @@
 """The KL against quadrature and Monte Carlo of the mixture of narrow Gaussians itself."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import bayesrnn.nn as bnn
 from bayesrnn import objective, schemes
+from tests.problems import WordNet
 
 
 def quadrature_kl(mean: float, rate: float, length: float, sigma: float) -> float:
@@ -67,15 +68,7 @@ def test_the_entropy_is_that_of_torch():
     torch.testing.assert_close(objective.entropy(p), expected, atol=2e-6, rtol=1e-5)
 
 
-class Net(nn.Module):
-    def __init__(self, scheme: schemes.Scheme, shared: bool = False) -> None:
-        super().__init__()
-        self.words = bnn.Embedding(7, 3, dropout=scheme)
-        self.lstm = bnn.LSTM(3, 3, 2, batch_first=True, dropout=scheme)
-        self.dropout = bnn.Dropout(scheme.rate("output"))
-        self.head = nn.Linear(3, 7)
-        if shared:
-            self.head.weight = self.words.weight
+Net = partial(WordNet, layers=2, outputs=7)
 
 
 SCHEME = schemes.gal(word=0.1, input=0.2, hidden=0.3, output=0.4)
