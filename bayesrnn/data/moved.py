@@ -39,7 +39,7 @@ def moved_times(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
     rule = round_step(step)
     if rule is None:
         return index, None
-    near = index.round(rule)
+    near = index.round(rule) if index.tz is None else index.tz_convert("UTC").round(rule).tz_convert(index.tz)
     if (abs(index - near) > pd.Timedelta(rule) / 4).any():
         return index, None
     return _kept(index, near, pd.Timedelta(rule), f"{rule}, at uneven times: rounded to it", say)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bayesrnn._checks import check_whole
 from bayesrnn.data.gaps import bridge_gaps, observed_values
+from bayesrnn.data.notes import Notes
 from bayesrnn.data.step_words import time_text
 from bayesrnn.data.steps import following, regular_times, season
 
@@ -88,15 +89,13 @@ class Series:
             >>> Series.from_pandas(pd.Series(range(24), index=index)).period
             12
         """
-        return checked_series(
-            data,
-            lambda text: warnings.warn(text, stacklevel=5),
-            period=period,
-            units=units,
-            name=name,
-            bridge=bridge,
-            duplicates=duplicates,
+        notes = Notes()
+        series = checked_series(
+            data, notes.say, period=period, units=units, name=name, bridge=bridge, duplicates=duplicates
         )
+        for note in notes.lines:
+            warnings.warn(note, stacklevel=2)
+        return series
 
 
 def checked_series(

@@ -64,16 +64,19 @@ def _grid(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
     """Return the dates, moved a little where that makes steps equal, and all times of their step (or None)."""
     import pandas as pd
 
-    usual = pd.Timedelta(commonest(np.diff(index.asi8)), unit=index.unit)
-    if _spans(index, usual):
-        frequency = _plain(index, usual)
+    local = index.tz_localize(None)
+    usual = pd.Timedelta(commonest(np.diff(local.asi8)), unit=local.unit)
+    base = local if usual >= pd.Timedelta(days=1) else index  # days, weeks, months are those of the calendar
+    if _spans(base, usual):
+        frequency = _plain(base, usual)
     else:
         whole = _sessions(index, usual, say)
         if whole is not None:
             return index, whole
-        index, frequency = moved_times(index, say)
+        base, frequency = moved_times(base, say)
     if frequency is None:
         return index, None
+    index = base.tz_localize(index.tz) if base.tz is None else base
     whole = pd.date_range(index[0], index[-1], freq=frequency)
     if len(index) < _HALF * len(whole) or (whole.get_indexer(index) < 0).any():
         whole = _sessions(index, usual, say)
@@ -101,7 +104,7 @@ def _plain(index: Any, usual: Any) -> Any:
         )
     if days == _CALENDAR["D"] and len(present) == 1:
         return pd.offsets.Week(weekday=present[0])
-    return "D" if days == 1 else usual
+    return pd.offsets.Day(days)
 
 
 def _sessions(index: Any, usual: Any, say: Callable[[str], None]) -> Any:

@@ -33,7 +33,7 @@ def time_cells(table: Any, path: Path) -> Any:
             )
     if table.shape[1] == 1:
         return table.iloc[:, 0]
-    texts = table.map(str).apply(lambda column: column.str.strip().str.removesuffix(".0"))
+    texts = table.map(str).apply(lambda column: column.str.replace(r"[.,]0$", "", regex=True))
     texts.columns = [_part(name) for name in table.columns]
     if "year" not in texts or not texts.columns.is_unique:
         return texts.agg(" ".join, axis=1)

@@ -1,7 +1,6 @@
 """A small file, what it holds, and the check that it is read right or refused with advice that works."""
 
 import re
-import shlex
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,13 +94,32 @@ def check_read_or_refused(file: File, folder: Path) -> None:
         assert file.said is None or re.search(file.said, said), said
 
 
-def check_command_line(file: File, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Refuse on the command line: one line, exit code 2, nothing written."""
-    options = {"time": "t", "target": "y"} | file.options
-    words = " ".join(f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in options.items())
-    command = f"forecast {written(folder, file)} --horizon 1 -o {folder / 'out'} {words}"
-    assert main(shlex.split(command)) == 2
+def check_command_line(
+    file: File, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refuse on the command line in one line and write nothing; with the advice followed, read the same series."""
+    read_there: list[Series] = []
+    monkeypatch.setattr("bayesrnn.cli._forecast.show_study", lambda series, *a, **k: read_there.append(series))
+    path = written(folder, file)
+    assert main(_command(path, folder, file.options)) == 2
     error = capsys.readouterr().err
     assert error.startswith("bayesrnn: ")
     assert error.count("\n") == 1
     assert not (folder / "out").exists()
+    if file.advice:
+        assert main(_command(path, folder, file.options | file.advice)) == 0, capsys.readouterr().err
+        check(read_there[0], file)
+        assert capsys.readouterr().err.count("\n") <= 1
+
+
+def _command(path: Path, folder: Path, options: dict[str, Any]) -> list[str]:
+    """Return the arguments of `bayesrnn forecast` that say the same as options of `read_series`."""
+    words = ["forecast", str(path), "--horizon", "1", "-o", str(folder / "out")]
+    for key, value in ({"time": "t", "target": "y"} | options).items():
+        if key == "day_first":
+            words.append("--day-first" if value else "--month-first")
+        elif value is True:
+            words.append("--bridge")
+        elif value is not None:
+            words += [f"--{key}", ",".join(map(str, value)) or "none" if key == "missing" else str(value)]
+    return words

@@ -92,6 +92,66 @@ def test_a_bridge_needs_two_ends() -> None:
         Series.from_pandas(monthly(np.array([1.0, np.nan, np.nan, np.nan])), bridge=True)
 
 
+@pytest.mark.parametrize(("duplicates", "value"), [("mean", 3.0), ("first", 1.0), ("last", 5.0)])
+def test_a_time_that_comes_twice(duplicates: str, value: float) -> None:
+    index = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-02", "2020-01-03", "2020-01-04"])
+    data = pd.Series([0.0, 1, 5, 6, 7], index=index)
+    with pytest.raises(ValueError, match=r"2020-01-02 comes more than once.*duplicates='mean' \(--duplicates mean"):
+        Series.from_pandas(data)
+    with pytest.raises(ValueError, match="duplicates must be one of error, mean, first, last, but 'sum'"):
+        Series.from_pandas(data, duplicates="sum")
+    assert Series.from_pandas(data, duplicates=duplicates).values.tolist() == [0, value, 6, 7]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+@pytest.mark.parametrize("frequency", ["5min", "h", "D", "B", "W-TUE", "MS", "QS", "ME", "YS", "28D", "2h"])
+def test_rows_that_are_missing_are_bridged(frequency: str, zone: str | None) -> None:
+    index = pd.date_range("2020-02-03", periods=60, freq=frequency, tz=zone)
+    data = pd.Series(np.arange(60.0), index=index)
+    holed = data.drop(index[[7, 8, 30]])
+    with pytest.raises(ValueError, match="3 of 60 times are missing"):
+        Series.from_pandas(holed, period=4)
+    series = Series.from_pandas(holed, period=4, bridge=True)
+    assert list(series.times) == list(index)
+    assert (~series.observed).nonzero().flatten().tolist() == [7, 8, 30]
+    assert list(series.future(3)) == list(pd.date_range(index[-1], periods=4, freq=frequency)[1:])
+
+
+def test_numbers_that_are_missing_are_bridged() -> None:
+    series = Series.from_pandas(pd.Series(np.arange(5.0), index=[10, 15, 25, 30, 35]), period=1, bridge=True)
+    assert list(series.times) == [10, 15, 20, 25, 30, 35]
+    assert series.observed.tolist() == [True, True, False, True, True, True]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_positions_of_dates_in_every_zone(zone: str | None) -> None:
+    series = Series.from_pandas(
+        pd.Series(range(100), index=pd.date_range("2022-03-25", periods=100, freq="h", tz=zone))
+    )
+    for time in ("2022-03-26", pd.Timestamp("2022-03-26"), pd.Timestamp("2022-03-26", tz="UTC")):
+        assert abs(series.position(time) - 24) <= 1
+
+
+@pytest.mark.parametrize("day", [1, 15, 28, 30, 31])
+@pytest.mark.parametrize("step", [1, 3, 12])
+def test_months_dated_on_one_day(day: int, step: int) -> None:
+    first = pd.Timestamp(2015, 1, day)
+    times = pd.DatetimeIndex([first + pd.DateOffset(months=step * k) for k in range(40)])
+    series = Series.from_pandas(pd.Series(np.arange(40.0), index=times))
+    assert series.period == 12 // step
+    assert list(series.times) == list(times)
+    assert list(series.future(3)) == [first + pd.DateOffset(months=step * k) for k in (40, 41, 42)]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_was_moved_is_said_in_python_too() -> None:
+    times = pd.DatetimeIndex(["2020-01-10", "2020-02-12", "2020-03-09", "2020-04-14"])
+    with pytest.warns(UserWarning, match="one value per month, dated on different days") as said:
+        series = Series.from_pandas(pd.Series(range(4), index=times))
+    assert said[0].filename == __file__
+    assert list(series.times) == list(pd.date_range("2020-01-01", periods=4, freq="MS"))
+
+
 def test_what_is_no_series_is_refused() -> None:
     with pytest.raises(TypeError, match="a pandas Series indexed by time, but a list"):
         Series.from_pandas([1.0, 2.0, 3.0])

@@ -190,5 +190,7 @@ def test_a_file_is_read_right_or_refused_with_advice_that_works(name: str, tmp_p
 
 
 @pytest.mark.parametrize("name", [name for name, file in FILES.items() if file.refused])
-def test_the_command_line_refuses_in_one_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check_command_line(FILES[name], tmp_path, capsys)
+def test_the_command_line_refuses_in_one_line_and_reads_with_the_advice(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_command_line(FILES[name], tmp_path, capsys, monkeypatch)
