@@ -2,7 +2,7 @@
 
 from bayesrnn.pyro.bridge import Lifted as Lifted
 from bayesrnn.pyro.bridge import lift as lift
-from bayesrnn.pyro.bridge import masks_of as masks_of
 from bayesrnn.pyro.distributions import Mask as Mask
+from bayesrnn.pyro.sites import masks_of as masks_of
 
 __all__ = ["Lifted", "Mask", "lift", "masks_of"]

@@ -1,4 +1,4 @@
-"""Distributions that Pyro can sample: that of a mask, and Pyro's counterpart of a torch Distribution."""
+"""The distribution of a mask, and the Pyro counterpart of a torch Distribution."""
 
 import inspect
 from functools import cache
@@ -58,7 +58,7 @@ class Mask(TorchDistribution):
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:
-        """0 and 1/(1-p)."""
+        """The values 0 and 1/(1-p)."""
         return _MaskSupport(1.0 / (1.0 - self.rate))
 
     @property
@@ -116,22 +116,22 @@ def as_pyro(distribution: D.Distribution) -> Any:
     if isinstance(kind, type) and issubclass(kind, type(distribution)):
         return kind(**_parameters(distribution, kind))
     plain: Any = type(distribution)
-    made = object.__new__(_extended(plain))  # the constructor of a class we do not know may take anything
-    made.__dict__.update(distribution.__dict__)
-    return made
+    copied = object.__new__(_extended(plain))  # the constructor of a class we do not know may take anything
+    copied.__dict__.update(distribution.__dict__)
+    return copied
 
 
 @cache
 def _extended(kind: Any) -> Any:
-    """The class with Pyro's methods added, made as Pyro makes its own classes from torch's."""
+    """Return the class with Pyro's methods added, as Pyro does it for the classes of torch."""
     return type(kind.__name__, (kind, TorchDistributionMixin), {})
 
 
 def _parameters(distribution: D.Distribution, kind: type) -> dict[str, Any]:
-    """The arguments that make `distribution` again; of two names for one thing, the one it holds."""
+    """Return the constructor arguments of `distribution`; of alternatives (logits, probs) the one it holds."""
     names = [n for n in inspect.signature(kind).parameters if n != "validate_args" and hasattr(distribution, n)]
     for group in _ALTERNATIVES:
-        given = [n for n in group if n in names]
-        held = [n for n in given if n in distribution.__dict__] or given
-        names = [n for n in names if n not in given or n == held[0]]
+        present = [n for n in group if n in names]
+        chosen = [n for n in present if n in distribution.__dict__] or present
+        names = [n for n in names if n not in present or n == chosen[0]]
     return {n: getattr(distribution, n) for n in names}

@@ -1,10 +1,11 @@
 """How a language model is trained, as data: learning rates, optimizers, averages of weights, the papers' recipes."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bayesrnn._checks import as_number, check_choice, check_whole
+from bayesrnn.training.schedules import Cosine, StepDecay, check_instance, check_number
 
 __all__ = [
     "SGD",
@@ -20,74 +21,6 @@ __all__ = [
 ]
 
 
-def _number(value: Any, name: str, legal: str, low: float, high: float, *, above: bool = False, fix: str = "") -> None:
-    """Refuse what is no number in [low, high), or in (low, high) with `above`."""
-    number = as_number(value)
-    if number is None:
-        raise TypeError(f"{name} must be {legal}, but {value!r} ({type(value).__name__}) was given.")
-    if not (low < number < high or (number == low and not above)):
-        raise ValueError(f"{name} must be {legal}, but {value!r} was given.{fix}")
-
-
-def _one_of(value: Any, name: str, kinds: tuple[type, ...], *, none: bool = False) -> None:
-    """Refuse what is no object of one of the classes."""
-    if isinstance(value, kinds) or (none and value is None):
-        return
-    names = [kind.__name__ for kind in kinds]
-    legal = " or ".join([*(f"{name}(...)" for name in names), *(["None"] if none else [])])
-    raise TypeError(f"{name} must be {legal}, but {value!r} was given. They are in bayesrnn.training.recipes.")
-
-
-@dataclass(frozen=True)
-class StepDecay:
-    r"""$\eta_e = \eta / f^{\max(e - n, 0)}$ in epoch e = 1, 2, ...: constant for n epochs, then divided by f.
-
-    Args:
-        rate: First learning rate.
-        constant: Epochs n at the first rate.
-        factor: Divisor f, at least 1.
-
-    Raises:
-        ValueError: If a number is out of its range.
-    """
-
-    rate: float = 1.0
-    constant: int = 7
-    factor: float = 1.2
-
-    def __post_init__(self) -> None:
-        _number(self.rate, "rate", "a learning rate above 0", 0.0, math.inf, above=True)
-        check_whole(self.constant, "constant", 0)
-        fix = " It is what the rate is divided by: for a rate that is multiplied by 0.8 give 1 / 0.8 = 1.25."
-        _number(self.factor, "factor", "a divisor of at least 1", 1.0, math.inf, fix=fix)
-
-    def at(self, epoch: int, progress: float) -> float:
-        """Return the rate in `epoch`, counted from 0."""
-        return self.rate / self.factor ** max(epoch + 1 - self.constant, 0)
-
-
-@dataclass(frozen=True)
-class Cosine:
-    r"""$\eta\,(1 + \cos \pi p)/2$ at the share p of the training, after a linear rise over the first `warmup` of it."""
-
-    rate: float = 1e-3
-    warmup: float = 0.02
-    final: float = 0.0
-
-    def __post_init__(self) -> None:
-        _number(self.rate, "rate", "a learning rate above 0", 0.0, math.inf, above=True)
-        fix = " It is a share of all steps, not a number of them."
-        _number(self.warmup, "warmup", "a share of the training in [0, 1)", 0.0, 1.0, fix=fix)
-        _number(self.final, "final", "a learning rate of at least 0", 0.0, math.inf)
-
-    def at(self, epoch: int, progress: float) -> float:
-        """Return the rate when the share `progress` of all steps is done."""
-        if progress < self.warmup:
-            return self.rate * max(progress / self.warmup, 1e-3)
-        share = (progress - self.warmup) / (1.0 - self.warmup)
-        return self.final + (self.rate - self.final) * 0.5 * (1.0 + math.cos(math.pi * share))
-
-
 @dataclass(frozen=True)
 class SGD:
     r"""$w \leftarrow (1 - \lambda) w - \eta g$: the weight decay is decoupled and NOT multiplied by the learning rate.
@@ -95,29 +28,29 @@ class SGD:
     Source: the authors' code of Gal & Ghahramani (2016); $\lambda = 10^{-7}$ there.
     """
 
-    schedule: StepDecay | Cosine = StepDecay()
+    schedule: StepDecay | Cosine = field(default_factory=StepDecay)
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _one_of(self.schedule, "schedule", (StepDecay, Cosine))
-        _number(self.weight_decay, "weight_decay", "a share in [0, 1) that the weights lose each step", 0.0, 1.0)
+        check_instance(self.schedule, "schedule", (StepDecay, Cosine))
+        check_number(self.weight_decay, "weight_decay", "a share in [0, 1) that the weights lose each step", 0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class AdamW:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101): the weight decay is decoupled and multiplied by the rate."""
 
-    schedule: StepDecay | Cosine = Cosine()
+    schedule: StepDecay | Cosine = field(default_factory=Cosine)
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
 
     def __post_init__(self) -> None:
-        _one_of(self.schedule, "schedule", (StepDecay, Cosine))
-        _number(self.weight_decay, "weight_decay", "a number of at least 0", 0.0, math.inf)
+        check_instance(self.schedule, "schedule", (StepDecay, Cosine))
+        check_number(self.weight_decay, "weight_decay", "a number of at least 0", 0.0, math.inf)
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers in [0, 1), but {self.betas!r} was given.")
         for i, beta in enumerate(self.betas):
-            _number(beta, f"betas[{i}]", "a number in [0, 1)", 0.0, 1.0)
+            check_number(beta, f"betas[{i}]", "a number in [0, 1)", 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -144,7 +77,7 @@ class ExponentialAverage:
 
     def __post_init__(self) -> None:
         fix = " At 1 the average would take in nothing."
-        _number(self.decay, "decay", "a number in [0, 1)", 0.0, 1.0, fix=fix)
+        check_number(self.decay, "decay", "a number in [0, 1)", 0.0, 1.0, fix=fix)
 
 
 @dataclass(frozen=True)
@@ -186,8 +119,8 @@ class Recipe:
         check_whole(self.window, "window")
         check_choice(self.keep, "keep", ("last", "best"))
         check_choice(str(self.precision), "precision", ("None", "bf16"))
-        _one_of(self.optimizer, "optimizer", (SGD, AdamW))
-        _one_of(self.averaging, "averaging", (NonMonotoneAverage, ExponentialAverage), none=True)
+        check_instance(self.optimizer, "optimizer", (SGD, AdamW))
+        check_instance(self.averaging, "averaging", (NonMonotoneAverage, ExponentialAverage), none=True)
         if as_number(self.clip) is None:
             raise TypeError(f"clip must be a norm above 0 (infinite for none), but {self.clip!r} was given.")
         if not self.clip > 0:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from bayesrnn import schemes
 from bayesrnn.schemes import Scheme
-from bayesrnn.training.recipes import (
+from bayesrnn.training import (
     SGD,
     ExponentialAverage,
     NonMonotoneAverage,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bayesrnn import schemes
 from bayesrnn.models import LanguageModel
-from bayesrnn.training.recipes import SGD, AdamW, Cosine, ExponentialAverage, Recipe, StepDecay
+from bayesrnn.training import SGD, AdamW, Cosine, ExponentialAverage, Recipe, StepDecay
 
 RULE = Recipe(2, SGD(StepDecay(0.5, 1, 2.0), weight_decay=1e-3), batch_size=3, window=5, clip=1.0)
 

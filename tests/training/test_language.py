@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bayesrnn.data.vocabulary import Vocabulary
+from bayesrnn.training import SGD, NonMonotoneAverage, Recipe, StepDecay
 from bayesrnn.training.language import train_language_model
-from bayesrnn.training.recipes import SGD, NonMonotoneAverage, Recipe, StepDecay
 from tests.training.language_problem import RULE, language_model, same, stream, weights
 
 

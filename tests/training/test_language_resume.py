@@ -14,10 +14,10 @@ import torch
 
 from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.models import LanguageModel
+from bayesrnn.training import SGD, NonMonotoneAverage, Recipe, StepDecay
 from bayesrnn.training.checkpoint import FILE, Checkpoint
 from bayesrnn.training.language import train_language_model
 from bayesrnn.training.optimizers import Stepper
-from bayesrnn.training.recipes import SGD, NonMonotoneAverage, Recipe, StepDecay
 from tests.training.language_problem import AVERAGED, RULE, language_model, same, stream, weights
 
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bayesrnn.training.optimizers import Average
-from bayesrnn.training.recipes import (
+from bayesrnn.training import (
     SGD,
     AdamW,
     Cosine,
@@ -21,6 +20,7 @@ from bayesrnn.training.recipes import (
     one_cycle,
     zaremba,
 )
+from bayesrnn.training.optimizers import Average
 from tests.training.language_problem import AVERAGED
 
 
