@@ -21,7 +21,7 @@ from bayesrnn.predictive import (
 )
 from bayesrnn.predictive.classes import class_log_probabilities
 from bayesrnn.predictive.distributions.empirical import PointDistribution
-from bayesrnn.predictive.distributions.joined import GroupedDistribution
+from bayesrnn.predictive.distributions.joined import JoinedDistribution
 
 __all__ = ["assemble"]
 
@@ -93,12 +93,9 @@ def _kept(
     groups: dict[int, list[int]] = {}
     for place, part in enumerate(parts):
         groups.setdefault(part.draws, []).append(place)
-    found = []
-    for places in groups.values():
-        index = torch.cat([parts[place].rows for place in places])
-        distribution = _mixture(join([distributions[place] for place in places], 1))
-        found.append((index.to(distribution.device), distribution))
-    return GroupedDistribution(found)
+    index = [torch.cat([parts[place].rows for place in places]) for places in groups.values()]
+    joined = [_mixture(join([distributions[place] for place in places], 1)) for places in groups.values()]
+    return JoinedDistribution(joined, index)
 
 
 def _mixture(distribution: OutputDistribution) -> AbstractDistribution:

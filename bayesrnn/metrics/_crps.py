@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 
 from bayesrnn.predictive import AbstractDistribution, EmpiricalDistribution, gaussian_distribution
-from bayesrnn.predictive.distributions.joined import StackedDistribution
-from bayesrnn.predictive.distributions.numerics import Integrand, integrate, quantiles_of
+from bayesrnn.predictive.distributions.joined import JoinedDistribution
+from bayesrnn.predictive.distributions.quantiles import QuantileDistribution, table_by_rows, table_points
 from bayesrnn.predictive.distributions.transformed import SpreadDistribution
 
 _PIECE = 2**21
-_PANELS = (1e-7, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1 - 1e-4, 1 - 1e-7)
 
 
 def crps_values(distribution: AbstractDistribution, y: Tensor) -> Tensor:
     r"""Return $\int (F(x) - 1\{x \ge y\})^2 dx$ of each target, (B, ...), target units.
 
-    Closed form for Gaussians and mixtures of them, the fair estimator for samples, sums for counts, quadrature else.
+    Closed form for Gaussians and mixtures of them, the fair estimator for samples, sums for counts, a table of
+    quantiles else.
     """
     y = y.double()
-    if isinstance(distribution, StackedDistribution):
-        return torch.stack([crps_values(part, y[:, t]) for t, part in enumerate(distribution.distributions)], 1)
+    if isinstance(distribution, JoinedDistribution):
+        return distribution.each(crps_values, y)
     if isinstance(distribution, SpreadDistribution):
         return distribution.factor * crps_values(distribution.base, distribution.unscaled(y))
     if isinstance(distribution, EmpiricalDistribution):
@@ -34,7 +34,9 @@ def crps_values(distribution: AbstractDistribution, y: Tensor) -> Tensor:
     normal = gaussian_distribution(distribution)
     if normal is not None:
         return gaussian_mixture_crps(normal.loc, normal.scale, y)
-    return _count_crps(distribution, y) if distribution.is_count else _quadrature_crps(distribution, y)
+    if distribution.is_count:
+        return _count_crps(distribution, y)
+    return table_by_rows(distribution, lambda part, v: QuantileDistribution(*table_points(part)).crps(v), y)
 
 
 def gaussian_crps(mean: Tensor, std: Tensor, y: Tensor) -> Tensor:
@@ -105,17 +107,6 @@ def _count_crps(distribution: AbstractDistribution, y: Tensor) -> Tensor:
         )  # of the cell [k, k + 1) below y
         total = total + share * height**2 + (1 - share) * (1 - height) ** 2
     return total
-
-
-def _quadrature_crps(distribution: AbstractDistribution, y: Tensor) -> Tensor:
-    """Integrate on panels between quantiles, split at y, where the integrand has its kink."""
-    edges = torch.cat([quantiles_of(distribution, _PANELS), y[None]]).sort(0).values
-
-    def make(rows: Tensor | None) -> Integrand:
-        part, target = (distribution, y) if rows is None else (distribution.select(rows), y[rows])
-        return lambda x: (part.cdf(x) - (x >= target).double())[None] ** 2
-
-    return integrate(make, edges)[0]
 
 
 def crps_without_blocks(predictive: Any, y: Tensor, blocks: Sequence[slice]) -> list[Tensor] | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bayesrnn._checks import as_values, check_level, check_seed, check_whole
 from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
-from bayesrnn.predictive.distributions.mixture import match_moments
+from bayesrnn.predictive.distributions.mixture import MatchedDistribution
 from bayesrnn.predictive.distributions.moments import MomentsDistribution
 from bayesrnn.predictive.origin import Origin, block_standard_error
 
@@ -128,10 +128,44 @@ class ContinuousPredictive(Predictive):
         return self._out(self.distribution.log_prob(self._value(y)))
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
-        """Return n targets sampled from the mixture, (n, B, ...); the global random state is left alone."""
+        """Return n samples of each target on its own, (n, B, ...): every step from a draw of its own, so no paths.
+
+        Their totals, maxima or crossing times over steps are far too sure: take `paths` for those. The global random
+        state is left alone.
+        """
         check_whole(n, "n")
         generator = torch.Generator().manual_seed(check_seed(seed))
         return self._out(self.distribution.sample(n, generator))
+
+    def paths(self, n: int, seed: int = 0) -> Tensor:
+        r"""Return n paths of every row, (n, B, ...): one draw serves all steps of a row, noise is independent given it.
+
+        The variance of a total over steps is then $\mathrm{Var}_s \sum_t \mu_{st} + \frac1S \sum_{st} \sigma_{st}^2$,
+        the law of total variance. Of samples a path is one sample along the whole row. Recalibrated steps keep their
+        levels: the path of the base goes through the map of each step.
+
+        Raises:
+            ValueError: If it is not known how steps move together (moments, quantiles, a matched Gaussian).
+
+        Example:
+            >>> means = torch.tensor([[[1.0, 1.0]], [[-1.0, -1.0]]])  # two draws, one row, two steps that move together
+            >>> predictive = Predictive.from_draws(torch.distributions.Normal(means, 0.1))
+            >>> predictive.paths(1000).sum(-1).std() > 1.8 > predictive.sample(1000).sum(-1).std()
+            tensor(True)
+        """
+        check_whole(n, "n")
+        if len(self.shape) == 1:
+            return self.sample(n, seed)
+        choice = torch.Generator().manual_seed(check_seed(seed))
+        noise = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=choice)))
+        return self._out(self.distribution.paths(n, choice, noise))
+
+    def attainable_coverage(self, level: float = 0.9) -> Tensor:
+        """Return the probability that this predictive itself gives its central interval, (B, ...).
+
+        Counts jump, so their intervals hold more than their level: judge an observed coverage against this one.
+        """
+        return self._out(self.distribution.attainable_coverage(check_level(level)))
 
     def moment_matched(self) -> "ContinuousPredictive":
         """Return the Gaussian predictive with this mean and variance (and an aleatoric part that holds all of it).
@@ -143,7 +177,7 @@ class ContinuousPredictive(Predictive):
             ValueError: If a mean is not finite or a variance is not positive.
         """
         Predictive.from_gaussian(self.mean, self.std)  # says which rows have no Gaussian
-        return ContinuousPredictive(match_moments(self.distribution), self.origin, self.standard_error)
+        return ContinuousPredictive(MatchedDistribution(self.distribution), self.origin, self.standard_error)
 
     def to_frame(self, level: float = 0.9) -> Any:
         """Return a DataFrame with one line per target: row, step(s), mean, std, parts, interval, standard error."""
@@ -170,9 +204,10 @@ class ContinuousPredictive(Predictive):
         error = None if self.given_standard_error is None else move(self.given_standard_error)
         return ContinuousPredictive(self.distribution.cast(move), self.origin, error)
 
-    def at_step(self, step: int) -> "ContinuousPredictive":
-        """Return the predictive of one step of targets (B, T, ...): shape (B, ...)."""
-        if len(self.shape) < 2 or not -self.shape[1] <= step < self.shape[1]:
+    def at_step(self, step: int | slice) -> "ContinuousPredictive":
+        """Return the predictive of one step of targets (B, T, ...), shape (B, ...), or of a slice of the steps."""
+        legal = isinstance(step, slice) or (len(self.shape) > 1 and -self.shape[1] <= step < self.shape[1])
+        if len(self.shape) < 2 or not legal:
             raise ValueError(f"there is no step {step} in a predictive of shape {tuple(self.shape)} (rows, steps).")
         key = (slice(None), step)
         error = None if self.given_standard_error is None else self.given_standard_error[key]

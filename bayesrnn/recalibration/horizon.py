@@ -7,12 +7,12 @@ from torch import Tensor
 
 from bayesrnn._checks import as_values
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-from bayesrnn.predictive.distributions.joined import StackedDistribution
+from bayesrnn.predictive.distributions.joined import JoinedDistribution
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 
 class PerHorizon:
-    """Fit one recalibrator a step of targets (B, T): far horizons are often wrong in another way than near ones.
+    """Fit one recalibrator per step of targets (B, T): far horizons are often wrong in another way than near ones.
 
     Args:
         make: Makes a fresh recalibrator, e.g. the class `VarianceScaling`.
@@ -47,9 +47,10 @@ class PerHorizon:
             raise ValueError(f"target of shape {tuple(target.shape)} does not fit the predictive {tuple(steps.shape)}.")
         fitted = []
         for t in range(steps.shape[1]):
-            part = None if mask is None else mask[:, t]
+            here = slice(t, t + 1)
+            part = None if mask is None else mask[:, here]
             fitted.append(
-                self.make().fit(steps.at_step(t), target[:, t], training_ids=training_ids, mask=part, nan=nan)
+                self.make().fit(steps.at_step(here), target[:, here], training_ids=training_ids, mask=part, nan=nan)
             )
         self.steps = fitted
         return self
@@ -61,8 +62,8 @@ class PerHorizon:
         whole = _steps(predictive)
         if whole.shape[1] != len(self.steps):
             raise ValueError(f"maps were fitted for {len(self.steps)} steps, but the predictive has {whole.shape[1]}.")
-        distributions = [part.apply(whole.at_step(t)).distribution for t, part in enumerate(self.steps)]
-        return whole.with_distribution(StackedDistribution(distributions))
+        parts = [part.apply(whole.at_step(slice(t, t + 1))).distribution for t, part in enumerate(self.steps)]
+        return whole.with_distribution(JoinedDistribution(parts, list(torch.arange(len(parts)).split(1)), 1))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fitted maps as JSON values."""

@@ -19,8 +19,9 @@ LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 class ConformalizedQuantiles(AbstractRecalibrator):
     r"""Widen (or narrow) the central interval [l, u] of each level by c: the held-out quantile of max(l - y, y - u).
 
-    At each of `levels` the interval holds an exchangeable target with at least that probability; between them c is
-    interpolated. Skewed intervals stay skewed.
+    At each of `levels` the interval holds an exchangeable target with at least that probability. An interval that would
+    lie inside that of a lower level is widened to it, so that intervals nest; between the levels ends move as the
+    model's own do. Skewed intervals stay skewed.
 
     Args:
         levels: Central levels at which the offset is fitted.
@@ -55,7 +56,5 @@ class ConformalizedQuantiles(AbstractRecalibrator):
         return {"offsets": offsets}
 
     def _apply(self, predictive: Any, parameters: dict[str, Any]) -> ContinuousPredictive:
-        offsets = parameters["offsets"]
-        knots = torch.tensor([0.0, *self.levels, 1.0], dtype=torch.float64)
-        values = torch.tensor([0.0, *offsets, offsets[-1]], dtype=torch.float64)
-        return predictive.with_distribution(OffsetDistribution(predictive.distribution, knots, values))
+        levels, offsets = (torch.tensor(v, dtype=torch.float64) for v in (self.levels, parameters["offsets"]))
+        return predictive.with_distribution(OffsetDistribution(predictive.distribution, levels, offsets))

@@ -67,7 +67,7 @@ def test_crps_closed_forms_and_estimators():
 def test_crps_of_other_distributions(distribution, oracle):
     y = torch.tensor([0.0, 1.0, 3.0, 9.0], dtype=torch.double)
     found = M.crps_values(Predictive.from_draws(distribution).distribution, y)
-    np.testing.assert_allclose(found.numpy(), oracle(y.numpy()), rtol=2e-5)
+    np.testing.assert_allclose(found.numpy(), oracle(y.numpy()), rtol=2e-4)
 
 
 @pytest.mark.parametrize("rate", [0.05, 1.0, 40.0])
@@ -101,7 +101,7 @@ def test_crps_of_a_staircase_whose_levels_are_mapped():
     y = 3 * torch.randn(30, dtype=torch.double)
     same = torch.tensor([0.0, 1.0])
     np.testing.assert_allclose(
-        M.crps_values(LevelDistribution(p.distribution, same, same), y), M.crps_values(p.distribution, y), rtol=2e-3
+        M.crps_values(LevelDistribution(p.distribution, same, same), y), M.crps_values(p.distribution, y), rtol=5e-3
     )
 
 

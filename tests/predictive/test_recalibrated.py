@@ -13,7 +13,7 @@ from torch import distributions as D
 
 from bayesrnn.predictive import AbstractDistribution, Predictive
 from bayesrnn.predictive.distributions.conformal import OffsetDistribution
-from bayesrnn.predictive.distributions.joined import StackedDistribution
+from bayesrnn.predictive.distributions.joined import JoinedDistribution
 from bayesrnn.predictive.distributions.transformed import LevelDistribution, SpreadDistribution
 
 SAME = torch.tensor([0.0, 1.0])
@@ -27,6 +27,10 @@ def full(*values: float) -> list[Tensor]:
 
 def one(distribution: Any) -> AbstractDistribution:
     return Predictive.from_draws(distribution).distribution
+
+
+def by_step(parts: list[AbstractDistribution]) -> JoinedDistribution:
+    return JoinedDistribution(parts, list(torch.arange(len(parts)).split(1)), 1)
 
 
 CONTINUOUS = {
@@ -53,7 +57,7 @@ def test_the_identity_keeps_the_moments(name: str) -> None:
     same = LevelDistribution(one(distribution), SAME, SAME)
     assert same.mean().tolist() == pytest.approx([oracle.mean()] * 2, rel=1e-6)
     assert same.variance().tolist() == pytest.approx([oracle.var()] * 2, rel=1e-6)
-    still = OffsetDistribution(one(distribution), SAME, torch.zeros(2))
+    still = OffsetDistribution(one(distribution), torch.tensor([0.5, 0.9]), torch.zeros(2))
     assert still.mean().tolist() == pytest.approx([oracle.mean()] * 2, rel=1e-6)
     assert still.variance().tolist() == pytest.approx([oracle.var()] * 2, rel=1e-6)
 
@@ -66,8 +70,8 @@ def test_moments_of_mapped_levels_are_scipys_piece_by_piece(name: str) -> None:
     ends = oracle.ppf(BEFORE.numpy())
     partial = [[oracle.expect(lambda x, k=k: x**k, lb=a, ub=b) for a, b in pairwise(ends)] for k in (1, 2)]
     mean, square = (float(slope @ np.array(part)) for part in partial)
-    tolerance = 1e-3 if name == "student" else 2e-4  # of the variance of 3 degrees of freedom 0.1 % lies beyond 1e-10
-    assert mapped.mean().tolist() == pytest.approx([mean] * 2, rel=1e-4)
+    tolerance = 5e-3 if name == "student" else 2e-3  # of the variance of 3 degrees of freedom 0.1 % lies beyond 1e-10
+    assert mapped.mean().tolist() == pytest.approx([mean] * 2, rel=2e-3)
     assert mapped.variance().tolist() == pytest.approx([square - mean**2] * 2, rel=tolerance)
     torch.testing.assert_close(mapped.aleatoric() + mapped.epistemic(), mapped.variance())
 
@@ -81,27 +85,29 @@ def test_moments_of_counts_are_sums_over_their_cdf(name: str) -> None:
         mean = (k * mass).sum()
         variance = ((k - mean) ** 2 * mass).sum()
         mapped = LevelDistribution(one(distribution), BEFORE, after)
-        assert mapped.mean().tolist() == pytest.approx([mean] * 2, rel=1e-4)
-        assert mapped.variance().tolist() == pytest.approx([variance] * 2, rel=3e-4)
+        assert mapped.mean().tolist() == pytest.approx([mean] * 2, rel=3e-4)
+        assert mapped.variance().tolist() == pytest.approx([variance] * 2, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["student", "lognormal"])
 def test_offsets_move_the_tails(name: str) -> None:
     distribution, oracle = CONTINUOUS[name]
-    levels, offsets = np.array([0.0, 0.5, 0.9, 1.0]), np.array([0.0, 0.4, 1.5, 1.5])
+    levels, offsets = np.array([0.5, 0.9]), np.array([0.4, 1.5])
     moved = OffsetDistribution(one(distribution), torch.tensor(levels), torch.tensor(offsets))
+    knots = oracle.ppf([0.05, 0.25, 0.5, 0.75, 0.95])
+    to = knots + np.array([-1.5, -0.4, 0.0, 0.4, 1.5])
 
     def move(u: float) -> float:
-        return math.copysign(np.interp(abs(2 * u - 1), levels, offsets), u - 0.5)
+        x = oracle.ppf(u)
+        return float(np.interp(x, knots, to - knots))  # beyond the last level the move stays what it is there
 
     def change(u: float) -> float:
         return (2 * (oracle.ppf(u) - oracle.mean()) + move(u)) * move(u)
 
     cuts = [0, 1e-7, 1e-4, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1 - 1e-4, 1 - 1e-7, 1]
-    wider = sum(integrate.quad(change, a, b, epsabs=1e-7)[0] for a, b in pairwise(cuts))
-    # the mean stays: what one half of the levels gains the other loses
-    assert moved.mean().tolist() == pytest.approx([oracle.mean()] * 2, rel=1e-4)
-    assert moved.variance().tolist() == pytest.approx([oracle.var() + wider] * 2, rel=1e-4)
+    shift, wider = (sum(integrate.quad(f, a, b, epsabs=1e-7)[0] for a, b in pairwise(cuts)) for f in (move, change))
+    assert moved.mean().tolist() == pytest.approx([oracle.mean() + shift] * 2, rel=1e-3)
+    assert moved.variance().tolist() == pytest.approx([oracle.var() + wider - shift**2] * 2, rel=5e-3)
 
 
 def test_a_mixture_of_narrow_distributions_keeps_its_moments_and_maps_them() -> None:
@@ -118,8 +124,9 @@ def test_a_mixture_of_narrow_distributions_keeps_its_moments_and_maps_them() -> 
         mean = (rise * middle).sum()
         variance = (rise * (middle - mean) ** 2).sum()
         epistemic = float(base.epistemic()[row])  # unbiased over 20 draws, where the mixture's own is 19/20 of it
-        assert float(mapped.mean()[row]) == pytest.approx(mean, abs=3e-3)
-        assert float(mapped.variance()[row]) == pytest.approx(variance + epistemic / 20, rel=3e-3)
+        own = float(base.variance()[row]) - epistemic / 20
+        assert float(mapped.mean()[row]) == pytest.approx(mean, abs=6e-3)
+        assert float(mapped.variance()[row]) == pytest.approx(variance * float(base.variance()[row]) / own, rel=5e-3)
 
 
 def test_a_variance_that_is_infinite_stays_so() -> None:
@@ -133,7 +140,7 @@ def test_a_variance_that_is_infinite_stays_so() -> None:
 @pytest.mark.parametrize("rows", [slice(0, 4), torch.tensor([3, 1])])
 def test_steps_of_a_distribution_for_each_step(steps: Any, rows: Any) -> None:
     means = torch.randn(5, 3).double()
-    stacked = StackedDistribution([one(D.Normal(means[None, :, t], torch.ones(1, 5).double())) for t in range(3)])
+    stacked = by_step([one(D.Normal(means[None, :, t : t + 1], torch.ones(1, 5, 1).double())) for t in range(3)])
     found = stacked.select((rows, steps))
     torch.testing.assert_close(found.mean(), means[rows][:, steps])
     assert found.shape == means[rows][:, steps].shape
@@ -142,7 +149,7 @@ def test_steps_of_a_distribution_for_each_step(steps: Any, rows: Any) -> None:
 
 def test_an_offset_inwards_stops_at_the_median() -> None:
     distribution = OffsetDistribution(
-        one(D.Normal(*full(1.0, 2.0))), torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0.0, -9.0, -9.0])
+        one(D.Normal(*full(1.0, 2.0))), torch.tensor([0.5, 0.9]), torch.tensor([-9.0, -9.0])
     )
     for level in (0.05, 0.2, 0.5, 0.8, 0.95):
         assert distribution.quantile(torch.full((1, 2), level).double())[0].tolist() == pytest.approx([1.0, 1.0])
@@ -152,7 +159,7 @@ def test_an_offset_inwards_stops_at_the_median() -> None:
 def test_inside_is_what_the_interval_says(level: float) -> None:
     """Distributions without jumps are asked for their cdf at y, not for two quantiles."""
     generator = torch.Generator().manual_seed(0)
-    mean, std = torch.randn(9, 40, generator=generator), torch.rand(9, 40, generator=generator) + 0.2
+    mean, std = torch.randn(9, 40, 1, generator=generator), torch.rand(9, 40, 1, generator=generator) + 0.2
     distributions: list[AbstractDistribution] = [
         Predictive.from_draws(distribution).distribution
         for distribution in (
@@ -164,8 +171,8 @@ def test_inside_is_what_the_interval_says(level: float) -> None:
     ]
     distributions += [
         SpreadDistribution(distributions[0], 1.7),
-        StackedDistribution(distributions[:2]),
-        StackedDistribution([distributions[3], distributions[3]]),
+        by_step(distributions[:2]),
+        by_step([distributions[3], distributions[3]]),
     ]
     for distribution in distributions:
         for y in distribution.sample(5, generator):

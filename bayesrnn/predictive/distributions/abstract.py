@@ -46,7 +46,7 @@ class AbstractDistribution(ABC):
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """`n` independent targets a row, shape (n, B, ...); `generator` lives on the CPU."""
+        """`n` samples of every target, (n, B, ...), each from a draw of its own; `generator` lives on the CPU."""
 
     @abstractmethod
     def draws(self) -> Tensor:
@@ -74,9 +74,33 @@ class AbstractDistribution(ABC):
 
     def inside(self, y: Tensor, level: float) -> Tensor:
         """Whether y lies in the central interval of `level`, its ends included, shape (B, ...)."""
-        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device=self.device)
-        low, high = self.quantile(ends.reshape(2, *(1 for _ in self.shape)).expand(2, *self.shape))
+        low, high = self.central(level)
         return (low <= y) & (y <= high)
+
+    def attainable_coverage(self, level: float) -> Tensor:
+        """Probability that the distribution gives its own central interval of `level`, shape (B, ...).
+
+        Counts jump: their interval holds more than its level, $F(u) - F(l^-)$; otherwise it is the level.
+        """
+        if not self.is_count:
+            return torch.full(self.shape, level, dtype=torch.float64, device=self.device)
+        low, high = self.central(level)
+        return self.cdf(high) - self.below(low)
+
+    def central(self, level: float) -> Tensor:
+        """Ends of the central interval of `level`, shape (2, B, ...)."""
+        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device=self.device)
+        return self.quantile(ends.reshape(2, *(1 for _ in self.shape)).expand(2, *self.shape))
+
+    def paths(self, n: int, choice: torch.Generator, noise: torch.Generator) -> Tensor:
+        """`n` paths of every row, (n, B, ...): one draw serves all steps of a row, noise is independent given it.
+
+        `choice` chooses the draws and `noise` makes the noise; both live on the CPU.
+        """
+        raise ValueError(
+            f"{type(self).__name__} says what each step is like, not how steps move together, so it has no paths. "
+            "Predict with keep_draws=True, or give paths: Predictive.from_samples(samples)."
+        )
 
     def keep_draws(self, draws: Tensor) -> "AbstractDistribution":
         """The distribution of a subset of the draws (indices along axis 0), to ask what other draws would have said."""

@@ -3,16 +3,14 @@
 # ruff: noqa: D102 - each method is documented in AbstractDistribution
 
 from functools import cached_property
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
-from bayesrnn.predictive.distributions.numerics import PANELS, Integrand, integrate, invert_continuous, quantiles_of
-from bayesrnn.predictive.distributions.transformed import QuadratureDistribution, WrappedDistribution, interpolate
+from bayesrnn.predictive.distributions.numerics import quantiles_of
+from bayesrnn.predictive.distributions.transformed import TabulatedDistribution, WrappedDistribution, interpolate
 
-_PANELS = (1e-7, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 1 - 1e-4, 1 - 1e-7)
 _GUARD = 1e-9  # of a rank: 100 * (1 - .42) is 58.00000000000001
 _NO_DENSITY = (
     "a conformal predictive gives intervals and quantiles but no density, so log_prob and nll are undefined. "
@@ -74,9 +72,17 @@ class ConformalDistribution(WrappedDistribution):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         level = torch.rand(n, *self.shape, generator=generator, dtype=torch.float64).to(self.device)
         side = 2.0 * torch.randint(2, (n, *self.shape), generator=generator) - 1
+        return self.mean() + side.to(self.device) * self._scale() * self._drawn(level)
+
+    def carry(self, y: Tensor, noise: torch.Generator) -> Tensor:
+        lower, upper = self.base.pit(y)
+        share = torch.rand(self.shape, generator=noise, dtype=torch.float64).to(self.device)
+        side = 2 * (lower + share * (upper - lower)) - 1
+        return self.mean() + torch.sign(side) * self._scale() * self._drawn(side.abs())
+
+    def _drawn(self, level: Tensor) -> Tensor:
         ends, reached, _ = self._atoms
-        radius = ends[torch.searchsorted(reached, level, right=True).clamp(max=len(ends) - 1)]
-        return self.mean() + side.to(self.device) * self._scale() * radius
+        return ends[torch.searchsorted(reached, level.contiguous(), right=True).clamp(max=len(ends) - 1)]
 
     def crps(self, y: Tensor) -> Tensor:
         r"""$\sigma(E\max(R, |t|) - \frac12 E\max(R, R'))$ with $t = (y - \mu)/\sigma$, by symmetry."""
@@ -123,10 +129,12 @@ class ConformalDistribution(WrappedDistribution):
         return 0.5 + 0.5 * torch.sign(y - self.mean()) * self._level(rank)
 
 
-class OffsetDistribution(QuadratureDistribution):
-    r"""Central intervals moved outwards (or in) by an offset that depends on the level: conformalized quantiles.
+class OffsetDistribution(TabulatedDistribution):
+    r"""Central intervals moved outwards (or in) by an offset per level, and kept nested: conformalized quantiles.
 
-    $Q'(q) = Q(q) \pm c(|2q - 1|)$, c linear between the fitted levels and constant beyond the last; the median stays.
+    At a fitted level the ends are $Q(q) \pm c$, or those of a narrower level where they would lie inside them (never
+    beyond the median). Between two fitted levels the ends move as the base's own do, on a straight line; beyond the
+    last they stay as far from the base's as they are there.
     """
 
     def __init__(self, base: AbstractDistribution, levels: Tensor, offsets: Tensor) -> None:
@@ -139,57 +147,57 @@ class OffsetDistribution(QuadratureDistribution):
 
     def quantile(self, q: Tensor) -> Tensor:
         q = q.to(self.device, torch.float64)
-        return self._move(self.base.quantile(q), q)
+        return self.moved(q, self.base.quantile(q))[1]
+
+    def moved(self, levels: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        heights, before, after = self._knots
+        piece = torch.searchsorted(heights, levels.contiguous()).clamp(1, len(heights) - 1)
+        low, high, to_low, to_high = (
+            t.expand(-1, *self.shape).gather(0, p) for t in (before, after) for p in (piece - 1, piece)
+        )
+        run, rise = high - low, to_high - to_low
+        # where the base stands still (counts) it is the level that moves
+        share = (levels - heights[piece - 1]) / (heights[piece] - heights[piece - 1])
+        share = torch.where(run > 0, (values - low) / run.clamp(min=1e-300), share).clamp(0, 1)
+        outside = torch.where(levels < heights[0], values - before[0] + after[0], values - before[-1] + after[-1])
+        inside = (levels >= heights[0]) & (levels <= heights[-1])
+        return levels, torch.where(inside, to_low + share * rise, outside)
 
     def cdf(self, y: Tensor) -> Tensor:
-        spread = self.base.variance().sqrt()
+        return self._level_of(y, strict=False)
 
-        def moved(x: Tensor) -> Tensor:
-            return self._move(x, self.base.cdf(x))
+    def below(self, y: Tensor) -> Tensor:
+        return self._level_of(y, strict=True)
 
-        return self.base.cdf(invert_continuous(moved, None, y.double(), self._median - spread, self._median + spread))
-
-    def _changes(self, mean: Tensor, variance: Tensor) -> Tensor:
-        if self.base.is_count or not self.base.has_density:
-            return self._changes_by_level(mean)
-
-        def make(rows: Tensor | None) -> Integrand:  # over the base's density: the cdf of this distribution is slow
-            distribution, center = (self, mean) if rows is None else (self.rewrap(self.base.select(rows)), mean[rows])
-
-            def change(x: Tensor) -> Tensor:
-                move = distribution._move(x, distribution.base.cdf(x)) - x
-                return distribution.base.log_prob(x).exp() * torch.stack([move, (2 * (x - center) + move) * move])
-
-            return change
-
-        return integrate(make, quantiles_of(self.base, PANELS), torch.stack([variance.sqrt(), variance]))
+    def _level_of(self, y: Tensor, strict: bool) -> Tensor:
+        heights, before, after = self._knots
+        reached = ((after < y) if strict else (after <= y)).sum(0)
+        piece = reached.clamp(1, len(heights) - 1)[None]
+        low, high, to_low, to_high = (t.gather(0, p)[0] for t in (before, after) for p in (piece - 1, piece))
+        share = (y - to_low) / (to_high - to_low).clamp(min=1e-300)
+        x = low + share * (high - low)
+        x = torch.where(reached == 0, y - after[0] + before[0], x)
+        x = torch.where(reached == len(heights), y - after[-1] + before[-1], x)
+        least, most = heights[(piece - 1)[0]], heights[piece[0]]
+        level = torch.where(
+            high > low, self.base.below(x) if strict else self.base.cdf(x), least + share * (most - least)
+        )
+        level = torch.minimum(torch.maximum(level, least), most)
+        outside = self.base.below(x) if strict else self.base.cdf(x)
+        level = torch.where(reached == 0, outside.clamp(max=float(heights[0])), level)
+        return torch.where(reached == len(heights), outside.clamp(min=float(heights[-1])), level)
 
     def log_prob(self, y: Tensor) -> Tensor:
         raise ValueError(_NO_DENSITY)
 
-    def crps(self, y: Tensor) -> Tensor:
-        """Integrate (F' - step)^2 exactly for F' piecewise linear through 129 points of each distribution."""
-        edges = quantiles_of(self.base, _PANELS)
-        share = torch.linspace(0, 1, 17, dtype=torch.float64, device=self.device)[:-1]
-        points = [low + s * (high - low) for low, high in pairwise(edges) for s in share] + [edges[-1]]
-        height = [self.base.cdf(x) for x in points]
-        place = [self._move(x, level) for x, level in zip(points, height)]
-        total = (place[0] - y).clamp(min=0) + (y - place[-1]).clamp(min=0)
-        for a, b, fa, fb in zip(place[:-1], place[1:], height[:-1], height[1:]):
-            cut = torch.minimum(torch.maximum(y, a), b)
-            fc = fa + (fb - fa) * torch.where(b > a, (cut - a) / (b - a).clamp(min=1e-300), 0.0)
-            total = total + (cut - a) * (fa**2 + fa * fc + fc**2) / 3
-            total = total + (b - cut) * ((1 - fc) ** 2 + (1 - fc) * (1 - fb) + (1 - fb) ** 2) / 3
-        return total
-
     @cached_property
-    def _median(self) -> Tensor:
-        half = torch.full((1, *self.shape), 0.5, dtype=torch.float64, device=self.device)
-        return self.base.quantile(half)[0]
-
-    def _move(self, x: Tensor, level: Tensor) -> Tensor:
-        side = torch.sign(2 * level - 1)
-        out = x + side * interpolate((2 * level - 1).abs(), self.levels, self.offsets)
-        median = self._median
-        # an inward offset larger than the half width would cross the median: stop there
-        return torch.where(side > 0, torch.maximum(out, median), torch.where(side < 0, torch.minimum(out, median), out))
+    def _knots(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The fitted levels as heights of the cdf (2K + 1,), the base's quantiles there, and where they go."""
+        heights = torch.cat([0.5 - 0.5 * self.levels.flip(0), self.levels.new_tensor([0.5]), 0.5 + 0.5 * self.levels])
+        before = quantiles_of(self.base, heights.tolist())
+        middle, shape = len(self.levels), (-1, *(1 for _ in self.shape))
+        median = before[middle : middle + 1]
+        offsets = self.offsets.reshape(shape)
+        upper = torch.cat([median, before[middle + 1 :] + offsets]).cummax(0).values
+        lower = torch.cat([median, before[:middle].flip(0) - offsets]).cummin(0).values
+        return heights, before, torch.cat([lower.flip(0), upper[1:]])

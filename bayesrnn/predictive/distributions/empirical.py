@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ _NO_SPLIT = (
 
 
 class EmpiricalDistribution(AbstractDistribution):
-    """S samples of the target a row, exchangeable with the target itself if the model is calibrated.
+    """S samples of every target, exchangeable with the target itself if the model is calibrated.
 
     Quantiles sit at the order statistics k / (S + 1) (Weibull), so that an interval of level p between them holds a
     calibrated target with probability p: the usual linear rule under-covers (76 % for 90 % at S = 10).
@@ -98,43 +98,29 @@ class EmpiricalDistribution(AbstractDistribution):
         chosen = torch.randint(len(self.samples), (n, *self.shape), generator=generator)
         return self.samples.double().gather(0, chosen.to(self.device))
 
+    def paths(self, n: int, choice: torch.Generator, noise: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(self.samples), (n, self.shape[0]), generator=choice).to(self.device)
+        return self.samples.double()[chosen, torch.arange(self.shape[0], device=self.device)]
+
     def draws(self) -> Tensor:
         return self.samples.double()
 
-    def select(self, key: Any) -> "EmpiricalDistribution":
+    def select(self, key: Any) -> Self:
         full = (slice(None), *key) if isinstance(key, tuple) else (slice(None), key)
-        return EmpiricalDistribution(self.samples[full])
+        return type(self)(self.samples[full])
 
-    def cast(self, function: Callable[[Tensor], Tensor]) -> "EmpiricalDistribution":
-        return EmpiricalDistribution(function(self.samples))
+    def cast(self, function: Callable[[Tensor], Tensor]) -> Self:
+        return type(self)(function(self.samples))
 
-    def keep_draws(self, draws: Tensor) -> "EmpiricalDistribution":
-        return EmpiricalDistribution(self.samples[draws.to(self.device)])
+    def keep_draws(self, draws: Tensor) -> Self:
+        return type(self)(self.samples[draws.to(self.device)])
 
 
 class PointDistribution(EmpiricalDistribution):
     """Draws of the prediction itself, (S, B, ...): what is known of the target without a likelihood."""
 
     def aleatoric(self) -> Tensor:
-        """Zero: the model says nothing about noise."""
-        return torch.zeros_like(self.mean())
+        return torch.zeros_like(self.mean())  # the model says nothing about noise
 
     def epistemic(self) -> Tensor:
-        """Variance over draws."""
-        return self.samples.double().var(0, correction=1)
-
-    def draws(self) -> Tensor:
-        """The predictions of the draws."""
-        return self.samples.double()
-
-    def select(self, key: Any) -> "PointDistribution":
-        """The distribution of some rows."""
-        return PointDistribution(self.samples[(slice(None), *key)] if isinstance(key, tuple) else self.samples[:, key])
-
-    def cast(self, function: Callable[[Tensor], Tensor]) -> "PointDistribution":
-        """The distribution on another device or in another dtype."""
-        return PointDistribution(function(self.samples))
-
-    def keep_draws(self, draws: Tensor) -> "PointDistribution":
-        """The distribution of a subset of the draws."""
-        return PointDistribution(self.samples[draws.to(self.samples.device)])
+        return self.variance()

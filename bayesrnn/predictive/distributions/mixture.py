@@ -81,7 +81,14 @@ class MixtureDistribution(AbstractDistribution):
         return (height >= (1 - level) / 2) & (height <= (1 + level) / 2)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(self.size, (n, *self.shape), generator=generator)
+        return self._of_draws(torch.randint(self.size, (n, *self.shape), generator=generator), generator)
+
+    def paths(self, n: int, choice: torch.Generator, noise: torch.Generator) -> Tensor:
+        rows = torch.randint(self.size, (n, self.shape[0]), generator=choice)
+        return self._of_draws(rows.reshape(n, -1, *(1 for _ in self.shape[1:])).expand(n, *self.shape), noise)
+
+    def _of_draws(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """Return targets (n, B, ...) sampled from the distributions of the chosen draws (n, B, ...)."""
         grid = torch.meshgrid(*(torch.arange(s) for s in self.shape), indexing="ij")
         distribution = families.map_parameters(self._wide, lambda t: t.cpu()[(chosen, *grid)])
         state = int(torch.randint(2**62, (1,), generator=generator))
@@ -153,7 +160,7 @@ def _log_prob(distribution: Distribution, value: Tensor) -> Tensor:
 
 
 class RemadeDistribution(MixtureDistribution):
-    """A mixture made of a base by a function of all its draws; of fewer draws it is made anew, not cut."""
+    """A mixture that a function made of all draws of another distribution: fewer draws are made anew, not cut."""
 
     def __init__(
         self,
@@ -174,10 +181,15 @@ class RemadeDistribution(MixtureDistribution):
         return self.remake(self.base.keep_draws(draws))
 
 
-def match_moments(base: AbstractDistribution) -> RemadeDistribution:
-    """Return the Gaussian with the mean and the variance of a distribution: one component, whatever its draws."""
-    mean, std = (t[None].to(base.dtype) for t in (base.mean(), base.variance().sqrt()))
-    return RemadeDistribution(Normal(mean, std, validate_args=False), base, match_moments)
+class MatchedDistribution(RemadeDistribution):
+    """The Gaussian with the mean and the variance of another distribution: one component, whatever its draws."""
+
+    def __init__(self, base: AbstractDistribution) -> None:
+        mean, std = (t[None].to(base.dtype) for t in (base.mean(), base.variance().sqrt()))
+        super().__init__(Normal(mean, std, validate_args=False), base, MatchedDistribution)
+
+    def paths(self, n: int, choice: torch.Generator, noise: torch.Generator) -> Tensor:
+        return AbstractDistribution.paths(self, n, choice, noise)  # the parts that steps share are no longer known
 
 
 def gaussian_distribution(distribution: AbstractDistribution) -> Normal | None:

@@ -51,6 +51,12 @@ class MomentsDistribution(AbstractDistribution):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         raise _no_distribution("sample")
 
+    def paths(self, n: int, choice: torch.Generator, noise: torch.Generator) -> Tensor:
+        raise ValueError(
+            "this predictive kept the mean and the variances of each step only, which do not say how steps move "
+            "together, so it has no paths. Predict with keep_draws=True."
+        )
+
     def draws(self) -> Tensor:
         raise _no_distribution("draws")
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
-from bayesrnn.predictive.distributions.transformed import QuadratureDistribution
+from bayesrnn.predictive.distributions.transformed import TabulatedDistribution
 
 __all__ = ["RadialDistribution"]
 
 
-class RadialDistribution(QuadratureDistribution):
+class RadialDistribution(TabulatedDistribution):
     r"""$Y' = m + \mathrm{sign}(Y - m)\, g_\pm(|Y - m|)$ with m the median and g increasing, piecewise linear.
 
     Each side of the median has a g of its own. It takes 0 to 0 and each of K distances to another; beyond the last it
@@ -62,10 +62,19 @@ class RadialDistribution(QuadratureDistribution):
         return self.base.log_prob(self._back(y)) + slope.log()
 
     def quantile(self, q: Tensor) -> Tensor:
-        return self.median + through(self.base.quantile(q) - self.median, self.before, self.after)[0]
+        return self._forth(self.base.quantile(q))
 
     def draws(self) -> Tensor:
-        return self.median + through(self.base.draws() - self.median, self.before, self.after)[0]
+        return self._forth(self.base.draws())
+
+    def carry(self, y: Tensor, noise: torch.Generator) -> Tensor:
+        return self._forth(y)
+
+    def moved(self, levels: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return levels, self._forth(values)
+
+    def _forth(self, y: Tensor) -> Tensor:
+        return self.median + through(y - self.median, self.before, self.after)[0]
 
     def _back(self, y: Tensor) -> Tensor:
         return self.median + through(y - self.median, self.after, self.before)[0]

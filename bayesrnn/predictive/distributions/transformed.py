@@ -3,7 +3,7 @@
 # ruff: noqa: D102 - each method is documented in AbstractDistribution
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, cast
 
@@ -17,9 +17,7 @@ from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
 from bayesrnn.predictive.distributions.mixture import MixtureDistribution, RemadeDistribution
 from bayesrnn.predictive.distributions.moments import MomentsDistribution
-from bayesrnn.predictive.distributions.numerics import PANELS, Integrand, integrate, quantiles_of, sum_whole
-
-_NODES = 40
+from bayesrnn.predictive.distributions.quantiles import QuantileDistribution, table_by_rows, table_points
 
 
 class WrappedDistribution(AbstractDistribution):
@@ -49,6 +47,15 @@ class WrappedDistribution(AbstractDistribution):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         level = torch.rand(n, *self.shape, generator=generator, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
         return self.quantile(level.to(self.device))
+
+    def paths(self, n: int, choice: torch.Generator, noise: torch.Generator) -> Tensor:
+        return torch.stack([self.carry(y, noise) for y in self.base.paths(n, choice, noise)])
+
+    def carry(self, y: Tensor, noise: torch.Generator) -> Tensor:
+        """The value of this distribution with the level that y has in the base, uniform over a jump of its cdf."""
+        lower, upper = self.base.pit(y)
+        share = torch.rand(self.shape, generator=noise, dtype=torch.float64).to(self.device)
+        return self.quantile((lower + share * (upper - lower)).clamp(1e-15, 1 - 1e-15)[None])[0]
 
     def _split(self, variance: Tensor, part: Callable[[], Tensor]) -> Tensor:
         """The base's share of a part of the variance, of another total."""
@@ -98,6 +105,9 @@ class SpreadDistribution(WrappedDistribution):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         return self._forth(self.base.sample(n, generator))
 
+    def carry(self, y: Tensor, noise: torch.Generator) -> Tensor:
+        return self._forth(y)
+
     def draws(self) -> Tensor:
         return self._forth(self.base.draws())
 
@@ -142,56 +152,22 @@ def scale_spread(distribution: AbstractDistribution, factor: float) -> AbstractD
     return SpreadDistribution(distribution, factor)
 
 
-class QuadratureDistribution(WrappedDistribution):
-    r"""A distribution whose moments are the base's plus an integral of the change; the split keeps the base's shares.
+class TabulatedDistribution(WrappedDistribution):
+    r"""A distribution whose moments and CRPS come from a table of the points where its base's quantiles go.
 
-    $E Y' - \mu = -\int (F' - F) dy$ and $E (Y' - \mu)^2 = \sigma^2 - 2 \int (y - \mu)(F' - F) dy$: exact where nothing
-    is changed.
+    With the table's moments $(m', v')$, those of a table of the base $(m, v)$ and the base's own $(\mu, \sigma^2)$,
+    the mean is $\mu + m' - m$ and the variance $\sigma^2 v'/v$: exact where nothing is changed. The split into
+    aleatoric and epistemic keeps the base's shares.
     """
+
+    @abstractmethod
+    def moved(self, levels: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Where levels and values of the base's quantiles go, (L, B, ...) each."""
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
-        mean, variance = self.base.mean(), self.base.variance()
-        shift, widening = self._changes(mean, variance)
-        return mean + shift, variance + widening - shift**2
-
-    def _changes(self, mean: Tensor, variance: Tensor) -> Tensor:
-        """What the change adds to E(Y - mean) and to E(Y - mean)^2, with the base's mean: (2, B, ...)."""
-        if self.base.is_count or not self.base.has_density:
-            return self._changes_by_level(mean)
-
-        def make(rows: Tensor | None) -> Integrand:
-            distribution: Any = self if rows is None else self.select(rows)
-            center = mean if rows is None else mean[rows]
-
-            def change(y: Tensor) -> Tensor:
-                moved = distribution.drop(y)
-                return torch.stack([moved, 2 * (y - center) * moved])
-
-            return change
-
-        return integrate(make, self._edges(), torch.stack([variance.sqrt(), variance]))
-
-    def drop(self, y: Tensor) -> Tensor:
-        """Return F(y) - F'(y), shape (B, ...)."""
-        return self.base.cdf(y) - self.cdf(y)
-
-    def _changes_by_level(self, mean: Tensor) -> Tensor:
-        """The same as an integral over the levels, for distributions with steps in their cdf or without a density."""
-        nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-        shape = (-1, *(1 for _ in self.shape))
-        level = torch.as_tensor(0.5 * (nodes + 1), device=self.device).reshape(shape).expand(-1, *self.shape)
-        share = torch.as_tensor(0.5 * weights, device=self.device).reshape(shape)
-        new, old = self.quantile(level) - mean, self.base.quantile(level) - mean
-        return torch.stack([(share * (new - old)).sum(0), (share * (new**2 - old**2)).sum(0)])
-
-    def _edges(self) -> Tensor:
-        """Quantiles of this distribution, widened at the ends to hold the base too."""
-        edges, (low, high) = self._quantiles_inside(PANELS), quantiles_of(self.base, (PANELS[0], PANELS[-1]))
-        return torch.cat([torch.minimum(edges[:1], low), edges[1:-1], torch.maximum(edges[-1:], high)])
-
-    def _quantiles_inside(self, levels: Sequence[float]) -> Tensor:
-        return quantiles_of(self, levels)
+        mean, variance = table_by_rows(self, _table_moments, lead=1)
+        return mean, variance
 
     def mean(self) -> Tensor:
         return self._moments[0]
@@ -205,8 +181,26 @@ class QuadratureDistribution(WrappedDistribution):
     def epistemic(self) -> Tensor:
         return self._split(self._moments[1], self.base.epistemic)
 
+    def crps(self, y: Tensor) -> Tensor | None:
+        if self.is_count:
+            return None
+        return table_by_rows(self, lambda part, value: QuantileDistribution(*_moved_points(part)).crps(value), y)
 
-class LevelDistribution(QuadratureDistribution):
+
+def _moved_points(distribution: Any) -> tuple[Tensor, Tensor]:
+    return distribution.moved(*table_points(distribution.base))
+
+
+def _table_moments(distribution: Any) -> Tensor:
+    base, points = distribution.base, table_points(distribution.base)
+    old, new = QuantileDistribution(*points), QuantileDistribution(*distribution.moved(*points))
+    mean, variance = base.mean(), base.variance()
+    kept = old.variance() > 0
+    wider = torch.where(kept, variance * new.variance() / old.variance().clamp(min=1e-300), new.variance())
+    return torch.stack([mean + new.mean() - old.mean(), wider])
+
+
+class LevelDistribution(TabulatedDistribution):
     r"""$F'(y) = R(F(y))$ with R strictly increasing and piecewise linear from (0, 0) to (1, 1).
 
     The density is $R'(F(y)) f(y)$, the quantile $Q(R^{-1}(q))$. Source: Kuleshov et al. 2018 (arXiv:1807.00263).
@@ -222,9 +216,8 @@ class LevelDistribution(QuadratureDistribution):
     def cdf(self, y: Tensor) -> Tensor:
         return interpolate(self.base.cdf(y), self.before, self.after)
 
-    def drop(self, y: Tensor) -> Tensor:
-        height = self.base.cdf(y)
-        return height - interpolate(height, self.before, self.after)
+    def moved(self, levels: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return interpolate(levels, self.before, self.after), values
 
     def below(self, y: Tensor) -> Tensor:
         return interpolate(self.base.below(y), self.before, self.after)
@@ -242,21 +235,6 @@ class LevelDistribution(QuadratureDistribution):
 
     def quantile(self, q: Tensor) -> Tensor:
         return self.base.quantile(interpolate(q, self.after, self.before))
-
-    def _quantiles_inside(self, levels: Sequence[float]) -> Tensor:
-        asked = torch.tensor(levels, dtype=torch.float64, device=self.device)
-        # where R ends steeply its inverse gives 1 in floating point, whose quantile is infinite
-        return quantiles_of(self.base, interpolate(asked, self.after, self.before).clamp(1e-15, 1 - 1e-15).tolist())
-
-    def _changes(self, mean: Tensor, variance: Tensor) -> Tensor:
-        if not (self.is_count and self.base.has_density):
-            return super()._changes(mean, variance)
-
-        def change(k: Tensor) -> Tensor:  # E Y = sum of 1 - F(k) and E Y^2 = sum of (2 k + 1)(1 - F(k))
-            moved = self.drop(k)
-            return torch.stack([moved, (2 * (k - mean) + 1) * moved])
-
-        return sum_whole(change, self._edges())
 
 
 def interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
