@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from bayesrnn._checks import as_values

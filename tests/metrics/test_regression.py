@@ -92,7 +92,7 @@ def test_crps_of_a_staircase(spread, scale, draws):
     pairs = (gap + (1.5 * scale + 0.5 * gap) * torch.exp(-gap / scale)).mean((0, 1))
     off = (loc - y).abs()
     expected = (off + scale * torch.exp(-off / scale)).mean(0) - 0.5 * pairs
-    np.testing.assert_allclose(M.crps_values(p.distribution, y).numpy(), expected.numpy(), rtol=1e-3)
+    np.testing.assert_allclose(M.crps_values(p.distribution, y).numpy(), expected.numpy(), rtol=5e-3)
 
 
 def test_crps_of_a_staircase_whose_levels_are_mapped():
