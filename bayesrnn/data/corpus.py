@@ -16,7 +16,7 @@ __all__ = ["Corpus", "part_files", "read_corpus"]
 
 _SPLITS = {
     "train": re.compile(r"train(ing|set|data)?\d*"),
-    "valid": re.compile(r"(valid(ation)?|val|dev)(set|data)?\d*"),
+    "validation": re.compile(r"(valid(ation)?|val|dev)(set|data)?\d*"),
     "test": re.compile(r"test(ing|set|data)?\d*"),
 }
 
@@ -28,7 +28,7 @@ class Corpus:
     Attributes:
         vocabulary: Maps tokens to numbers.
         level: `word` or `character`.
-        parts: Streams by name: `train`, `valid`, `test` (those that exist).
+        parts: Streams by name: `train`, `validation`, `test` (those that exist).
     """
 
     vocabulary: Vocabulary
@@ -54,11 +54,11 @@ def read_corpus(
     fractions: tuple[float, float] = (0.05, 0.05),
     unknown: bool = False,
 ) -> Corpus:
-    """Read a text file, or a folder with files that have `train`, `valid` and `test` in their names.
+    """Read a text file, or a folder with files that have `train`, `validation` and `test` in their names.
 
     Names such as `wiki.train.txt`, `training.txt`, `val.txt`, `dev.txt` and `validation.txt` are understood. A single
-    file is cut by lines: the last two `fractions` of it are valid and test. The vocabulary is that of the training
-    part, unless one is given.
+    file is cut by lines: the last two `fractions` of it are validation and test. The vocabulary is built from the
+    training part, unless one is given.
 
     Args:
         path: UTF-8 file or folder.
@@ -66,7 +66,7 @@ def read_corpus(
         vocabulary: Use this one, and take unknown tokens as `<unk>`.
         min_count: Tokens that are rarer in training become `<unk>`.
         max_size: Largest vocabulary.
-        fractions: Shares of lines for valid and test, for a single file.
+        fractions: Shares of lines for validation and test, for a single file.
         unknown: Whether the vocabulary holds `<unk>` even if every training token is in it.
 
     Raises:
@@ -105,7 +105,7 @@ def _encoded(vocabulary: Vocabulary, words: list[str], part: str) -> Tensor:
 
 
 def part_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
-    """Return the files of a folder by the part in their names: `train`, `valid`, `test`.
+    """Return the files of a folder by the part in their names: `train`, `validation`, `test`.
 
     Raises:
         ValueError: If there is none, or several for one part.
@@ -116,14 +116,16 @@ def part_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
     files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     parts = {}
     for part, names in _SPLITS.items():
-        found = [f for f in files if any(names.fullmatch(word) for word in re.split(r"[-._ ]", f.stem.lower()))]
-        if len(found) > 1:
-            raise ValueError(f"{folder} has several files for the part {part!r}: {[f.name for f in found]}. Keep one.")
-        if found:
-            parts[part] = found[0]
+        matching = [f for f in files if any(names.fullmatch(word) for word in re.split(r"[-._ ]", f.stem.lower()))]
+        if len(matching) > 1:
+            raise ValueError(
+                f"{folder} has several files for the part {part!r}: {[f.name for f in matching]}. Keep one."
+            )
+        if matching:
+            parts[part] = matching[0]
     if not parts:
         raise ValueError(
-            f"{folder} has no file with 'train', 'valid' or 'test' in its name (such as train.txt); it holds "
+            f"{folder} has no file with 'train', 'validation' or 'test' in its name (such as train.txt); it holds "
             f"{[f.name for f in files][:5]}."
         )
     return parts
@@ -134,13 +136,13 @@ def _cut(text: str, fractions: tuple[float, float], path: Path) -> dict[str, str
     numbers = [share for share in shares if share is not None]
     if len(numbers) != 2 or len(shares) != 2 or not (min(numbers) >= 0 and sum(numbers) < 1):
         raise ValueError(
-            "fractions must be two shares, for valid and test, that leave some training text, such as (0.05, 0.05), "
-            f"but {fractions!r} was given."
+            "fractions must be two shares, for validation and test, that leave some training text, such as "
+            f"(0.05, 0.05), but {fractions!r} was given."
         )
-    valid, test = numbers
+    validation, test = numbers
     lines = lines_of(text)
-    edges = [round(len(lines) * (1 - valid - test)), round(len(lines) * (1 - test))]
-    pieces = {"train": lines[: edges[0]], "valid": lines[edges[0] : edges[1]], "test": lines[edges[1] :]}
+    edges = [round(len(lines) * (1 - validation - test)), round(len(lines) * (1 - test))]
+    pieces = {"train": lines[: edges[0]], "validation": lines[edges[0] : edges[1]], "test": lines[edges[1] :]}
     if not any(line.strip() for line in pieces["train"]):
-        raise ValueError(f"{path} has too few lines ({len(lines)}) to cut off {fractions} for valid and test.")
+        raise ValueError(f"{path} has too few lines ({len(lines)}) to cut off {fractions} for validation and test.")
     return {part: "\n".join(piece) for part, piece in pieces.items() if any(line.strip() for line in piece)}

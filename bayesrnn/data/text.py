@@ -75,7 +75,7 @@ def fold_stream(tokens: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
         target, the targets are spread over all rows instead, and later rows end one step earlier.
 
     Raises:
-        ValueError: If the stream is not whole numbers of shape (N,), or has less than one target a row.
+        ValueError: If the stream is not whole numbers of shape (N,), or has less than one target per row.
         TypeError: If it is no tensor.
     """
     if not isinstance(tokens, Tensor):

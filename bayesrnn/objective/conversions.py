@@ -108,9 +108,9 @@ def precision(
             "loss='nll' fixes the noise inside the likelihood, so its weight decay does not depend on a precision. "
             "Read the precision off the likelihood, or name the loss you average: 'squared_error' (MSELoss)."
         )
-    given = check_positive(weight_decay, "weight_decay")
+    decay = check_positive(weight_decay, "weight_decay")
     at_one = _from_unit(prior_length_scale, rate, size, loss, inverted, penalty)
-    return at_one / given
+    return at_one / decay
 
 
 def prior_length_scale(
@@ -132,9 +132,9 @@ def prior_length_scale(
         >>> prior_length_scale(0.00025, 0.5, 1000, precision=4.0)
         0.5
     """
-    given = check_positive(weight_decay, "weight_decay")
+    decay = check_positive(weight_decay, "weight_decay")
     scale = _loss_per_nat(loss, precision)
-    return math.sqrt(given / (scale * _from_unit(1.0, rate, size, "nll", inverted, penalty)))
+    return math.sqrt(decay / (scale * _from_unit(1.0, rate, size, "nll", inverted, penalty)))
 
 
 def kl_coefficient(prior_length_scale: float, rate: float, inverted: bool) -> float:

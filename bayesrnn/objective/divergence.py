@@ -120,12 +120,12 @@ def model_kl(
         >>> bool(model_kl(bayesrnn.nn.GRU(2, 3, dropout=0.5), 1e-6) < 0)  # nothing but the entropy of the masks
         True
     """
-    given = dict(rates or {})
+    explicit = dict(rates or {})
     terms = all_terms(model, behind)
-    unknown = sorted(set(given) - {term.mask for term in terms})
+    unknown = sorted(set(explicit) - {term.mask for term in terms})
     if unknown:
         raise ValueError(_unknown_masks(unknown, model, terms))
-    learned: dict[str, Tensor] = learned_rates(model) | given
+    learned: dict[str, Tensor] = learned_rates(model) | explicit
     parts = [
         kl(term.parameter, learned.get(term.mask or "", term.rate), prior_length_scale, units=term.units)
         for term in terms
@@ -182,9 +182,9 @@ def _checked_rates(rates: Tensor) -> Tensor:
     if rates.dtype == torch.bool or rates.is_complex():
         raise TypeError(f"a rate must be a real number in [0, 1), but a tensor of {rates.dtype} was given.")
     values = rates if rates.is_floating_point() else rates.float()
-    found = values.detach()
-    if not bool(((found >= 0.0) & (found < 1.0)).all()):
-        wrong = found[~((found >= 0.0) & (found < 1.0))].flatten()
+    numbers = values.detach()
+    if not bool(((numbers >= 0.0) & (numbers < 1.0)).all()):
+        wrong = numbers[~((numbers >= 0.0) & (numbers < 1.0))].flatten()
         check_rate(float(wrong[0]), "rate")
     return values
 

@@ -20,14 +20,14 @@ def parameter_groups(
     loss: Loss = "squared_error",
     behind: Mapping[str, str | None] | None = None,
 ) -> list[dict[str, Any]]:
-    r"""Return optimizer groups, one a rate, whose coupled weight decay makes the loss the negative ELBO.
+    r"""Return optimizer groups, one per rate, whose weight decay makes the training loss the negative ELBO.
 
     A weight behind a mask of rate p gets $2 l^2 / (N \tau (1-p))$ for squared errors (masks of this library are
-    inverted), a bias or a weight without a mask that of p = 0; see `weight_decay`. A weight with several terms (a
+    inverted), a bias or a weight without a mask the decay at p = 0; see `weight_decay`. A weight with several terms (a
     shared embedding behind a word and an output mask, see `weight_terms`) gets their sum, in a group of its own.
 
     The logits of a `ConcreteDropout` are rates and no weights: they come in a last group without decay. Decay stands
-    for the quadratic part of the KL alone, and at the rates of this moment; where rates are learned the loss needs
+    for the quadratic part of the KL only, at the rates of this moment; where rates are learned the loss needs
     `model_kl` itself, with its entropy, and the optimizer no decay.
 
     Args:

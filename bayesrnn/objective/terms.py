@@ -57,10 +57,9 @@ def weight_terms(model: nn.Module, behind: Mapping[str, str | None] | None = Non
        Dropout before it, both relative to the module (the models of this library have one);
     3. `behind`.
 
-    A weight that serves as embedding and as decoder has a term for the word mask of the lookup and one for the output
-    mask of the decoder: in a pass these are two matrices with masks of their own, $z_w E$ and $E z_o$, each with the
-    prior, which share the stored mean; the word mask is not applied in the decoder. Where one of the two alone has a
-    mask the other is the stored matrix itself, with the prior too: the limit of a small rate.
+    A matrix E that is both embedding and decoder acts twice in a pass: as $z_w E$ in the lookup (word mask) and as
+    $E z_o$ in the decoder (output mask). It has two terms, one per mask, each with the prior; where one of the two
+    masks is missing, its term has rate 0.
 
     The logits of a `ConcreteDropout` are rates, not weights, and have no term; `rate` is then what was learned.
 
@@ -77,7 +76,7 @@ def weight_terms(model: nn.Module, behind: Mapping[str, str | None] | None = Non
 
 
 def all_terms(model: nn.Module, behind: Mapping[str, str | None] | None = None) -> list[WeightTerm]:
-    """Return what `weight_terms` does, for frozen parameters too: their masks may have rates that are learned."""
+    """Return the terms of all parameters, frozen ones too, whose masks may have learned rates."""
     _check_sites(model)
     masks = _layer_masks(model)
     for name, mask in _dropout_masks(model, behind).items():
@@ -88,15 +87,15 @@ def all_terms(model: nn.Module, behind: Mapping[str, str | None] | None = None) 
     for name, parameter in model.named_parameters():
         if name in rates:
             continue
-        found = [WeightTerm(name, parameter, m.key, m.rate, m.units) for m in masks.get(name, [])]
-        terms += found
-        if not found or (len(found) == 1 and name in doubled):
+        masked = [WeightTerm(name, parameter, m.key, m.rate, m.units) for m in masks.get(name, [])]
+        terms += masked
+        if not masked or (len(masked) == 1 and name in doubled):
             terms.append(WeightTerm(name, parameter))
     return terms
 
 
 def _with_two_roles(model: nn.Module) -> set[str]:
-    """Return the weights that are looked up and decode as well."""
+    """Return the weights that are both embedding and decoder."""
     names = _names(model)
 
     def owned(kind: type[nn.Module]) -> set[str]:
@@ -148,20 +147,20 @@ def _dropout_masks(model: nn.Module, behind: Mapping[str, str | None] | None) ->
     """From the name of a weight to the mask of the active Dropout before it."""
     active = {name: module for name, module in masked_modules(model).items() if isinstance(module, Dropout)}
     guessed = {name: owner for name, owner in _dropout_before(model).items() if owner in active}
-    given = _checked(model, dict(behind or {}))
-    denied = {guessed[name] for name, owner in given.items() if owner is None and name in guessed}
-    found: dict[str, _Mask] = {}
+    explicit = _checked(model, dict(behind or {}))
+    denied = {guessed[name] for name, owner in explicit.items() if owner is None and name in guessed}
+    masks: dict[str, _Mask] = {}
     met: set[str] = set()
-    for name, owner in (guessed | given).items():
+    for name, owner in (guessed | explicit).items():
         if owner in active:
             _check_alone(model, name, owner)
             units = 0 if owner in met else model.get_parameter(name).shape[-1]
-            found[name] = _Mask(_joined(owner, "output"), active[owner].placements()["output"].rate, units)
+            masks[name] = _Mask(_joined(owner, "output"), active[owner].placements()["output"].rate, units)
             met.add(owner)
     lost = sorted(set(active) - met - denied)
     if lost:
         raise ValueError(_unplaced(model, lost[0]))
-    return found
+    return masks
 
 
 def _dropout_before(model: nn.Module) -> dict[str, str]:
@@ -198,8 +197,8 @@ def _check_alone(model: nn.Module, name: str, dropout: str) -> None:
     own = [mask.key for mask in _layer_masks(model).get(name, [])]
     if own and isinstance(layer, Recurrent):
         raise ValueError(
-            f"{name!r} sees two masks in one product, {own[0]!r} and that of the Dropout {dropout!r}, and the KL of "
-            "their product is not offered. Give one of the two the rate 0."
+            f"{name!r} sees two masks in one product, {own[0]!r} and the mask of the Dropout {dropout!r}, and "
+            "the KL of their product is not offered. Give one of the two the rate 0."
         )
 
 

@@ -100,8 +100,8 @@ class Lifted:
         pyro.module(self.name, self.model)
         store = pyro.get_param_store()
         for key, parameter in self.model.named_parameters():
-            held = store._params.get(f"{self.name}$$${key}")  # the unconstrained tensor itself, not a copy
-            if held is not None and held.data_ptr() != parameter.data_ptr():
+            stored = store._params.get(f"{self.name}$$${key}")  # the unconstrained tensor itself, not a copy
+            if stored is not None and stored.data_ptr() != parameter.data_ptr():
                 raise ValueError(
                     f"Pyro's parameter store already holds another {self.name}$$${key}, so this model would not be "
                     "trained. Call pyro.clear_param_store() first, or give this model its own name=."
@@ -152,12 +152,12 @@ def _check_target(value: Tensor, name: str, distribution: Any) -> None:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor, but a {type(value).__name__} was given. Use torch.as_tensor.")
     shape = tuple(distribution.batch_shape + distribution.event_shape)
-    given = tuple(value.shape)
-    if given == shape:
+    actual = tuple(value.shape)
+    if actual == shape:
         return
     fixes = {(*shape, 1): f"{name}.squeeze(-1)", shape[:-1]: f"{name}.unsqueeze(-1)"}
-    fix = fixes.get(given, f"{name} with one value for each of these, in this order")
+    fix = fixes.get(actual, f"{name} with one value for each of these, in this order")
     raise ValueError(
-        f"{name} must have the shape {shape} of its distribution, but {given} was given, which would be broadcast so "
+        f"{name} must have the shape {shape} of its distribution, but {actual} was given, which would be broadcast so "
         f"that every row is judged by other rows' values too. Give {fix}."
     )

@@ -1,4 +1,4 @@
-"""Masks as the values of Pyro sample sites: sampled by Pyro, or those of a prediction."""
+"""Masks as values of Pyro sample sites: sampled by Pyro, or taken from a prediction."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

@@ -64,13 +64,14 @@ def fit(
             arguments and ``target``; or a TensorDataset, a Dataset, or a DataLoader of such. Padding beyond an input
             named ``lengths`` does not enter a loss per step.
         validation: The same for the validation rows.
-        loss: From the model's output and the target to a scalar or one number a target; by default nats.
-        epochs: How often to see every row.
-        batch_size: Rows a batch; a DataLoader keeps its own.
+        loss: From the model's output and the target to a scalar or one number per target; by default the negative
+            log-likelihood in nats.
+        epochs: Passes over the rows.
+        batch_size: Rows per batch; a DataLoader has its own.
         learning_rate: Step size of AdamW.
         weight_decay: Decoupled decay of AdamW.
         gradient_clip: Largest norm of the gradient; None for no bound.
-        patience: Stop after so many epochs without a better validation loss; None for never.
+        patience: Epochs without a better validation loss before the training stops; None for no early stop.
         checkpoint: Folder for the state after each epoch; made if missing.
         resume: Whether to go on from the state in that folder, or to overwrite it. A state of another training (other
             optimizer, schedule, loss, rates, sizes or data) is refused; "force" goes on with its weights and a fresh

@@ -1,6 +1,6 @@
 """The checkpoint of a training: one safetensors file with tensors and JSON, written in one step. It holds no code.
 
-Nothing of torch's random state is kept: masks and orders are seeded by the number of the epoch or the step.
+torch's random state is not stored: masks and orders are seeded by the number of the epoch or the step.
 """
 
 import hashlib

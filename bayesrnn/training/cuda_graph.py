@@ -1,4 +1,4 @@
-"""A step of training recorded once on a CUDA device and played back: one launch in the place of thousands."""
+"""A training step recorded once as a CUDA graph and played back: one launch instead of thousands."""
 
 import warnings
 from collections.abc import Callable
@@ -12,24 +12,24 @@ from bayesrnn.nn.masked import masked_modules
 
 __all__ = ["Recorded", "invisible_state"]
 
-_WARM = 3  # calls before the recording, in which libraries make their plans and their memory
+_WARM = 3  # calls before the recording, in which libraries choose kernels and allocate memory
 
 
 class Recorded:
-    """A function of tensors whose kernels are launched one by one at first, and as one CUDA graph from then on.
+    """A function whose CUDA kernels are recorded as one graph after a few calls and then played back.
 
-    The function must do the same kernels at every call: no look at a number, no copy from the CPU. Its random numbers
-    are those of torch's global state at each call, as if it were not recorded. What it reads besides its inputs is read
-    where it was when it was recorded. Inputs unlike those of the first call in shape, type or device, and inputs that
-    are not on a CUDA device, are computed without a recording; so is everything after a recording that failed, with a
+    The function must launch the same kernels at every call: no value is read on the host and nothing is copied from the
+    CPU. Random numbers come from torch's global state at each call, as without a recording. What it reads besides its
+    inputs must stay at the same address. Calls whose inputs differ from the first call in shape, dtype or device, or
+    are not on a CUDA device, run without the recording; so does every call after a recording that failed, with a
     warning.
 
     Args:
-        function: From tensors to tensors. It may leave gradients in `parameters`, which are found there after a call.
-        parameters: Whose gradients the function makes anew at every call.
+        function: From tensors to tensors; it may leave gradients in `parameters`.
+        parameters: The parameters whose gradients the function computes at every call.
 
     Returns (from a call):
-        What the function returns. It is overwritten by the next call.
+        The function's outputs, which the next call overwrites.
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]], parameters: list[torch.nn.Parameter]) -> None:
@@ -51,27 +51,27 @@ class Recorded:
             self._stream = torch.cuda.Stream(inputs[0].device)
         if any(not _alike(a, b) for a, b in zip(inputs, self._inputs, strict=True)):
             return self.function(*inputs)
-        for held, value in zip(self._inputs, inputs, strict=True):
-            held.copy_(value)
+        for recorded, value in zip(self._inputs, inputs, strict=True):
+            recorded.copy_(value)
         self._calls += 1
         with torch.cuda.device(self._inputs[0].device):
             if self._calls <= _WARM:
                 return self._aside(self._stream)
             if self._graph is None and not self._record(self._stream):
                 return self.function(*inputs)
-            assert self._graph is not None  # noqa: S101 (made by now)
+            assert self._graph is not None  # noqa: S101 (recorded by now)
             self._graph.replay()
         for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
             parameter.grad = gradient
         return self._outputs
 
     def _aside(self, aside: torch.cuda.Stream) -> tuple[Tensor, ...]:
-        """Compute without a recording, in the stream in which it will be recorded."""
+        """Compute without a recording, in the stream that the recording will use."""
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside), to_be_played_back():
-            found = self.function(*self._inputs)
+            outputs = self.function(*self._inputs)
         torch.cuda.current_stream().wait_stream(aside)
-        return found
+        return outputs
 
     def _record(self, aside: torch.cuda.Stream) -> bool:
         """Record the function; return whether that was possible."""

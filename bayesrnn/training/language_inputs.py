@@ -59,7 +59,7 @@ def check_stream(tokens: Any, name: str, vocabulary_size: int) -> Tensor:
 
 
 def as_rows(train: Tensor, recipe: Recipe, vocabulary_size: int) -> Tensor:
-    """Return the stream as rows (B, N // B), each of at least one window; what is left over is not trained on."""
+    """Return the stream as rows (B, N // B), each of at least one window; a remainder is not trained on."""
     check_stream(train, "train", vocabulary_size)
     length = train.numel() // recipe.batch_size
     if length < recipe.window + 1:

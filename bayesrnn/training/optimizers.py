@@ -26,7 +26,7 @@ def make_optimizer(
 
 
 class Stepper:
-    """A torch optimizer that clips by scaling its own rate where it can: one pass over the weights a step."""
+    """A torch optimizer that clips the gradient; SGD clips by a smaller rate, which saves a pass over the weights."""
 
     def __init__(self, parameters: list[nn.Parameter], spec: SGD | AdamW, clip: float) -> None:
         self.parameters, self.spec, self.clip = parameters, spec, clip
@@ -81,7 +81,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights after a step."""
+        """Add the weights after a step to the average."""
         if not self.running:
             return
         self.count += 1

@@ -93,7 +93,7 @@ class Recipe:
         batch_size: Parallel rows.
         window: Steps that are back-propagated through; the state goes on from window to window.
         clip: Largest norm of the gradient of all parameters.
-        averaging: What is validated and kept instead of the last weights, if anything.
+        averaging: The average that is validated and used instead of the last weights, if any.
         keep: `last` weights (the papers) or those of the `best` validation (early stopping).
         precision: None, or "bf16" for bfloat16 factors in matrix products, where the processor has units for them.
         carry_state: Whether the state goes on from window to window.

@@ -1,4 +1,4 @@
-"""Going on with a training: its folder held by one process, its settings compared with those of the checkpoint."""
+"""Resuming a training: its folder is locked, and its settings are compared with the checkpoint."""
 
 import hashlib
 import json
@@ -150,8 +150,8 @@ def source_of(function: Callable[..., Any] | None) -> str | None:
     if code is None:
         return repr(function) if isinstance(function, nn.Module) else name
     cells = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
-    held = [*cells, *(inner.__defaults__ or ()), *getattr(function, "args", ()), getattr(function, "keywords", None)]
-    constants = [c for c in (*code.co_consts, *held) if isinstance(c, bool | int | float | str | dict)]
+    inside = [*cells, *(inner.__defaults__ or ()), *getattr(function, "args", ()), getattr(function, "keywords", None)]
+    constants = [c for c in (*code.co_consts, *inside) if isinstance(c, bool | int | float | str | dict)]
     return f"{name} ({_digest([code.co_code.hex(), repr(code.co_names), repr(constants)])[:8]})"
 
 

@@ -43,7 +43,7 @@ def warn_of_scale(model: nn.Module, train: Any) -> None:
 
 
 def _target(train: Any) -> Tensor | None:
-    """Return the targets where they are held as one tensor."""
+    """Return the targets if they are one tensor of real numbers."""
     if isinstance(train, TensorDataset):
         train = train.tensors
     if isinstance(train, Mapping):

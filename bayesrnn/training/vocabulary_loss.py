@@ -1,4 +1,4 @@
-"""The loss over a vocabulary with its gradient made on the way: the logits are seen once and never kept."""
+"""The softmax loss over a vocabulary; its gradient is computed in the forward pass, so no logits are stored."""
 
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from bayesrnn.nn.kernels.scan.products import turned
 
 __all__ = ["vocabulary_loss"]
 
-_CELLS = 2**24  # logits held at once
+_CELLS = 2**24  # logits in memory at a time
 _STRIP = 64  # tokens whose share of the bias's gradient the kernel sums
 
 
@@ -40,16 +40,16 @@ class _VocabularyLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         factor = gradients[0]
-        found = ctx.saved_tensors
+        gradients_of_inputs = ctx.saved_tensors
         if factor.is_cuda or float(factor) != 1.0:  # a look at the number would wait for the device
-            found = tuple(value * factor for value in found)
-        return (*found, None, None, None)
+            gradients_of_inputs = tuple(value * factor for value in gradients_of_inputs)
+        return (*gradients_of_inputs, None, None, None)
 
 
 def _plain(
     x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, to_features: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the sum of the losses, and the gradients of weight and bias; fill that of the features."""
+    """Return the sum of the losses and the gradients of weight and bias; write the gradient of x to `to_features`."""
     logs = torch.log_softmax(torch.addmm(bias.to(x.dtype), x, weight.t()).to(bias.dtype), -1)
     nll = -logs.gather(1, targets[:, None]).sum()
     distribution = logs.exp_()
@@ -69,13 +69,13 @@ def _fused(
         raise IndexError(f"targets must lie in 0..{words - 1}")
     logits = torch.mm(weight, x.t())
     to_bias, nll = bias.new_empty(-(-tokens // _STRIP), words), bias.new_empty(tokens)
-    held, wanted = bias.contiguous(), targets.contiguous()
+    bias_row, wanted = bias.contiguous(), targets.contiguous()
     compiled["vocabulary_loss"](
         words,
         tokens,
         logits.data_ptr(),
         x.dtype == torch.bfloat16,
-        held.data_ptr(),
+        bias_row.data_ptr(),
         wanted.data_ptr(),
         scale,
         to_bias.data_ptr(),

@@ -61,7 +61,7 @@ def _train(given: argparse.Namespace, results: Path) -> None:
     if not data:
         raise ValueError("the data are not here: set BAYESRNN_DATA to the folder that holds ptb/, or give --data")
     corpus = read_corpus(Path(data) / "ptb")
-    for part in ("train", "valid", "test"):
+    for part in ("train", "validation", "test"):
         corpus[part]  # an error now rather than after the training
     plan = Plan(
         given.table,
@@ -115,7 +115,7 @@ def _tiny_corpus() -> Corpus:
     for t in range(1, 1200):
         tokens.append((3 * tokens[-1] + 1) % 20 if bool(stay[t]) else int(noise[t]))
     stream = torch.tensor(tokens)
-    parts = {"train": stream[:900], "valid": stream[900:1050], "test": stream[1050:]}
+    parts = {"train": stream[:900], "validation": stream[900:1050], "test": stream[1050:]}
     return Corpus(Vocabulary([f"w{i}" for i in range(20)]), "word", parts)
 
 

@@ -84,7 +84,7 @@ def _single(plan: Plan, row: Row, seed: int, *, judged: bool) -> tuple[LanguageM
         model,
         plan.training,
         row.recipe,
-        validation=plan.corpus["valid"],
+        validation=plan.corpus["validation"],
         vocabulary=plan.corpus.vocabulary,
         seed=seed,
         checkpoint=folder,
@@ -120,7 +120,7 @@ def _judged(
     The test text is one stream from a state of zeros, as in the papers' code; every draw counts. `keep` gets what is
     known after each pass, so that a kill loses one pass.
     """
-    valid, test = plan.corpus["valid"], plan.corpus["test"]
+    valid, test = plan.corpus["validation"], plan.corpus["test"]
     options: dict[str, Any] = {"window": row.recipe.window, "precision": row.recipe.precision}
     rows = row.recipe.batch_size
     scores: dict[str, Any] = {

@@ -91,13 +91,13 @@ def test_a_folder_without_training_text_needs_a_vocabulary(tmp_path: Path) -> No
         read_corpus(tmp_path)
     corpus = read_corpus(tmp_path, vocabulary=Vocabulary(["a", UNK, EOS]))
     assert corpus["test"].tolist() == [0, 1, 2]
-    with pytest.raises(ValueError, match=r"no part 'valid', only \['test'\]"):
-        corpus["valid"]
+    with pytest.raises(ValueError, match=r"no part 'validation', only \['test'\]"):
+        corpus["validation"]
 
 
 def test_ambiguous_and_foreign_folders_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "notes.md", "a\n")
-    with pytest.raises(ValueError, match="no file with 'train', 'valid' or 'test'"):
+    with pytest.raises(ValueError, match="no file with 'train', 'validation' or 'test'"):
         read_corpus(tmp_path)
     write(tmp_path / "a.train.txt", "a\n")
     write(tmp_path / "b.train.txt", "a\n")
@@ -108,7 +108,7 @@ def test_ambiguous_and_foreign_folders_are_refused(tmp_path: Path) -> None:
 def test_a_single_file_is_cut_by_lines(tmp_path: Path) -> None:
     path = write(tmp_path / "text.txt", "".join(f"w{i % 3}\n" for i in range(100)))
     corpus = read_corpus(path, fractions=(0.1, 0.2))
-    assert {part: len(tokens) for part, tokens in corpus.parts.items()} == {"train": 140, "valid": 20, "test": 40}
+    assert {part: len(tokens) for part, tokens in corpus.parts.items()} == {"train": 140, "validation": 20, "test": 40}
     with pytest.raises(ValueError, match="fractions must be two shares"):
         read_corpus(path, fractions=(0.5, 0.6))
     with pytest.raises(ValueError, match="too few lines"):
@@ -185,7 +185,7 @@ def test_a_vocabulary_can_hold_unk_in_any_case() -> None:
 def test_usual_names_of_parts_are_understood(names: tuple[str, str, str], tmp_path: Path) -> None:
     for name in names:
         write(tmp_path / f"{name}.txt", "a b\n")
-    assert set(read_corpus(tmp_path).parts) == {"train", "valid", "test"}
+    assert set(read_corpus(tmp_path).parts) == {"train", "validation", "test"}
 
 
 def test_foreign_classes_are_named() -> None:
@@ -216,7 +216,7 @@ def test_the_treebank_has_its_published_sizes(data_folder: Path) -> None:
     assert len(corpus.vocabulary) == 10_000
     assert {part: len(tokens) for part, tokens in corpus.parts.items()} == {
         "train": 929_589,
-        "valid": 73_760,
+        "validation": 73_760,
         "test": 82_430,
     }
 
@@ -224,5 +224,5 @@ def test_the_treebank_has_its_published_sizes(data_folder: Path) -> None:
 @pytest.mark.parametrize("fractions", [(0.1,), (0.5, 0.5), (-0.1, 0.2), 0.1, ("a", 0.1)])
 def test_fractions_are_two_shares(tmp_path: Path, fractions: object) -> None:
     (tmp_path / "text.txt").write_text("a b\n" * 50)
-    with pytest.raises(ValueError, match="fractions must be two shares, for valid and test"):
+    with pytest.raises(ValueError, match="fractions must be two shares, for validation and test"):
         read_corpus(tmp_path / "text.txt", fractions=fractions)  # type: ignore[arg-type]

@@ -107,6 +107,6 @@ def _tokens(text: Path, vocabulary: "Vocabulary", facts: dict[str, Any], whole: 
 
 
 def _error(result: "TokenPredictive") -> str:
-    """Standard error of the perplexity: that of its logarithm times itself."""
+    """Return the standard error of the perplexity P, which is P times the standard error of log P."""
     error = float(result.standard_error * result.perplexity)
     return f"{error:.2f}" if error < float("inf") else "unknown: one block of draws; take 32 or more"

@@ -23,7 +23,7 @@ def train(
         Path,
         typer.Argument(
             help="UTF-8 text file, of which the last 10 % of the lines are withheld (5 % for validation, 5 % for test);"
-            " or a folder with train, valid and test files."
+            " or a folder with train, validation and test files."
         ),
     ],
     run: Run,
@@ -100,7 +100,7 @@ def _check_vocabulary(run: Path, text: Path, corpus: "Corpus") -> None:
     place = run / VOCABULARY
     if not (run / FILE).exists() and place.exists() and Vocabulary.load(place) != corpus.vocabulary:
         raise ValueError(
-            f"{run} holds a run with another vocabulary than that of {text}. It is left as it is: choose another "
+            f"{run} holds a run whose vocabulary is not the vocabulary of {text}. It is left as it is: choose another "
             "folder, or --no-resume to begin anew there."
         )
 
@@ -124,7 +124,7 @@ def _trained(
             model,
             corpus["train"],
             recipe,
-            corpus.parts.get("valid"),
+            corpus.parts.get("validation"),
             vocabulary=corpus.vocabulary,
             seed=seed,
             checkpoint=run,
@@ -187,12 +187,13 @@ def _corpus(text: Path, level: str, min_count: int | None, max_size: int | None)
 def _parts(text: Path, corpus: "Corpus") -> str:
     """Say what is trained on and what is withheld."""
     sizes = {
-        part: f"{len(corpus.parts[part]):,}" if part in corpus.parts else "no" for part in ("train", "valid", "test")
+        part: f"{len(corpus.parts[part]):,}" if part in corpus.parts else "no"
+        for part in ("train", "validation", "test")
     }
     shares = (" (90 % of the lines)", " (5 %)", " (5 %)") if text.is_file() else ("", "", "")
     return (
-        f"{text.name}: {sizes['train']} tokens for training{shares[0]}, {sizes['valid']} for validation{shares[1]}, "
-        f"{sizes['test']} withheld for test{shares[2]}; {len(corpus.vocabulary):,} in the vocabulary"
+        f"{text.name}: {sizes['train']} tokens for training{shares[0]}, {sizes['validation']} for "
+        f"validation{shares[1]}, {sizes['test']} withheld for test{shares[2]}; {len(corpus.vocabulary):,} in the vocabulary"
     )
 
 
