@@ -193,7 +193,8 @@ def _parts(text: Path, corpus: "Corpus") -> str:
     shares = (" (90 % of the lines)", " (5 %)", " (5 %)") if text.is_file() else ("", "", "")
     return (
         f"{text.name}: {sizes['train']} tokens for training{shares[0]}, {sizes['validation']} for "
-        f"validation{shares[1]}, {sizes['test']} withheld for test{shares[2]}; {len(corpus.vocabulary):,} in the vocabulary"
+        f"validation{shares[1]}, {sizes['test']} withheld for test{shares[2]}; "
+        f"{len(corpus.vocabulary):,} in the vocabulary"
     )
 
 
