@@ -17,13 +17,13 @@ _ZONES = {
     "est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6, "pst": -8, "pdt": -7,
 }  # fmt: skip
 _CLOCK = (
-    r"(?:(?:[T,]|\s)\s*(?P<hour>\d{1,2})(?:[:h]?(?P<minute>\d{2})?)?(?::?(?P<second>\d{2}(?:[.,]\d+)?))?)?"
+    r"(?:(?:[T,]|\s)\s*(?P<hour>\d{1,2})(?:[:h.]?(?P<minute>\d{2})?)?(?:[:.]?(?P<second>\d{2}(?:[.,]\d+)?))?)?"
     r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?\s*(?P<zone>[A-Za-z]{1,4}|(?:UTC|GMT)?[+-]\d{1,2}(?::?\d{2})?)?"
 )
 _WEEKDAY = r"^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+"
 _NAME = r"(?P<name>[A-Za-z]{3,9})\.?"
 _DATES = (
-    r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})",
+    r"(?P<year>\d{4})[-/.\s](?P<month>\d{1,2})[-/.\s](?P<day>\d{1,2})",
     r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})",
     r"(?P<first>\d{1,2})(?P<sign>[-/.])(?P<second_part>\d{1,2})(?P=sign)(?P<year>\d{4}|\d{2})",
     rf"(?P<day>\d{{1,2}})[-\s./]*{_NAME}[-\s,./]*(?P<year>\d{{4}}|\d{{2}})",
@@ -31,7 +31,7 @@ _DATES = (
     rf"(?P<year>\d{{4}})[-\s./]+{_NAME}[-\s./]+(?P<day>\d{{1,2}})",
 )
 _PERIODS = (
-    r"(?P<year>\d{4})[-/:.]?M?(?P<month>0[1-9]|1[0-2]|(?<=\D)[1-9])",
+    r"(?P<year>\d{4})[-/:.\s]?M?(?P<month>0[1-9]|1[0-2]|(?<=\D)[1-9])",
     r"(?P<month>\d{1,2})[-/.](?P<year>\d{4})",
     rf"{_NAME}[-\s,./']*(?P<year>\d{{4}}|\d{{2}})",
     rf"(?P<year>\d{{4}})[-\s./:]*{_NAME}",

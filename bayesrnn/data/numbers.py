@@ -11,7 +11,7 @@ from bayesrnn.data.notes import Notes
 __all__ = ["read_numbers"]
 
 _EMPTY = {"", "na", "nan", "n/a", "#n/a", "null", "<na>", "none", "nat", "-nan", "#na"}
-_MARKS = {".", "..", "...", "-", "--", "---", "–", "—", "?", "*", "n.a.", "n/d", "nd", "missing", "no data", "nodata"}
+_MARKS = re.compile(r"[-–—.?*]+|n\.a\.|n/d|nd|missing|no ?data")
 _SENTINELS = (-9999, -999, -99, -200, -99999, -999.9, -99.9, -99.99, -999.99, -9999.9, -8888, -7777)
 _SENTINELS_ABOVE = (9999, 99999, 999.9, 9999.9, 99.99, 999.99, 999999)
 _SURE = 9999  # one such value is enough; of smaller ones at least two
@@ -57,7 +57,7 @@ def _parsed(texts: Any, name: str, path: object, notes: Notes, decimal: str | No
     import pandas as pd
 
     low = texts.str.strip().str.lower()
-    marks = low.isin(_MARKS)
+    marks = low.str.fullmatch(_MARKS)
     if marks.any():
         notes.say(f"{texts[marks].iloc[0]!r} in {name!r} read as missing")
     given = ~(marks | low.isin(_EMPTY))

@@ -130,23 +130,25 @@ def _time_columns(path: Path, time: str | None, every: str | None, start: str | 
 
 
 def _without_ends(table: Any, target: str, notes: Notes) -> Any:
-    """Return the rows without empty ones and without words after the last value."""
+    """Return the rows without empty ones and without words (a source, a total) after the last time."""
     empty = (table.isna() | (table == "")).to_numpy()
-    full = ~empty.all(1) if len(table.columns) > 1 else np.ones(len(table), bool)  # rows that are counted all count
-    others = [name != target for name in table.columns]
+    times = [str(cell) for cell in table.iloc[:, 0]] if table.columns[0] != target else []
+    dated = any(map(str.isdigit, times[0])) if times else False
+    full = ~empty.all(1) if times else np.ones(len(table), bool)  # rows that are counted all count
     last = len(table)
-    while last > 0 and (empty[last - 1].all() or _is_footer(table.iloc[last - 1], empty[last - 1], others)):
+
+    def is_words(row: int) -> bool:
+        long = empty[row, 1:].all() and len(times[row]) > 2 * len(times[0])
+        return dated and (long or not any(map(str.isdigit, times[row])))
+
+    while last > 0 and (empty[last - 1].all() or is_words(last - 1)):
         last -= 1
-    feet = int(full[last:].sum())
+    feet = int((~empty[last:].all(1)).sum())
+    if feet and (empty[last:, 0] & ~empty[last:].all(1)).any():
+        return table[full]  # values without a time
     if feet:
         notes.say(f"{feet} line{'s' if feet > 1 else ''} of words at the end left out")
     return table[full & (np.arange(len(table)) < last)]
-
-
-def _is_footer(row: Any, empty: Any, others: list[bool]) -> bool:
-    """Whether a row holds words in its first column and nothing else."""
-    cell = str(row.iloc[0])
-    return len(row) > 1 and bool(empty[1:].all()) and others[0] and sum(c.isalpha() for c in cell) > len(cell) / 2
 
 
 def _counted(every: str, start: str | None, rows: int, notes: Notes) -> Any:

@@ -152,8 +152,7 @@ def _once(data: Any, duplicates: str) -> Any:
             "duplicates='mean' (--duplicates mean; where clocks were set back, the mean of the hour that comes twice), "
             "or, if the file holds several series, keep the rows of one."
         )
-    times = data.groupby(data.index, sort=True)
-    return times.mean() if duplicates == "mean" else times.head(1) if duplicates == "first" else times.tail(1)
+    return data.groupby(data.index, sort=True).agg(duplicates)
 
 
 def _like(times: Any, time: Any) -> Any:

@@ -62,7 +62,8 @@ def _advice(index: Any, common: Any, whole: Any) -> str:
     if not isinstance(index, pd.DatetimeIndex):
         return (
             "A forecast needs equal steps. These times were read as plain numbers: bridge the missing ones "
-            "(bridge=True, or --bridge), or write dates as 2024-01-31."
+            "(bridge=True, or --bridge), write dates as 2024-01-31, or leave the times out and count the rows "
+            "(every='D', --every D)."
         )
     rule = _rule(index, common, whole)
     if whole is None:

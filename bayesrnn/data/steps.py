@@ -69,17 +69,18 @@ def _grid(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
     base = local if usual >= pd.Timedelta(days=1) else index  # days, weeks, months are those of the calendar
     if _spans(base, usual):
         frequency = _plain(base, usual)
+    elif (sessions := _sessions(index, usual)) is not None:
+        return index, _said(sessions, say)
     else:
-        whole = _sessions(index, usual, say)
-        if whole is not None:
-            return index, whole
         base, frequency = moved_times(base, say)
     if frequency is None:
         return index, None
     index = base.tz_localize(index.tz) if base.tz is None else base
     whole = pd.date_range(index[0], index[-1], freq=frequency)
+    if len(whole) > len(index) and (sessions := _sessions(index, usual)) is not None and len(sessions) < len(whole):
+        return index, _said(sessions, say)
     if len(index) < _HALF * len(whole) or (whole.get_indexer(index) < 0).any():
-        whole = _sessions(index, usual, say)
+        return index, None
     return index, whole
 
 
@@ -107,7 +108,7 @@ def _plain(index: Any, usual: Any) -> Any:
     return pd.offsets.Day(days)
 
 
-def _sessions(index: Any, usual: Any, say: Callable[[str], None]) -> Any:
+def _sessions(index: Any, usual: Any) -> Any:
     """Return all times of a series that has the same hours every day and pauses between (business hours), or None."""
     import pandas as pd
 
@@ -123,12 +124,18 @@ def _sessions(index: Any, usual: Any, say: Callable[[str], None]) -> Any:
     whole = whole[(whole >= index[0]) & (whole <= index[-1])]
     if len(index) < _HALF * len(whole) or (whole.get_indexer(index) < 0).any():
         return None
+    return whole
+
+
+def _said(sessions: Any, say: Callable[[str], None]) -> Any:
+    """Return times in daily sessions after saying what they are."""
+    slots, days = _pattern(sessions)
     first, last = (str(slot).split("days ")[-1][:5] for slot in (slots[0], slots[-1]))
     say(
-        f"{len(slots)} times per day, {first} to {last}, on {len(present)} days per week: the next morning follows the "
-        "evening"
+        f"{len(slots)} times per day, {first} to {last}, on {len(days)} days per week: the next morning "
+        "follows the evening"
     )
-    return whole
+    return sessions
 
 
 def _days_times(dates: Any, present: list[int], slots: Any, zone: Any) -> Any:

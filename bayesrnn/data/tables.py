@@ -55,6 +55,7 @@ def _csv_columns(path: Path, text: str, asked: Sequence[str], notes: Notes) -> A
     if not lines:
         raise ValueError(f"{path} holds a header but no rows. Give a file with one row per time.")
     shift = len(_fields(lines[:1], separator)[0]) == len(header) + 1 and _are_counted(_fields(lines[:3], separator))
+    names = [header[place] for place in places]
     width, read, at = len(header) + shift, list[list[str]](), list[int]()
     reader = _reader(lines, separator)
     for row in _rows(reader, path):
@@ -64,7 +65,11 @@ def _csv_columns(path: Path, text: str, asked: Sequence[str], notes: Notes) -> A
                 f"the header has {width}. If numbers have decimal commas, separate columns by semicolons; put numbers "
                 "and texts that hold the separator in quotes; else name every column."
             )
-        read.append([row[place + shift].strip(_AROUND) if place + shift < len(row) else "" for place in places])
+        cells = [row[place + shift].strip(_AROUND) if place + shift < len(row) else "" for place in places]
+        if cells == names:
+            notes.say(f"the header comes again in line {numbers[reader.line_num - 1]}, which is left out")
+            continue
+        read.append(cells)
         at.append(numbers[reader.line_num - 1])
     table = pd.DataFrame(read, columns=list(asked), index=at, dtype=object)
     if width == 1:  # an empty line is a missing value
@@ -88,7 +93,7 @@ def _content(text: str) -> tuple[list[str], list[int], list[str]]:
         if not line.strip(' \t,;"\x1a'):
             continue
         if line.lstrip().startswith(_COMMENTS):
-            comments.append(line.strip().lstrip("#%/ "))
+            comments += [line.strip(), line.strip().lstrip("#%/ ")]
             continue
         lines.append(line)
         numbers.append(number)

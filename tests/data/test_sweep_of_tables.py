@@ -88,6 +88,17 @@ FILES = {
     "other capitals": File(rows(D.date, head="T,Y"), D, period=7, said="column 'T' taken for 't'"),
     "empty last rows": File(rows(D.date) + ",\n\n,\n", D, period=7),
     "a foot": File(rows(D.date) + "Source: the office of numbers\n", D, period=7, said="1 line of words"),
+    "a total and a note": File(
+        rows(D.date) + "Total,1770\nNote: made by hand, twice\n", D, period=7, said="2 lines of words"
+    ),
+    "a title as last line": File(
+        rows(M.strftime("%Y-%m")) + '"Sales of the shop of Mr. Smith, Jan 49 to Dec 60",\n', M, said="1 line of words"
+    ),
+    "a month without a value as last line": File(
+        rows(M.strftime("%B %Y"), [*VALUES[:-1], ""]), M, np.append(VALUES[:-1], np.nan), options={"bridge": True}
+    ),
+    "the header again": File(rows(D[:9].date) + rows(D[9:].date, VALUES[9:]), D, period=7, said="again in line 11"),
+    "a value without a time at the end": File(rows(D.date) + ",5\n", D, refused="the time in line 42 of .* is empty"),
     "index column": File(rows([f"{k},{t.date()}" for k, t in enumerate(D)], head=",t,y"), D, period=7),
     "row names of R": File(rows([f'"{k + 1}","{t.date()}"' for k, t in enumerate(D)], head='"t","y"'), D, period=7),
     "columns by blanks": File(rows(M.strftime("%Y-%m"), head="t    y", sign="   "), M, said="separated by blanks"),

@@ -27,6 +27,7 @@ MORNINGS = pd.DatetimeIndex([d + pd.Timedelta(hours=h) for d in steps("B", count
 LUNCHES = pd.DatetimeIndex([d + pd.Timedelta(hours=h) for d in steps("B", count=7) for h in (9, 10, 11, 13, 14, 15)])[
     :N
 ]
+SHIFTS = pd.DatetimeIndex([d + pd.Timedelta(hours=h) for d in D[:14] for h in (8, 14, 20)])[:N]
 OLD = steps("MS", "1949-01-01")
 BERLIN = pd.date_range("2020-10-24 12:00", periods=N, freq="h", tz="Europe/Berlin")
 ENDING = [f"{(t - pd.Timedelta(hours=1)).date()},{(t - pd.Timedelta(hours=1)).hour + 1:02d}" for t in H]
@@ -198,6 +199,7 @@ FILES = {
     "a week each, on any day": File(
         rows((W + pd.to_timedelta(np.arange(N) % 7 // 5, unit="D")).date), W, period=52, said="read as its Monday"
     ),
+    "three times a day": File(rows(SHIFTS), SHIFTS, period=3, said="3 times per day, 08:00 to 20:00, on 7 days"),
     "a lunch break": File(rows(LUNCHES), LUNCHES, period=6, said="6 times per day, 09:00 to 15:00"),
     # other years
     "year first, two digits": File(rows(D.strftime("%y/%m/%d")), D, period=7, said="'t' read as year first"),
