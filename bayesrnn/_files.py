@@ -1,12 +1,17 @@
 """Writing files so that nothing half done is ever left behind."""
 
+import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["atomic_path", "atomic_write", "locked", "remove_leftovers"]
+__all__ = ["atomic_path", "atomic_write", "locked", "read_json", "remove_leftovers"]
+
+_LARGEST_JSON = 2**26  # bytes: more than any file that is written here
 
 
 @contextmanager
@@ -84,6 +89,33 @@ def remove_leftovers(path: Path) -> None:
     """Remove the temporary files that killed processes left of `path`; nobody else may be writing it."""
     for leftover in path.parent.glob(f".{path.stem}-????????{path.suffix}"):
         leftover.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file, read strictly: no NaN, no infinity, no size or depth without bound.
+
+    Raises:
+        ValueError: If the file is not JSON, or too large or too deep.
+    """
+    if path.stat().st_size > _LARGEST_JSON:
+        raise ValueError(f"{path} is not JSON that was written here: it has {path.stat().st_size:,} bytes.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(f"{path} is not JSON that was written here: it is nested too deeply.") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}). It must be written again.") from None
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is beyond the largest number")
+    return number
 
 
 def _umask() -> int:

@@ -1,8 +1,10 @@
 """Saving and loading: the same weights and predictions, no code, nothing half written, errors in one line."""
 
+import contextlib
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,11 @@ from bayesrnn.recalibration import VarianceScaling
 def same(a: nn.Module, b: nn.Module) -> bool:
     first, second = a.state_dict(), b.state_dict()
     return list(first) == list(second) and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def weights_of(folder: Path) -> Path:
+    (weights,) = folder.glob("weights-*.safetensors")
+    return weights
 
 
 MODELS = {
@@ -44,7 +51,7 @@ def test_every_model_comes_back(name: str, tmp_path: Path) -> None:
     assert same(model, back)
     assert back.config() == model.config()
     assert not any(module.training for module in back.modules())
-    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["model.json", "model.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["model.json", weights_of(tmp_path / "model").name]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
@@ -63,7 +70,7 @@ def test_shared_embeddings_are_written_once_and_stay_shared(tmp_path: Path) -> N
     for shared in (False, True):
         model = models.LanguageModel(2000, 8, 8, 1, shared_embeddings=shared)
         storage.save(model, tmp_path / f"{shared}")
-        sizes[shared] = (tmp_path / f"{shared}" / "model.safetensors").stat().st_size
+        sizes[shared] = weights_of(tmp_path / f"{shared}").stat().st_size
     assert sizes[False] - sizes[True] == pytest.approx(2000 * 8 * 4, abs=200)
 
     class Tied(nn.Module):
@@ -139,7 +146,7 @@ def test_a_failed_save_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.
     def broken(*arguments: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("bayesrnn.storage.folder.write_tensors", broken)
+    monkeypatch.setattr("bayesrnn.storage.weights.Packed.write", broken)
     with pytest.raises(OSError, match="the disk is full"):
         storage.save(second, tmp_path / "model")
     monkeypatch.undo()
@@ -147,25 +154,122 @@ def test_a_failed_save_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_swap_that_fails_puts_the_old_model_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_stops_anywhere_leaves_one_whole_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call that changes files fails once; afterwards the old or the new model is there, and saving works again."""
     import os
 
-    first = MODELS["regressor"]()
-    storage.save(first, tmp_path / "model")
-    replace, calls = os.replace, []
+    first, second = MODELS["regressor"](), MODELS["classifier"]()
+    folder = tmp_path / "model"
+    calls = 0
 
-    def second_fails(source: object, target: object) -> None:
-        calls.append(target)
-        if len(calls) == 3:  # the weights into the new folder, the old model aside, the new one in
-            raise OSError("no")
-        replace(source, target)  # type: ignore[arg-type]
+    def failing_at(number: int, function: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                raise KeyboardInterrupt
+            return function(*arguments, **options)
 
-    monkeypatch.setattr("os.replace", second_fails)
-    with pytest.raises(OSError, match="no"):
-        storage.save(MODELS["classifier"](), tmp_path / "model")
-    monkeypatch.undo()
-    assert same(first, storage.load(tmp_path / "model"))
-    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+        return call
+
+    outcomes = set()
+    for number in range(1, 20):
+        storage.save(first, folder)
+        calls = 0
+        with monkeypatch.context() as patch:
+            for name in ("replace", "unlink", "chmod"):
+                patch.setattr(os, name, failing_at(number, getattr(os, name)))
+            try:
+                storage.save(second, folder)
+            except KeyboardInterrupt:
+                pass
+            else:
+                break
+        back = storage.load(folder)
+        outcomes.add(type(back).__name__)
+        assert same(back, first if isinstance(back, models.SequenceRegressor) else second)
+    assert number > 3
+    assert outcomes == {"SequenceRegressor", "SequenceClassifier"}
+    assert same(storage.load(folder), second)
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("where", ["model.json", "weights"])
+def test_no_flipped_bit_loads(where: str, tmp_path: Path) -> None:
+    model = MODELS["shared"]()
+    storage.save(model, tmp_path / "model", recalibration=None, seed=3)
+    file = tmp_path / "model" / "model.json" if where == "model.json" else weights_of(tmp_path / "model")
+    whole, loaded = file.read_bytes(), 0
+    for position in np.random.default_rng(0).integers(0, 8 * len(whole), 400):
+        changed = bytearray(whole)
+        changed[position // 8] ^= 1 << (position % 8)
+        file.write_bytes(changed)
+        with contextlib.suppress(ValueError):
+            assert same(storage.load(tmp_path / "model"), model)  # only white space or the name of the digest changed
+            loaded += 1
+    assert loaded < 20
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        storage.load(tmp_path / "model")
+
+
+def test_weights_of_another_save_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        storage.save(MODELS["regressor"](), tmp_path / name)
+    weights_of(tmp_path / "a").write_bytes(weights_of(tmp_path / "b").read_bytes())
+    with pytest.raises(ValueError, match="is damaged: its content is not what was written"):
+        storage.load(tmp_path / "a")
+
+
+def test_a_flipped_weight_is_refused_in_a_file_of_weights(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    storage.save_weights(nn.Linear(2, 1), path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        storage.load_weights(nn.Linear(2, 1), path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"input_size": 3, "hidden_size": 9_000_000}, "do not fit this SequenceRegressor"),
+        ({"input_size": 3, "hidden_size": 8, "num_layers": 1_000_000}, "says 1,000,000 layers"),
+        ({"input_size": 3, "hidden_size": 10**400}, "does not describe a SequenceRegressor"),
+    ],
+)
+def test_sizes_are_held_against_the_weights_before_memory_is_taken(
+    changes: dict[str, object], text: str, tmp_path: Path
+) -> None:
+    import time
+    import tracemalloc
+
+    storage.save(models.SequenceRegressor(3, 8), tmp_path / "model")
+    edit(tmp_path / "model", config=changes)
+    tracemalloc.start()
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match=text):
+        storage.load(tmp_path / "model")
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    assert time.perf_counter() - start < 5
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a": NaN}', '{"a": 1e999}', "9" * 5000])
+def test_json_that_python_takes_and_nobody_wrote(content: str, tmp_path: Path) -> None:
+    storage.save(models.SequenceRegressor(3, 8), tmp_path / "model")
+    (tmp_path / "model" / "model.json").write_text(content)
+    with pytest.raises(ValueError, match=r"model\.json is not JSON"):
+        storage.load(tmp_path / "model")
+
+
+def test_keys_of_a_card_are_those_that_were_written(tmp_path: Path) -> None:
+    storage.save(models.SequenceRegressor(3, 8), tmp_path / "model", seed=1)
+    file = tmp_path / "model" / "model.json"
+    file.write_text(file.read_text().replace('"seed"', '"seet"'))
+    with pytest.raises(ValueError, match=r"lacks or adds 'seed', 'seet'"):
+        storage.load(tmp_path / "model")
 
 
 def test_others_may_read_what_was_written(tmp_path: Path) -> None:
@@ -173,7 +277,7 @@ def test_others_may_read_what_was_written(tmp_path: Path) -> None:
     assert (tmp_path / "model" / "model.json").stat().st_mode & stat.S_IRUSR
     plain = tmp_path / "plain"
     plain.write_text("")
-    assert (tmp_path / "model" / "model.safetensors").stat().st_mode == plain.stat().st_mode
+    assert weights_of(tmp_path / "model").stat().st_mode == plain.stat().st_mode
 
 
 def test_ones_own_module_is_told_what_to_do(tmp_path: Path) -> None:
@@ -201,8 +305,10 @@ def test_state_that_is_no_tensor(tmp_path: Path) -> None:
 
 
 def edit(folder: Path, **changes: object) -> None:
+    """Change a card as somebody would who knows the format: with a digest that fits."""
     file = folder / "model.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    card = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps(card | {"digest": storage.folder._digest(card)}))
 
 
 @pytest.mark.parametrize(
@@ -234,11 +340,11 @@ def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
         storage.save(models.SequenceRegressor(3, 8), tmp_path / "no" / "model")
     folder = tmp_path / "model"
     storage.save(models.SequenceRegressor(3, 8), folder)
-    (folder / "model.safetensors").write_bytes(b"\x80\x04pickle")
+    weights_of(folder).write_bytes(b"\x80\x04pickle")
     with pytest.raises(ValueError, match=r"is not a safetensors file that can be read .* is a pickle"):
         storage.load(folder)
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"there is no file .*model\.safetensors"):
+    weights_of(folder).unlink()
+    with pytest.raises(ValueError, match=r"there is no file .*weights-"):
         storage.load(folder)
     for content in (b"{", b"\xff\xfe"):
         (folder / "model.json").write_bytes(content)
@@ -272,8 +378,8 @@ def test_learned_rates_are_kept(tmp_path: Path) -> None:
     assert [s.rate for s in br.audit(again).sites] == [s.rate for s in br.audit(model).sites]
     assert len({s.rate for s in br.audit(again).sites}) == 3
     assert torch.equal(br.predict(model, x, draws=16).mean, br.predict(again, x, draws=16).mean)
-    card = tmp_path / "model" / "model.json"
-    card.write_text(card.read_text().replace("encoder.dropout", "encoder.other"))
+    card = json.loads((tmp_path / "model" / "model.json").read_text())
+    edit(tmp_path / "model", rates=json.loads(json.dumps(card["rates"]).replace("encoder.dropout", "encoder.other")))
     with pytest.raises(ValueError, match=r"rates that do not fit its model: .*encoder.other"):
         br.load(tmp_path / "model")
 

@@ -1,9 +1,12 @@
-"""A saved model: a folder with `model.safetensors` (weights) and `model.json` (which model, with which arguments)."""
+"""A saved model: a folder with `model.json` (which model, with which arguments) and the file of weights that it names.
 
+The name of the weights holds their digest, so a model is replaced in one step: the new weights are written beside the
+old ones, then `model.json` is exchanged. Whatever happens between, the folder holds the old model or the new one.
+"""
+
+import hashlib
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,16 +16,17 @@ from torch import nn
 
 from bayesrnn import models
 from bayesrnn._checks import check_seed
-from bayesrnn._files import atomic_path
+from bayesrnn._files import atomic_path, atomic_write, locked, read_json, remove_leftovers
 from bayesrnn.nn.rates import layer_rates, set_layer_rates
 from bayesrnn.recalibration import AbstractRecalibrator, from_dict
 from bayesrnn.schemes import Scheme
-from bayesrnn.storage.weights import fill, read_tensors, write_tensors
+from bayesrnn.storage.weights import fill, misfit, pack, read_tensors, stored_shapes
 
 __all__ = ["load", "load_recalibration", "read_card", "save"]
 
 _FORMAT, _VERSION = "bayesrnn.model", 1
-_CARD, _WEIGHTS = "model.json", "model.safetensors"
+_CARD, _WEIGHTS = "model.json", "weights-{}.safetensors"
+_KEYS = {"format", "version", "class", "config", "rates", "recalibration", "seed", "weights", "digest"}
 
 
 def save(
@@ -72,16 +76,20 @@ def save(
     }
     path = Path(path)
     _check_place(path)
-    folder = path.parent / f".{path.name}-{uuid.uuid4().hex[:12]}"
-    folder.mkdir()
-    try:
-        text = json.dumps(card, indent=2, allow_nan=False)
-        (folder / _CARD).write_text(text + "\n", encoding="utf-8")
-        with atomic_path(folder / _WEIGHTS) as temporary:
-            write_tensors(model.state_dict(), temporary)
-        _move(folder, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    packed = pack(model.state_dict())
+    card["weights"] = packed.digest
+    path.mkdir(exist_ok=True)
+    with locked(path, "another process is saving a model there"):
+        weights = path / _WEIGHTS.format(packed.digest)
+        with atomic_path(weights) as temporary:
+            packed.write(temporary)
+        text = json.dumps(card | {"digest": _digest(card)}, indent=2, allow_nan=False)
+        atomic_write(path / _CARD, text + "\n")
+        for old in path.glob(_WEIGHTS.format("*")):
+            if old != weights:
+                old.unlink(missing_ok=True)
+        for file in (weights, path / _CARD):
+            remove_leftovers(file)
 
 
 def load(path: str | os.PathLike[str]) -> nn.Module:
@@ -98,17 +106,34 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
             f"{path} holds a {card['class']!r}, which this version does not know; it knows {', '.join(_known())}. "
             "Update bayesrnn."
         )
+    weights = path / _WEIGHTS.format(card["weights"])
+    _check_sizes(kind, card, weights)
     with torch.random.fork_rng(devices=[]):
-        try:
-            model = kind(**_arguments(card["config"]))
-        except (TypeError, ValueError, KeyError) as error:
-            raise ValueError(f"{path / _CARD} does not describe a {card['class']}: {error}") from None
+        model = kind(**_arguments(card["config"]))
     try:
-        set_layer_rates(model, card.get("rates") or {})  # rates that were learned differ from those of the config
+        set_layer_rates(model, card["rates"])  # rates that were learned differ from those of the config
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path / _CARD} holds rates that do not fit its model: {error}") from None
-    fill(model, read_tensors(path / _WEIGHTS), str(path / _WEIGHTS))
+    fill(model, read_tensors(weights, card["weights"]), str(weights))
     return model.eval()
+
+
+def _check_sizes(kind: type[nn.Module], card: Mapping[str, Any], weights: Path) -> None:
+    """Refuse a model whose sizes are not those of its weights, before any memory is taken for it."""
+    shapes = stored_shapes(weights)
+    layers = card["config"].get("num_layers", 1)
+    if isinstance(layers, int) and layers > len(shapes):
+        raise ValueError(f"{weights.parent / _CARD} says {layers:,} layers, but {weights} has {len(shapes)} tensors.")
+    try:
+        with torch.device("meta"):  # sizes without memory
+            model = kind(**_arguments(card["config"]))
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{weights.parent / _CARD} does not describe a {card['class']}: {reason}") from None
+    if difference := misfit(model, shapes):
+        raise ValueError(
+            f"the weights in {weights} do not fit this {card['class']}: {difference}. They are of another model."
+        )
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -120,10 +145,7 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     file = Path(path) / _CARD
     if not file.is_file():
         raise ValueError(f"{path} holds no saved model (there is no {file}). Give the folder that save() wrote.")
-    try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not JSON ({error}). The model must be saved again.") from None
+    card = read_json(file)
     if not isinstance(card, dict) or card.get("format") != _FORMAT:
         raise ValueError(f"{file} does not describe a bayesrnn model. Give the folder that save() wrote.")
     if card.get("version") != _VERSION:
@@ -131,7 +153,13 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{file} has the format version {card.get('version')!r}, but this bayesrnn reads {_VERSION}. Use the "
             "bayesrnn that wrote it, or a newer one."
         )
-    if not isinstance(card.get("config"), dict) or not isinstance(card.get("class"), str):
+    if wrong := sorted(set(card) ^ _KEYS):
+        raise ValueError(f"{file} lacks or adds {', '.join(map(repr, wrong[:10]))}: it is not what save() wrote.")
+    if card["digest"] != _digest(card):
+        raise ValueError(
+            f"{file} is damaged: its content is not what was written. Take a copy, or save the model again."
+        )
+    if not isinstance(card["config"], dict) or not isinstance(card["class"], str):
         raise ValueError(f"{file} lacks the class or the config of the model. The model must be saved again.")
     return card
 
@@ -159,25 +187,17 @@ def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, **{key: Scheme.from_dict(value) for key, value in schemes.items()}}
 
 
+def _digest(card: Mapping[str, Any]) -> str:
+    """Return a digest of every key and value of a card but the digest itself."""
+    text = json.dumps({key: value for key, value in card.items() if key != "digest"}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 def _check_place(path: Path) -> None:
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist. Create it first.")
-    if path.is_dir() and not any(path.iterdir()):
+    if not path.exists() or (path / _CARD).is_file():
         return
-    if path.exists() and not (path / _CARD).is_file():
+    cut_short = path.is_dir() and all(file.name.lstrip(".").startswith("weights-") for file in path.iterdir())
+    if not cut_short:
         raise ValueError(f"{path} exists and is not a saved model; it is left alone. Choose another path.")
-
-
-def _move(folder: Path, path: Path) -> None:
-    """Put `folder` in the place of `path`; what was there stays until the new one is complete."""
-    if not path.exists():
-        os.replace(folder, path)
-        return
-    old = path.parent / f".{path.name}-{uuid.uuid4().hex[:12]}"
-    os.replace(path, old)
-    try:
-        os.replace(folder, path)
-    except OSError:
-        os.replace(old, path)
-        raise
-    shutil.rmtree(old)

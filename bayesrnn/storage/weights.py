@@ -1,8 +1,10 @@
 """The parameters and buffers of any module in one safetensors file; shared tensors are written once."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,10 +13,24 @@ from torch import Tensor, nn
 
 from bayesrnn._files import atomic_path
 
-__all__ = ["load_weights", "read_tensors", "save_weights", "write_tensors"]
+__all__ = [
+    "Packed",
+    "digest_of",
+    "fill",
+    "load_weights",
+    "misfit",
+    "pack",
+    "read_tensors",
+    "save_weights",
+    "stored_shapes",
+]
 
+_UNREADABLE = (
+    "{path} is not a safetensors file that can be read ({error}). A .pt or .ckpt file is a pickle, which can run code: "
+    "load it where you trust it and save it again with save_weights."
+)
 _M = TypeVar("_M", bound=nn.Module)
-_SHARED = "shared"
+_SHARED, _DIGEST = "shared", "digest"
 
 
 def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -31,8 +47,9 @@ def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
         >>> load_weights(torch.nn.Linear(2, 1), path).in_features
         2
     """
+    packed = pack(module.state_dict())
     with atomic_path(path) as temporary:
-        write_tensors(module.state_dict(), temporary)
+        packed.write(temporary)
 
 
 def load_weights(module: _M, path: str | os.PathLike[str]) -> _M:
@@ -45,10 +62,27 @@ def load_weights(module: _M, path: str | os.PathLike[str]) -> _M:
     return module
 
 
-def write_tensors(tensors: Mapping[str, object], path: Path) -> None:
-    """Write named tensors; a name whose tensor is another's (shared embeddings) becomes an entry of the header."""
-    from safetensors.torch import save_file
+@dataclass(frozen=True)
+class Packed:
+    """Named tensors as a file holds them: shared ones once, with a digest of all content."""
 
+    tensors: dict[str, Tensor]
+    shared: str
+    digest: str
+
+    def write(self, path: Path) -> None:
+        """Write the safetensors file."""
+        from safetensors.torch import save_file
+
+        save_file(self.tensors, path, {_SHARED: self.shared, _DIGEST: self.digest})
+
+
+def pack(tensors: Mapping[str, object]) -> Packed:
+    """Return named tensors ready to be written; a name whose tensor is another's becomes an entry of the header.
+
+    Raises:
+        TypeError: If the state of a module holds something that is no tensor.
+    """
     written: dict[str, Tensor] = {}
     shared: dict[str, str] = {}
     first: dict[tuple[object, ...], str] = {}
@@ -61,29 +95,82 @@ def write_tensors(tensors: Mapping[str, object], path: Path) -> None:
         else:
             first[key] = name
             written[name] = tensor.detach().cpu().contiguous().clone()
-    save_file(written, path, {_SHARED: json.dumps(shared)})
+    text = json.dumps(shared)
+    return Packed(written, text, digest_of(written, text))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def digest_of(tensors: Mapping[str, Tensor], text: str) -> str:
+    """Return a digest of all content: names, types, shapes, every bit of the tensors, and a text beside them."""
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def read_tensors(path: Path, digest: str | None = None) -> dict[str, Tensor]:
     """Return the tensors of a file by name, shared ones under each of their names.
+
+    Args:
+        path: A file of `save_weights`, or any safetensors file.
+        digest: The digest of what was written, if known: a file with other content is refused.
+
+    Raises:
+        ValueError: If the file is missing, no safetensors file, or not what was written.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    _check_file(path)
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            facts = file.metadata() or {}
+        text = facts.get(_SHARED, "{}")
+        expected = digest or facts.get(_DIGEST)
+        whole = expected is None or digest_of(tensors, text) == expected
+        shared = {alias: tensors[name] for alias, name in json.loads(text).items()} if whole else {}
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(_UNREADABLE.format(path=path, error=error)) from None
+    if not whole:
+        raise ValueError(f"{path} is damaged: its content is not what was written. Take a copy, or save it again.")
+    return tensors | shared
+
+
+def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors in a file by name, shared ones under each of their names, without reading them.
 
     Raises:
         ValueError: If the file is missing or no safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}. Check the path.")
+    _check_file(path)
     try:
         with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             shared = json.loads((file.metadata() or {}).get(_SHARED, "{}"))
-        return tensors | {alias: tensors[name] for alias, name in shared.items()}
-    except (SafetensorError, OSError, json.JSONDecodeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is not a safetensors file that can be read ({error}). A .pt or .ckpt file is a pickle, which can "
-            "run code: load it where you trust it and save it again with save_weights."
-        ) from None
+        return shapes | {alias: shapes[name] for alias, name in shared.items()}
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(_UNREADABLE.format(path=path, error=error)) from None
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}. Check the path.")
+
+
+def misfit(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Return how the state of a module differs from stored shapes, or None."""
+    state = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    missing, foreign = sorted(set(state) - set(shapes)), sorted(set(shapes) - set(state))
+    wrong = [name for name in state if name in shapes and state[name] != shapes[name]]
+    if not (missing or foreign or wrong):
+        return None
+    return f"missing {_some(missing)}, foreign {_some(foreign)}, other shapes {_some(wrong)}"
+
+
+def _some(names: list[str]) -> str:
+    return str(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") if names else "none"
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -92,13 +179,10 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     Raises:
         ValueError: If names or shapes differ.
     """
-    state = module.state_dict()
-    missing, foreign = sorted(set(state) - set(tensors)), sorted(set(tensors) - set(state))
-    wrong = [name for name in state if name in tensors and state[name].shape != tensors[name].shape]
-    if missing or foreign or wrong:
+    if difference := misfit(module, {name: tuple(value.shape) for name, value in tensors.items()}):
         raise ValueError(
-            f"the weights in {source} do not fit this {type(module).__name__}: missing {missing or 'none'}, foreign "
-            f"{foreign or 'none'}, other shapes {wrong or 'none'}. Build the module with the same arguments."
+            f"the weights in {source} do not fit this {type(module).__name__}: {difference}. Build the module with the "
+            "same arguments."
         )
     floating = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(floating) == 1:

@@ -3,7 +3,6 @@
 torch's random state is not stored: masks and orders are seeded by the number of the epoch or the step.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn._files import atomic_path
+from bayesrnn.storage.weights import digest_of
 from bayesrnn.training.history import History
 
 __all__ = ["FILE", "Checkpoint", "optimizer_state", "restore_optimizer"]
@@ -52,7 +52,7 @@ class Checkpoint:
         text = json.dumps({"format": _FORMAT, **content})
         try:
             with atomic_path(folder / FILE) as temporary:
-                save_file(flat, temporary, {"training": text, "digest": _digest(flat, text)})
+                save_file(flat, temporary, {"training": text, "digest": digest_of(flat, text)})
         except (OSError, SafetensorError) as error:
             size = sum(value.nbytes for value in flat.values()) + len(text)
             raise ValueError(
@@ -79,7 +79,7 @@ class Checkpoint:
             metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
             content = json.loads(metadata["training"])
             written = content.pop("format")
-            whole = metadata["digest"] == _digest(flat, metadata["training"])
+            whole = metadata["digest"] == digest_of(flat, metadata["training"])
         except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, RecursionError, OSError) as error:
             raise ValueError(
                 f"{path} is not a checkpoint of bayesrnn ({type(error).__name__}: {error}). Delete it to begin anew."
@@ -116,12 +116,3 @@ def restore_optimizer(
         index, _, key = name.partition("/")
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-
-
-def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
-    """Return a digest of all content, names and shapes included."""
-    digest = hashlib.blake2b(text.encode(), digest_size=16)
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
