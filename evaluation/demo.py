@@ -14,7 +14,7 @@ from typing import Any
 
 from bayesrnn.cli._demo import HELD_OUT, VALIDATION, settings
 from bayesrnn.data import mauna_loa_co2
-from bayesrnn.forecasting import Study, study, write
+from bayesrnn.forecasting import Study, study
 from evaluation import records
 from evaluation.options import OneLineParser, at_least, run
 
@@ -59,17 +59,17 @@ def _run(seed: int) -> dict[str, Any]:
     found = study(mauna_loa_co2(), chosen, validation=VALIDATION, held_out=HELD_OUT, say=print)
     if seed == 0:
         _keep_pictures(found)
-    scores = {
-        name: lines.set_index("score")["value"][list(SCORES)].to_dict()
-        for name, lines in found.table.groupby("forecast", sort=False)
+    scores = {name: {key: by_key[key].value for key in SCORES} for name, by_key in found.comparison.scores.items()}
+    intervals = {
+        name: {key: by_key[key].interval for key in SCORES} for name, by_key in found.comparison.scores.items()
     }
-    return {"settings": asdict(chosen), "seconds": dict(found.seconds), "scores": scores}
+    return {"settings": asdict(chosen), "seconds": dict(found.seconds), "scores": scores, "intervals": intervals}
 
 
 def _keep_pictures(found: Study) -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        write(found, folder)
+        found.save(folder)
         for name, kept in PICTURES.items():
             shutil.copyfile(Path(folder) / name, IMAGES / kept)
 

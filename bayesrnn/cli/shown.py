@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayesrnn.comparison import Comparison
     from bayesrnn.data import Series
     from bayesrnn.forecasting import Settings
 
@@ -44,28 +45,25 @@ def show_study(
     """Run a study, write its files and show what it found."""
     from rich.console import Console
 
-    from bayesrnn.forecasting import study, write
-    from bayesrnn.forecasting.sentences import calibration_sentences, comparison_sentences, split_sentence
+    from bayesrnn.forecasting import study
 
     check_folder(output)
     console = Console()
-    found = study(
+    result = study(
         series,
         settings,
         validation=validation,
         held_out=held_out,
+        future=future,
         progress=console.is_terminal,
         say=lambda text: console.print(f"[dim]· {text} ...[/dim]"),
     )
-    paths = write(found, output, future=future)
-    console.print(score_grid(found.table, series.units))
-    console.print(split_sentence(found), style="dim")
-    for text, tone in calibration_sentences(found):
-        console.print(text, style="" if tone == "good" else "yellow")
-    for text in comparison_sentences(found):
-        console.print(text)
-    console.print(f"\nWritten to {output}: {', '.join(path.name for path in paths)}")
-    console.print(f"Open {output / 'report.html'} in a browser.")
+    page = result.save(output)
+    console.print(score_grid(result.comparison, series.units))
+    console.print(result.setup, style="dim")
+    for text, tone in result.sentences:
+        console.print(text, style="yellow" if tone in ("warn", "bad") else "")
+    console.print(f"\nTables and pictures are in {output}. Open {page} in a browser.")
 
 
 def check_folder(folder: Path) -> None:
@@ -75,7 +73,7 @@ def check_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def score_grid(table: Any, units: str) -> Any:
+def score_grid(comparison: "Comparison", units: str) -> Any:
     """Return the scores as a rich table."""
     from rich.box import SIMPLE
     from rich.table import Table
@@ -85,9 +83,8 @@ def score_grid(table: Any, units: str) -> Any:
     grid.add_column("", min_width=13, overflow="fold")  # names wrap before a number is cut
     for score in _SHOWN:
         grid.add_column(_heading(score), justify="right", no_wrap=True)
-    for name in dict.fromkeys(table["forecast"]):
-        lines = table[table["forecast"] == name].set_index("score")["value"]
-        grid.add_row(name, *(_cell(score, lines[score]) for score in _SHOWN))
+    for name, scores in comparison.scores.items():
+        grid.add_row(name, *(_cell(score, scores[score].value) for score in _SHOWN))
     return grid
 
 

@@ -3,14 +3,13 @@
 from bayesrnn.forecasting._backtest import Backtest as Backtest
 from bayesrnn.forecasting._backtest import backtest as backtest
 from bayesrnn.forecasting._backtest import forecast as forecast
-from bayesrnn.forecasting._study import Study as Study
 from bayesrnn.forecasting._study import study as study
 from bayesrnn.forecasting._train import train as train
 from bayesrnn.forecasting.baselines import exponential_smoothing as exponential_smoothing
 from bayesrnn.forecasting.baselines import seasonal_naive as seasonal_naive
-from bayesrnn.forecasting.output import write as write
+from bayesrnn.forecasting.intervals import compare_forecasts as compare_forecasts
 from bayesrnn.forecasting.recalibrate import RollingIntervals as RollingIntervals
-from bayesrnn.forecasting.scores import score_table as score_table
+from bayesrnn.forecasting.result import Study as Study
 from bayesrnn.forecasting.settings import Settings as Settings
 from bayesrnn.forecasting.settings import quick as quick
 from bayesrnn.forecasting.settings import settings_for as settings_for
@@ -26,14 +25,13 @@ __all__ = [
     "Split",
     "Study",
     "backtest",
+    "compare_forecasts",
     "exponential_smoothing",
     "forecast",
     "quick",
-    "score_table",
     "seasonal_naive",
     "settings_for",
     "split_in_time",
     "study",
     "train",
-    "write",
 ]

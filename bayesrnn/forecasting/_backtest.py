@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from bayesrnn.data.series import Series
+from bayesrnn.forecasting.settings import LEVELS
 from bayesrnn.inference import predict
 from bayesrnn.models import Forecaster
 from bayesrnn.predictive import ContinuousPredictive
 
-__all__ = ["Backtest", "backtest", "forecast"]
+__all__ = ["Backtest", "backtest", "distribution_columns", "forecast"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,26 +64,27 @@ class Backtest:
         """Return the same origins and targets with other forecasts."""
         return replace(self, predictive=predictive)
 
-    def to_frame(self, levels: tuple[float, ...] = (0.5, 0.8, 0.95)) -> Any:
-        """Return a line a forecast: origin, horizon, time, observed, mean, std, parts and the ends of the intervals."""
+    def to_frame(self) -> Any:
+        """Return one line per target: origin, horizon, time, observed, mean, std, parts and ends of the intervals."""
         import pandas as pd
 
         rows, steps = self.target.shape
         times = self.series.times
-        distribution = self.predictive
         columns: dict[str, Any] = {
             "origin": times[self.origins.numpy()].repeat(steps),
             "horizon": torch.arange(1, steps + 1).repeat(rows).numpy(),
             "time": times[self.positions().reshape(-1).numpy()],
             "observed": self.target.reshape(-1).numpy(),
         }
-        for name in ("mean", "std", "aleatoric", "epistemic"):
-            columns[name] = getattr(distribution, name).reshape(-1).numpy()
-        for level in levels:
-            low, high = distribution.interval(level)
-            columns[f"lower_{100 * level:g}"] = low.reshape(-1).numpy()
-            columns[f"upper_{100 * level:g}"] = high.reshape(-1).numpy()
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns | distribution_columns(self.predictive))
+
+
+def distribution_columns(predictive: ContinuousPredictive) -> dict[str, Any]:
+    """Return mean, std, parts and the ends of the 50, 80 and 95 % intervals, each flat."""
+    columns = {name: getattr(predictive, name) for name in ("mean", "std", "aleatoric", "epistemic")}
+    for level in LEVELS:
+        columns[f"lower_{100 * level:g}"], columns[f"upper_{100 * level:g}"] = predictive.interval(level)
+    return {name: values.reshape(-1).numpy() for name, values in columns.items()}
 
 
 def backtest(

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from bayesrnn.comparison import Comparison, Difference, compare_predictives
+from bayesrnn.forecasting.settings import LEVELS
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.bootstrap import unanimous_interval
 from bayesrnn.metrics.jackknife import spread
+from bayesrnn.metrics.paired import difference as paired
 from bayesrnn.metrics.registry import Measure, measures_for
 from bayesrnn.predictive import Predictive
 
-__all__ = ["FEWEST_BLOCKS", "LEVELS", "blocks_of", "compare_forecasts", "student_interval"]
+__all__ = ["FEWEST_BLOCKS", "blocks_of", "compare_forecasts", "student_interval"]
 
-LEVELS = (0.5, 0.8, 0.95)
 FEWEST_BLOCKS = 5
 _SCORES = ("crps", "nll", "rmse", "mae", "coverage", "width")
 
@@ -125,11 +126,13 @@ def _with_interval(score: Score, measure: Measure, overlap: float | None) -> Sco
     return replace(score, interval=student_interval(score.value, score.replicates, overlap=overlap, scale=scale))
 
 
-def _with_intervals(difference: Difference, score: Score, reference: Score, overlap: float) -> Difference:
+def _with_intervals(change: Difference, score: Score, reference: Score, overlap: float) -> Difference:
     """Return the difference with its intervals: the whole line where the scores have none."""
     ends = loss_ends = (-math.inf, math.inf)
     if score.interval is not None:
-        first, second, loss = score.replicates, reference.replicates, difference.measure.loss
-        ends = student_interval(difference.value, first - second, overlap=overlap)
-        loss_ends = student_interval(difference.loss, loss(first) - loss(second), overlap=overlap)
-    return replace(difference, score=score, reference_score=reference, interval=ends, loss_interval=loss_ends)
+        value, _, without = paired(score, reference)
+        loss, _, loss_without = paired(score, reference, change.measure.loss)
+        ends, loss_ends = (
+            student_interval(number, left, overlap=overlap) for number, left in ((value, without), (loss, loss_without))
+        )
+    return replace(change, score=score, reference_score=reference, interval=ends, loss_interval=loss_ends)

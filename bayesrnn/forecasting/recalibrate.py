@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bayesrnn._checks import check_level
 from bayesrnn.forecasting._backtest import Backtest
+from bayesrnn.forecasting.settings import LEVELS
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.predictive.distributions.stretched import RadialDistribution
 
@@ -45,7 +46,7 @@ class RollingIntervals:
 
     step: float = 0.04
     reach: float = 12.0
-    levels: Sequence[float] = (0.5, 0.8, 0.95)
+    levels: Sequence[float] = LEVELS
 
     def __post_init__(self) -> None:
         for name in ("step", "reach"):

@@ -1,75 +1,72 @@
 """What a study found, in sentences."""
 
-from typing import Any
+from collections.abc import Mapping
 
-from bayesrnn.forecasting._study import MC, NAIVE_MASKS, RAW, STANDARD, Study
+from torch import Tensor
+
+from bayesrnn.data.series import Series
+from bayesrnn.forecasting._backtest import Backtest
+from bayesrnn.forecasting.settings import Settings
+from bayesrnn.forecasting.splits import Split
+from bayesrnn.metrics import Score
+from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.report.format import number, percent, span
+from bayesrnn.report.page import Tone
 
-__all__ = ["calibration_sentences", "comparison_sentences", "split_sentence"]
+__all__ = ["PANELS", "best_baseline", "coverage", "fans", "floor", "last_step", "setup", "too_few_blocks", "widening"]
 
 _TOLERANCE = 0.08
-_STANDARD = "standard dropout approximation (one pass without masks)"
+
+PANELS = (
+    "Left: the share of held-out targets inside intervals of every level, on the diagonal if the intervals hold what "
+    "they promise. Middle: where targets fall in their predicted distribution, flat if it is right. Right: the share "
+    "inside by steps ahead."
+)
 
 
-def split_sentence(found: Study) -> str:
+def setup(series: Series, split: Split, settings: Settings, raw: Backtest) -> str:
     """Return which span served for what."""
-    times, split, settings = found.series.times, found.split, found.settings
-    first, start, test, last = (_time(times[k]) for k in (0, split.validation, split.held_out, -1))
-    values = found.raw.target.numel()
+    first, start, test, last = (
+        str(series.times[k]).removesuffix(" 00:00:00") for k in (0, split.validation, split.held_out, -1)
+    )
     return (
         f"Trained on {first} to {start}, recalibration begun on the errors from {start} to {test}, judged on {test} to "
-        f"{last}: forecasts of {settings.horizon} steps from {len(found.raw)} origins ({values} values), "
-        f"{settings.draws} mask sets each, one set along a whole roll-out. Nothing was fitted to the held-out span."
+        f"{last}: forecasts of {settings.horizon} steps from {len(raw)} origins ({raw.target.numel()} values), "
+        f"{settings.draws} mask sets each, one set for all steps. Nothing was fitted to the held-out span."
     )
 
 
-def calibration_sentences(found: Study) -> list[tuple[str, str]]:
-    """Return (sentence, tone) about the raw and the recalibrated intervals at 80 and 95 %, and about bounds below 0."""
-    return [_coverage(found, RAW, "raw"), _coverage(found, MC, "recalibrated"), *_floor(found)]
-
-
-def comparison_sentences(found: Study) -> list[str]:
-    """Return how MC dropout does against the standard approximation, per-step masks and the baselines, by CRPS."""
-    sentences = [_against(found, name) for name in (RAW, MC, NAIVE_MASKS) if name in found.forecasts]
-    baselines = [n for n in found.forecasts if n == "ETS" or n.startswith("seasonal naive")]
-    best = min(baselines, key=lambda name: found.value(name, "crps"))
-    mine, other = found.value(MC, "crps"), found.value(best, "crps")
-    unit = f" {found.series.units}" if found.series.units else ""
-    word = "lower (better)" if mine < other else "higher (worse)"
-    sentences.append(
-        f"The best baseline is {best}: CRPS {number(other)}{unit}; that of {MC} is "
-        f"{percent(abs(1 - mine / other))} {word}."
-    )
-    return sentences
-
-
-def _coverage(found: Study, name: str, what: str) -> tuple[str, str]:
-    parts, tone = [], "good"
+def coverage(which: str, scores: Mapping[str, Score]) -> tuple[str, Tone]:
+    """Return what the intervals of 80 and 95 % hold, and whether that is near enough, too far, or perhaps chance."""
+    parts, tones = [], list[Tone]()
+    tone: Tone
     for level in (0.8, 0.95):
-        line = _line(found, name, f"coverage_{100 * level:g}")
-        value, low, high = (float(line[k]) for k in ("value", "low", "high"))
-        if abs(value - level) <= _TOLERANCE:
-            judged = f"within {100 * _TOLERANCE:.0f} points of what was promised"
+        score = scores[f"coverage_{100 * level:g}"]
+        off = score.value - level
+        if abs(off) <= _TOLERANCE:
+            verdict, tone = f"within {100 * _TOLERANCE:.0f} points of the level", "good"
+        elif score.interval is None or score.interval[0] <= level <= score.interval[1]:
+            verdict, tone = f"{'below' if off < 0 else 'above'} the level, perhaps by chance", "warn"
         else:
-            judged, tone = ("too narrow" if value < level else "too wide"), "bad"
-        parts.append(
-            f"{100 * level:g} % intervals hold {percent(value)} {span(low, high, scale=100, digits=2)}: {judged}"
-        )
-    text = f"The {what} " + "; the ".join(parts) + "."
-    if what == "raw":
-        factor = float(found.factors[1].mean())
-        change = "widened" if factor > 1 else "narrowed"
-        text += (
-            f" Recalibration {change} the 80 % intervals by a factor of {factor:.2f} on average, from past errors only."
-        )
-    return text, tone
+            verdict, tone = "too narrow" if off < 0 else "too wide", "bad"
+        tones.append(tone)
+        ends = f" {span(*score.interval, scale=100, digits=2)}" if score.interval else ""
+        parts.append(f"{100 * level:g} % intervals hold {percent(score.value)}{ends}: {verdict}")
+    return f"The {which} {'; the '.join(parts)}.", max(tones, key=("good", "warn", "bad").index)
 
 
-def _floor(found: Study) -> list[tuple[str, str]]:
+def widening(factors: Tensor) -> tuple[str, Tone]:
+    """Return what recalibration did to the 80 % intervals; `factors` are (levels, O, H)."""
+    factor = float(factors[1].mean())
+    change = "widened" if factor > 1 else "narrowed"
+    text = f"Recalibration {change} the 80 % intervals by a factor of {factor:.2f} on average, from past errors only."
+    return text, "plain"
+
+
+def floor(predictive: ContinuousPredictive, series: Series) -> list[tuple[str, Tone]]:
     """Return what to make of bounds below 0 where the series never went there (counts, loads, sales)."""
-    low, _ = found.recalibrated.predictive.interval(0.95)
-    share = float((low < 0).double().mean())
-    if share == 0 or bool((found.series.values < 0).any()):
+    share = float((predictive.interval(0.95)[0] < 0).double().mean())
+    if share == 0 or bool((series.values < 0).any()):
         return []
     text = (
         f"The series was never below 0, but {percent(share)} of the lower ends of the 95 % intervals are: the model "
@@ -78,26 +75,43 @@ def _floor(found: Study) -> list[tuple[str, str]]:
     return [(text, "warn")]
 
 
-def _against(found: Study, name: str) -> str:
-    line = _line(found, name, "crps")
-    unit = f" {found.series.units}" if found.series.units else ""
-    change = f"{number(float(line['difference']), 2, sign=True)}{unit} "
-    change += span(float(line["difference_low"]), float(line["difference_high"]), digits=2, sign=True)
-    values = f"CRPS {number(float(line['value']))} against {number(found.value(STANDARD, 'crps'))}{unit}, {change}"
-    verdict = str(line["verdict"])
-    if verdict == "no difference can be told":
-        return f"{_capital(name)} against the {_STANDARD}: no difference can be told ({values})."
-    return f"{_capital(name)} is {verdict} than the {_STANDARD} ({values})."
+def too_few_blocks(scores: Mapping[str, Score], horizon: int) -> list[tuple[str, Tone]]:
+    """Return why there are no intervals of the scores, where there are none."""
+    if scores["crps"].interval is not None:
+        return []
+    text = (
+        f"The scores have no intervals, and no difference can be told: that takes five blocks of two horizons "
+        f"({10 * horizon} held-out steps without gaps), because forecasts that overlap are not independent."
+    )
+    return [(text, "warn")]
 
 
-def _line(found: Study, name: str, score: str) -> dict[str, Any]:
-    table = found.table
-    return dict(table[(table["forecast"] == name) & (table["score"] == score)].iloc[0])
+def best_baseline(mine: float, best: str, other: float, units: str) -> tuple[str, Tone]:
+    """Return how the CRPS of the recalibrated forecasts compares with that baseline's."""
+    unit = f" {units}" if units else ""
+    word = "lower" if mine < other else "higher"
+    share = percent(abs(1 - mine / other))
+    return (
+        f"The best baseline is {best}: CRPS {number(other)}{unit}. MC dropout, recalibrated, has one {share} "
+        f"{word} (lower is better).",
+        "plain",
+    )
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def fans(test: Backtest, units: str) -> str:
+    """Return the picture of the held-out forecasts in words."""
+    low, high = test.predictive.interval(0.8)
+    first, last = (number(float(width)) for width in (high - low).mean(0)[[0, -1]])
+    return (
+        f"Medians and 50, 80 and 95 % intervals of forecasts launched one after the other over {test.horizon} steps, "
+        f"with what was observed. The mean width of the 80 % interval grows from {first} one step ahead to {last} "
+        f"{units} at {test.horizon} steps."
+    )
 
 
-def _time(time: object) -> str:
-    return str(time).removesuffix(" 00:00:00")
+def last_step(predictive: ContinuousPredictive, units: str) -> str:
+    """Return the picture of the steps after the end in words."""
+    ends = (predictive.quantile(0.5), *predictive.interval(0.8))
+    median, low, high = (number(float(value[0, -1]), 5) for value in ends)
+    steps = predictive.shape[1]
+    return f"The next {steps} steps. At the last the median is {median} {units}, the 80 % interval {low} to {high}."

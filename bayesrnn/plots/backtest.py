@@ -119,7 +119,7 @@ def calibration_panels(
     middle.set(xlim=(0, 1), xlabel="probability integral transform F(y)", ylabel="density (1 if calibrated)")
     middle.set_ylim(bottom=0)
     right.set(ylim=(0, 1.02), xlabel="steps ahead", ylabel="targets inside")
-    right.xaxis.get_major_locator().set_params(integer=True)
+    right.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     for axis in (left.xaxis, left.yaxis, right.yaxis):
         percent_axis(axis)
     legend(left, loc="upper left")
@@ -136,7 +136,7 @@ def score_panels(
     """Draw score, coverage and width of several forecasts, one per line.
 
     Args:
-        scores: Name → for the score, each "N % coverage" and "width": value and both ends of its interval, NaN for
+        scores: Name → for the score, each level ("80 %") and "width": value and both ends of its interval, NaN for
             none.
         score: Which score ranks.
         units: Units of the target.
@@ -145,10 +145,10 @@ def score_panels(
     names = list(scores)
     left, middle, right = _panels(ax, (1, 3), (13.2, 1.6 + 0.62 * len(names)), sharey=True, width_ratios=(3, 4, 3))
     rows = list(range(len(names)))[::-1]
-    levels = [key for key in scores[names[0]] if key.endswith("coverage")]
+    levels = [key for key in scores[names[0]] if key.endswith("%")]
     for k, key in enumerate(levels):
         shift = 0.16 * (1 - k)
-        label = f"{key.removesuffix(' coverage')} interval"
+        label = f"{key} interval"
         _dots(middle, [scores[n][key] for n in names], [row + shift for row in rows], k, label)
         middle.axvline(float(key.split()[0]) / 100, color=CYCLE[k], linestyle=":", linewidth=1.2)
     for panel, key in ((left, score), (right, "width")):
@@ -179,7 +179,8 @@ def _panels(ax: "Axes | None", shape: tuple[int, int], size: tuple[float, float]
 
         figure: Any = Figure(figsize=size, layout="constrained")
     else:
-        figure = ax.figure.add_subfigure(ax.get_subplotspec())  # type: ignore[union-attr]
+        place: Any = ax.get_subplotspec()
+        figure = ax.figure.add_subfigure(place)
         ax.remove()
     ratios = {k: options.pop(k) for k in ("height_ratios", "width_ratios") if k in options}
     panels = list(figure.subplots(*shape, gridspec_kw=ratios, **options).flat)

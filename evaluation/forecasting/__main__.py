@@ -15,9 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from bayesrnn.forecasting import Study, score_table, study
+from bayesrnn.forecasting import Study, compare_forecasts, study
 from evaluation import records
 from evaluation.forecasting import deepar, report
 from evaluation.forecasting.anomalies import anomalies
@@ -61,9 +59,10 @@ def run(task: Task, data: Path, *, seed: int, smoke: bool, per_step: bool = True
         per_step=per_step and not smoke,
         say=print,
     )
-    table, seconds = found.table, dict(found.seconds)
+    seconds = dict(found.seconds)
     if deepar.available() and not smoke:
-        table, seconds["DeepAR"] = _with_deepar(found)
+        found, seconds["DeepAR"] = _with_deepar(found)
+    table = found.table
     result = {
         "title": task.title,
         "settings": asdict(settings),
@@ -82,12 +81,14 @@ def run(task: Task, data: Path, *, seed: int, smoke: bool, per_step: bool = True
     return result
 
 
-def _with_deepar(found: Study) -> tuple[pd.DataFrame, float]:
-    """The table with a line for DeepAR: without a density (its distribution is known by quantiles), so without NLL."""
-    distribution, seconds = deepar.deepar(found)
-    low = {"reference": "DeepAR", "blocks": found.blocks, "seed": found.settings.seed}
-    alone = score_table({"DeepAR": distribution}, found.raw.target, **low, density=False)
-    return pd.concat([found.table, alone], ignore_index=True), seconds
+def _with_deepar(found: Study) -> tuple[Study, float]:
+    """The study with DeepAR among its forecasts: without a density (known by quantiles), so without NLL."""
+    predictive, seconds = deepar.deepar(found)
+    forecasts = found.forecasts | {"DeepAR": predictive}
+    reference, units = found.comparison.reference, found.series.units
+    target, origins = found.raw.target, found.raw.origins
+    comparison = compare_forecasts(forecasts, target, origins, reference=reference, units=units)
+    return replace(found, comparison=comparison), seconds
 
 
 def _parser() -> OneLineParser:

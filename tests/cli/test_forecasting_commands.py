@@ -1,6 +1,7 @@
 """`bayesrnn demo` and `bayesrnn forecast`: files, words, exit codes."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -119,10 +120,10 @@ def test_the_scores_are_shown_whole_at_any_scale() -> None:
 
     scores = {s: 1.0 if s.startswith("coverage") else -1.8423e-9 for s in _SHOWN}
     names = ("MC dropout, recalibrated", "standard approximation")
-    lines = [{"forecast": name, "score": score, "value": value} for name in names for score, value in scores.items()]
+    held = {name: {key: SimpleNamespace(value=value) for key, value in scores.items()} for name in names}
     console = Console(width=80)
     with console.capture() as captured:
-        console.print(score_grid(pd.DataFrame(lines), "kg"))
+        console.print(score_grid(SimpleNamespace(scores=held), "kg"))
     assert "…" not in captured.get()
     assert captured.get().count("-1.84e-09") == 2 * 4
     assert captured.get().count("100 %") == 2 * 3

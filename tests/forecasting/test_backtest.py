@@ -7,8 +7,6 @@ import torch
 
 from bayesrnn.data import Series
 from bayesrnn.forecasting import Backtest, backtest, exponential_smoothing, forecast, seasonal_naive, split_in_time
-from bayesrnn.forecasting.output import forecast_frame
-from bayesrnn.forecasting.scores import score_table
 from bayesrnn.forecasting.splits import judged_origins, windows_between
 from bayesrnn.models import Forecaster
 from bayesrnn.predictive import Predictive
@@ -165,20 +163,6 @@ def test_baselines_know_nothing_after_their_origin() -> None:
         assert torch.equal(before.std, after.std)
 
 
-def test_coverages_differ_by_their_distance_from_the_level() -> None:
-    target = torch.linspace(-2, 2, 80).view(40, 2)
-    distributions = {
-        name: Predictive.from_gaussian(torch.zeros(40, 2), s * torch.ones(40, 2))
-        for name, s in (("a", 0.3), ("b", 9.0))
-    }
-    table = score_table(distributions, target, reference="a", blocks=torch.arange(40) // 4).set_index(
-        ["forecast", "score"]
-    )
-    for level in (0.5, 0.95):
-        off = [abs(table.loc[(name, f"coverage_{100 * level:g}"), "value"] - level) for name in ("b", "a")]
-        assert table.loc[("b", f"coverage_{100 * level:g}"), "difference"] == pytest.approx(off[0] - off[1])
-
-
 @pytest.mark.parametrize("every", [1, 4, 5, 6, 9])
 def test_one_forecast_after_the_other_covers_every_time_that_any_covers(every: int) -> None:
     """Also where gaps leave origins out; each time comes once."""
@@ -187,10 +171,11 @@ def test_one_forecast_after_the_other_covers_every_time_that_any_covers(every: i
     origins = origins[(origins < 70) | (origins > 81)]
     target = series.values[origins[:, None] + torch.arange(1, 7)]
     test = Backtest(series, origins, Predictive.from_gaussian(target, torch.ones_like(target)), target)
-    table = forecast_frame(test)
+    rows, steps = test.chained()
+    table = test[rows].to_frame()
+    table = table[table["horizon"].to_numpy() <= steps.repeat_interleave(6).numpy()]
     assert table["time"].is_monotonic_increasing
     assert table["time"].is_unique
     assert set(table["time"]) == set(series.times[test.positions().flatten().unique().numpy()])
-    rows, steps = test.chained()
     assert len(rows) == len(steps) <= np.ceil(114 / min(6, 6 // every * every or every)) + 2
     assert np.allclose(table["observed"], series.values[series.times.searchsorted(table["time"])])

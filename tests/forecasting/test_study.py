@@ -1,5 +1,7 @@
 """A whole small study: its files, its table, its words."""
 
+import html
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,33 +13,35 @@ import torch
 from matplotlib.figure import Figure
 
 from bayesrnn.data import Series
-from bayesrnn.forecasting import Settings, Study, quick, settings_for, study, write
-from bayesrnn.forecasting._study import MC, RAW, STANDARD
-from bayesrnn.forecasting.output import FORECAST_COLUMNS, future_frame
-from bayesrnn.forecasting.pictures import calibration_picture
-from bayesrnn.forecasting.sentences import calibration_sentences, comparison_sentences
+from bayesrnn.forecasting import Settings, Study, quick, result, sentences, settings_for, study
+from bayesrnn.forecasting.result import MC, NAIVE_MASKS, RAW, STANDARD
 from bayesrnn.predictive import Predictive
+
+FORECAST_COLUMNS = (
+    "time", "observed", "mean", "std", "aleatoric", "epistemic",
+    "lower_50", "upper_50", "lower_80", "upper_80", "lower_95", "upper_95",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def series() -> Series:
     rng = np.random.default_rng(0)
-    steps = np.arange(240)
-    values = 50 + 0.1 * steps + 4 * np.sin(2 * np.pi * steps / 12) + rng.normal(size=240).cumsum() * 0.3
-    index = pd.date_range("2000-01-01", periods=240, freq="MS")
+    steps = np.arange(300)
+    values = 50 + 0.1 * steps + 4 * np.sin(2 * np.pi * steps / 12) + rng.normal(size=300).cumsum() * 0.3
+    index = pd.date_range("2000-01-01", periods=300, freq="MS")
     return Series.from_pandas(pd.Series(values, index=index, name="demand"), units="MW")
 
 
 @pytest.fixture(scope="module")
 def found(series: Series) -> Study:
     settings = Settings(horizon=6, context=24, hidden_size=8, epochs=4, draws=24, every=2)
-    return study(series, settings)
+    return study(series, settings, future=True)
 
 
 @pytest.fixture(scope="module")
 def folder(found: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study") / "out"
-    write(found, folder)
+    found.save(folder)
     return folder
 
 
@@ -85,10 +89,10 @@ def test_held_out_values_do_not_reach_the_network(series: Series, found: Study) 
 
 def test_the_files_are_whole(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
-        "forecast.csv", "backtest.csv", "comparison.csv", "forecast.png", "calibration.png", "comparison.png",
-        "report.html",
+        "forecast.csv", "held_out.csv", "backtest.csv", "comparison.csv", "comparison.json", "report.html",
+        *(f"{name}.{end}" for name in ("forecast", "held_out", "calibration", "comparison") for end in ("png", "svg")),
     }  # fmt: skip
-    table = pd.read_csv(folder / "forecast.csv")
+    table = pd.read_csv(folder / "held_out.csv")
     assert tuple(table.columns) == FORECAST_COLUMNS
     assert table["time"].is_unique
     assert np.allclose(table["std"] ** 2, table["aleatoric"] + table["epistemic"], rtol=1e-5)
@@ -106,16 +110,16 @@ def test_the_files_are_whole(folder: Path) -> None:
 
 def test_the_page_stands_alone(found: Study, folder: Path) -> None:
     page = (folder / "report.html").read_text()
-    assert len(re.findall(r'<img src="data:image/png;base64,[^"]+" alt="[^"]{40,}"', page)) == 3
+    assert len(re.findall(r'<img src="data:image/png;base64,[^"]+" alt="[^"]{40,}"', page)) == 4
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page)
-    for text, _ in calibration_sentences(found):
-        assert text in page
+    for text, _ in found.sentences:
+        assert html.escape(text) in page
 
 
 def test_the_future_begins_where_the_series_ends(found: Study) -> None:
-    table = future_frame(found)
+    table = found.future_frame()
     assert tuple(table.columns) == FORECAST_COLUMNS
-    assert table["time"].dt.strftime("%Y-%m").tolist() == [f"2020-0{k}" for k in range(1, 7)]
+    assert table["time"].dt.strftime("%Y-%m").tolist() == [f"2025-0{k}" for k in range(1, 7)]
     assert table["observed"].isna().all()
     low, high = found.future.interval(0.8)
     assert np.allclose(table["lower_80"], low[0])
@@ -123,53 +127,64 @@ def test_the_future_begins_where_the_series_ends(found: Study) -> None:
 
 
 def test_a_failing_run_leaves_no_file(found: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bayesrnn.forecasting import output
-
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ValueError("the last picture fails")
 
-    for name in ("forecast_picture", "calibration_picture"):
-        monkeypatch.setattr(output, name, lambda *_: Figure())
-    monkeypatch.setattr(output, "comparison_picture", broken)
+    monkeypatch.setattr(result, "score_panels", broken)
     with pytest.raises(ValueError, match="the last picture fails"):
-        write(found, tmp_path)
+        found.save(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_narrow_intervals_are_called_narrow(found: Study) -> None:
-    table = found.table.copy()
-    row = (table["forecast"] == RAW) & (table["score"] == "coverage_80")
-    table.loc[row, ["value", "low", "high"]] = [0.52, 0.45, 0.6]
-    doctored = Study(**{**vars(found), "table": table})
-    text, tone = calibration_sentences(doctored)[0]
-    assert "80 % intervals hold 52 % [45, 60]: too narrow" in text
+    scores = found.comparison.scores[RAW]
+    near = replace(scores["coverage_95"], value=0.95)
+    far = replace(scores["coverage_80"], value=0.52, interval=(0.45, 0.6))
+    text, tone = sentences.coverage("raw", {"coverage_80": far, "coverage_95": near})
+    assert "80 % intervals hold 52 % [45, 60]: too narrow; the 95 %" in text
     assert tone == "bad"
+    text, tone = sentences.coverage("raw", {"coverage_80": replace(far, interval=(0.2, 0.9)), "coverage_95": near})
+    assert "52 % [20, 90]: below the level, perhaps by chance" in text
+    assert tone == "warn"
+    text, tone = sentences.coverage("raw", {"coverage_80": replace(far, value=0.8, interval=None), "coverage_95": near})
+    assert "hold 80 %: within 8 points of the level" in text
+    assert tone == "good"
 
 
-def test_bounds_below_a_series_that_is_never_negative_are_named(found: Study) -> None:
-    shape = found.recalibrated.predictive.shape
-    distribution = Predictive.from_gaussian(torch.linspace(0.0, 4.0, shape.numel()).reshape(shape), torch.ones(shape))
-    near = replace(found, recalibrated=replace(found.recalibrated, predictive=distribution))
-    share = (torch.linspace(0.0, 4.0, shape.numel()) < 1.96).double().mean()
+def test_bounds_below_a_series_that_is_never_negative_are_named(series: Series) -> None:
+    shape = (30, 6)
+    values = torch.linspace(0.0, 4.0, 180).reshape(shape)
+    near = Predictive.from_gaussian(values, torch.ones(shape))
+    share = (torch.linspace(0.0, 4.0, 180) < 1.96).double().mean()
     for floor, said in ((0.0, True), (-1.0, False)):
-        values = found.series.values - found.series.values.min() + floor
-        texts = [text for text, _ in calibration_sentences(replace(near, series=replace(found.series, values=values)))]
+        moved = replace(series, values=series.values - series.values.min() + floor)
+        texts = [text for text, _ in sentences.floor(near, moved)]
         assert any(f"but {share:.0%}".replace("%", " %") in text for text in texts) == said
-    far = Predictive.from_gaussian(torch.full(shape, 9.0), torch.ones(shape))
-    assert len(calibration_sentences(replace(near, recalibrated=replace(found.recalibrated, predictive=far)))) == 2
+    assert not sentences.floor(Predictive.from_gaussian(torch.full(shape, 9.0), torch.ones(shape)), series)
 
 
-def test_a_worse_network_is_called_worse(found: Study) -> None:
-    table = found.table.copy()
-    row = (table["forecast"] == MC) & (table["score"] == "crps")
-    table.loc[row, ["value", "difference", "difference_low", "difference_high", "verdict"]] = [9, 8, 7, 9, "worse"]
-    sentences = comparison_sentences(Study(**{**vars(found), "table": table}))
-    assert any("is worse than the standard dropout approximation" in s for s in sentences)
-    assert "higher (worse)" in sentences[-1]
+def test_the_verdict_on_each_forecast_is_that_of_the_comparison(found: Study) -> None:
+    texts = [text for text, _ in found.sentences]
+    for name in (RAW, MC, NAIVE_MASKS):
+        assert found.comparison.difference("crps", name).sentence("MW") in texts
+    assert sentences.best_baseline(9.0, "ETS", 1.0, "MW")[0].endswith(
+        "recalibrated, has one 800 % higher (lower is better)."
+    )
+
+
+def test_few_held_out_steps_have_no_interval_and_say_so(series: Series) -> None:
+    settings = Settings(horizon=6, context=24, hidden_size=4, epochs=1, draws=8, every=2)
+    short = study(series[:200], settings, per_step=False)
+    assert short.table[["low", "high", "difference_low", "difference_high"]].isna().all().all()
+    assert set(short.table["verdict"].dropna()) == {"no difference can be told"}
+    texts = [text for text, _ in short.sentences]
+    assert any("five blocks of two horizons (60 held-out steps" in text for text in texts)
+    assert not any("∞" in text for text in texts)
+    assert "∞" not in short.page(dict.fromkeys(short.picture_names, b"")).html()
 
 
 def test_settings_fit_the_series(series: Series) -> None:
-    settings = settings_for(series, 6)
+    settings = settings_for(series[:240], 6)
     assert settings.context == 2 * 12
     assert settings_for(series, 6, context=36).context == 36
 
@@ -187,7 +202,26 @@ def test_quick_is_never_more_work() -> None:
     assert (quick(settings, draws=500).draws, quick(settings, epochs=70).epochs) == (500, 70)
 
 
-def test_the_calibration_picture_has_its_own_titles_alone(found: Study) -> None:
-    figure = calibration_picture(found.raw, found.recalibrated, found.blocks)
-    assert [ax.get_title(loc="right") for ax in figure.axes] == ["", "", ""]
-    assert [bool(ax.get_title(loc="left")) for ax in figure.axes] == [True] * 3
+@pytest.mark.parametrize("name", ["forecast", "held_out", "calibration", "comparison"])
+def test_pictures_fit_into_a_figure_of_ones_own(found: Study, name: str) -> None:
+    figure = Figure(figsize=(27, 7), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    assert found.picture(name, right) is not left
+    figure.savefig(io.BytesIO())
+    assert not left.lines
+
+
+def test_text_and_picture_say_the_same_coverage(found: Study) -> None:
+    axes = found.picture("held_out")
+    notes = [text.get_text() for ax in axes.figure.axes for text in ax.texts]
+    held = f"{100 * found.value(MC, 'coverage_80'):.0f} %"
+    assert notes == [f"80 % intervals hold {held}, over all {len(found.raw)} origins"]
+    assert f"80 % intervals hold {held} [" in found.sentences[1][0]
+
+
+def test_the_forecast_after_the_end_is_made_only_if_asked_for(found: Study) -> None:
+    alone = replace(found, future=None)
+    assert "held_out" not in alone.picture_names
+    assert {"forecast.csv", "backtest.csv", "comparison.csv"} <= set(alone.files())
+    with pytest.raises(ValueError, match=r"no forecast of the steps after the end: call study\(..., future=True\)"):
+        alone.future_frame()
