@@ -138,8 +138,10 @@ def _without_ends(table: Any, target: str, notes: Notes) -> Any:
     last = len(table)
 
     def is_words(row: int) -> bool:
+        if not dated:
+            return False
         long = empty[row, 1:].all() and len(times[row]) > 2 * len(times[0])
-        return dated and (long or not any(map(str.isdigit, times[row])))
+        return bool(long) or not any(map(str.isdigit, times[row]))
 
     while last > 0 and (empty[last - 1].all() or is_words(last - 1)):
         last -= 1
