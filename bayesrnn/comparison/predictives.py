@@ -10,6 +10,7 @@ from bayesrnn._checks import check_level
 from bayesrnn.comparison.difference import Difference, paired
 from bayesrnn.comparison.result import Comparison, Cost
 from bayesrnn.metrics import Score
+from bayesrnn.metrics.bootstrap import unwarned
 from bayesrnn.metrics.groups import rows_by_group
 from bayesrnn.metrics.pairs import check_several, common_sequences, pair
 from bayesrnn.metrics.registry import Measure, measures_for
@@ -18,6 +19,7 @@ from bayesrnn.predictive import DETERMINISTIC, Origin, Predictive, TokenPredicti
 __all__ = ["compare_predictives"]
 
 
+@unwarned()
 def compare_predictives(
     predictives: Mapping[str, Predictive],
     target: Any = None,

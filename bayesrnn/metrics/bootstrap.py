@@ -1,7 +1,9 @@
 """Errors of a number from finite data: the bootstrap over sequences, and the jackknife with its t interval."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,8 @@ from bayesrnn.metrics.pairs import check_several
 from bayesrnn.metrics.score import Array
 
 METHODS = ("bootstrap", "student")
+FEW_SEQUENCES = 30
+"""Fewer sequences than this make a percentile bootstrap too narrow: 95 % intervals hold 75 % at 5, 88 % at 20."""
 Sequences = NDArray[np.int64]
 
 
@@ -91,6 +95,24 @@ def interval_of(value: float, replicates: Array, level: float, method: str) -> t
 
     half = float(t.ppf((1 + level) / 2, len(known) - 1)) * spread(known)
     return value - half, value + half
+
+
+class FewSequencesWarning(UserWarning):
+    """A bootstrap interval rests on too few sequences to hold its level."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"only {count} independent sequences: the bootstrap interval is rough and too narrow (95 % intervals hold "
+            'about 75 % with 5 sequences, 88 % with 20). method="student" gives the t interval of the jackknife.'
+        )
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Leave the warning of few sequences out, where the caller says so in its own words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewSequencesWarning)
+        yield
 
 
 def unanimous_interval(value: float, sequences: int, level: float) -> tuple[float, float]:

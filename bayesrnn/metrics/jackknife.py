@@ -48,7 +48,7 @@ def jackknife(
     def score(predictive: Any) -> float:
         return number(pairs.take(items(predictive, pairs.target)))
 
-    if pairs.predictive.sampling == DETERMINISTIC:
+    if not sampled(pairs.predictive):
         return DrawError(0.0, value)
     blocks = [] if without is None else pairs.predictive.origin.blocks(_MOST_BLOCKS)
     found = without(pairs.predictive, pairs.target, blocks) if without is not None and len(blocks) > 1 else None
@@ -62,6 +62,11 @@ def jackknife(
     if isinstance(pairs.predictive, TokenPredictive):  # draws in no whole block count in the value alone
         pooled = score(pairs.predictive.keep_draws(torch.arange(count)))
     return DrawError(spread(values), value + (count - 1) * (pooled - float(values.mean())), values)
+
+
+def sampled(predictive: Any) -> bool:
+    """Whether there are draws, so that a value has an error of finite draws."""
+    return bool(predictive.sampling != DETERMINISTIC)
 
 
 def left_out(score: Callable[..., float], *predictives: Any) -> Array | None:

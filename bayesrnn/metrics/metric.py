@@ -1,6 +1,7 @@
 """How a metric is described, and the one function that computes it with its errors."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -11,8 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bayesrnn._checks import check_choice, check_level, check_seed, check_whole
-from bayesrnn.metrics.bootstrap import METHODS, Statistic, interval_of, resampled, unanimous_interval
-from bayesrnn.metrics.jackknife import DrawError, WithoutBlocks, jackknife
+from bayesrnn.metrics.bootstrap import (
+    FEW_SEQUENCES,
+    METHODS,
+    FewSequencesWarning,
+    Statistic,
+    interval_of,
+    resampled,
+    unanimous_interval,
+)
+from bayesrnn.metrics.jackknife import DrawError, WithoutBlocks, jackknife, sampled
 from bayesrnn.metrics.pairs import check_options, pair
 from bayesrnn.metrics.score import Array, Options, Score
 from bayesrnn.predictive import Predictive
@@ -62,11 +71,12 @@ def evaluate(metric: Metric, predictive: Predictive, target: Any, options: Optio
     values = pairs.take(metric.items(pairs.predictive, pairs.target))
     score = evaluate_values(metric, values, pairs.sequences, options, draws=predictive.draws_used)
     drawn = DrawError()
-    if options.get("monte_carlo", False) and not metric.fixed:
+    if options.get("monte_carlo", False) and not metric.fixed and not (metric.share and sampled(predictive)):
         drawn = jackknife(pairs, metric.items, metric.number, score.value, without=metric.without)
     return replace(
         score,
         standard_error=drawn.standard_error,
+        degrees_of_freedom=None if drawn.left_out is None else len(drawn.left_out) - 1,
         corrected=drawn.corrected if metric.correct else None,
         left_out=drawn.left_out,
         dropped=pairs.dropped,
@@ -81,6 +91,8 @@ def evaluate_values(metric: Metric, values: Array, sequences: NDArray[np.int64],
     if math.isnan(value):
         raise ValueError(f"{metric.name} is undefined for these {len(values)} targets (it came out as NaN).")
     level, interval, replicates, pairing = options.get("interval"), None, None, ""
+    count, wanted = int(sequences.max()) + 1, options.get("floor", False) or level is not None
+    floor = metric.floor(values) if metric.floor is not None and wanted else None
     method = check_choice(options.get("method", "bootstrap"), "method", METHODS)
     if level is not None:
         level, seed = check_level(level, "interval"), check_seed(options.get("seed", 0))
@@ -91,22 +103,25 @@ def evaluate_values(metric: Metric, values: Array, sequences: NDArray[np.int64],
             # resampling repeats targets, which inflates a calibration error by about its floor: center on the value
             replicates = np.maximum(replicates - (np.nanmean(replicates) - value), 0.0)
         if metric.share and value in (0.0, 1.0):  # no resample differs from another
-            interval = unanimous_interval(value, int(sequences.max()) + 1, level)
+            interval = unanimous_interval(value, count, level)
         else:
             interval = interval_of(value, replicates, level, method)
+            if count < FEW_SEQUENCES and method == "bootstrap":
+                warnings.warn(FewSequencesWarning(count), stacklevel=4)
+        if floor is not None:  # chance adds between 0 and the floor to a calibration error: the true one is lower
+            interval = max(interval[0] - floor, 0.0), interval[1]
         pairing = f"{method} {seed} {resamples} {blake2b(sequences.tobytes(), digest_size=16).hexdigest()}"
-    wanted = metric.floor is not None and options.get("floor", False)
     return Score(
         name=metric.name,
         value=value,
         definition=metric.definition,
         n=len(values),
-        sequences=int(sequences.max()) + 1,
+        sequences=count,
         draws=draws,
         interval=interval,
         level=level,
         method=method,
-        floor=metric.floor(values) if metric.floor is not None and wanted else None,
+        floor=floor if options.get("floor", False) else None,
         replicates=replicates,
         pairing=pairing,
     )

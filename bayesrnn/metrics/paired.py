@@ -47,13 +47,15 @@ def paired_difference(
     a = metric(first, target, interval=interval, **options)
     b = metric(second, target, interval=interval, **options)
     value, ends, replicates = difference(a, b)
+    error, freedom = _error(a, b, first.origin.shares_draws(second.origin))
     return replace(
         a,
         name=f"{a.name} difference",
         value=value,
         definition=f"first minus second: {a.definition}",
         interval=ends,
-        standard_error=_error(a, b, first.origin.shares_draws(second.origin)),
+        standard_error=error,
+        degrees_of_freedom=freedom,
         corrected=None if a.corrected is None or b.corrected is None else a.corrected - b.corrected,
         floor=None,
         replicates=replicates,
@@ -85,9 +87,13 @@ def difference(
     return value, interval_of(value, replicates, first.level or 0.95, first.method), replicates
 
 
-def _error(a: Score, b: Score, shared: bool) -> float | None:
+def _error(a: Score, b: Score, shared: bool) -> tuple[float | None, int | None]:
+    """Return the Monte Carlo error of the difference and its degrees of freedom (Welch 1947 for separate draws)."""
     if a.standard_error is None or b.standard_error is None:
-        return None
+        return None, None
     if shared and a.left_out is not None and b.left_out is not None and len(a.left_out) == len(b.left_out):
-        return spread(a.left_out - b.left_out)
-    return math.hypot(a.standard_error, b.standard_error)
+        return spread(a.left_out - b.left_out), len(a.left_out) - 1
+    errors = [(a.standard_error, a.degrees_of_freedom), (b.standard_error, b.degrees_of_freedom)]
+    total = math.hypot(a.standard_error, b.standard_error)
+    parts = [(error / total) ** 4 / freedom for error, freedom in errors if error and freedom]
+    return total, max(int(1 / sum(parts)), 1) if parts else None

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bayesrnn._checks import check_level
+
 Array = NDArray[np.float64]
 
 
@@ -56,7 +58,10 @@ class Score:
         level: Its level.
         method: How it was made: "bootstrap" or "student".
         standard_error: Monte Carlo error of finite draws, if asked for and known: 0 only where nothing was sampled,
-            None where the draws were not kept or leaving them out does not show it.
+            None where the draws were not kept, of shares (a jackknife of counts is wild), and where leaving draws out
+            does not show it.
+        degrees_of_freedom: Of the standard error, one less than its blocks of draws: few, so that 1.96 of them are too
+            short an interval. See `draws_interval`.
         corrected: The value corrected for the bias of finite draws, if asked for and known.
         floor: What a perfectly calibrated model of this size would score, if asked for and defined.
         dropped: Targets left out because they were NaN.
@@ -76,12 +81,27 @@ class Score:
     level: float | None = None
     method: str = "bootstrap"
     standard_error: float | None = None
+    degrees_of_freedom: int | None = None
     corrected: float | None = None
     floor: float | None = None
     dropped: int = 0
     replicates: Array | None = field(default=None, repr=False, compare=False)
     pairing: str = field(default="", repr=False, compare=False)
     left_out: Array | None = field(default=None, repr=False, compare=False)
+
+    def draws_interval(self, level: float = 0.95) -> tuple[float, float] | None:
+        r"""Return the interval of the value that infinitely many draws would give, None where that is unknown.
+
+        $\\theta \\pm t_{R-1} \\cdot SE$ with R blocks of draws, about the corrected value where there is one.
+        """
+        if self.standard_error is None:
+            return None
+        center, half = self.value if self.corrected is None else self.corrected, 0.0
+        if self.degrees_of_freedom is not None:
+            from scipy.stats import t
+
+            half = self.standard_error * float(t.ppf((1 + check_level(level)) / 2, self.degrees_of_freedom))
+        return center - half, center + half
 
     def __float__(self) -> float:
         return self.value

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from bayesrnn.metrics._reliability import check_classes, top_label_items
-from bayesrnn.metrics.jackknife import left_out, spread
+from bayesrnn.metrics.jackknife import left_out, sampled, spread
 from bayesrnn.metrics.metric import Metric, evaluate, evaluate_values
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.score import Array, Options, Score
-from bayesrnn.predictive import DETERMINISTIC, ContinuousPredictive, Predictive, TokenPredictive
+from bayesrnn.predictive import ContinuousPredictive, Predictive, TokenPredictive
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,14 +123,14 @@ def shift_auroc(
 
 def _shift_error(score: Callable[[Any, Any], float], near: Predictive, far: Predictive) -> float | None:
     """Standard error from the draws of both: together where they share them, else each with the other as it is."""
-    sampled = [p.sampling != DETERMINISTIC for p in (near, far)]
-    if any(drawn and isinstance(p, TokenPredictive) for drawn, p in zip(sampled, (near, far))):
+    drawn = [sampled(p) for p in (near, far)]
+    if any(own and isinstance(p, TokenPredictive) for own, p in zip(drawn, (near, far))):
         return None  # entropies of tokens come averaged over all draws
-    if all(sampled) and near.origin.shares_draws(far.origin):
+    if all(drawn) and near.origin.shares_draws(far.origin):
         parts = [left_out(score, near, far)]
     else:
         one_by_one = (lambda p: score(p, far), near), (lambda p: score(near, p), far)
-        parts = [left_out(*each) for drawn, each in zip(sampled, one_by_one) if drawn]
+        parts = [left_out(*each) for own, each in zip(drawn, one_by_one) if own]
     known = [spread(values) for values in parts if values is not None]
     return math.hypot(*known) if len(known) == len(parts) else None
 

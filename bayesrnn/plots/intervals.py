@@ -8,6 +8,7 @@ import numpy as np
 from bayesrnn import metrics
 from bayesrnn._checks import check_level
 from bayesrnn.metrics._pit import pit_ends
+from bayesrnn.metrics.bootstrap import unwarned
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.score import Array, Options
 from bayesrnn.plots.bands import binomial_band, effective_size, ratio_band, whiskers
@@ -57,7 +58,8 @@ def interval_reliability(
     null = binomial_band(_GRID, effective_size(held, pairs.sequences))
     errors = Options(**options)
     errors["interval"] = 0.95 if int(pairs.sequences.max()) > 0 else None  # one sequence tells nothing about others
-    score = metrics.coverage(predictive, target, level=check_level(level), **errors)
+    with unwarned():
+        score = metrics.coverage(predictive, target, level=check_level(level), **errors)
     ax.fill_between(_GRID, *null, color=NEUTRAL, alpha=0.25, linewidth=0, label="calibrated, this sample size")
     ax.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle="--")
     ax.fill_between(_GRID, low, high, color=BLUE, alpha=0.25, linewidth=0, label="95 % bootstrap band")

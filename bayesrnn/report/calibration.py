@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bayesrnn._checks import check_level
 from bayesrnn.metrics import Score
+from bayesrnn.metrics.bootstrap import unwarned
 from bayesrnn.metrics.groups import rows_by_group
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.registry import Measure, measures_for
@@ -19,6 +20,7 @@ from bayesrnn.report.result import CalibrationReport
 __all__ = ["calibration_report"]
 
 
+@unwarned()
 def calibration_report(
     predictive: Predictive,
     target: Any = None,

@@ -13,6 +13,8 @@ from bayesrnn.metrics._reliability import bin_index, equal_mass_bins
 from bayesrnn.metrics.smooth import smooth_error
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
 
+pytestmark = pytest.mark.filterwarnings("ignore::bayesrnn.metrics.bootstrap.FewSequencesWarning")
+
 
 @pytest.fixture
 def classes():

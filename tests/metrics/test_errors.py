@@ -9,8 +9,11 @@ from scipy import stats
 from torch import distributions as D
 
 from bayesrnn import metrics as M
+from bayesrnn.metrics.bootstrap import FewSequencesWarning
 from bayesrnn.predictive import ContinuousPredictive, Origin, Predictive
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
+
+pytestmark = pytest.mark.filterwarnings("ignore::bayesrnn.metrics.bootstrap.FewSequencesWarning")
 
 
 def test_sequence_bootstrap_covers_where_the_token_bootstrap_does_not():
@@ -86,7 +89,6 @@ def test_score_stays_where_its_monte_carlo_error_is_undefined():
     score = M.coverage(halves, y, level=0.9, monte_carlo=True)
     assert score.value == M.coverage(halves, y, level=0.9).value
     assert (score.standard_error, score.corrected) == (None, None)
-    assert M.coverage(halves, torch.randn(20), level=0.8, monte_carlo=True).standard_error is not None
     with pytest.raises(ValueError, match="32 samples cannot resolve"):
         M.coverage(halves, y, level=0.95, monte_carlo=True)
 
@@ -135,3 +137,56 @@ def test_a_score_that_is_no_share_keeps_its_bootstrap():
     certain = Predictive.from_probabilities(torch.eye(3))
     assert M.brier_score(certain, torch.arange(3), interval=0.95).interval == (0.0, 0.0)
     assert M.accuracy(certain, torch.arange(3), interval=0.95).interval[0] == pytest.approx(stats.beta.ppf(0.025, 3, 1))
+
+
+@pytest.mark.filterwarnings("error")
+def test_few_sequences_are_warned_of():
+    y = torch.randn(40)
+    p = Predictive.from_gaussian(torch.zeros(40), torch.ones(40))
+    with pytest.warns(FewSequencesWarning, match='only 20 independent sequences.*method="student"'):
+        M.rmse(p, y, interval=0.95, sequences=torch.arange(40) // 2)
+    M.rmse(p, y, interval=0.95)
+    M.rmse(p, y, interval=0.95, sequences=torch.arange(40) // 2, method="student")
+    M.rmse(p, y, sequences=torch.arange(40) // 2)
+    with pytest.raises(ValueError, match="method must be"):
+        M.rmse(p, y, interval=0.95, method="t")
+
+
+def test_intervals_of_calibration_errors_hold_the_true_one():
+    """Calibrated (true error 0) and five or fifteen points too sure, where each bin's true gap is the same."""
+    rng = np.random.default_rng(0)
+    for gap in (0.0, 0.15):
+        hits = {"ece": 0, "smooth": 0}
+        for _ in range(40):
+            confidence = rng.uniform(0.7, 0.95, 150)
+            right = torch.as_tensor((rng.random(150) >= confidence - gap).astype(np.int64))
+            probabilities = torch.as_tensor(np.stack([confidence, 1 - confidence], 1))
+            p = Predictive.from_probabilities(probabilities)
+            for name, metric in (("ece", M.expected_calibration_error), ("smooth", M.smooth_calibration_error)):
+                low, high = metric(p, right, interval=0.95, resamples=50).interval
+                hits[name] += low <= gap + 0.01 and gap - 0.01 <= high  # smooth: less than the gap by its kernel
+        assert hits["ece"] >= 0.9 * 40
+        assert hits["smooth"] >= 0.9 * 40
+
+
+def test_intervals_of_finite_draws_hold_the_value_of_infinitely_many():
+    """All sixteen masks of four units are known; 32 draws make two blocks, so one degree of freedom."""
+    masks = 2.0 * torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4).double()
+    weights = torch.randn(4, 12, generator=torch.Generator().manual_seed(0)).double()
+    y = torch.randn(12, generator=torch.Generator().manual_seed(1)).double()
+    exact = float(M.nll(Predictive.from_draws(D.Normal(masks @ weights / 4, 1.0)), y))
+    hits, narrow, generator = 0, 0, torch.Generator().manual_seed(2)
+    for _ in range(300):
+        chosen = masks[torch.randint(16, (32,), generator=generator)]
+        p = Predictive.from_draws(D.Normal(chosen @ weights / 4, 1.0), block_size=16)
+        score = M.nll(p, y, monte_carlo=True)
+        assert score.degrees_of_freedom == 1
+        low, high = score.draws_interval(0.95)
+        hits += low <= exact <= high
+        narrow += abs(score.corrected - exact) <= 1.96 * score.standard_error
+    assert hits / 300 == pytest.approx(0.95, abs=0.03)
+    assert narrow / 300 < 0.8
+    shares = M.coverage(p, y, monte_carlo=True)
+    assert (shares.standard_error, shares.draws_interval()) == (None, None)
+    certain = M.nll(Predictive.from_gaussian(y, torch.ones(12)), y, monte_carlo=True)
+    assert certain.draws_interval() == (certain.value, certain.value)

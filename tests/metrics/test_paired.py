@@ -14,6 +14,8 @@ from bayesrnn.metrics.groups import rows_by_group
 from bayesrnn.metrics.pairs import numbered
 from bayesrnn.predictive import Predictive
 
+pytestmark = pytest.mark.filterwarnings("ignore::bayesrnn.metrics.bootstrap.FewSequencesWarning")
+
 ROWS = 200
 
 
