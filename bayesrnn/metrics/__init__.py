@@ -23,6 +23,7 @@ from bayesrnn.metrics.classes import (
     set_size,
 )
 from bayesrnn.metrics.paired import paired_difference
+from bayesrnn.metrics.paths import energy_score, variogram_score
 from bayesrnn.metrics.regression import (
     bias,
     coverage,
@@ -62,6 +63,7 @@ __all__ = [
     "crps",
     "crps_values",
     "deterministic_perplexity",
+    "energy_score",
     "entropy_gap",
     "error_auroc",
     "expected_calibration_error",
@@ -92,5 +94,6 @@ __all__ = [
     "smooth_calibration_error",
     "spread_bins",
     "top_label_calibration_error",
+    "variogram_score",
     "width",
 ]

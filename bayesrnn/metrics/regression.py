@@ -50,7 +50,7 @@ def crps(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Sco
     r"""Continuous ranked probability score, target units: mean of $\int (F(x) - 1\{x \ge y\})^2 dx$.
 
     A proper score; of a point prediction it is the absolute error. Closed form for Gaussians and mixtures of them, the
-    fair estimator for samples (finite samples do not bias it), sums for counts, quadrature for other distributions.
+    fair estimator for samples (finite samples do not bias it), sums for counts, a table of quantiles for others.
 
     Source: Gneiting & Raftery 2007, section 4.2; Grimit et al. 2006; Ferro 2014.
     """
