@@ -11,7 +11,8 @@ from torch import Tensor
 
 from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.cells import CELLS
-from bayesrnn.nn.kernels.scan import gpu, scan
+from bayesrnn.nn.kernels.scan import fused_loop, scan
+from bayesrnn.nn.kernels.scan.layer import Layer
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are first imported
@@ -19,7 +20,7 @@ if not torch.cuda.is_available():
 triton = pytest.importorskip("triton", reason="the kernels need Triton")
 tl = pytest.importorskip("triton.language")
 
-from bayesrnn.nn.kernels.scan.triton_kernels import _tanh  # noqa: E402
+from bayesrnn.nn.kernels.scan.triton_kernels import TritonBackend, _tanh  # noqa: E402
 
 interpreted = pytest.mark.skipif(torch.cuda.is_available(), reason="compiled kernels are tested on the device")
 
@@ -76,11 +77,9 @@ def passed(name: str, kind: str) -> tuple[list[Tensor], list[Tensor]]:
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the CUDA loops on the CPU."""
-    served = lambda name, like, masks, sizes: name in ("lstm", "gru")  # noqa: E731
-    monkeypatch.setattr("bayesrnn.nn.kernels.scan.forward.on_gpu", served)
-    monkeypatch.setattr("bayesrnn.nn.kernels.scan.backward.on_gpu", served)
-    monkeypatch.setattr("bayesrnn.nn.kernels.scan.layer.on_gpu", served)
+    """Take the Triton kernels on the CPU."""
+    taken = lambda layer, like: TritonBackend() if layer.name in ("lstm", "gru") else None  # noqa: E731
+    monkeypatch.setattr(fused_loop, "backend_of", taken)
 
 
 KINDS = ["none", "input", "tied", "shared", "untied", "steps", "steps untied"]
@@ -105,7 +104,7 @@ def test_low_products_and_passes_that_keep_nothing(
 ) -> None:
     x, state, weights = inputs(name)
     want, _ = passed(name, kind)
-    monkeypatch.setattr(gpu, "_HELD_BYTES", ROWS * 4 * UNITS * 4 * 2)  # two steps at once
+    monkeypatch.setattr(TritonBackend, "held_bytes", ROWS * 4 * UNITS * 4 * 2)  # two steps at once
     with torch.no_grad():
         out, last = scan(CELLS[name], x, state, weights, masks_of(kind, name))
         torch.testing.assert_close([out, *last], [w.detach() for w in want])
@@ -129,7 +128,7 @@ def test_rows_in_blocks_and_steps_in_spans(
 ) -> None:
     x, state, weights = inputs(name)
     want, _ = passed(name, kind)
-    monkeypatch.setattr(gpu, "_HELD_BYTES", ROWS * 4 * UNITS * 4 * 2)  # two steps at once
+    monkeypatch.setattr(TritonBackend, "held_bytes", ROWS * 4 * UNITS * 4 * 2)  # two steps at once
     torch.testing.assert_close(passed(name, kind)[0], want, rtol=1e-5, atol=1e-5)
     monkeypatch.setattr("bayesrnn.nn.kernels.scan.forward._BLOCK_ROWS", 2)
     with torch.no_grad():
@@ -188,12 +187,16 @@ def test_tanh_keeps_its_digits() -> None:
 
 
 def test_which_cases_the_kernels_serve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "_triton_works", lambda: True)
+    monkeypatch.setattr(fused_loop, "_triton_works", lambda: True)
     nothing = SiteMasks()
     there = SimpleNamespace(dtype=torch.float32, device=torch.device("cuda"), shape=(3, 4))
 
+    weight = torch.empty(0)
+
     def served(name: str = "lstm", masks: SiteMasks = nothing, sizes: tuple[int, ...] = (), **other: Any) -> bool:
-        return gpu.on_gpu(name, SimpleNamespace(**{**vars(there), **other}), masks, list(sizes))  # type: ignore[arg-type]
+        like: Any = SimpleNamespace(**{**vars(there), **other})
+        layer = Layer(name, weight, weight, None, None, masks, list(sizes), torch.float32)
+        return fused_loop.backend_of(layer, like) is not None
 
     some = torch.ones(1, 1, 3, 4)
     assert served()
@@ -205,7 +208,7 @@ def test_which_cases_the_kernels_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not served(device=torch.device("cpu"))
     for site in ("candidate", "keep_cell", "keep_hidden"):
         assert not served(masks=replace(nothing, **{site: some}))
-    monkeypatch.setattr(gpu, "_triton_works", lambda: False)
+    monkeypatch.setattr(fused_loop, "_triton_works", lambda: False)
     assert not served()
 
 
@@ -213,12 +216,12 @@ def test_a_triton_that_cannot_launch_is_left_alone(monkeypatch: pytest.MonkeyPat
     def broken() -> None:
         raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
 
-    monkeypatch.setattr(gpu, "_touch", broken)
-    gpu._triton_works.cache_clear()
+    monkeypatch.setattr(fused_loop, "_touch", broken)
+    fused_loop._triton_works.cache_clear()
     with pytest.warns(UserWarning, match="Failed to find C compiler"):
-        assert not gpu._triton_works()
-    assert not gpu._triton_works()  # said once
-    gpu._triton_works.cache_clear()
+        assert not fused_loop._triton_works()
+    assert not fused_loop._triton_works()  # said once
+    fused_loop._triton_works.cache_clear()
 
 
 @pytest.mark.gpu
@@ -227,8 +230,8 @@ def test_a_triton_that_cannot_launch_is_left_alone(monkeypatch: pytest.MonkeyPat
 def test_a_device_is_the_cpu(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     want, by_want = passed(name, kind)
     calls = []
-    plain = gpu.gpu_forward
-    monkeypatch.setattr("bayesrnn.nn.kernels.scan.forward.gpu_forward", lambda *a: (calls.append(1), plain(*a)))
+    plain = fused_loop.fused_forward
+    monkeypatch.setattr(fused_loop, "fused_forward", lambda *a: (calls.append(1), plain(*a)))
     x, state, weights = inputs(name)
     leaves = [t.detach().cuda().requires_grad_() for t in (x, *state, *weights)]
     at, masks = 1 + len(state), masks_of(kind, name)

@@ -6,13 +6,22 @@ import torch
 from torch import Tensor
 
 from bayesrnn.masks import SiteMasks
-from bayesrnn.nn.kernels.scan.fused_loop import fused, fused_backward
-from bayesrnn.nn.kernels.scan.gpu import gpu_backward, on_gpu
-from bayesrnn.nn.kernels.scan.masks import Weights, along, cut, extras, gated, ungated
-from bayesrnn.nn.kernels.scan.pointwise import POINTWISE, Kept, Pointwise
+from bayesrnn.nn.kernels.scan import fused_loop
+from bayesrnn.nn.kernels.scan.layer import Layer, along, cut, extras, gated, ungated
+from bayesrnn.nn.kernels.scan.pointwise import Kept
 from bayesrnn.nn.kernels.scan.products import input_gradient, weight_gradient
 
-__all__ = ["Gradients", "backward"]
+__all__ = ["Gradients", "Saved", "backward"]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a forward pass leaves to the backward pass: inputs, outputs, activated gates, and the cell's extra."""
+
+    x: Tensor
+    out: Tensor
+    gates: Tensor
+    extra: Tensor
 
 
 @dataclass(frozen=True)
@@ -28,76 +37,76 @@ class Gradients:
 
 
 def backward(
-    name: str,
+    layer: Layer,
+    state: tuple[Tensor, ...],
+    saved: Saved,
     grad_out: Tensor | None,
     grad_last: Tensor | None,
-    x: Tensor,
-    first: Tensor,
-    memory: Tensor | None,
-    weights: Weights,
-    masks: SiteMasks,
-    out: Tensor,
-    gates: Tensor,
-    extra: Tensor,
-    sizes: list[int],
-    product: torch.dtype,
     want_x: bool,
 ) -> Gradients:
-    """Go backward through a layer; the weights' gradients are one product over all steps, at the end."""
-    cell = POINTWISE[name]
-    old = torch.cat((first.unsqueeze(0), out[:-1]))
-    hh = weights.hh.to(product)
-    compiled = fused(name, first, masks, sizes, product)
-    if on_gpu(name, first, masks, sizes):
-        with torch.cuda.device_of(first):  # Triton launches on the current device
-            blocks, low, grad_h, grad_c = gpu_backward(
-                name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra
-            )
-    elif compiled is not None:
-        blocks, low, grad_h, grad_c = fused_backward(
-            compiled, name, grad_out, grad_last, first, memory, hh, masks, out, gates, extra, _through
-        )
+    """Go backward through a layer; the weights' gradients are one product over all steps, at the end.
+
+    Args:
+        layer: Cell, weights, masks and sizes.
+        state: Initial h, or h and c.
+        saved: What the forward pass kept.
+        grad_out: Gradient of the outputs, or None.
+        grad_last: Gradient of the last memory, or None.
+        want_x: Whether the gradient of the inputs is needed.
+    """
+    cell, masks, product, first = layer.cell, layer.masks, layer.product, state[0]
+    old = torch.cat((first.unsqueeze(0), saved.out[:-1]))
+    backend = fused_loop.backend_of(layer, first)
+    if backend is not None:
+        kept = (saved.out, saved.gates, saved.extra)
+        blocks, low, grad_h, grad_c = fused_loop.fused_backward(backend, layer, state, kept, grad_out, grad_last)
     else:
-        blocks, carry, by_h = cell.factors(Kept(gates, extra, old, memory), extras(masks))
+        memory = state[1] if cell.memory else None
+        blocks, carry, by_h = cell.factors(Kept(saved.gates, saved.extra, old, memory), extras(masks))
         low = blocks if product == blocks.dtype else torch.empty_like(blocks, dtype=product)
-        grad_h, grad_c = _loop(cell, grad_out, grad_last, first, hh, masks, blocks, carry, by_h, low, sizes)
-    grad_ih, grad_hh = torch.empty_like(weights.ih), torch.empty_like(weights.hh)
+        grad_h, grad_c = _loop(layer, first, (blocks, carry, by_h), low, grad_out, grad_last)
+    grad_ih, grad_hh = torch.empty_like(layer.ih), torch.empty_like(layer.hh)
     weight_gradient(low[:, :, cell.hidden], old, masks.hidden, grad_hh)
     units = first.shape[1]
     grad_x = None
-    ih = weights.ih.to(product)
+    ih = layer.ih.to(product)
     for block, gate in cell.inward:
         part = slice(gate.start * units, gate.stop * units)
         mask = masks.input if masks.input is None or masks.input.shape[1] == 1 else masks.input[:, gate]
-        weight_gradient(low[:, :, block], x, mask, grad_ih[part])
+        weight_gradient(low[:, :, block], saved.x, mask, grad_ih[part])
         if want_x:
-            found = input_gradient(low[:, :, block], ih[part], mask)
-            grad_x = found if grad_x is None else grad_x.add_(found)
+            one = input_gradient(low[:, :, block], ih[part], mask)
+            grad_x = one if grad_x is None else grad_x.add_(one)
     return Gradients(
-        None if grad_x is None else grad_x.to(x.dtype), grad_h, grad_c, grad_ih, grad_hh, blocks.sum((0, 1))
+        None if grad_x is None else grad_x.to(saved.x.dtype), grad_h, grad_c, grad_ih, grad_hh, blocks.sum((0, 1))
     )
 
 
 def _loop(
-    cell: Pointwise,
+    layer: Layer,
+    first: Tensor,
+    factors: tuple[Tensor, Tensor | None, Tensor | None],
+    low: Tensor,
     grad_out: Tensor | None,
     grad_last: Tensor | None,
-    first: Tensor,
-    hh: Tensor,
-    masks: SiteMasks,
-    blocks: Tensor,
-    carry: Tensor | None,
-    by_h: Tensor | None,
-    low: Tensor,
-    sizes: list[int],
 ) -> tuple[Tensor, Tensor | None]:
-    """Turn the factors in `blocks` into gradients, step by step; return those of the initial h and c."""
+    """Turn the factors of the gates into gradients, step by step; return those of the initial h and c.
+
+    Args:
+        layer: Cell, weights, masks and sizes.
+        first: Initial h.
+        factors: What `Pointwise.factors` returns.
+        low: Filled with the gates' gradients in the type of the products.
+        grad_out: Gradient of the outputs, or None.
+        grad_last: Gradient of the last memory, or None.
+    """
+    (blocks, carry, by_h), cell, masks, hh = factors, layer.cell, layer.masks, layer.hh.to(layer.product)
     grad_h = torch.zeros_like(first)
     grad_c = None
     if cell.memory:
         grad_c = torch.zeros_like(first) if grad_last is None else grad_last.clone()
     steps, rows = blocks.shape[:2]
-    sizes = sizes or [rows] * steps
+    sizes = layer.sizes or [rows] * steps
     arriving = None if grad_out is None else along(grad_out, sizes)
     gradients, lows = along(blocks, sizes), along(low, sizes)
     onward = along(low[:, :, cell.hidden].flatten(2), sizes)

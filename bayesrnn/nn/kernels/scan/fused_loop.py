@@ -1,171 +1,242 @@
-"""The two loops with the pointwise part compiled: what `forward` and `backward` do for LSTM and GRU, fused."""
+"""The two loops over time with the pointwise part compiled: one matrix product and one kernel per step.
 
+A backend launches the kernels: C++ on a CPU (`cpu_kernels`), Triton on a GPU (`triton_kernels`).
+"""
+
+import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from bayesrnn.masks import SiteMasks
-from bayesrnn.nn.kernels.scan.cpu_kernels import Kernels, kernels
-from bayesrnn.nn.kernels.scan.masks import along, contiguous, gated, leave_the_cell_whole, ungated
-from bayesrnn.nn.kernels.scan.pointwise import POINTWISE, Pointwise
-from bayesrnn.nn.kernels.scan.products import GateProduct
+from bayesrnn.nn.kernels.scan.cpu_kernels import CpuBackend, kernels
+from bayesrnn.nn.kernels.scan.layer import BackwardStep, ForwardStep, Layer, along, gated, ungated
+from bayesrnn.nn.kernels.scan.products import GateProduct, of_span
 
-__all__ = ["fused", "fused_backward", "fused_forward"]
-
-Strides = tuple[int, int, int, int]
+__all__ = ["Backend", "Products", "Rows", "backend_of", "fused_backward", "fused_forward", "steps_at_once"]
 
 
-def fused(name: str, like: Tensor, masks: SiteMasks, sizes: list[int], product: torch.dtype) -> Kernels | None:
-    """Return the kernels if they serve this case: float32 LSTM or GRU, on a CPU, full rows, only cells masked."""
-    if name not in ("lstm", "gru") or like.dtype != torch.float32 or like.device.type != "cpu":
+@dataclass(frozen=True)
+class Products:
+    """The two matrix products of a layer, and the biases (gates, H): of both, and what is kept apart, or None."""
+
+    inward: GateProduct
+    onward: GateProduct
+    bias: Tensor | None
+    again: Tensor | None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a forward pass.
+
+    Attributes:
+        x: Inputs (steps, rows, features).
+        first: Initial h (rows, H).
+        masks: Of these rows.
+        sizes: How many of the rows are alive at each step.
+        out: Filled with the outputs (steps, rows, H).
+        last: Holds the initial memory (rows, H), and is filled with the last one.
+        kept: Filled with the activated gates (steps, rows, gates, H), or None.
+        extra: Filled with the cell's extra (steps, rows, H) where gates are kept.
+    """
+
+    x: Tensor
+    first: Tensor
+    masks: SiteMasks
+    sizes: list[int]
+    out: Tensor
+    last: Tensor
+    kept: Tensor | None
+    extra: Tensor
+
+
+class Backend(Protocol):
+    """What launches the kernels of a device.
+
+    Attributes:
+        aligned: Whether rows are to have whole 16 bytes.
+        in_place: Whether input products may be made where the activated gates go.
+        held_bytes: Of input products that are made at once where nothing is kept.
+    """
+
+    aligned: bool
+    in_place: bool
+    held_bytes: int
+
+    def on(self, like: Tensor) -> AbstractContextManager[Any]:
+        """Return a context in which kernels are launched on the device of a tensor."""
+
+    def carried(self, first: Tensor, gates: int, dtype: torch.dtype) -> Tensor | None:
+        """Return memory for h under the masks of the next step, or None where the product masks h itself."""
+
+    def forward(self, layer: Layer, first: Tensor, bias: Tensor, again: Tensor) -> Callable[[ForwardStep], None]:
+        """Return the step forward."""
+
+    def backward(self, layer: Layer, carried: Tensor, narrow: bool) -> Callable[[BackwardStep], None]:
+        """Return the step backward; `carried` is the gradient of the memory, of a GRU what h passes on."""
+
+
+def backend_of(layer: Layer, like: Tensor) -> Backend | None:
+    """Return what runs the layer with states like this one, or None for torch's operations."""
+    if not layer.compiles(like):
         return None
-    if product not in (torch.float32, torch.bfloat16):
+    if like.device.type == "cuda":
+        return _triton().TritonBackend() if _triton_works() else None
+    if like.device.type != "cpu" or layer.product not in (torch.float32, torch.bfloat16):
         return None
-    if not leave_the_cell_whole(masks) or (sizes and sizes[-1] != like.shape[0]):
-        return None
-    return kernels()
+    found = kernels()
+    return None if found is None else CpuBackend(found)
 
 
-def fused_forward(
-    found: Kernels,
-    name: str,
-    x: Tensor,
-    first: Tensor,
-    products: tuple[GateProduct, GateProduct],
-    biases: tuple[Tensor | None, Tensor | None],
-    masks: SiteMasks,
-    out: Tensor,
-    last: Tensor,
-    kept: Tensor | None,
-    extra: Tensor,
-    span: int,
-) -> None:
-    """Run some rows through all their steps; `out`, `last`, `kept` and `extra` are filled."""
-    cell, (inward, onward) = POINTWISE[name], products
+@cache
+def _triton_works() -> bool:
+    """Whether a kernel can be compiled and launched; it takes Triton, and a C compiler for its launcher."""
+    if find_spec("triton") is None:
+        return False
+    try:
+        _touch()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        warnings.warn(
+            f"Triton is installed but cannot launch a kernel here ({type(error).__name__}: {reason}), so that masks "
+            "inside a recurrence take many small kernels on this GPU: the same numbers, several times slower. Triton "
+            "needs a C compiler.",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def _touch() -> None:
+    """Launch the smallest kernel."""
+    _triton().touch[(1,)](torch.zeros(1, device="cuda"))
+
+
+@cache
+def _triton() -> Any:
+    from bayesrnn.nn.kernels.scan import triton_kernels
+
+    return triton_kernels
+
+
+def fused_forward(backend: Backend, layer: Layer, products: Products, part: Rows) -> None:
+    """Run some rows through all their steps."""
+    cell, first, kept, x = layer.cell, part.first, part.kept, part.x
     steps, rows, units = len(x), *first.shape
-    bias, again = (first.new_zeros(cell.gates, units) if b is None else b.contiguous() for b in biases)
+    bias, again = (
+        first.new_zeros(cell.gates, units) if b is None else b.contiguous() for b in (products.bias, products.again)
+    )
     sizes = [rows] * steps
-    hidden, reads = gated(masks.hidden, sizes), contiguous(ungated(masks.cell, sizes))
-    states = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
-    outs = along(states, sizes)
-    acts = None if kept is None else along(kept, sizes)
-    extras = along(extra, sizes) if kept is not None else None
-    memory = last.contiguous()
+    hidden, reads = gated(part.masks.hidden, sizes), _contiguous(part.masks.cell, sizes)
+    states = part.out if part.out.is_contiguous() else torch.empty_like(part.out, memory_format=torch.contiguous_format)
+    outs, acts = along(states, sizes), [None] * steps if kept is None else along(kept, sizes)
+    memory = part.last.contiguous()
+    news = [memory if cell.memory else None] * steps if kept is None else along(part.extra, sizes)
+    in_place = kept is not None and backend.in_place
+    span = steps if in_place else steps_at_once(rows * cell.gates * units * 4, steps, backend.held_bytes)
     old, before = first.contiguous(), memory
-    call = found[f"{name}_forward"]
-    ones = first.new_ones(units)
-    narrow = onward.dtype == torch.bfloat16 and not _untied(masks.hidden)
-    entering = torch.empty(first.shape, dtype=torch.bfloat16) if narrow else None
-    for t in range(steps):
-        if t % span == 0:
-            stop = min(t + span, steps)
-            mask = masks.input
-            if mask is not None and mask.shape[0] > 1:
-                mask = mask[t:stop]
-            pre = inward.many(x[t:stop], mask, None if kept is None else kept.flatten(2).flatten(0, 1))
-        add = onward.one(old, hidden[t]) if entering is None or t == 0 else onward.one(entering, None)
-        following: tuple[int | None, int, int] = (None, ones.data_ptr(), 0)
-        if entering is not None and t + 1 < steps:
-            site = _site(hidden[t + 1], ones)
-            following = (entering.data_ptr(), *_shared(site, ones))
-        act = None if acts is None else acts[t].data_ptr()
-        told = (rows, units, *_strides(pre, t % span, rows, cell), *_strides(add, 0, rows, cell), bias.data_ptr())
-        if cell.memory:
-            more = memory if extras is None else extras[t]
-            read = _shared(reads[t], ones)
-            call(*told, before.data_ptr(), more.data_ptr(), outs[t].data_ptr(), act, *read, *following)
-            before = more
-        else:
-            recurrent = None if extras is None else extras[t].data_ptr()
-            call(*told, again.data_ptr(), old.data_ptr(), outs[t].data_ptr(), act, recurrent, *following)
-        old = outs[t]
-    if states is not out:
-        out.copy_(states)
-    if before is not last and cell.memory:
-        last.copy_(before)
+    buffer = backend.carried(first, 1 if hidden[0] is None else len(hidden[0]), products.onward.dtype)
+    carried: Tensor | None = None
+    with backend.on(first):
+        step = backend.forward(layer, first, bias, again)
+        for t in range(steps):
+            if t % span == 0:
+                some, mask = slice(t, min(t + span, steps)), part.masks.input
+                into = kept.flatten(2).flatten(0, 1) if kept is not None and in_place else None
+                pre = products.inward.many(x[some], None if mask is None else of_span(mask, some), into)
+            add = products.onward.one(old, hidden[t]) if carried is None else products.onward.one(carried, None)
+            ahead = t + 1 < steps
+            carried = buffer if ahead else None
+            new = news[t]
+            following = hidden[t + 1] if ahead else None
+            step(ForwardStep(pre, t % span, add, old, before, new, outs[t], acts[t], reads[t], carried, following))
+            old = outs[t]
+            before = new if cell.memory and new is not None else before
+    if states is not part.out:
+        part.out.copy_(states)
+    if cell.memory and before is not part.last:
+        part.last.copy_(before)
 
 
 def fused_backward(
-    found: Kernels,
-    name: str,
+    backend: Backend,
+    layer: Layer,
+    state: tuple[Tensor, ...],
+    saved: tuple[Tensor, Tensor, Tensor],
     grad_out: Tensor | None,
     grad_last: Tensor | None,
-    first: Tensor,
-    memory: Tensor | None,
-    hh: Tensor,
-    masks: SiteMasks,
-    out: Tensor,
-    gates: Tensor,
-    extra: Tensor,
-    through: Callable[[Tensor, Tensor, Tensor | None, Tensor], Tensor],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Return gradients of the gates (steps, rows, blocks, H), in float32 and in the type of products, of h and c."""
-    cell = POINTWISE[name]
+    """Return gradients of the gates (steps, rows, blocks, H), in float32 and in the type of products, of h and c.
+
+    Args:
+        backend: What launches the kernels.
+        layer: Cell, weights and masks.
+        state: Initial h, or h and c.
+        saved: Outputs, activated gates and the cell's extra.
+        grad_out: Gradient of the outputs, or None.
+        grad_last: Gradient of the last memory, or None.
+    """
+    cell, hh = layer.cell, layer.hh.to(layer.product)
+    out, gates, extra = saved
     steps, rows, units = out.shape
+    sizes = [rows] * steps
     blocks = out.new_empty(steps, rows, cell.blocks, units)
-    narrow = hh.dtype == torch.bfloat16
+    narrow = hh.dtype != blocks.dtype
     low = torch.empty_like(blocks, dtype=hh.dtype) if narrow else blocks
-    zeros, ones = out.new_zeros(rows, units), out.new_ones(units)
-    arriving = [zeros] * steps if grad_out is None else along(grad_out.contiguous(), [rows] * steps)
-    carried = torch.zeros_like(zeros) if grad_last is None else grad_last.clone(memory_format=torch.contiguous_format)
-    hidden, reads = gated(masks.hidden, [rows] * steps), contiguous(ungated(masks.cell, [rows] * steps))
-    initial = (first if memory is None else memory).contiguous()
-    acts, extras, outs = (along(value, [rows] * steps) for value in (gates, extra, out))
-    gradients, lows = along(blocks, [rows] * steps), along(low, [rows] * steps)
-    onward = along(low[:, :, cell.hidden].flatten(2), [rows] * steps)
-    pasts = extras if cell.memory else outs
-    raw, mask = zeros, ones
-    call = found[f"{name}_backward"]
-    for t in reversed(range(steps)):
-        past = pasts[t - 1] if t else initial
-        call(
-            rows,
-            units,
-            acts[t].data_ptr(),
-            extras[t].data_ptr(),
-            past.data_ptr(),
-            *(_shared(reads[t], ones) if cell.memory else ()),
-            raw.data_ptr(),
-            raw.dtype == torch.bfloat16,
-            *_shared(mask, ones),
-            arriving[t].data_ptr(),
-            carried.data_ptr(),
-            gradients[t].data_ptr(),
-            lows[t].data_ptr() if narrow else None,
-        )
-        site = hidden[t]
-        if site is not None and site.shape[0] > 1:
-            raw, mask = through(onward[t], hh, site, torch.empty_like(zeros)), ones
-        else:
-            raw, mask = torch.mm(onward[t], hh), _site(site, ones)
-    grad_h = raw.float().mul_(mask) if raw is not zeros else torch.zeros_like(zeros)
+    arriving: list[Any] = [None] * steps if grad_out is None else along(grad_out.contiguous(), sizes)
+    carried = torch.zeros_like(state[0], memory_format=torch.contiguous_format)
+    if grad_last is not None:
+        carried.copy_(grad_last)
+    hidden, reads = gated(layer.masks.hidden, sizes), _contiguous(layer.masks.cell, sizes)
+    acts, extras, outs = (along(value, sizes) for value in (gates, extra, out))
+    gradients, lows = along(blocks, sizes), along(low, sizes)
+    onward = along(low[:, :, cell.hidden].flatten(2), sizes)
+    pasts = [state[-1].contiguous(), *(extras if cell.memory else outs)]
+    raw: Tensor | None = None
+    site: Tensor | None = None
+    with backend.on(out):
+        step = backend.backward(layer, carried, narrow)
+        for t in reversed(range(steps)):
+            kept = acts[t], extras[t], pasts[t]
+            step(BackwardStep(kept, reads[t], raw, site, arriving[t], gradients[t], lows[t]))
+            site = hidden[t]
+            raw = _through(onward[t], hh, site)
+    grad_h = _under(raw, site)
     return blocks, low, grad_h if cell.memory else grad_h.add_(carried), carried if cell.memory else None
 
 
-def _untied(mask: Tensor | None) -> bool:
-    return mask is not None and mask.shape[1] > 1
+def steps_at_once(bytes_per_step: int, steps: int, most: int) -> int:
+    """Return how many steps have so many bytes at most, at least one."""
+    return max(1, min(steps, most // max(1, bytes_per_step)))
 
 
-def _site(mask: Tensor | None, ones: Tensor) -> Tensor:
-    """Return the tied mask of a step, (rows or 1, H) or (H,), contiguous."""
-    return ones if mask is None else mask[0].contiguous()
+def _contiguous(mask: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
+    """Return the mask of a site without gates at every step, as kernels read it."""
+    return [None if now is None else now.contiguous() for now in ungated(mask, sizes)]
 
 
-def _shared(mask: Tensor | None, ones: Tensor) -> tuple[int, int]:
-    """Return address and row stride of a mask (rows or 1, H) or (H,), which is 0 where all rows share it."""
-    mask = ones if mask is None else mask
-    return mask.data_ptr(), mask.shape[-1] if mask.dim() == 2 and mask.shape[0] > 1 else 0
+def _through(gradient: Tensor, weight: Tensor, site: Tensor | None) -> Tensor:
+    """Return the gradient of what entered the recurrent product, (rows, H), or (gates, rows, H) if each has a mask."""
+    if site is None or site.shape[0] == 1:
+        return torch.mm(gradient, weight)
+    gates = site.shape[0]
+    return torch.bmm(gradient.unflatten(1, (gates, -1)).transpose(0, 1), weight.unflatten(0, (gates, -1)))
 
 
-def _strides(product: Tensor, place: int, rows: int, cell: Pointwise) -> Strides:
-    """Return address, strides of rows and gates, and whether it is low, of one step of a product.
-
-    A product has the shape (steps, rows, gates, H), or (gates, steps, rows, H) where each gate has its own.
-    """
-    size, low = product.element_size(), product.dtype == torch.bfloat16
-    if product.dim() == 3:  # untied: (gates, steps * rows, H)
-        row, gate = product.stride(1), product.stride(0)
-    else:  # (steps * rows, gates * H)
-        row, gate = product.stride(0), product.shape[1] // cell.gates
-    return product.data_ptr() + place * rows * row * size, row, gate, int(low)
+def _under(raw: Tensor | None, site: Tensor | None) -> Tensor:
+    """Return the gradient of the initial h from the gradient of what entered the first product."""
+    if raw is None:
+        raise ValueError("a scan has at least one step")
+    wide = raw.float()
+    if site is None:
+        return wide.clone() if wide is raw else wide
+    return wide * site[0] if raw.dim() == 2 else (wide * site).sum(0)

@@ -1,143 +1,126 @@
-"""One layer and direction through the scan: what `reference` does, for speed."""
+"""One layer and direction as the scan reads it, and its tensors step by step."""
 
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bayesrnn.masks import SiteMasks
-from bayesrnn.nn.kernels.cells import Cell, State
-from bayesrnn.nn.kernels.reference import Weights
-from bayesrnn.nn.kernels.scan.gpu import on_gpu
-from bayesrnn.nn.kernels.scan.masks import Alignment
-from bayesrnn.nn.kernels.scan.operators import scan_op
-from bayesrnn.nn.sequences import turned_steps
+from bayesrnn.nn.kernels.scan.pointwise import POINTWISE, Extras, Pointwise
 
-__all__ = ["product_dtype", "scan"]
-
-_LOW = (torch.bfloat16, torch.float16)
+__all__ = ["BackwardStep", "ForwardStep", "Layer", "along", "cut", "extras", "extras_along", "gated", "ungated"]
 
 
-def scan(
-    cell: Cell,
-    x: Tensor,
-    state: State,
-    weights: Weights,
-    masks: SiteMasks,
-    *,
-    lengths: Tensor | None = None,
-    reverse: bool = False,
-) -> tuple[Tensor, State]:
-    """Run one layer in one direction; the arguments and results are those of `reference`.
+@dataclass(frozen=True)
+class Layer:
+    """What a layer is in one pass.
 
-    Matrix products are made in the type of autocast or of the weights; the state is float32 at least. Masks get no
-    gradient.
+    Attributes:
+        name: The cell.
+        ih: Input weight, in torch's shape.
+        hh: Recurrent weight.
+        bias_ih: Input bias, or None.
+        bias_hh: Recurrent bias, or None.
+        masks: In the type of the state; none of a weight.
+        sizes: How many rows are alive at each step, never growing; empty if all are.
+        product: Type of the matrix products.
     """
-    w_ih, w_hh, b_ih, b_hh = weights
-    if masks.weight is not None:
-        w_hh = w_hh * masks.weight[0, 0]
-    product = product_dtype(x, w_ih)
-    w_ih, w_hh = w_ih.to(product), w_hh.to(product)  # once, for both directions of time
-    held = torch.float32 if product in _LOW else product
-    order = _Order(lengths, x.shape[0], reverse, x.device)
-    entering = order.inward(x)
-    ordered = replace(masks, weight=None).on(x.device, held).map(order.mask)
-    first = [order.rows(s.to(held)).contiguous() for s in state]
-    units = first[0].shape[1]
-    filled = Alignment.of(x.shape[2], units, product)
-    widened = filled and not torch.compiler.is_compiling() and on_gpu(cell.name, first[0], ordered, order.sizes)
-    if widened:
-        entering, first = filled.entering(entering), [filled.held(s) for s in first]
-        ordered = filled.masks(ordered)
-        w_ih, w_hh, b_ih, b_hh = filled.weights(w_ih, w_hh, b_ih, b_hh, cell.gates)
-    needed = (x, *state, *(w for w in (w_ih, w_hh, b_ih, b_hh) if w is not None))
-    save = torch.is_grad_enabled() and any(t.requires_grad for t in needed)
-    memory = first[1] if len(first) > 1 else None
-    out, last, _, _ = scan_op(
-        cell.name,
-        entering,
-        first[0],
-        memory,
-        w_ih,
-        w_hh,
-        b_ih,
-        b_hh,
-        ordered.all(),
-        ordered.sites,
-        order.sizes,
-        product,
-        save,
-    )
-    if widened:
-        out, last = out[..., :units].contiguous(), last[..., :units]
-    final = [out[-1] if lengths is None else out.gather(0, order.ends(out)).squeeze(0)]
-    if memory is not None:
-        final.append(last)
-    return order.outward(out), tuple(order.back(value) for value in final)
+
+    name: str
+    ih: Tensor
+    hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+    masks: SiteMasks
+    sizes: list[int]
+    product: torch.dtype
+
+    @property
+    def cell(self) -> Pointwise:
+        """The pointwise part of the cell."""
+        return POINTWISE[self.name]
+
+    def compiles(self, like: Tensor) -> bool:
+        """Whether compiled kernels do this: a float32 LSTM or GRU, full rows, masks only on what is read."""
+        masks, full = self.masks, not self.sizes or self.sizes[-1] == like.shape[0]
+        whole = masks.candidate is None and masks.keep_cell is None and masks.keep_hidden is None
+        return self.name in ("lstm", "gru") and like.dtype == torch.float32 and whole and full
+
+    def biases(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return the biases (gates, H) of the input product and, where it is kept apart, of the recurrent one."""
+        if self.bias_ih is None or self.bias_hh is None:
+            return None, None
+        ih, hh = (b.to(like.dtype).unflatten(0, (self.cell.gates, -1)) for b in (self.bias_ih, self.bias_hh))
+        return (ih, hh) if self.cell.apart else (ih + hh, None)
 
 
-def product_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
-    """Return the type of the matrix products: autocast's where it is on, else the weights'."""
-    if torch.is_autocast_enabled(x.device.type) and weight.dtype != torch.float64:
-        return torch.get_autocast_dtype(x.device.type)
-    return weight.dtype
+class ForwardStep(NamedTuple):
+    """What a compiled kernel reads and fills in one step forward; a product is (gates, rows, H) where untied."""
+
+    pre: Tensor  # input products of a span of steps, (steps * rows, gates * H) or (gates, steps * rows, H)
+    place: int  # which step of the span
+    add: Tensor  # recurrent product of the step
+    old: Tensor  # h before, (rows, H)
+    before: Tensor  # memory before
+    new: Tensor | None  # filled: new memory, or the recurrent part of a GRU's candidate
+    h: Tensor  # filled: new h
+    act: Tensor | None  # filled: activated gates (rows, gates, H)
+    read: Tensor | None  # mask under which the memory is read, (rows or 1, H)
+    carried: Tensor | None  # filled: new h under the mask of the next step
+    following: Tensor | None  # that mask, (gates or 1, rows or 1, H)
 
 
-class _Order:
-    """The order in which a scan wants its input: long rows first, and time forward."""
+class BackwardStep(NamedTuple):
+    """What a compiled kernel reads and fills in one step backward."""
 
-    def __init__(self, lengths: Tensor | None, steps: int, reverse: bool, device: torch.device) -> None:
-        self.reverse = reverse
-        self.lengths: Tensor | None = None
-        self.forth: Tensor | None = None
-        self.sizes: list[int] = []
-        if lengths is None:
-            return
-        lengths = lengths.cpu()
-        ordered, forth = lengths.sort(descending=True, stable=True)
-        if not bool((forth[1:] > forth[:-1]).all()):
-            self.forth, self.inverse = forth.to(device), forth.argsort().to(device)
-        self.lengths = ordered.to(device)
-        times = torch.arange(steps)
-        self.sizes = (ordered.unsqueeze(0) > times.unsqueeze(1)).sum(1).tolist()
-        self.turn = turned_steps(ordered, steps).to(device)
+    kept: tuple[Tensor, Tensor, Tensor]  # activated gates, the cell's extra, the memory (of a GRU: h) before the step
+    read: Tensor | None  # mask under which the memory is read
+    raw: Tensor | None  # gradient of what entered the next product, (rows, H) or (gates, rows, H)
+    site: Tensor | None  # the mask of that product
+    arriving: Tensor | None  # gradient of the output
+    gradient: Tensor  # filled: gradient of the gates, (rows, blocks, H)
+    low: Tensor  # filled: the same in the type of the products
 
-    def rows(self, value: Tensor, dim: int = 0) -> Tensor:
-        """Put the rows into the order of the scan."""
-        return value if self.forth is None else value.index_select(dim, self.forth)
 
-    def back(self, value: Tensor, dim: int = 0) -> Tensor:
-        """Put the rows back into the caller's order."""
-        return value if self.forth is None else value.index_select(dim, self.inverse)
+def extras(masks: SiteMasks) -> Extras:
+    """Return the pointwise masks of all steps."""
+    return Extras(*(None if m is None else m[:, 0] for m in masks.inside[:3]))
 
-    def inward(self, x: Tensor) -> Tensor:
-        """Order (steps, rows, features) for the scan."""
-        return self._turned(self.rows(x, 1))
 
-    def outward(self, out: Tensor) -> Tensor:
-        """Undo `inward`."""
-        return self.back(self._turned(out), 1)
+def extras_along(masks: SiteMasks, sizes: list[int]) -> list[Extras]:
+    """Return the pointwise masks of every step."""
+    if all(m is None for m in masks.inside[:3]):
+        return [_NO_EXTRAS] * len(sizes)
+    sites = (ungated(m, sizes) for m in masks.inside[:3])
+    return [Extras(*now) for now in zip(*sites, strict=True)]
 
-    def mask(self, site: str, mask: Tensor) -> Tensor:
-        """Order a mask of four dimensions."""
-        if mask.shape[2] > 1:
-            mask = self.rows(mask, 2)
-        if mask.shape[0] == 1 or not self.reverse:
-            return mask
-        if self.lengths is None:
-            return mask.flip(0)
-        full = mask.expand(-1, -1, self.lengths.shape[0], -1)
-        return full.gather(0, self.turn[:, None, :, None].expand_as(full))
 
-    def ends(self, out: Tensor) -> Tensor:
-        """Return indices (1, rows, H) of each row's last step."""
-        if self.lengths is None:
-            raise ValueError("rows without lengths end together")
-        return (self.lengths - 1).view(1, -1, 1).expand(1, -1, out.shape[2])
+_NO_EXTRAS = Extras()
 
-    def _turned(self, value: Tensor) -> Tensor:
-        if not self.reverse:
-            return value
-        if self.lengths is None:
-            return value.flip(0)
-        return value.gather(0, self.turn.unsqueeze(-1).expand_as(value))
+
+def along(value: Tensor, sizes: list[int]) -> list[Tensor]:
+    """Return the steps of (steps, rows, ...), each with the rows that are alive; one call is cheaper than many."""
+    return [cut(step, n) for step, n in zip(value.unbind(0), sizes, strict=False)]
+
+
+def gated(mask: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
+    """Return the mask of every step, (gates or 1, rows or 1, features), for the rows that are alive."""
+    if mask is None:
+        return [None] * len(sizes)
+    steps = mask.unbind(0) if mask.shape[0] > 1 else [mask[0]] * len(sizes)
+    return [m[:, :n] if m.shape[1] > n else m for m, n in zip(steps, sizes, strict=False)]
+
+
+def ungated(mask: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
+    """Return the mask of every step of a site without gates, (rows or 1, features)."""
+    if mask is None:
+        return [None] * len(sizes)
+    if mask.shape[0] == 1 and mask.shape[2] == 1:
+        return [mask[0, 0]] * len(sizes)
+    return [None if m is None else m[0] for m in gated(mask, sizes)]
+
+
+def cut(value: Tensor, rows: int) -> Tensor:
+    """Return the first rows."""
+    return value if value.shape[0] == rows else value[:rows]

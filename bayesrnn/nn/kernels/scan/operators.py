@@ -3,31 +3,31 @@
 import sys
 from collections.abc import Callable
 from functools import wraps
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bayesrnn.masks import SiteMasks
-from bayesrnn.nn.kernels.scan.backward import backward
+from bayesrnn.nn.kernels.scan.backward import Saved, backward
 from bayesrnn.nn.kernels.scan.forward import forward
-from bayesrnn.nn.kernels.scan.masks import Weights
+from bayesrnn.nn.kernels.scan.layer import Layer
 from bayesrnn.nn.kernels.scan.pointwise import POINTWISE
 
 __all__ = ["scan_op"]
 
-_MASKS = "Tensor[] masks, str sites"
-_WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh"
-
+_LAYER = "Tensor[] state, Tensor[] weights, Tensor[] masks, str sites"
+"""State: h, or h and c. Weights: ih and hh, or with both biases. Masks: of the named sites."""
 
 _LIBRARY = torch.library.Library("bayesrnn", "FRAGMENT")
 _LIBRARY.define(
-    f"scan(str cell, Tensor x, Tensor h, Tensor? c, {_WEIGHTS}, {_MASKS}, int[] sizes, ScalarType product, bool save)"
+    f"scan(str cell, Tensor x, {_LAYER}, int[] sizes, ScalarType product, bool save)"
     " -> (Tensor, Tensor, Tensor, Tensor)"
 )
 _LIBRARY.define(
-    f"scan_backward(str cell, Tensor? grad_out, Tensor? grad_last, Tensor x, Tensor h, Tensor? c, {_WEIGHTS}, {_MASKS}"
-    ", Tensor out, Tensor gates, Tensor extra, int[] sizes, ScalarType product, bool want_x)"
+    f"scan_backward(str cell, {_LAYER}, Tensor?[] gradients, Tensor[] saved, int[] sizes, ScalarType product, "
+    "bool want_x)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 
@@ -47,16 +47,20 @@ def _eager(kernel: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _layer(
+    cell: str, weights: list[Tensor], masks: list[Tensor], sites: str, sizes: list[int], product: torch.dtype
+) -> Layer:
+    ih, hh, *biases = weights
+    b_ih, b_hh = biases or (None, None)
+    return Layer(cell, ih, hh, b_ih, b_hh, SiteMasks.of(sites, masks), list(sizes), product)
+
+
 @_eager
 def _scan(
     cell: str,
     x: Tensor,
-    h: Tensor,
-    c: Tensor | None,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor | None,
-    b_hh: Tensor | None,
+    state: list[Tensor],
+    weights: list[Tensor],
     masks: list[Tensor],
     sites: str,
     sizes: list[int],
@@ -64,16 +68,15 @@ def _scan(
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Run `forward`; see there."""
-    weights = Weights(w_ih, w_hh, b_ih, b_hh)
-    return forward(cell, x, h, c, weights, SiteMasks.of(sites, masks), list(sizes), product, save)
+    return forward(_layer(cell, weights, masks, sites, sizes, product), x, tuple(state), save)
 
 
-def _scan_fake(cell: str, x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    kind, save = POINTWISE[cell], rest[-1]
+def _scan_fake(cell: str, x: Tensor, state: list[Tensor], *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    kind, save, h = POINTWISE[cell], rest[-1], state[0]
     steps, rows, units = x.shape[0], x.shape[1], h.shape[1]
     return (
         h.new_empty(steps, rows, units),
-        h.new_empty(0) if c is None else torch.empty_like(c),
+        h.new_empty(0) if len(state) == 1 else torch.empty_like(state[1]),
         h.new_empty((steps, rows, kind.gates, units) if save else (0,)),
         h.new_empty((steps, rows, units) if save and kind.extra else (0,)),
     )
@@ -82,79 +85,51 @@ def _scan_fake(cell: str, x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) ->
 @_eager
 def _scan_backward(
     cell: str,
-    grad_out: Tensor | None,
-    grad_last: Tensor | None,
-    x: Tensor,
-    h: Tensor,
-    c: Tensor | None,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor | None,
-    b_hh: Tensor | None,
+    state: list[Tensor],
+    weights: list[Tensor],
     masks: list[Tensor],
     sites: str,
-    out: Tensor,
-    gates: Tensor,
-    extra: Tensor,
+    gradients: list[Tensor | None],
+    saved: list[Tensor],
     sizes: list[int],
     product: torch.dtype,
     want_x: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Run `backward`; see there."""
-    weights = Weights(w_ih, w_hh, b_ih, b_hh)
-    found = backward(
-        cell,
-        grad_out,
-        grad_last,
-        x,
-        h,
-        c,
-        weights,
-        SiteMasks.of(sites, masks),
-        out,
-        gates,
-        extra,
-        list(sizes),
-        product,
-        want_x,
-    )
-    none = h.new_empty(0)
+    """Run `backward`; see there. `gradients` are those of outputs and last memory; `saved` begins with x."""
+    layer = _layer(cell, weights, masks, sites, sizes, product)
+    grad_out, grad_last = gradients
+    result = backward(layer, tuple(state), Saved(*saved), grad_out, grad_last, want_x)
+    none = state[0].new_empty(0)
     return (
-        x.new_empty(0) if found.x is None else found.x,
-        found.first,
-        none if found.memory is None else found.memory,
-        found.ih,
-        found.hh,
-        found.bias,
+        saved[0].new_empty(0) if result.x is None else result.x,
+        result.first,
+        none if result.memory is None else result.memory,
+        result.ih,
+        result.hh,
+        result.bias,
     )
 
 
 def _scan_backward_fake(
-    cell: str,
-    grad_out: Tensor | None,
-    grad_last: Tensor | None,
-    x: Tensor,
-    h: Tensor,
-    c: Tensor | None,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    *rest: Any,
+    cell: str, state: list[Tensor], weights: list[Tensor], *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    h, x = state[0], rest[3][0]
     return (
-        x.new_empty(x.shape) if rest[-1] else x.new_empty(0),
+        x.new_empty(x.shape if rest[-1] else (0,)),
         h.new_empty(h.shape),
-        h.new_empty(0) if c is None else c.new_empty(c.shape),
-        torch.empty_like(w_ih),
-        torch.empty_like(w_hh),
+        h.new_empty(0) if len(state) == 1 else state[1].new_empty(state[1].shape),
+        torch.empty_like(weights[0]),
+        torch.empty_like(weights[1]),
         h.new_empty(POINTWISE[cell].blocks, h.shape[1]),
     )
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.cell, masks, ctx.sites, ctx.sizes, ctx.product, _ = inputs[0], *inputs[8:]
+    ctx.cell, x, state, weights, masks, ctx.sites, ctx.sizes, ctx.product, _ = inputs
     ctx.set_materialize_grads(False)
     out, _, gates, extra = output
-    ctx.save_for_backward(*inputs[1:8], out, gates, extra, *masks)
+    ctx.counts = [4, len(state), len(weights), len(masks)]
+    ctx.save_for_backward(x, out, gates, extra, *state, *weights, *masks)
 
 
 def _backward(ctx: Any, grad_out: Tensor | None, grad_last: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
@@ -163,22 +138,22 @@ def _backward(ctx: Any, grad_out: Tensor | None, grad_last: Tensor | None, *_: T
             "the scan has no second derivatives (create_graph=True). Use torch.func, which takes the plain loop: "
             "torch.func.hessian(f), torch.func.grad of a torch.func.grad, or jacfwd(jacrev(f))."
         )
-    saved = ctx.saved_tensors
-    inputs, kept, masks = saved[:7], saved[7:10], list(saved[10:])
+    tensors = iter(ctx.saved_tensors)
+    saved, state, weights, masks = (list(islice(tensors, count)) for count in ctx.counts)
     want_x = ctx.needs_input_grad[1]
     if grad_last is not None and grad_last.numel() == 0:
         grad_last = None
-    x, h, c, w_ih, w_hh, bias = torch.ops.bayesrnn.scan_backward(
-        ctx.cell, grad_out, grad_last, *inputs, masks, ctx.sites, *kept, ctx.sizes, ctx.product, want_x
+    by_x, by_h, by_c, by_ih, by_hh, bias = torch.ops.bayesrnn.scan_backward(
+        ctx.cell, state, weights, masks, ctx.sites, [grad_out, grad_last], saved, ctx.sizes, ctx.product, want_x
     )
-    b_ih = b_hh = None
-    if inputs[5] is not None:
-        cell = POINTWISE[ctx.cell]
-        b_hh = bias[cell.hidden].flatten().to(inputs[5].dtype)
-        b_ih = torch.cat([bias[block] for block, _ in cell.inward]).flatten().to(inputs[5].dtype)
-    gradients = (None, x if want_x else None, h, None if inputs[2] is None else c, w_ih, w_hh, b_ih, b_hh)
+    by_weights = [by_ih, by_hh]
+    if len(weights) == 4:
+        cell, dtype = POINTWISE[ctx.cell], weights[2].dtype
+        by_weights.append(torch.cat([bias[block] for block, _ in cell.inward]).flatten().to(dtype))
+        by_weights.append(bias[cell.hidden].flatten().to(dtype))
     none = [None] * len(masks)  # torch wants a list in the place of each list of tensors, which an empty one is too
-    return *gradients, none, None, None if ctx.sizes else [], None, None
+    by_state = [by_h, by_c][: len(state)]
+    return None, by_x if want_x else None, by_state, by_weights, none, None, None if ctx.sizes else [], None, None
 
 
 for _name, _kernel, _fake in (("scan", _scan, _scan_fake), ("scan_backward", _scan_backward, _scan_backward_fake)):
