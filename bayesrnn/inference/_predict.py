@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,11 +14,10 @@ from bayesrnn._progress import progress_bar
 from bayesrnn.inference._audit import AuditWarning, audit
 from bayesrnn.inference.assemble import assemble
 from bayesrnn.inference.context import lower_products, undisturbed
-from bayesrnn.inference.distributed import Ranks, all_ranks
+from bayesrnn.inference.distributed import all_ranks
 from bayesrnn.inference.inputs import batches, rows_at_once
-from bayesrnn.inference.nested import map_leaves
-from bayesrnn.inference.parcel import fingerprint, merged, pack, unpack
-from bayesrnn.inference.passes import Job, Part, Plan, collect
+from bayesrnn.inference.nested import map_leaves, sums, values
+from bayesrnn.inference.passes import Job, Part, Plan, collect_as_it_runs
 from bayesrnn.masks import BLOCK, stream
 from bayesrnn.nn.masked import masked_modules
 from bayesrnn.predictive import DETERMINISTIC
@@ -37,7 +37,9 @@ def predict(
     likelihood: Callable[[Any], Any] | None = None,
     tolerance: float | None = None,
     batch_dim: int = 0,
+    batch_dims: Sequence[int | None] | None = None,
     precision: str | None = None,
+    rows_interact: str = "refuse",
     sequence_ids: Iterable[int] | Tensor | None = None,
     lengths: Iterable[int] | Tensor | None = None,
     max_memory: int | None = None,
@@ -66,8 +68,13 @@ def predict(
             is zero.
         tolerance: Rows stop taking draws once the standard error of their mean (for classes, of every probability) is
             at most this, in target units; `draws` is then the ceiling and `draws_per_row` says what each row took.
-        batch_dim: Dimension of the rows in the inputs: 0, or 1 for time-first tensors.
+        batch_dim: Dimension of the rows in the inputs: 0, or 1 for time-first tensors. An input in which it does not
+            fit, such as the state (layers, rows, H) of a recurrent layer, may have the rows in dimension 0 or 1.
+        batch_dims: Dimension of the rows in each input, where they differ; None for an input without rows.
         precision: "bf16" for bfloat16 products with float32 state, where the processor has units for them.
+        rows_interact: What to do with a model that uses the rows of a batch jointly (a mean over rows, BatchNorm
+            without running statistics), so that draws, which ride in the batch, would mix: "refuse" names the module;
+            "allow" runs each draw by itself with all rows, and `max_memory` is not kept.
         sequence_ids: Whole numbers that name the sequences; 0, 1, 2, ... if not given.
         lengths: Steps of each row, handed to the model as `lengths=`.
         max_memory: Bytes that one pass may use; a share of what is free if not given. Results do not depend on it.
@@ -93,6 +100,7 @@ def predict(
         torch.Size([2, 8])
     """
     check_arguments(draws, seed, sharing, tolerance, batch_dim)
+    check_choice(rows_interact, "rows_interact", ("refuse", "allow"))
     check_model(model, draws)
     masks = stream(sampling, seed)
     if not draws:
@@ -103,42 +111,33 @@ def predict(
     ids: list[Tensor] = []
     structure: Any = None
     block = BLOCK if sampling == "stratified" else 1
+    rows_of: Any = {"batch_dim": batch_dim, "batch_dims": batch_dims, "sequence_ids": sequence_ids, "lengths": lengths}
     options = (draws, seed, sampling, sharing, tolerance, precision, keep_draws)
     shown = progress_bar(progress, None, f"{draws} draws per row", stays=False)
-    with all_ranks() as ranks, undisturbed(model, seed), lower_products(model, precision), shown as done:
-        for batch in batches(inputs, batch_dim, sequence_ids, lengths, model):
-            ids_here, shared = batch.ids.to(device), sharing == "pass"
+    ranks = all_ranks()
+    with undisturbed(model, seed) as fresh, lower_products(model, precision), shown as done:
+        for batch in batches(inputs, model, **rows_of):
             job = Job(
-                model, batch.inputs, batch.options, masks if drawn else None, ids_here, likelihood, shared, batch_dim
-            )
-            at_once = rows_at_once(model, batch.inputs, batch_dim, max_memory)
-            rows, numbers = torch.arange(job.rows), range(draws)
+                model, batch.inputs, batch.options, masks if drawn else None, batch.ids.to(device), likelihood,
+                sharing == "pass", batch_dim, fresh,
+            )  # fmt: skip
+            rows = torch.arange(job.rows)
             if ranks is not None:
-                where = f"model, inputs or options from row {batch.offset} on"
-                ranks.agree(where, fingerprint(model, batch.inputs, options, batch.ids.tolist()))
-                at_once = min(int(n) for n in ranks.gather(f"at once {batch.offset}", str(at_once).encode()))
-                rows, numbers = ranks.tile(job.rows, draws, block, split_draws=tolerance is None)
-            plan = Plan(at_once, block, _one_at_a_time(model, job), keep_draws, tolerance)
-            structure, found = collect(job, rows, numbers, plan, _watched(done, ranks))
+                ranks.agree(options, batch.ids.tolist(), *sums(model.state_dict()), *sums(values(batch.inputs)))
+                rows = ranks.rows(job.rows)
+            at_once = rows_at_once(model, batch.inputs, max_memory)
+            one, apart = _one_at_a_time(model, job), rows_interact == "refuse" and (drawn or at_once < job.rows)
+            plan = Plan(at_once, block, one, keep_draws, tolerance, apart)
+            if rows_interact == "allow":
+                plan = replace(plan, at_once=max(at_once, job.rows), single=True)
+            structure, found = collect_as_it_runs(job, rows, draws, plan, done)
             parts += [part.after(batch.offset) for part in found]
             ids.append(batch.ids)
         if ranks is not None:
-            parts = merged(part for data in ranks.gather_large(pack(parts)) for part in unpack(data, parts[0]))
+            parts = ranks.share(parts)
     origin = {"seed": seed if drawn else None, "sampling": sampling, "sequence_ids": torch.cat(ids)}
-    made = iter(assemble(parts, keep_draws, block, origin))
-    return map_leaves(lambda _: next(made), structure)
-
-
-def _watched(done: Callable[[int], None], ranks: Ranks | None) -> Callable[[int], None]:
-    """Report progress, and look after the other ranks meanwhile."""
-    if ranks is None:
-        return done
-
-    def report(count: int) -> None:
-        done(count)
-        ranks.look()
-
-    return report
+    predictives = iter(assemble(parts, keep_draws, block, origin))
+    return map_leaves(lambda leaf: None if leaf is None else next(predictives), structure)
 
 
 def _one_at_a_time(model: nn.Module, job: Job) -> bool:

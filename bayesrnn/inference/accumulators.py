@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from bayesrnn.inference.outputs import OutputDistribution, Point
 from bayesrnn.inference.statistics import Moments, Replicates
 from bayesrnn.likelihoods import families
-from bayesrnn.predictive import ClassPredictive, ContinuousPredictive
 from bayesrnn.predictive.classes import class_log_probabilities
 
 __all__ = ["ClassStatistics", "ContinuousStatistics", "Statistics", "statistics_of"]
@@ -33,14 +32,6 @@ class Statistics(ABC):
     @abstractmethod
     def replicates(self) -> Replicates:
         """Means over draws with their standard errors: of the target, or of each class's probability."""
-
-    @abstractmethod
-    def predictive(self, **origin: Any) -> ContinuousPredictive | ClassPredictive:
-        """Return the predictive that these statistics describe."""
-
-    @abstractmethod
-    def tensors(self) -> dict[str, Tensor]:
-        """Return named tensors from which `from_tensors` makes the same value."""
 
     def row_error(self) -> Tensor:
         """Return the largest error of each row by which it may stop, (B,)."""
@@ -69,32 +60,9 @@ class ContinuousStatistics(Statistics):
         """Return the statistics of some rows."""
         return ContinuousStatistics(self.means.rows(index), self.variances.rows(index), self.dtype)
 
-    def predictive(self, **origin: Any) -> ContinuousPredictive:
-        """Return mean and variances as a predictive."""
-        values = (self.means.mean, self.variances.mean, self.means.draws.variance)
-        mean, aleatoric, epistemic = (v.to(self.dtype) for v in values)
-        return ContinuousPredictive.from_moments(
-            mean,
-            aleatoric,
-            epistemic,
-            self.means.draws.count,
-            self.means.standard_error.to(self.dtype),
-            self.means.degrees_of_freedom,
-            **origin,
-        )
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return named tensors."""
-        found = {f"means/{k}": v for k, v in self.means.tensors().items()}
-        return found | {f"variances/{k}": v for k, v in self.variances.tensors().items()} | _tag(self.dtype)
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> "ContinuousStatistics":
-        """Make the value that `tensors` described."""
-        parts = _groups(tensors)
-        return cls(
-            Replicates.from_tensors(parts["means"]), Moments.from_tensors(parts["variances"]), tensors["dtype"].dtype
-        )
+    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean, aleatoric and epistemic variance, (B, ...), float64."""
+        return self.means.mean, self.variances.mean, self.means.draws.variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,37 +100,10 @@ class ClassStatistics(Statistics):
             self.dtype,
         )
 
-    def predictive(self, **origin: Any) -> ClassPredictive:
-        """Return the averages as a predictive."""
-        count = self.probabilities.draws.count
-        mean = (self.log_total - torch.tensor(float(count), dtype=torch.float64).log()).exp()
-        return ClassPredictive.from_statistics(
-            mean.to(self.dtype),
-            self.entropies.mean,
-            self.votes,
-            count,
-            self.probabilities.standard_error.to(self.dtype),
-            self.probabilities.degrees_of_freedom,
-            **origin,
-        )
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return named tensors."""
-        found = {f"probabilities/{k}": v for k, v in self.probabilities.tensors().items()}
-        found |= {f"entropies/{k}": v for k, v in self.entropies.tensors().items()}
-        return found | {"log_total": self.log_total, "votes": self.votes} | _tag(self.dtype)
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> "ClassStatistics":
-        """Make the value that `tensors` described."""
-        parts = _groups(tensors)
-        return cls(
-            Replicates.from_tensors(parts["probabilities"]),
-            tensors["log_total"],
-            Moments.from_tensors(parts["entropies"]),
-            tensors["votes"],
-            tensors["dtype"].dtype,
-        )
+    @property
+    def log_mean(self) -> Tensor:
+        r"""$\log \frac1S \sum_s p_s$ of each class, (B, ..., K), float64: never rounded to the model's type."""
+        return torch.log_softmax(self.log_total, -1)
 
 
 def statistics_of(
@@ -192,15 +133,3 @@ def _class_statistics(distribution: Distribution, draws: Tensor, block: int) -> 
         F.one_hot(wide.argmax(-1), wide.shape[-1]).sum(0),
         logs.dtype,
     )
-
-
-def _tag(dtype: torch.dtype) -> dict[str, Tensor]:
-    return {"dtype": torch.zeros((), dtype=dtype)}
-
-
-def _groups(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    groups: dict[str, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        group, _, key = name.rpartition("/")
-        groups.setdefault(group, {})[key] = value
-    return groups

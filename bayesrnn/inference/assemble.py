@@ -43,8 +43,8 @@ def _one(
     statistics: list[Any], parts: Sequence[Part], kept: int | None, block: int, origin: dict[str, Any]
 ) -> Predictive:
     order = torch.cat([p.rows for p in parts]).argsort()
-    made = [s.predictive() for s in statistics]
-    error = torch.cat([m.standard_error for m in made])[order]
+    dtype = statistics[0].dtype
+    error = torch.cat([s.replicates.standard_error for s in statistics])[order].to(dtype)
     if origin["sampling"] == DETERMINISTIC:
         error = torch.zeros_like(error)
     counts = torch.cat([torch.full((p.rows.numel(),), p.draws) for p in parts])[order]
@@ -64,25 +64,21 @@ def _one(
         if kept is not None and even:
             whole_distribution = join([p.distribution[kept] for p in parts], 1)
             logs = class_log_probabilities(whole_distribution)[:, order]  # type: ignore[arg-type]
-        dtype = statistics[0].dtype
         return ClassPredictive(
-            torch.cat([m.log_mean for m in made])[order],
-            torch.cat([m.expected_entropy for m in made])[order],
-            torch.cat([m.votes for m in made])[order],
+            torch.cat([s.log_mean for s in statistics])[order],
+            torch.cat([s.entropies.mean for s in statistics])[order],
+            torch.cat([s.votes for s in statistics])[order],
             whole,
             dtype,
             error,
             logs,
         )
     distribution = (
-        _moments(made, order) if kept is None else _kept([p.distribution[kept] for p in parts], parts, order, even)
+        MomentsDistribution(*(torch.cat(column)[order].to(dtype) for column in zip(*(s.moments() for s in statistics))))
+        if kept is None
+        else _kept([p.distribution[kept] for p in parts], parts, order, even)
     )
     return ContinuousPredictive(distribution, whole, error)
-
-
-def _moments(made: list[ContinuousPredictive], order: Tensor) -> AbstractDistribution:
-    columns = [torch.cat([getattr(m, name) for m in made])[order] for name in ("mean", "aleatoric", "epistemic")]
-    return MomentsDistribution(*columns)
 
 
 def _kept(

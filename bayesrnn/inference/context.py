@@ -1,6 +1,6 @@
 """Leave a model and the random state as they were found, also when an exception passes through."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from bayesrnn._checks import check_choice
+from bayesrnn.inference.attributes import Attributes
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.nn.recurrent import Recurrent
 
-__all__ = ["lower_products", "matrix_products", "undisturbed"]
+__all__ = ["lower_products", "matrix_products", "same_random_state", "undisturbed", "without_lower_products"]
 
 
 @contextmanager
@@ -35,26 +36,38 @@ def matrix_products(precision: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(model: nn.Module, seed: int | None = None) -> Iterator[None]:
-    """Evaluate `model` in eval mode without gradients; put modes and torch's random state back.
+def undisturbed(model: nn.Module, seed: int | None = None) -> Iterator[Callable[[], None]]:
+    """Evaluate `model` in eval mode without gradients; put modes, attributes, buffers and torch's random state back.
 
     Modes are set on the modules themselves, not through `eval()`, which a user's class may have changed. In eval mode
     BatchNorm does not move and torch's own dropout layers are identities. With a seed, torch's random state starts from
-    it inside the block, so that dropout that a user's code leaves on follows from the seed as well.
+    it inside the block, so that dropout that a user's code leaves on follows from the seed as well. What is yielded
+    puts attributes and buffers back in between: a network that keeps its state for the next call (`self.hidden`)
+    begins each pass anew.
     """
     modes = [(module, module.training) for module in model.modules()]
-    state = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+    attributes = Attributes(model)
     try:
         for module, _ in modes:
             module.training = False
-        if seed is not None:
-            torch.manual_seed(seed)
-        with torch.no_grad():
-            yield
+        with same_random_state(), torch.no_grad():
+            if seed is not None:
+                torch.manual_seed(seed)
+            yield attributes.put_back
     finally:
+        attributes.put_back()
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def same_random_state() -> Iterator[None]:
+    """Put torch's random state back after the block."""
+    state = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+    try:
+        yield
+    finally:
         torch.set_rng_state(state)
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
@@ -84,6 +97,15 @@ def lower_products(model: nn.Module, precision: str | None) -> Iterator[None]:
                     ):
                         stack.callback(hook.remove)
         yield
+
+
+def without_lower_products(model: nn.Module) -> nn.Module:
+    """Return a model, made as a copy within `lower_products`, without the hooks of it."""
+    for module in model.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), _Region)]:
+                del hooks[key]
+    return model
 
 
 class _Region:

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, RandomSampler
 
 from bayesrnn._checks import check_whole
-from bayesrnn.inference.nested import check_rows, leaves, row_count
+from bayesrnn.inference.nested import Rows, leaves, with_rows
 from bayesrnn.nn.masked import MaskedModule
 
 __all__ = ["Batch", "batches", "rows_at_once"]
@@ -21,35 +21,29 @@ _SHARE = 0.25  # of the memory that is free: the rest is the user's, and estimat
 _MOST = 1024  # more rows make a pass no faster: their masks and activations leave the caches
 
 
-def rows_at_once(model: nn.Module, inputs: tuple[Any, ...], batch_dim: int, max_memory: int | None) -> int:
+def rows_at_once(model: nn.Module, inputs: tuple[Any, ...], max_memory: int | None) -> int:
     """Return how many draws x rows may go through the model together.
 
     Args:
         model: The module.
-        inputs: Its inputs.
-        batch_dim: Dimension of the rows.
+        inputs: Its inputs, marked by `with_rows`.
         max_memory: Bytes that one pass may use; a share of what is free if not given.
 
     Raises:
         ValueError: If `max_memory` is below one byte.
     """
     budget = free_memory(model) * _SHARE if max_memory is None else check_whole(max_memory, "max_memory")
-    return int(max(1, min(_MOST, budget // bytes_per_row(model, inputs, batch_dim))))
+    return int(max(1, min(_MOST, budget // bytes_per_row(model, inputs))))
 
 
-def bytes_per_row(model: nn.Module, inputs: tuple[Any, ...], batch_dim: int) -> int:
+def bytes_per_row(model: nn.Module, inputs: tuple[Any, ...]) -> int:
     """Estimate the bytes that one row needs on its way through the model: inputs, masks, activations of all steps."""
     size, steps = 0, 1
     for _, leaf in leaves(inputs):
-        rows = row_count(leaf, batch_dim)
-        if not rows:
-            continue
-        data = leaf.data if isinstance(leaf, PackedSequence) else leaf
-        size += data.numel() * data.element_size() // rows
-        if isinstance(leaf, PackedSequence):
-            steps = max(steps, leaf.batch_sizes.numel())
-        elif leaf.dim() > 1:
-            steps = max(steps, leaf.shape[0 if batch_dim == 1 else 1])
+        if isinstance(leaf, Rows):
+            data = leaf.value.data if isinstance(leaf.value, PackedSequence) else leaf.value
+            size += getattr(data, "nbytes", 0) // leaf.count
+            steps = max(steps, leaf.steps)
     for module in model.modules():
         if isinstance(module, MaskedModule | nn.RNNBase):
             widest = max((p.shape[0] for p in module.parameters()), default=0)
@@ -76,8 +70,8 @@ class Batch:
     """Inputs of one batch, and its place in the whole.
 
     Attributes:
-        inputs: Positional inputs of the model.
-        options: Keyword inputs with rows in dimension 0.
+        inputs: Positional inputs of the model, marked by `with_rows`.
+        options: Keyword inputs, marked too.
         ids: Sequence ids, (rows,).
         offset: Rows that came before.
     """
@@ -90,10 +84,12 @@ class Batch:
 
 def batches(
     inputs: tuple[Any, ...],
-    batch_dim: int,
-    sequence_ids: Iterable[int] | Tensor | None,
-    lengths: Iterable[int] | Tensor | None,
     model: nn.Module,
+    *,
+    batch_dim: int = 0,
+    batch_dims: Sequence[int | None] | None = None,
+    sequence_ids: Iterable[int] | Tensor | None = None,
+    lengths: Iterable[int] | Tensor | None = None,
 ) -> Iterator[Batch]:
     """Yield the batches of a DataLoader, or the inputs as one batch; sequence ids run on from batch to batch.
 
@@ -113,10 +109,10 @@ def batches(
     for given in map(_arguments, inputs[0]) if from_loader else [inputs]:
         if from_loader:
             _check_tuple(model, given)
-        rows = check_rows(given, batch_dim)
+        marked, rows = with_rows(given, batch_dim, batch_dims)
         here = slice(offset, offset + rows)
-        options = {} if sizes is None else {"lengths": sizes[here]}
-        yield Batch(given, options, torch.arange(offset, offset + rows) if ids is None else ids[here], offset)
+        options = {} if sizes is None else {"lengths": Rows(sizes[here])}
+        yield Batch(marked, options, torch.arange(offset, offset + rows) if ids is None else ids[here], offset)
         offset += rows
         _check_total("sequence_ids", ids, offset, more=from_loader)
         _check_total("lengths", sizes, offset, more=from_loader)

@@ -93,7 +93,9 @@ def as_distributions(output: Any, likelihood: Callable[[Any], Any] | None) -> An
     """Return the model's output as a structure of distributions."""
     made = output if likelihood is None else likelihood(output)
 
-    def distribution(leaf: Any) -> OutputDistribution:
+    def distribution(leaf: Any) -> OutputDistribution | None:
+        if leaf is None and made is not None:
+            return None
         if isinstance(leaf, Distribution | Point):
             return leaf
         if isinstance(leaf, Tensor) and likelihood is None:
@@ -107,38 +109,68 @@ def as_distributions(output: Any, likelihood: Callable[[Any], Any] | None) -> An
     return map_leaves(distribution, made)
 
 
-def distributions_of(structure: Any, draws: int, rows: int, batch_dim: int) -> list[OutputDistribution]:
-    """Return every distribution of a structure with its draws x rows taken apart: batch shape (draws, rows, ...)."""
-    return [_apart(distribution, draws, rows, batch_dim, path) for path, distribution in leaves(structure)]
+def distributions_of(
+    structure: Any, draws: int, rows: int, batch_dim: int, smaller: Callable[[], tuple[Any, int]] | None = None
+) -> list[OutputDistribution]:
+    """Return every distribution of a structure with its draws x rows taken apart: batch shape (draws, rows, ...).
 
+    Args:
+        structure: What the model returned for draws x rows.
+        draws: How many draws.
+        rows: How many rows.
+        batch_dim: Dimension of the rows in the input.
+        smaller: Returns the output of fewer draws x rows, and how many: it is asked for where two dimensions could hold
+            the rows.
 
-def _apart(distribution: OutputDistribution, draws: int, rows: int, batch_dim: int, path: str) -> OutputDistribution:
-    if isinstance(distribution, Distribution):
-        families.family(distribution)  # says what is wrong with a distribution over several targets at once
-        shape = tuple(families.peel(distribution).batch_shape)
-    else:
-        shape = tuple(distribution.value.shape)
-    dim = _row_dim(shape, draws * rows, batch_dim)
-    if dim is None:
+    Raises:
+        ValueError: If no dimension holds the rows, or two do.
+    """
+    found = [(path, leaf) for path, leaf in leaves(structure) if leaf is not None]
+    if not found:
+        raise ValueError("the model returned nothing to predict: only None, or an empty structure.")
+    total = draws * rows
+    dims = [_row_dims(_batch_shape(leaf), total, path, draws) for path, leaf in found]
+    if any(len(some) > 1 for some in dims) and smaller is not None and total > 1:
+        other, count = smaller()
+        shapes = [_batch_shape(leaf) for _, leaf in leaves(other) if leaf is not None]
+        dims = [[d for d in some if shape[d] == count] or some for some, shape in zip(dims, shapes, strict=True)]
+    unclear = [item for item, some in zip(found, dims) if len(some) > 1 and total > 1 and batch_dim]
+    if unclear:
+        path, leaf = unclear[0]
         raise ValueError(
-            f"the output{path} has batch shape {shape}, but none of its leading dimensions is the {draws * rows} rows "
-            f"({draws} draws of {rows} sequences) that the model was given. A model must keep one row per row of its "
-            "input: it may not average over rows or drop any, and the likelihood must leave the row dimension alone."
+            f"the output{path} has batch shape {tuple(_batch_shape(leaf))}: two of its dimensions could hold the "
+            f"{total} rows ({draws} draws of {rows} sequences), and batch_dim=1 does not say which. Take another "
+            "number of draws, or put the rows first in the output and in the inputs, with batch_dim=0."
         )
+    return [_apart(leaf, draws, rows, some[0]) for (_, leaf), some in zip(found, dims)]
 
+
+def _batch_shape(distribution: OutputDistribution) -> tuple[int, ...]:
+    if isinstance(distribution, Point):
+        return tuple(distribution.value.shape)
+    families.family(distribution)  # says what is wrong with a distribution over several targets at once
+    return tuple(families.peel(distribution).batch_shape)
+
+
+def _row_dims(shape: tuple[int, ...], total: int, path: str, draws: int) -> list[int]:
+    """Return the leading dimensions that could hold the rows."""
+    fits = [dim for dim in (0, 1) if dim < len(shape) and shape[dim] == total]
+    if not fits:
+        raise ValueError(
+            f"the output{path} has batch shape {shape}, but none of its leading dimensions is the {total} rows "
+            f"({draws} draws of {total // draws} sequences) that the model was given. A model must keep one row per "
+            "row of its input: it may not average over rows or drop any, and the likelihood must leave the row "
+            "dimension alone."
+        )
+    return fits
+
+
+def _apart(distribution: OutputDistribution, draws: int, rows: int, dim: int) -> OutputDistribution:
     def split(tensor: Tensor) -> Tensor:
         first = tensor.movedim(dim, 0) if dim else tensor
         return first.unflatten(0, (draws, rows))
 
     return map_distribution(distribution, split)
-
-
-def _row_dim(shape: tuple[int, ...], total: int, batch_dim: int) -> int | None:
-    """The dimension that holds the rows: batch_dim if it fits, else the first, else the second."""
-    for dim in dict.fromkeys((batch_dim, 0, 1)):
-        if dim < len(shape) and shape[dim] == total:
-            return dim
-    return None
 
 
 def _describe(value: Any) -> str:

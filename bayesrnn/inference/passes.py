@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from bayesrnn.inference.accumulators import statistics_of
-from bayesrnn.inference.nested import check_rows, replicate, take_rows
+from bayesrnn.inference.context import same_random_state
+from bayesrnn.inference.nested import replicate, take_rows, turned, values
 from bayesrnn.inference.outputs import (
     OutputDistribution,
     as_distributions,
@@ -19,11 +20,11 @@ from bayesrnn.inference.outputs import (
     join,
     map_distribution,
 )
-from bayesrnn.inference.shared_prefix import shared_trunks
+from bayesrnn.inference.row_check import check_rows_apart
 from bayesrnn.masks import Binding, MaskStream
 from bayesrnn.nn.masked import bound
 
-__all__ = ["Job", "Part", "Plan", "collect"]
+__all__ = ["Job", "Part", "Plan", "collect_as_it_runs"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,14 @@ class Job:
 
     Attributes:
         model: The module.
-        inputs: Its positional inputs, rows in `batch_dim`.
-        options: Its keyword inputs with rows in dimension 0, such as lengths.
+        inputs: Its positional inputs, marked by `with_rows`.
+        options: Its keyword inputs, such as lengths, marked too.
         stream: Where masks come from; None for the deterministic pass.
         ids: Sequence ids, (rows,), on the model's device.
         likelihood: From output to distribution, or None.
         shared: Whether all rows of a draw share a mask.
-        batch_dim: Dimension of the rows.
+        batch_dim: Dimension of the rows, in the output if it fits there.
+        fresh: Called before each pass: puts back what the model keeps between calls.
     """
 
     model: nn.Module
@@ -49,6 +51,7 @@ class Job:
     likelihood: Callable[[Any], Any] | None
     shared: bool
     batch_dim: int
+    fresh: Callable[[], None] = lambda: None
 
     @property
     def rows(self) -> int:
@@ -56,7 +59,13 @@ class Job:
         return self.ids.numel()
 
     def run(
-        self, draws: Tensor, rows: Tensor, *, carried: tuple[Any, ...] = (), first_step: int = 0
+        self,
+        draws: Tensor,
+        rows: Tensor,
+        *,
+        carried: tuple[Any, ...] = (),
+        first_step: int = 0,
+        in_stream: bool = False,
     ) -> tuple[Any, list[OutputDistribution]]:
         """Return the output's structure and its distributions, each with batch shape (S, B, ...).
 
@@ -65,6 +74,7 @@ class Job:
             rows: Positions of the rows, (B,).
             carried: Further inputs that hold draws x rows already: the state of a stream.
             first_step: Where the steps of these inputs begin in the stream.
+            in_stream: Whether the pass cannot be repeated, as the model's state moves on.
 
         Raises:
             ValueError: If an output is NaN or infinite, naming the sequences; or has another number of rows.
@@ -73,18 +83,28 @@ class Job:
         binding = None
         if self.stream is not None:
             binding = Binding(self.stream, draws, ids, self.shared, first_step=first_step)
-        single = take_rows(self.inputs, rows, self.batch_dim)
-        inputs = replicate(single, draws.numel(), self.batch_dim)
-        (options,) = replicate(take_rows((self.options,), rows, 0), draws.numel(), 0)
-        with shared_trunks(self.model, single if self.batch_dim == 0 else (), inputs, draws.numel()):
-            structure = self._checked(binding, draws.numel(), (*inputs, *carried), options)
-        distributions = distributions_of(structure, draws.numel(), ids.numel(), self.batch_dim)
+        inputs, options = values(replicate(take_rows((self.inputs, self.options), rows), draws.numel()))
+        self.fresh()
+        structure = self._checked(binding, draws.numel(), ids.numel(), (*inputs, *carried), options)
+        small = None if in_stream else lambda: self._smaller(draws, rows)
+        distributions = distributions_of(structure, draws.numel(), ids.numel(), self.batch_dim, small)
         bad = torch.stack([bad_rows(distribution) for distribution in distributions]).any(0)
         if bool(bad.any()):
             raise ValueError(_not_finite(ids[bad].tolist()))
         return structure, distributions
 
-    def _checked(self, binding: Binding | None, draws: int, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def _smaller(self, draws: Tensor, rows: Tensor) -> tuple[Any, int]:
+        """Return the output of fewer rows, and how many: what it shows is which dimension follows them."""
+        draws, rows = (draws[:1], rows) if draws.numel() > 1 else (draws, rows[:1])
+        binding = None if self.stream is None else Binding(self.stream, draws, self.ids[rows], self.shared)
+        inputs, options = values(replicate(take_rows((self.inputs, self.options), rows), draws.numel()))
+        self.fresh()
+        with same_random_state():
+            return self._forward(binding, inputs, options), draws.numel() * rows.numel()
+
+    def _checked(
+        self, binding: Binding | None, draws: int, rows: int, inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
         """Run the model; let NaN parameters pass that torch would refuse, to be named by sequence."""
         try:
             return self._forward(binding, inputs, options)
@@ -93,7 +113,6 @@ class Job:
                 raise
             with _unvalidated():
                 structure = self._forward(binding, inputs, options)
-            rows = check_rows(inputs, self.batch_dim) // draws
             distributions = distributions_of(structure, draws, rows, self.batch_dim)
             if any(bool(bad_rows(distribution).any()) for distribution in distributions):
                 return structure
@@ -130,14 +149,12 @@ class Part:
 
     Attributes:
         rows: Positions of the rows, (B,), on the CPU.
-        start: First draw.
         draws: How many draws.
         distributions: For each chunk of draws the distributions of all outputs, where they are kept.
         statistics: What accumulates, `ContinuousStatistics` or `ClassStatistics` for each output.
     """
 
     rows: Tensor
-    start: int
     draws: int
     distributions: tuple[list[OutputDistribution], ...]
     statistics: list[Any]
@@ -145,13 +162,7 @@ class Part:
     def merge(self, other: "Part") -> "Part":
         """Return both: later draws of the same rows."""
         merged = [a.merge(b) for a, b in zip(self.statistics, other.statistics, strict=True)]
-        return Part(
-            self.rows,
-            min(self.start, other.start),
-            self.draws + other.draws,
-            self.distributions + other.distributions,
-            merged,
-        )
+        return Part(self.rows, self.draws + other.draws, self.distributions + other.distributions, merged)
 
     @property
     def distribution(self) -> list[OutputDistribution]:
@@ -186,6 +197,7 @@ class Plan:
         single: Whether draws go one at a time.
         keep: Whether the distribution of every draw is kept.
         tolerance: Standard error at which a row is done, or None.
+        apart: Whether to check that the model does not use rows jointly.
     """
 
     at_once: int
@@ -193,6 +205,7 @@ class Plan:
     single: bool
     keep: bool
     tolerance: float | None
+    apart: bool = False
 
     def row_chunks(self, rows: Tensor, draws: int) -> list[Tensor]:
         """Split rows so that one block of draws of a chunk fits into a pass."""
@@ -210,45 +223,45 @@ class Plan:
             yield start, end
             start = end
 
-    def checkpoints(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    def checkpoints(self, stop: int) -> Iterator[tuple[int, int]]:
         """The stretches of draws after which rows may stop: one block each, later growing by half."""
         if self.tolerance is None:
-            yield start, stop
+            yield 0, stop
             return
-        block = max(self.block, 16)
+        start, block = 0, max(self.block, 16)
         while start < stop:
             end = min(max(start + block, start * 3 // 2 // block * block), stop)
             yield start, end
             start = end
 
 
-def collect(job: Job, rows: Tensor, draws: range, plan: Plan, done: Callable[[int], None]) -> tuple[Any, list[Part]]:
+def collect(job: Job, rows: Tensor, draws: int, plan: Plan, done: Callable[[int], None]) -> tuple[Any, list[Part]]:
     """Run the draws of the rows and return the structure of the output with the parts, disjoint in rows.
 
     Args:
         job: What to run.
         rows: Positions of the rows in the job, int64 on the CPU.
-        draws: Which draws.
+        draws: How many draws.
         plan: How to cut.
         done: Told how many draws x rows are done.
     """
     structure: Any = None
     parts: list[Part] = []
-    for chunk in plan.row_chunks(rows, len(draws)):
+    for chunk in plan.row_chunks(rows, draws):
         active: Part | None = None
         left = chunk
-        for begin, end in plan.checkpoints(draws.start, draws.stop):
+        for begin, end in plan.checkpoints(draws):
             for first, last in plan.draw_chunks(begin, end, left.numel()):
                 structure, part = _pass(job, left, first, last, plan)
                 active = part if active is None else active.merge(part)
                 done((last - first) * left.numel())
-            if active is None or plan.tolerance is None or end == draws.stop:
+            if active is None or plan.tolerance is None or end == draws:
                 continue
             still = ~(active.error() <= plan.tolerance)
             if bool(still.all()):
                 continue
             parts.append(active.select((~still).nonzero().flatten()))
-            done(int((~still).sum()) * (draws.stop - end))
+            done(int((~still).sum()) * (draws - end))
             active, left = active.select(still.nonzero().flatten()), left[still.cpu()]
             if not left.numel():
                 active = None
@@ -258,8 +271,33 @@ def collect(job: Job, rows: Tensor, draws: range, plan: Plan, done: Callable[[in
     return structure, parts
 
 
+def collect_as_it_runs(
+    job: Job, rows: Tensor, draws: int, plan: Plan, done: Callable[[int], None]
+) -> tuple[Any, list[Part]]:
+    """Run `collect`, in another way where the model refuses its inputs.
+
+    One draw at a time if it packs rows that come sorted by length: `pack_padded_sequence` with its defaults takes no
+    others, and several draws beside one another are never sorted. With rows in the other dimension of an input where
+    two fit, such as a state of one layer and one row.
+    """
+    try:
+        return collect(job, rows, draws, plan, done)
+    except (RuntimeError, ValueError) as error:
+        if "enforce_sorted" in str(error) and not plan.single:
+            return collect(job, rows, draws, replace(plan, single=True), done)
+        inputs = turned(job.inputs)
+        if inputs is None or isinstance(error, torch.OutOfMemoryError):
+            raise
+        try:
+            return collect(replace(job, inputs=inputs), rows, draws, plan, done)
+        except (RuntimeError, ValueError):
+            raise error from None
+
+
 def _pass(job: Job, rows: Tensor, first: int, last: int, plan: Plan) -> tuple[Any, Part]:
     numbers = torch.arange(first, last, device=job.ids.device)
     structure, distributions = job.run(numbers, rows)
+    if plan.apart:
+        check_rows_apart(job, rows, numbers, distributions, lambda job, draws, rows: job.run(draws, rows)[1])
     statistics = [statistics_of(distribution, numbers, plan.block) for distribution in distributions]
-    return structure, Part(rows, first, last - first, (distributions,) if plan.keep else (), statistics)
+    return structure, Part(rows, last - first, (distributions,) if plan.keep else (), statistics)

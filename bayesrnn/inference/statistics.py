@@ -58,15 +58,6 @@ class Moments:
         """Return the moments of some rows (axis 0 of the mean)."""
         return Moments(self.count, self.mean[index], self.scatter[index])
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return named tensors from which `from_tensors` makes the same value."""
-        return {"count": torch.tensor(self.count), "mean": self.mean, "scatter": self.scatter}
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Moments":
-        """Make the value that `tensors` described."""
-        return cls(int(tensors["count"]), tensors["mean"], tensors["scatter"])
-
 
 @dataclass(frozen=True, eq=False)
 class Replicates:
@@ -169,26 +160,6 @@ class Replicates:
         return Replicates(
             self.block, self.draws.rows(index), blocks, {n: part.rows(index) for n, part in self.open.items()}
         )
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return named tensors from which `from_tensors` makes the same value."""
-        found = {f"draws.{k}": v for k, v in self.draws.tensors().items()} | {"block": torch.tensor(self.block)}
-        if self.blocks is not None:
-            found |= {f"blocks.{k}": v for k, v in self.blocks.tensors().items()}
-        for number, part in self.open.items():
-            found |= {f"open{number}.{k}": v for k, v in part.tensors().items()}
-        return found
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Replicates":
-        """Make the value that `tensors` described."""
-        groups: dict[str, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            group, _, key = name.rpartition(".")
-            groups.setdefault(group, {})[key] = value
-        moments = {group: Moments.from_tensors(parts) for group, parts in groups.items() if group}
-        parts = {int(group[4:]): value for group, value in moments.items() if group.startswith("open")}
-        return cls(int(tensors["block"]), moments["draws"], moments.get("blocks"), parts)
 
 
 def _merged(first: Moments | None, second: Moments | None) -> Moments | None:

@@ -12,7 +12,7 @@ from bayesrnn.inference.accumulators import statistics_of
 from bayesrnn.inference.assemble import assemble
 from bayesrnn.inference.context import lower_products, undisturbed
 from bayesrnn.inference.inputs import rows_at_once
-from bayesrnn.inference.nested import map_leaves
+from bayesrnn.inference.nested import Rows, map_leaves
 from bayesrnn.inference.outputs import point
 from bayesrnn.inference.passes import Job, Part, Plan
 from bayesrnn.masks import BLOCK, stream
@@ -94,20 +94,31 @@ class Stream:
         structure: Any = None
         reader = _Reader(self.likelihood)
         ids = torch.arange(rows) if self.ids is None else self.ids
-        job = Job(self.model, (x,), {}, self.masks, ids.to(x.device), reader, self.shared, self.batch_dim)
+        job = Job(
+            self.model,
+            (Rows(x, self.batch_dim),),
+            {},
+            self.masks,
+            ids.to(x.device),
+            reader,
+            self.shared,
+            self.batch_dim,
+        )
         states = []
         with undisturbed(self.model), lower_products(self.model, self.precision):
             for numbers, state in zip(self._chunks, self._states, strict=True):
                 carried = () if state is None else (state,)
-                structure, distributions = job.run(numbers, torch.arange(rows), carried=carried, first_step=self.steps)
+                structure, distributions = job.run(
+                    numbers, torch.arange(rows), carried=carried, first_step=self.steps, in_stream=True
+                )
                 states.append(reader.state)
                 statistics = [statistics_of(distribution, numbers, block) for distribution in distributions]
-                here = Part(torch.arange(rows), int(numbers[0]), numbers.numel(), (distributions,), statistics)
+                here = Part(torch.arange(rows), numbers.numel(), (distributions,), statistics)
                 part = here if part is None else part.merge(here)
         self._states, self.steps = states, self.steps + steps
         origin = {"seed": self.seed, "sampling": self.sampling, "sequence_ids": self.ids}
         made = iter(assemble([part] if part else [], True, block, origin))
-        return map_leaves(lambda _: next(made), structure)
+        return map_leaves(lambda leaf: None if leaf is None else next(made), structure)
 
     def reset(self) -> None:
         """Forget the states: the next window begins the stream anew, under the same masks."""
@@ -122,7 +133,7 @@ class Stream:
                 "same rows; for other sequences make another Stream, and check batch_dim."
             )
         if not self._chunks:
-            at_once = rows_at_once(self.model, (x,), self.batch_dim, self.max_memory)
+            at_once = rows_at_once(self.model, (Rows(x, self.batch_dim),), self.max_memory)
             plan = Plan(at_once, BLOCK, masks_weights(self.model), True, None)
             ends = list(plan.draw_chunks(0, self.draws, rows))
             self._chunks = [torch.arange(a, b, device=x.device) for a, b in ends]

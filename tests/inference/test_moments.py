@@ -1,5 +1,7 @@
 """What accumulates merges in any order and grouping, and agrees with numpy on all values at once."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,9 @@ from torch.distributions import Categorical, Normal
 import bayesrnn as br
 from bayesrnn.inference import convergence, jackknife
 from bayesrnn.inference.accumulators import ClassStatistics, ContinuousStatistics, statistics_of
+from bayesrnn.inference.assemble import assemble
+from bayesrnn.inference.distributed import _described, _made
+from bayesrnn.inference.passes import Part
 from bayesrnn.inference.statistics import Moments, Replicates
 from bayesrnn.predictive import Predictive
 from tests.problems import problem
@@ -17,6 +22,12 @@ from tests.problems import problem
 
 def values(size, seed, offset=0.0):
     return offset + torch.randn(size, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def sent(value):
+    """Return what another rank would be given."""
+    tensors = {}
+    return _made(json.loads(json.dumps(_described(value, tensors))), tensors)
 
 
 @given(st.lists(st.integers(1, 20), min_size=2, max_size=6), st.integers(0, 99), st.sampled_from([0.0, 1e8]))
@@ -43,7 +54,7 @@ def test_replicates_do_not_depend_on_the_split(sizes, seed, random):
     right = parts[-1]
     for part in reversed(parts[:-1]):
         right = part.merge(right)
-    for merged in (left, right, Replicates.from_tensors(left.tensors())):
+    for merged in (left, right, sent(left)):
         torch.testing.assert_close(merged.mean, whole.mean, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(merged.standard_error, whole.standard_error, rtol=1e-9, atol=1e-12)
         assert merged.degrees_of_freedom == whole.degrees_of_freedom
@@ -81,14 +92,13 @@ def test_statistics_agree_with_the_kept_draws(distribution):
     statistics = statistics_of(distribution, numbers, 16)
     kind = type(statistics)
     assert kind in (ContinuousStatistics, ClassStatistics)
-    again = kind.from_tensors(statistics.tensors())
+    again = sent(statistics)
     kept = Predictive.from_draws(distribution)
-    for made in (statistics.predictive(), again.predictive()):
-        first = "mean" if kind is ContinuousStatistics else "entropy"
-        for name in (first, "aleatoric", "epistemic"):
-            torch.testing.assert_close(getattr(made, name), getattr(kept, name), rtol=1e-5, atol=1e-6)
-    row = statistics.rows(torch.tensor([2])).predictive()
-    torch.testing.assert_close(row.epistemic, kept[2].epistemic, rtol=1e-5, atol=1e-6)
+    origin = {"seed": None, "sampling": "independent", "sequence_ids": None}
+    for some, rows in ((statistics, slice(None)), (again, slice(None)), (statistics.rows(torch.tensor([2])), [2])):
+        (found,) = assemble([Part(torch.arange(4)[rows], 50, (), [some])], False, 16, origin)
+        for name in ("mean" if kind is ContinuousStatistics else "entropy", "aleatoric", "epistemic"):
+            torch.testing.assert_close(getattr(found, name), getattr(kept[rows], name), rtol=1e-5, atol=1e-6)
 
 
 def test_jackknife_takes_the_bias_out_of_log_probabilities():
