@@ -27,8 +27,8 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")] = Path(
         "demo"
     ),
-    seed: Annotated[int, typer.Option(help="Seed of weights, masks and bootstrap.")] = 0,
-    draws: Annotated[int | None, typer.Option(help="Mask sets a forecast; by default 200.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and masks.")] = 0,
+    draws: Annotated[int | None, typer.Option(help="Mask sets per forecast; by default 200.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes, and worse forecasts.")] = False,
 ) -> None:
     """Forecast Mauna Loa CO2 (real data, no download) with a two-layer LSTM and Gal's masks; judge it on 1990-2001."""

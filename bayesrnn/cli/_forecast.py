@@ -33,8 +33,8 @@ def forecast(
     context: Annotated[int | None, typer.Option(help="Values the network reads; by default five seasons.")] = None,
     units: Annotated[str, typer.Option(help="Units of the values, for labels.")] = "",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Mask sets a forecast; by default 200.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights, masks and bootstrap.")] = 0,
+    draws: Annotated[int | None, typer.Option(help="Mask sets per forecast; by default 200.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and masks.")] = 0,
     bridge: Annotated[
         bool, typer.Option("--bridge", help="Bridge missing values and rows; they are neither learned nor scored.")
     ] = False,

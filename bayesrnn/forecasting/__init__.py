@@ -1,4 +1,4 @@
-"""Forecasting one series from end to end: train, backtest, recalibrate as origins roll on, compare, write it down."""
+"""Forecast one series from end to end: train, backtest, recalibrate, compare, write a report."""
 
 from bayesrnn.forecasting._backtest import Backtest as Backtest
 from bayesrnn.forecasting._backtest import backtest as backtest

@@ -1,4 +1,4 @@
-"""Forecasts from origins that roll through a series, beside what happened."""
+"""Forecasts from rolling origins, with what happened."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +21,7 @@ class Backtest:
 
     Args:
         series: What was forecast.
-        origins: Position of the last value each forecast knew, (O,), increasing.
+        origins: Position of the last value that each forecast knew, (O,), increasing.
         predictive: Distribution of the targets, (O, H).
         target: What happened, (O, H).
     """

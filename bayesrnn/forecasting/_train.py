@@ -31,19 +31,19 @@ def train(
     falls to zero along a cosine.
 
     Args:
-        forecaster: Trained where it stands.
+        forecaster: Trained in place.
         series: The series; nothing after `split.held_out` is looked at.
         split: The spans.
-        epochs: How often to see every window.
+        epochs: Passes over the windows.
         patience: Stop after so many epochs without a better validation loss.
         learning_rate: Highest step size.
         weight_decay: Decoupled decay of AdamW.
-        batch_size: Windows a step.
+        batch_size: Windows per step.
         seed: Seed of the order and the masks.
         progress: Whether to show a bar.
 
     Returns:
-        The losses of each epoch, nats a target.
+        The losses of each epoch, nats per target.
     """
     context, target, seen = windows_between(forecaster, series, 0, split.validation)
     forecaster.standardize(context, target, seen)

@@ -1,4 +1,4 @@
-"""Plain forecasts to hold a network against: last season again, and exponential smoothing by statsmodels."""
+"""Baselines of a forecaster: the last season again, and exponential smoothing by statsmodels."""
 
 import warnings
 from typing import Any
@@ -14,7 +14,7 @@ from bayesrnn.predictive import Predictive
 __all__ = ["exponential_smoothing", "seasonal_naive"]
 
 _LONG = 24
-"""Longest season whose initial pattern is fitted with the rest; beyond, the first seasons set it."""
+"""Longest season whose initial pattern is fitted; a longer one starts from the first seasons."""
 
 
 def seasonal_naive(series: Series, origins: Tensor, horizon: int, *, fit_until: int, drift: int = 0) -> Backtest:
@@ -51,8 +51,8 @@ def seasonal_naive(series: Series, origins: Tensor, horizon: int, *, fit_until: 
 def exponential_smoothing(series: Series, origins: Tensor, horizon: int, *, fit_until: int) -> Backtest:
     r"""Forecast by additive error, trend and season (ETS, Holt-Winters), fitted before `fit_until` by statsmodels.
 
-    The parameters stay; level, slope and season are filtered on through the series, so each forecast knows everything
-    up to its origin. With $c_j = \alpha + \beta j + \gamma 1\{j \bmod m = 0\}$ the variance of step h is
+    The parameters stay; level, slope and season are updated at every step, so each forecast knows everything up to its
+    origin. With $c_j = \alpha + \beta j + \gamma 1\{j \bmod m = 0\}$ the variance of step h is
     $\sigma^2 (1 + \sum_{j=1}^{h-1} c_j^2)$.
 
     Args:

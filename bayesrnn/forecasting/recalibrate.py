@@ -1,4 +1,4 @@
-"""Recalibration as the origins roll on: each interval follows its own misses, and only those already known."""
+"""Recalibration along rolling origins: intervals widen after misses and narrow after hits, once these are known."""
 
 import math
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class RollingIntervals:
 
     Args:
         step: The gain γ: how fast factors follow.
-        reach: Steps of horizon over which misses speak for each other.
+        reach: Steps of horizon over which misses are pooled.
         levels: Levels p whose intervals are followed; those between and beyond are stretched in between.
 
     Raises:
@@ -58,13 +58,13 @@ class RollingIntervals:
 
     @classmethod
     def for_horizon(cls, horizon: int) -> "RollingIntervals":
-        """Return the one in which steps speak for each other over a whole horizon."""
+        """Return the recalibration that pools misses over a whole horizon."""
         return cls(reach=float(horizon))
 
     def factors(self, raw: Backtest, origins: Tensor | None = None) -> Tensor:
         """Return the factors of each level at each origin (by default those of `raw`) and step, (levels, O, H)."""
         issued = raw.origins.tolist()
-        asked = issued if origins is None else origins.tolist()
+        wanted = issued if origins is None else origins.tolist()
         reaches, median = self._reaches(raw.predictive)
         issued_reaches = reaches.clone()
         known_at, seen = raw.positions(), raw.series.observed[raw.positions()]
@@ -72,8 +72,8 @@ class RollingIntervals:
         levels = torch.tensor(self.levels, dtype=torch.float64)[:, None]
         state = torch.zeros(len(self.levels), raw.horizon, dtype=torch.float64)
         row_of = {origin: row for row, origin in enumerate(issued)}
-        found, before = {}, -1
-        for now in sorted({*issued, *asked}):
+        by_origin, before = {}, -1
+        for now in sorted({*issued, *wanted}):
             rows, steps = ((known_at > before) & (known_at <= now) & seen).nonzero(as_tuple=True)
             if len(rows):
                 off = (raw.target - median)[rows, steps].double()
@@ -83,12 +83,12 @@ class RollingIntervals:
                 weight = near[:, steps]
                 state = state + self.step * surprise @ (weight / weight.sum(1, keepdim=True)).T
                 state = state.clamp(_LEAST, _MOST)
-            found[now] = _nested(state.exp(), levels)
+            by_origin[now] = _nested(state.exp(), levels)
             if now in row_of:
                 row = row_of[now]
-                issued_reaches[:, :, row] = _stretched(reaches[:, :, row], found[now])
+                issued_reaches[:, :, row] = _stretched(reaches[:, :, row], by_origin[now])
             before = now
-        return torch.stack([found[origin] for origin in asked], 1)
+        return torch.stack([by_origin[origin] for origin in wanted], 1)
 
     def stretch(self, predictive: ContinuousPredictive, factors: Tensor) -> ContinuousPredictive:
         """Return the predictive whose central intervals are those of `predictive` times `factors` (levels, O, H)."""
@@ -106,9 +106,7 @@ class RollingIntervals:
         median = predictive.quantile(0.5).double()
         low, high = (torch.stack(ends).double() for ends in zip(*map(predictive.interval, self.levels), strict=True))
         reaches = torch.stack([median - low, high - median])
-        least = _TINY * (
-            high - low
-        )  # a distribution with a point mass at its median has an interval that reaches nowhere
+        least = _TINY * (high - low)  # a point mass at the median leaves an interval without extent on one side
         return torch.stack([_increasing(side, 1.0 + _TINY) for side in reaches.maximum(least)]), median
 
 

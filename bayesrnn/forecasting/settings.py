@@ -25,11 +25,11 @@ class Settings:
         hidden_size: Units of each of the two layers.
         input_rate: Dropout rate on what enters a layer.
         hidden_rate: Dropout rate on hidden states and on the output.
-        epochs: How often the training windows are seen.
+        epochs: Passes over the training windows.
         learning_rate: Highest step size.
-        draws: Mask sets a forecast.
+        draws: Mask sets per forecast.
         every: Steps between origins.
-        seed: Of weights, masks and bootstrap.
+        seed: Of weights and masks.
     """
 
     horizon: int
@@ -74,7 +74,7 @@ def settings_for(
         horizon: Steps ahead.
         context: Values that the network reads.
         epochs: Passes over the training windows.
-        draws: Mask sets a forecast.
+        draws: Mask sets per forecast.
         seed: Seed.
     """
     season = series.period
