@@ -73,7 +73,7 @@ class Difference:
             values = f"{number(self.score.value)}{unit} against {number(self.reference_score.value)}{unit}"
             change = f"{number(value, 2, sign=True)}{unit} {span(*interval, digits=2, sign=True)}"
         if self.measure.better == "near":
-            change += f" in the distance from {self.measure.ideal:g}"
+            change += f" in the distance from {self.measure.ideal:.3g}"
         if self.verdict is Verdict.UNDECIDED:
             return (
                 f"In {self.measure.label} no difference between {self.name} and {self.reference} can be told: "

@@ -9,6 +9,7 @@ from bayesrnn import plots
 from bayesrnn.comparison.curve import Curve
 from bayesrnn.comparison.difference import Difference
 from bayesrnn.metrics import Score
+from bayesrnn.metrics.bootstrap import FEW_SEQUENCES
 from bayesrnn.metrics.registry import Verdict
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 from bayesrnn.report.exhibit import Exhibit, Picture
@@ -83,6 +84,17 @@ class Comparison(Exhibit):
         return [name for name in self.predictives if name != self.reference]
 
     @property
+    def warnings(self) -> list[str]:
+        """What to know before trusting the intervals."""
+        score = self.differences[0].score
+        if score.sequences >= FEW_SEQUENCES or score.method != "bootstrap":
+            return []
+        return [
+            f"Only {score.sequences} independent sequences: the bootstrap intervals are rough and rather too narrow; "
+            'method="student" gives t intervals.'
+        ]
+
+    @property
     def table(self) -> "DataFrame":
         """One line for each predictive and metric."""
         from pandas import DataFrame
@@ -139,8 +151,8 @@ class Comparison(Exhibit):
             "% paired bootstrap over whole sequences, each metric on its own. Rank models by the first score; the "
             "calibration numbers say what to repair."
         )
-        if first.score.sequences < 30:
-            page.say(f"Only {first.score.sequences} sequences: the bootstrap intervals are rough.", "warn")
+        for warning in self.warnings:
+            page.say(warning, "warn")
         page.section("Pictures")
         for name, picture in self.pictures().items():
             page.picture(images[name], picture.text, "" if name.startswith("differences") else picture.text)
@@ -168,12 +180,13 @@ class Comparison(Exhibit):
             "by_group": {g: [d.record() for d in members] for g, members in self.by_group.items()},
             "costs": {name: vars(cost) for name, cost in self.costs.items()},
             "curves": [vars(curve) for curve in self.curves],
+            "warnings": self.warnings,
             "notes": self.notes,
             "level": self.differences[0].level,
         }
 
     def __str__(self) -> str:
-        lines = [self.sentence, ""]
+        lines = [self.sentence, *(f"! {warning}" for warning in self.warnings), ""]
         width = max(len(d.measure.label) for d in self.differences)
         for d in self.differences:
             moved, ends = d.change
@@ -234,7 +247,7 @@ class Comparison(Exhibit):
 
 def _labels(differences: list[Difference]) -> list[str]:
     """Return the names of the metrics, coverages at several levels as one."""
-    levels = [f"{100 * d.measure.ideal:g}" for d in differences if d.measure.key.startswith("coverage_")]
+    levels = [d.measure.key.removeprefix("coverage_") for d in differences if d.measure.key.startswith("coverage_")]
     labels = [d.measure.label for d in differences if not d.measure.key.startswith("coverage_")]
     return [*labels, f"coverage ({listed(levels)} % intervals)"] if levels else labels
 

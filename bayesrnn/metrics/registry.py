@@ -1,6 +1,6 @@
 """Which metrics a report shows for which kind of target, and when a value of each is better."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -74,7 +74,7 @@ class Measure:
     def wish(self) -> str:
         """When a value is better, in words."""
         if self.better == "near":
-            return f"near {self.ideal:g}"
+            return f"near {self.ideal:.3g}"
         return {"lower": "lower", "higher": "higher", "neither": "–"}[self.better]
 
     def units(self, units: str) -> str:
@@ -97,7 +97,8 @@ def measures_for(
         widths: Levels of those whose mean width and interval score are measured.
     """
     if isinstance(predictive, ContinuousPredictive):
-        return _continuous(levels, widths)
+        ideals = {level: float(predictive.attainable_coverage(level).mean()) for level in levels}
+        return _continuous(ideals, widths)
     if isinstance(predictive, ClassPredictive):
         return _classes()
     if isinstance(predictive, TokenPredictive):
@@ -105,7 +106,7 @@ def measures_for(
     raise TypeError(f"a Predictive is needed, but a {type(predictive).__name__} was given.")
 
 
-def _continuous(levels: Sequence[float], widths: Sequence[float]) -> list[Measure]:
+def _continuous(ideals: Mapping[float, float], widths: Sequence[float]) -> list[Measure]:
     found = [
         Measure("crps", "CRPS", metrics.crps, "lower", unit="target", proper=True),
         Measure("nll", "negative log-likelihood", metrics.nll, "lower", unit="nats", proper=True),
@@ -113,10 +114,10 @@ def _continuous(levels: Sequence[float], widths: Sequence[float]) -> list[Measur
         Measure("mae", "mean absolute error", metrics.mae, "lower", unit="target"),
         Measure("bias", "bias (prediction minus target)", metrics.bias, "near", unit="target"),
     ]
-    for level in sorted(levels):
+    for level, ideal in sorted(ideals.items()):
         name, score = f"{level * 100:g}", partial(metrics.coverage, level=level)
         found.append(
-            Measure(f"coverage_{name}", f"coverage of {name} % intervals", score, "near", ideal=level, unit="share")
+            Measure(f"coverage_{name}", f"coverage of {name} % intervals", score, "near", ideal=ideal, unit="share")
         )
     for level in sorted(widths):
         name, score = f"{level * 100:g}", partial(metrics.width, level=level)

@@ -17,6 +17,7 @@ from bayesrnn.plots.style import (
     headline,
     ink,
     legend,
+    name_ticks,
     percent_axis,
     with_units,
 )
@@ -159,7 +160,7 @@ def score_panels(
                 f"{value:#.3g}", (value, row), (0, 7), textcoords="offset points", ha="center", fontsize="small"
             )
         _logarithmic(panel)
-    left.set_yticks(rows, names)
+    name_ticks(left.yaxis, rows, names)
     left.set_ylim(-0.6, len(names) - 0.4)
     left.set_xlabel(f"{with_units(score, units)}, lower is better")
     middle.set_xlabel("targets inside the interval (dotted: its level)")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayesrnn.plots.bands import whiskers
-from bayesrnn.plots.style import BLUE, NEUTRAL, VERMILLION, canvas, finish
+from bayesrnn.plots.style import BLUE, NEUTRAL, VERMILLION, canvas, finish, name_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def forest(
     kinds = [
         ("better", high < 0, BLUE, "o"),
         ("worse", low > 0, VERMILLION, "s"),
-        ("no difference can be told", (low <= 0) & (high >= 0), NEUTRAL, "D"),
+        ("no difference", (low <= 0) & (high >= 0), NEUTRAL, "D"),
     ]
     place = np.arange(size)[::-1]
     for name, chosen, color, marker in kinds:
@@ -59,7 +59,7 @@ def forest(
                 center[chosen], place[chosen], xerr=bars, fmt=marker, color=color, capsize=3, markersize=5, label=name
             )
     ax.axvline(0, color=NEUTRAL, linewidth=1, linestyle="--")
-    ax.set_yticks(place, list(names))
+    name_ticks(ax.yaxis, place, names)
     ax.set_ylim(-0.7, size - 0.3)
     ax.set_xlabel(xlabel)
     if notes is not None:
@@ -71,6 +71,7 @@ def forest(
                 va="center",
                 fontsize="small",
                 annotation_clip=False,
+                parse_math=False,
             )
     return finish(
         ax, title, pad=24, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2

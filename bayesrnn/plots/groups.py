@@ -12,7 +12,7 @@ from bayesrnn.metrics.pairs import numbered, pair
 from bayesrnn.metrics.score import Options
 from bayesrnn.plots.bands import binomial_band, effective_size, ratio_band, whiskers
 from bayesrnn.plots.intervals import inside_and_width
-from bayesrnn.plots.style import BLUE, NEUTRAL, VERMILLION, canvas, finish, percent_axis
+from bayesrnn.plots.style import BLUE, NEUTRAL, VERMILLION, canvas, finish, name_ticks, percent_axis
 from bayesrnn.predictive import Predictive
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def score_by_part(
                 place[chosen], center[chosen], yerr=bars, fmt=marker, color=color, capsize=3, markersize=5, label=label
             )
     few = place[:: max(1, len(parts) // 12)]
-    ax.set_xticks(few, [parts[k] for k in few])
+    name_ticks(ax.xaxis, few, [parts[k] for k in few])
     if max(len(p) for p in parts) * len(few) > 60:
         ax.tick_params(axis="x", rotation=30)
     ax.set_xlabel(xlabel)
@@ -113,17 +113,18 @@ def coverage_by_horizon(
     )
     share = (member * held[:, None]).sum(0)[seen] / member.sum(0)[seen]
     size = effective_size(held[:, None], pairs.sequences) / seen.sum()
-    null = binomial_band(np.array([level]), max(size, float(pairs.sequences.max() + 1)))
+    ideal = float(pairs.take(pairs.predictive.attainable_coverage(level)).mean())  # counts hold more than their level
+    null = binomial_band(np.array([ideal]), max(size, float(pairs.sequences.max() + 1)))
     horizon = np.arange(1, shape[1] + 1)[seen]
     ax.axhspan(null[0][0], null[1][0], color=NEUTRAL, alpha=0.2, linewidth=0, label="calibrated, this sample size")
-    ax.axhline(level, color=NEUTRAL, linewidth=1, linestyle="--")
+    ax.axhline(ideal, color=NEUTRAL, linewidth=1, linestyle="--")
     ax.fill_between(horizon, low, high, color=BLUE, alpha=0.25, linewidth=0, label="95 % bootstrap band")
     ax.plot(horizon, share, color=BLUE, marker="o", markersize=4, label=label)
     percent_axis(ax.yaxis)
-    ax.set_ylim(min(float(low.min()), null[0][0], level) - 0.12, min(1.02, max(float(high.max()), null[1][0]) + 0.08))
+    ax.set_ylim(min(float(low.min()), null[0][0], ideal) - 0.12, min(1.02, max(float(high.max()), null[1][0]) + 0.08))
     ax.set_xlabel("steps ahead")
     ax.set_ylabel(f"targets inside the {level * 100:g} % interval")
-    worst = int(np.abs(share - level).argmax())
+    worst = int(np.abs(share - ideal).argmax())
     return finish(
         ax,
         title,
@@ -162,6 +163,7 @@ def coverage_by_group(
     members = rows_by_group(groups, len(predictive))
     pairs = pair(predictive, target, options)
     held, _ = inside_and_width(pairs, level)
+    expected = pairs.take(pairs.predictive.attainable_coverage(level))
     shape = tuple(predictive.shape)  # type: ignore[attr-defined]
     ax = canvas(ax, (6.4, 1.4 + 0.36 * len(members)))
     for place, rows in enumerate(reversed(members.values())):
@@ -171,12 +173,13 @@ def coverage_by_group(
         inside, share = held[chosen][:, None], held[chosen].mean(keepdims=True)
         sequences = numbered(pairs.sequences[chosen])
         low, high = ratio_band(inside, np.ones_like(inside), sequences, seed=options.get("seed", 0))
-        off = sequences.max() > 0 and (high[0] < level or low[0] > level)
+        several = ratio_band(inside, np.ones_like(inside), sequences, level=1 - 0.05 / len(members))
+        off = sequences.max() > 0 and not several[0][0] <= expected[chosen].mean() <= several[1][0]
         bars = whiskers(share, low, high)
         ax.errorbar(share, [place], xerr=bars, color=VERMILLION if off else BLUE, marker="s" if off else "o", capsize=3)
-    ax.axvline(level, color=NEUTRAL, linewidth=1, linestyle="--")
+    ax.axvline(expected.mean(), color=NEUTRAL, linewidth=1, linestyle="--")
     names = [f"{name} ({int(rows.sum())} rows)" for name, rows in members.items()]
-    ax.set_yticks(range(len(names)), names[::-1])
+    name_ticks(ax.yaxis, range(len(names)), names[::-1])
     ax.set_ylim(-0.7, len(names) - 0.3)
     percent_axis(ax.xaxis)
     ax.set_xlabel(f"targets inside the {level * 100:g} % interval (bars: 95 % bootstrap)")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bayesrnn._checks import check_whole
 from bayesrnn.metrics.score import Array
-from bayesrnn.plots.style import CYCLE, NEUTRAL, canvas, finish, ink
+from bayesrnn.plots.style import CYCLE, NEUTRAL, canvas, finish, ink, name_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def mask_picture(
         cbar=False, linewidths=1.2, linecolor=ax.get_facecolor(), xticklabels=False, yticklabels=False, ax=ax,
     )  # fmt: skip
     ax.set_xticks(np.arange(steps) + 0.5, [str(s + 1) for s in range(steps)])
-    ax.set_yticks(ticks, list(patterns))
+    name_ticks(ax.yaxis, ticks, list(patterns))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set_xlabel(f"step (pale: dropped; {np.mean(shares):.0%} of the units shown)")

@@ -56,9 +56,9 @@ def finish(
         pad: Points between title and picture.
         **key: Options of the legend, which is left out where there are none; `loc` among them.
     """
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.label.set_parse_math(False)
-    if title is not None:
+    if title is None:
+        _plain_labels(ax)
+    else:
         headline(ax, title, note, corner=corner, pad=pad)
         if key:
             legend(ax, **key)
@@ -67,6 +67,7 @@ def finish(
 
 def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper left", pad: float | None = None) -> None:
     """Write the title, and the numbers that matter in a corner of the picture, or "above" where it has no room."""
+    _plain_labels(ax)
     ax.set_title(title, loc="left", fontweight="bold", pad=pad, parse_math=False)
     if corner == "above":
         ax.set_title(note, loc="right", fontsize="small", pad=pad, parse_math=False)
@@ -90,10 +91,19 @@ def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper lef
 
 def legend(ax: "Axes", **options: Any) -> None:
     """Add a small frameless legend if anything is labelled."""
-    handles, names = ax.get_legend_handles_labels()
-    if handles:
-        for text in ax.legend(handles, names, frameon=False, fontsize="small", **options).get_texts():
+    handles: list[Any] = [*ax.lines, *ax.containers, *ax.collections]
+    for handle in handles:
+        name = str(handle.get_label())
+        if name.startswith("_") and not name.startswith(("_child", "_nolegend_", "_container")):
+            handle.set_label(f" {name}")  # matplotlib leaves out names that begin with "_"
+    if ax.get_legend_handles_labels()[0]:
+        for text in ax.legend(frameon=False, fontsize="small", **options).get_texts():
             text.set_parse_math(False)
+
+
+def _plain_labels(ax: "Axes") -> None:
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.label.set_parse_math(False)
 
 
 def name_ticks(axis: Any, places: Any, names: Sequence[str]) -> None:

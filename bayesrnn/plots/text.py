@@ -70,14 +70,15 @@ def token_strip(
         ax.add_patch(Rectangle((x, y), len(shown), _HEIGHT * 0.92, facecolor=color, linewidth=0))
         dark = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] < 0.5
         if shown.strip():
-            path = TextPath((x, y + 0.3 * _HEIGHT), shown, size=1 / _ADVANCE, prop=font)
+            path = TextPath((x, y + 0.3 * _HEIGHT), shown.replace("$", r"\$"), size=1 / _ADVANCE, prop=font)
             ax.add_patch(PathPatch(path, facecolor="white" if dark else "black", linewidth=0))
     ax.set(xlim=(0, width), ylim=(_HEIGHT * (1 - lines) - 0.1, _HEIGHT))
     ax.set_aspect("equal")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
-    ax.figure.colorbar(ScalarMappable(norm, shades), ax=ax, label=label, fraction=0.03, pad=0.01, shrink=0.95)
+    bar = ax.figure.colorbar(ScalarMappable(norm, shades), ax=ax, fraction=0.03, pad=0.01, shrink=0.95)
+    bar.set_label(label, parse_math=False)
     return finish(ax, title)
 
 

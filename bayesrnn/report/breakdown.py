@@ -83,7 +83,8 @@ def score_parts(
     records = []
     for part in parts:
         if isinstance(pairs.predictive, ContinuousPredictive):
-            scores, ideal = _continuous(pairs, part, level, options, interval), level
+            scores = _continuous(pairs, part, level, options, interval)
+            ideal = float(pairs.predictive.attainable_coverage(level).cpu()[part.mask].mean())
         else:
             scores, ideal = _classes(pairs, part, options, interval), 0.0
         first = next(iter(scores.values()))
@@ -109,7 +110,7 @@ def _continuous(
         target, mask, sequences = target[columns], mask[columns], sequences[columns]  # type: ignore[index]
     else:
         rows = mask.reshape(len(mask), -1).any(1).nonzero().flatten()
-        predictive, target, mask, sequences = predictive[rows], target[rows], mask[rows], sequences[rows]  # type: ignore[index]
+        predictive, target, mask, sequences = predictive[rows], target[rows], mask[rows], sequences[rows.numpy()]  # type: ignore[index]
     kept = {**options, "mask": mask, "sequences": sequences}
     enough = len(np.unique(sequences[mask.numpy()])) > 1
     bootstrap = {**kept, "interval": interval} if enough else kept

@@ -186,19 +186,22 @@ def _continuous(
     shifted = False
     if score is not None:
         start = f"The {level * 100:g} % intervals hold {_share(score)}"
+        kept = pair(predictive, target, dict(options))  # type: ignore[arg-type]
+        ideal = float(kept.take(predictive.attainable_coverage(level)).mean())
+        if abs(ideal - level) > 0.0005:
+            start += f" (whole numbers let a calibrated model hold {percent(ideal)})"
         low, high = score.interval or (0.0, 1.0)
-        if low <= level <= high:
+        if low <= ideal <= high:
             found.append(Finding(f"{start}: no miscalibration can be told at this level.", "good"))
         else:
-            kept = pair(predictive, target, dict(options))  # type: ignore[arg-type]
             factor, centered = _spread(kept, level, bias.value if bias is not None else 0.0)
-            shifted = _off_center(bias) and abs(centered - level) < 0.5 * abs(score.value - level)
+            shifted = _off_center(bias) and abs(centered - ideal) < 0.5 * abs(score.value - ideal)
             if shifted and bias is not None:
                 text = (
                     f"{start}: they are in the wrong place. {_bias(bias, units)}; without that they would hold "
                     f"{percent(centered)}."
                 )
-            elif score.value < level:
+            elif score.value < ideal:
                 text = f"{start}: too narrow by a factor of about {number(factor, 2)}."
             else:
                 text = f"{start}: too wide by a factor of about {number(1 / factor, 2) if factor > 0 else 'many'}."

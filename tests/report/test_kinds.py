@@ -1,0 +1,86 @@
+"""Inputs that people have: groups of one row, counts, names with markup, few sequences."""
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import distributions as D
+
+from bayesrnn import plots
+from bayesrnn.comparison import compare_predictives
+from bayesrnn.metrics.registry import measures_for
+from bayesrnn.predictive import Predictive
+from bayesrnn.report import calibration_report
+
+NAMES = ["cost_$_per_$", "_hidden", r"a_{1}^2 \frac", "$", "<b>&amp;"]
+
+
+def normal(rows: int, *steps: int) -> tuple[Predictive, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (rows, *steps)
+    return Predictive.from_gaussian(torch.zeros(shape), torch.ones(shape)), torch.randn(shape, generator=generator)
+
+
+@pytest.mark.parametrize("steps", [(), (4,)])
+def test_a_group_of_one_row_is_reported(steps: tuple[int, ...]) -> None:
+    p, y = normal(60, *steps)
+    report = calibration_report(p, y, groups=["north"] * 59 + ["south"], resamples=50)
+    lone = report.tables["group"][1]
+    assert (lone["part"], lone["sequences"], lone["off"]) == ("south", 1, None)
+    assert lone["coverage"] == pytest.approx(float((y[-1].abs() <= 1.6449).double().mean()))
+    assert report.picture("coverage_by_group").get_yticklabels()[0].get_text() == "south (1 rows)"
+
+
+@pytest.mark.parametrize("rate", [0.2, 1.0, 3.0])
+def test_calibrated_counts_are_not_called_too_wide(rate: float) -> None:
+    rates = torch.full((600,), rate)
+    p = Predictive.from_draws(D.Poisson(rates.expand(16, -1)))
+    y = torch.poisson(rates, generator=torch.Generator().manual_seed(1))
+    report = calibration_report(p, y, groups=[k % 3 for k in range(600)], resamples=200)
+    counts = torch.arange(60.0)
+    below = D.Poisson(rate).log_prob(counts).exp().double().cumsum(0)
+    ends = [int((below < q).sum()) for q in (0.05, 0.95)]
+    exact = float(below[ends[1]] - (below[ends[0] - 1] if ends[0] else 0))
+    (coverage,) = (m for m in measures_for(p) if m.key == "coverage_90")
+    assert coverage.ideal == pytest.approx(exact, abs=1e-6)
+    assert "no miscalibration can be told" in report.sentence
+    assert "whole numbers let a calibrated model hold" in report.sentence
+    assert not any(row["off"] for row in report.tables["group"])
+    wide = Predictive.from_draws(D.Poisson((4 * rates + 2).expand(16, -1)))
+    assert calibration_report(wide, y, resamples=200).findings[0].tone == "bad"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_with_markup_are_drawn_as_they_are(name: str) -> None:
+    p, y = normal(60, 3)
+    groups = [name if k % 2 else "other" for k in range(60)]
+    report = calibration_report(p, y, groups=groups, units=name, title=name, resamples=20)
+    for picture in report.picture_names:
+        report.picture(picture).figure.canvas.draw()
+    comparison = compare_predictives({name: p, "other": p.moment_matched()}, y, units=name, resamples=20)
+    for picture in comparison.picture_names:
+        comparison.picture(picture).figure.canvas.draw()
+    plots.fan_chart(p, y, title=name, ylabel=name, units=name).figure.canvas.draw()
+    strip = plots.token_strip([name, "x"], torch.tensor([1.0, 2.0]), label=name, title=name)
+    strip.figure.canvas.draw()
+    assert len(strip.patches) == 4
+    curves = plots.learning_curves({name: [1.0, 0.5]}, ylabel=name, xlabel=name)
+    curves.figure.canvas.draw()
+    assert [t.get_text().strip() for t in curves.get_legend().get_texts()] == [name]
+    classes = Predictive.from_probabilities(torch.rand(60, 3).softmax(-1))
+    judged = calibration_report(classes, torch.arange(60) % 3, groups=groups, resamples=20)
+    for picture in judged.picture_names:
+        judged.picture(picture).figure.canvas.draw()
+
+
+def test_few_sequences_are_warned_of_in_words() -> None:
+    p, y = normal(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        options: dict[str, Any] = {"sequences": torch.arange(60) // 10, "resamples": 50}
+        report = calibration_report(p, y, **options)
+        comparison = compare_predictives({"a": p, "b": p.moment_matched()}, y, **options)
+    assert any("Only 6 independent sequences" in warning for warning in report.warnings)
+    assert "Only 6 independent sequences" in str(comparison)
+    assert "6 independent sequences" in comparison.page(dict.fromkeys(comparison.picture_names, b"x")).html()
