@@ -21,7 +21,7 @@ def time_cells(table: Any, path: Path) -> Any:
     Example:
         >>> import pandas as pd
         >>> time_cells(pd.DataFrame({"Month": [1, 2], "Year": [2020, 2020]}), Path("f.csv")).tolist()
-        ['2020-01', '2020-02']
+        ['2020-1', '2020-2']
     """
     for name in table.columns:
         blank = table[name].isna() | (table[name] == "")
@@ -38,12 +38,12 @@ def time_cells(table: Any, path: Path) -> Any:
     if "year" not in texts or not texts.columns.is_unique:
         return texts.agg(" ".join, axis=1)
     if "month" in texts:
-        date = texts["year"] + "-" + texts["month"].str.zfill(2)
-        date = date + "-" + texts["day"].str.zfill(2) if "day" in texts else date
+        date = texts["year"] + "-" + texts["month"]
+        date = date + "-" + texts["day"] if "day" in texts else date
     elif "quarter" in texts:
         date = texts["year"] + "Q" + texts["quarter"].str.removeprefix("Q")
     elif "week" in texts:
-        date = texts["year"] + "-W" + texts["week"].str.zfill(2)
+        date = texts["year"] + "-W" + texts["week"]
     elif "yearday" in texts:
         date = _days_of_year(texts["year"] + texts["yearday"].str.zfill(3))
     else:

@@ -58,3 +58,16 @@ def test_other_separators_are_read_and_said(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"separated by semicolons; 'v' read with decimal commas; '.' in 'v' read as"):
         series = read_series(path, time="t", target="v")
     assert series.values.tolist() == [1.5, 2.5, 1003.5]
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        (pd.date_range("2020-01-01", periods=300)[[*range(20), *range(25, 300, 9)]], "resample"),
+        (pd.Timestamp("2020") + pd.to_timedelta([600 * k + 199 * (k % 3) for k in range(40)], unit="s"), "equal steps"),
+        (pd.DatetimeIndex(["2020-01-01", "2020-01-02", "2020-01-11", "2020-02-01", "2020-02-11"]), "equal steps"),
+    ],
+)
+def test_times_without_a_step_are_refused_even_if_gaps_are_bridged(index: pd.DatetimeIndex, words: str) -> None:
+    with pytest.raises(ValueError, match=f"steps are unequal.*{words}"):
+        Series.from_pandas(pd.Series(range(len(index)), index=index, dtype=float), bridge=True)

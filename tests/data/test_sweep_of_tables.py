@@ -188,6 +188,24 @@ FILES = {
         advice={"start": "2019-11-01"},
         period=5,
     ),
+    "sentinels near values that are never negative": File(
+        rows(D.date, np.where(KEPT, 40 * VALUES, -200)),
+        D,
+        40 * HOLED,
+        options={"bridge": True},
+        period=7,
+        said="values -200 of 'y'",
+    ),
+    "numbers that look like sentinels": File(
+        rows(D.date, [*VALUES[:-2], -99, 99]), D, np.append(VALUES[:-2], [-99, 99]), period=7
+    ),
+    "points of thousands and decimal commas": File(
+        rows(D.date, [f"1.{k + 100},50 €" for k in range(N)], head="t;y", sign=";"),
+        D,
+        1100.5 + np.arange(N),
+        period=7,
+        said="decimal commas; '.' in 'y' read as the sign of thousands",
+    ),
     "a mark of one's own": File(
         rows(D.date, np.where(KEPT, VALUES, 77.7)), D, HOLED, options={"missing": [77.7], "bridge": True}, period=7
     ),
