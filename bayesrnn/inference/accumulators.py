@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from bayesrnn.inference.outputs import OutputDistribution, Point
 from bayesrnn.inference.statistics import Moments, Replicates
 from bayesrnn.likelihoods import families
-from bayesrnn.predictive.classes import class_log_probabilities
+from bayesrnn.predictive.probabilities import class_log_probabilities
 
 __all__ = ["ClassStatistics", "ContinuousStatistics", "Statistics", "statistics_of"]
 

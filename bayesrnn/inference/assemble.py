@@ -19,9 +19,9 @@ from bayesrnn.predictive import (
     Origin,
     Predictive,
 )
-from bayesrnn.predictive.classes import class_log_probabilities
 from bayesrnn.predictive.distributions.empirical import PointDistribution
 from bayesrnn.predictive.distributions.joined import JoinedDistribution
+from bayesrnn.predictive.probabilities import class_log_probabilities
 
 __all__ = ["assemble"]
 

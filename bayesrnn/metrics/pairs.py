@@ -52,6 +52,8 @@ def pair(predictive: Predictive, target: Any, options: Options, *, need_target: 
         raise ValueError("this metric compares with the target, but None was given.")
     dropped = 0
     if target is not None:
+        if isinstance(predictive, ClassPredictive):
+            target = predictive.numbered(target)
         target = as_values(target, "target").detach().to(predictive.device)
         if target.shape != shape:
             raise ValueError(

@@ -1,6 +1,7 @@
 """The verbs that make a predictive, whatever made the prediction."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,17 +63,21 @@ class Predictive(ABC):
         return make.samples(samples, seed, sequence_ids)
 
     @staticmethod
-    def from_probabilities(p: Tensor, *, sequence_ids: Tensor | None = None) -> "ClassPredictive":
+    def from_probabilities(
+        p: Tensor, *, class_names: Sequence[Any] | None = None, sequence_ids: Tensor | None = None
+    ) -> "ClassPredictive":
         """Return the class predictive of probabilities of shape (draws, rows, ..., classes).
 
-        A (rows, classes) tensor is taken as one draw: no epistemic part, no Monte Carlo error.
+        A (rows, classes) tensor is taken as one draw: no epistemic part, no Monte Carlo error. A probability of 0 is
+        taken as the smallest number of its dtype, so that its logarithm is finite. With `class_names` targets may be
+        texts.
 
         Raises:
             ValueError: If a value is not a probability or the classes of a row do not add up to 1.
         """
         from bayesrnn.predictive import make
 
-        return make.probabilities(p, sequence_ids)
+        return make.probabilities(p, class_names, sequence_ids)
 
     @staticmethod
     def from_draws(

@@ -1,19 +1,20 @@
 """The predictive of a class target."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution
 from torch.nn import functional as F
 
-from bayesrnn._checks import as_values
-from bayesrnn.likelihoods import families
+from bayesrnn._checks import as_values, check_seed, check_whole
 from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error
+from bayesrnn.predictive.probabilities import class_numbers, entropy_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,9 +32,15 @@ class ClassPredictive(Predictive):
     dtype: torch.dtype
     given_standard_error: Tensor | None = None
     draw_log_probabilities: Tensor | None = None  # (S, B, ..., K)
+    class_names: tuple[str, ...] | None = None  # K names; targets may then be texts
 
     def __post_init__(self) -> None:
         self.origin.check_rows(len(self))
+        names = self.class_names
+        if names is not None and (len(names) != self.classes or len(set(names)) != self.classes):
+            raise ValueError(
+                f"class_names must be {self.classes} different names, one per class, but {list(names)[:10]} was given."
+            )
         given = self.given_standard_error
         if given is not None and given.shape != self.log_mean.shape:
             raise ValueError(
@@ -48,48 +55,9 @@ class ClassPredictive(Predictive):
         """Return the predictive of per-draw log probabilities (S, B, ..., K), each row normalized."""
         wide = logs.double()
         log_mean = torch.logsumexp(wide, 0) - math.log(len(wide))
-        entropy = _entropy(wide).mean(0)
+        entropy = entropy_of(wide).mean(0)
         votes = F.one_hot(wide.argmax(-1), wide.shape[-1]).sum(0)
         return cls(log_mean, entropy, votes, origin, dtype, standard_error, logs.detach())
-
-    @classmethod
-    def from_statistics(
-        cls,
-        probabilities: Tensor,
-        aleatoric: Tensor,
-        votes: Tensor,
-        draws_used: int,
-        standard_error: Tensor | None = None,
-        degrees_of_freedom: float | None = None,
-        *,
-        seed: int | None = None,
-        sampling: str = "independent",
-        sequence_ids: Tensor | None = None,
-    ) -> "ClassPredictive":
-        """Return a predictive of streamed statistics: everything but the draws.
-
-        Args:
-            probabilities: Mean over draws, (B, ..., K).
-            aleatoric: Expected entropy, (B, ...), nats.
-            votes: How many draws have each class as their mode, (B, ..., K).
-            draws_used: Number of draws.
-            standard_error: Of the probabilities, (B, ..., K); unknown (inf) when not given.
-            degrees_of_freedom: Of the standard error.
-            seed: Seed of the draws.
-            sampling: How they were drawn.
-            sequence_ids: One id a row.
-        """
-        checked = check_probabilities(probabilities)
-        if aleatoric.shape != checked.shape[:-1] or votes.shape != checked.shape:
-            raise ValueError(
-                f"probabilities of shape {tuple(checked.shape)} need an aleatoric part of shape "
-                f"{tuple(checked.shape[:-1])} and votes of shape {tuple(checked.shape)}, but they have "
-                f"{tuple(aleatoric.shape)} and {tuple(votes.shape)}."
-            )
-        if bool(torch.isnan(aleatoric).any()) or bool((aleatoric < 0).any()):
-            raise ValueError("aleatoric is an expected entropy in nats and must be zero or more, without NaN.")
-        origin = Origin(draws_used, seed, sampling, 1, sequence_ids, degrees_of_freedom)
-        return cls(checked.log(), aleatoric.double(), votes, origin, probabilities.dtype, standard_error)
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -104,17 +72,17 @@ class ClassPredictive(Predictive):
     @cached_property
     def entropy(self) -> Tensor:
         """Entropy of the mean probabilities, (B, ...), nats: aleatoric + epistemic."""
-        return self._out(_entropy(self.log_mean))
+        return self._out(entropy_of(self.log_mean))
 
     @cached_property
     def aleatoric(self) -> Tensor:
         """Expected entropy of a draw, (B, ...), nats."""
-        return self._out(torch.minimum(self.expected_entropy, _entropy(self.log_mean)))
+        return self._out(torch.minimum(self.expected_entropy, entropy_of(self.log_mean)))
 
     @cached_property
     def epistemic(self) -> Tensor:
         """Mutual information between target and weights, (B, ...), nats."""
-        return self._out((_entropy(self.log_mean) - self.expected_entropy).clamp(min=0))
+        return self._out((entropy_of(self.log_mean) - self.expected_entropy).clamp(min=0))
 
     @cached_property
     def variation_ratio(self) -> Tensor:
@@ -153,7 +121,10 @@ class ClassPredictive(Predictive):
         columns = index_columns(self.shape, self.sequence_ids)
         names = ("mode", "entropy", "aleatoric", "epistemic", "variation_ratio")
         columns |= {name: flat(getattr(self, name)) for name in names}
-        columns |= {f"probability_{k}": flat(self.probabilities[..., k]) for k in range(self.classes)}
+        called = self.class_names or tuple(map(str, range(self.classes)))
+        if self.class_names:
+            columns["mode"] = np.asarray(called)[columns["mode"]]
+        columns |= {f"probability_{name}": flat(self.probabilities[..., k]) for k, name in enumerate(called)}
         return pd.DataFrame(columns)
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "ClassPredictive":
@@ -176,14 +147,38 @@ class ClassPredictive(Predictive):
             raise ValueError("this predictive kept the averages only: predict with keep_draws=True.")
         origin = replace(self.origin, draws=len(draws), block_size=1, degrees_of_freedom=None)
         logs = self.draw_log_probabilities[draws.to(self.device)]
-        return ClassPredictive.from_log_probabilities(logs, origin=origin, dtype=self.dtype)
+        fewer = ClassPredictive.from_log_probabilities(logs, origin=origin, dtype=self.dtype)
+        return replace(fewer, class_names=self.class_names)
+
+    def with_class_names(self, names: Sequence[Any]) -> "ClassPredictive":
+        """Return the predictive with a name for each class: tables show them, and targets may be given by them."""
+        return replace(self, class_names=tuple(map(str, names)))
+
+    def paths(self, n: int, seed: int = 0) -> Tensor:
+        """Return n sequences of classes of every row, (n, B, ...) int64: one draw serves all steps of a row.
+
+        Given the draw the steps are independent; the global random state is left alone.
+
+        Raises:
+            ValueError: If there are several steps and the draws were not kept.
+        """
+        check_whole(n, "n")
+        generator = torch.Generator().manual_seed(check_seed(seed))
+        if len(self.shape) == 1:
+            p = self.log_mean.exp().cpu().expand(n, *self.log_mean.shape)
+        else:
+            draws = self.draws.double().cpu()
+            chosen = torch.randint(len(draws), (n, len(self)), generator=generator)
+            p = draws[chosen, torch.arange(len(self))]
+        drawn = torch.multinomial(p.reshape(-1, self.classes), 1, generator=generator)
+        return drawn.reshape(n, *self.shape).to(self.device)
 
     def recalibrated(self, log_mean: Tensor) -> "ClassPredictive":
         """Return the predictive with other mean log probabilities; the entropy keeps the shares of its two parts.
 
         A map of the mean probabilities has no draws and no Monte Carlo error of its own: both are given up.
         """
-        before, after = _entropy(self.log_mean), _entropy(log_mean)
+        before, after = entropy_of(self.log_mean), entropy_of(log_mean)
         share = torch.where(before > 0, self.expected_entropy / before.clamp(min=1e-300), 1.0).clamp(0, 1)
         return replace(
             self,
@@ -232,11 +227,11 @@ class ClassPredictive(Predictive):
 
     def class_index(self, target: Tensor) -> Tensor:
         """Return the target as int64 class indices of the right shape and range, or say what is wrong with it."""
-        target = as_values(target, "target").to(self.device)
+        target = as_values(self.numbered(target), "target").to(self.device)
         if target.shape != self.shape:
             raise ValueError(
                 f"target of shape {tuple(target.shape)} does not fit the predictive of shape {tuple(self.shape)}: "
-                "give one class index a target."
+                "give one class index per target."
             )
         index = target.long()
         if bool((index != target).any()):
@@ -248,41 +243,12 @@ class ClassPredictive(Predictive):
             )
         return index
 
+    def numbered(self, target: Any) -> Any:
+        """Return texts as the numbers of the classes that they name; anything else as it is."""
+        return class_numbers(target, self.class_names)
+
     def _out(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.dtype)
-
-
-def check_probabilities(p: Tensor) -> Tensor:
-    """Return `p` in float64 with the last dimension normalized, if it holds probabilities.
-
-    Raises:
-        ValueError: If a value is NaN or outside [0, 1], or a row does not add up to 1.
-    """
-    wide = p.detach().double()
-    bad = ~((wide >= -1e-6) & (wide <= 1 + 1e-6)).all(-1)
-    off = ~((wide.sum(-1) - 1).abs() <= (2e-2 if p.dtype in (torch.bfloat16, torch.float16) else 1e-4))
-    for wrong, what in ((bad, "values outside [0, 1] or NaN"), (off, "classes that do not add up to 1")):
-        if bool(wrong.any()):
-            rows = wrong.reshape(len(wrong), -1).any(1).nonzero().flatten()[:5].tolist()
-            raise ValueError(
-                f"probabilities hold {what} (rows {rows}). If these are logits, pass logits.softmax(-1); "
-                "the classes are the last dimension."
-            )
-    wide = wide.clamp(min=0)
-    return wide / wide.sum(-1, keepdim=True)
-
-
-def class_log_probabilities(distribution: Distribution) -> Tensor:
-    """Return normalized log probabilities (S, B, ..., K) of a Categorical, OneHotCategorical or Bernoulli."""
-    distribution = families.peel(distribution)
-    logits: Tensor = distribution.logits.detach()  # type: ignore[attr-defined]
-    if isinstance(distribution, Bernoulli):
-        return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], -1)
-    return torch.log_softmax(logits, -1)
-
-
-def _entropy(logs: Tensor) -> Tensor:
-    return -(logs.exp() * logs.clamp(min=torch.finfo(logs.dtype).min)).sum(-1)
 
 
 def _move(tensor: Tensor | None, device: Any, dtype: torch.dtype | None) -> Tensor | None:

@@ -1,5 +1,6 @@
 """Make a predictive from what any model gives: a Gaussian, samples, probabilities, distributions per draw."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,11 +9,12 @@ from torch.distributions import Distribution, Normal
 
 from bayesrnn._checks import check_finite
 from bayesrnn.likelihoods import families
-from bayesrnn.predictive.classes import ClassPredictive, check_probabilities, class_log_probabilities
+from bayesrnn.predictive.classes import ClassPredictive
 from bayesrnn.predictive.continuous import ContinuousPredictive
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
 from bayesrnn.predictive.distributions.mixture import MixtureDistribution
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin
+from bayesrnn.predictive.probabilities import class_log_probabilities, log_probabilities
 
 __all__ = ["ClassPredictive", "ContinuousPredictive", "draws", "gaussian", "probabilities", "samples"]
 
@@ -47,18 +49,19 @@ def samples(values: Any, seed: int | None, sequence_ids: Tensor | None) -> Conti
     return ContinuousPredictive(distribution, Origin(len(values), seed, "samples", sequence_ids=sequence_ids))
 
 
-def probabilities(p: Any, sequence_ids: Tensor | None) -> ClassPredictive:
+def probabilities(p: Any, class_names: Sequence[Any] | None, sequence_ids: Tensor | None) -> ClassPredictive:
     """Return the class predictive of probabilities (draws, rows, ..., classes), or (rows, classes) of one draw."""
     p = floating(p, "p")
     if p.dim() < 2:
         raise ValueError(f"p must have shape (draws, rows, classes) or (rows, classes), not {tuple(p.shape)}.")
     if p.dim() == 2:
-        logs = check_probabilities(p).log()[None]
+        logs = log_probabilities(p)[None]
         origin = Origin(1, sampling=DETERMINISTIC, sequence_ids=sequence_ids)
     else:
-        logs = check_probabilities(p.transpose(0, 1)).transpose(0, 1).log()
+        logs = log_probabilities(p.transpose(0, 1)).transpose(0, 1)
         origin = Origin(len(p), sequence_ids=sequence_ids)
-    return ClassPredictive.from_log_probabilities(logs, origin=origin, dtype=p.dtype)
+    predictive = ClassPredictive.from_log_probabilities(logs, origin=origin, dtype=p.dtype)
+    return predictive if class_names is None else predictive.with_class_names(class_names)
 
 
 def draws(
@@ -76,7 +79,7 @@ def draws(
         families.check_parameters(distribution)
         logs = class_log_probabilities(distribution)
         return ClassPredictive.from_log_probabilities(
-            logs, origin=whole, dtype=logs.dtype, standard_error=standard_error
+            logs, origin=whole, dtype=families.example_parameter(distribution).dtype, standard_error=standard_error
         )
     return ContinuousPredictive(MixtureDistribution(distribution), whole, standard_error)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import distributions as D
 
+from bayesrnn import metrics, recalibration
 from bayesrnn.predictive import ClassPredictive, Origin, Predictive, TokenPredictive
 
 
@@ -30,7 +31,7 @@ def test_opposite_certain_draws_are_all_epistemic():
     c = Predictive.from_probabilities(p)
     assert c.entropy.item() == pytest.approx(math.log(2))
     assert c.epistemic.item() == pytest.approx(math.log(2))
-    assert c.aleatoric.item() == 0.0
+    assert c.aleatoric.item() == pytest.approx(0, abs=1e-40)
     assert c.variation_ratio.item() == 0.5
     assert c.log_prob(torch.tensor([1])).item() == pytest.approx(-math.log(2))
 
@@ -39,19 +40,6 @@ def test_bernoulli_is_two_classes():
     logits = torch.randn(4, 3)
     c = Predictive.from_draws(D.Bernoulli(logits=logits))
     torch.testing.assert_close(c.probabilities[:, 1], torch.sigmoid(logits).mean(0))
-
-
-def test_statistics_agree_with_draws():
-    kept = Predictive.from_draws(D.Categorical(logits=torch.randn(9, 5, 3)))
-    streamed = ClassPredictive.from_statistics(
-        kept.probabilities, kept.aleatoric, kept.votes, 9, kept.standard_error, sequence_ids=torch.arange(5)
-    )
-    for name in ("probabilities", "mode", "entropy", "aleatoric", "epistemic", "variation_ratio", "standard_error"):
-        torch.testing.assert_close(getattr(streamed, name), getattr(kept, name), atol=1e-6, rtol=1e-5)
-    with pytest.raises(ValueError, match="keep_draws=True"):
-        _ = streamed.draws
-    assert streamed[1:3].sequence_ids.tolist() == [1, 2]
-    assert len(streamed.to_frame()) == 5
 
 
 def test_log_probabilities_do_not_underflow():
@@ -78,10 +66,6 @@ def test_bad_probabilities_are_refused():
         c.log_prob(torch.tensor([0.5, 1.0]))
     with pytest.raises(ValueError, match="does not fit"):
         c.log_prob(torch.tensor([0]))
-    with pytest.raises(ValueError, match="zero or more"):
-        ClassPredictive.from_statistics(c.probabilities, torch.full((2,), -1.0), c.votes, 2)
-    with pytest.raises(ValueError, match="need an aleatoric part"):
-        ClassPredictive.from_statistics(c.probabilities, torch.zeros(3), c.votes, 2)
 
 
 def tokens(draws=6, **more):
@@ -131,3 +115,56 @@ def test_rows_keep_all_their_draws(rows: Any) -> None:
     for name in ("probabilities", "aleatoric", "votes", "standard_error"):
         torch.testing.assert_close(getattr(chosen, name), getattr(c, name)[rows])
     torch.testing.assert_close(chosen.draws, c.draws[:, rows])
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(torch.float16, 2.0**-24), (torch.float32, 2.0**-149)])
+def test_a_probability_of_zero_is_the_smallest_number_of_its_dtype(dtype: torch.dtype, least: float) -> None:
+    c = Predictive.from_probabilities(torch.tensor([[0.0, 1.0]], dtype=dtype))
+    assert c.to(torch.float64).log_prob(torch.tensor([0])).item() == pytest.approx(math.log(least), rel=1e-6)
+    assert c.log_prob(torch.tensor([1])).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_saturated_half_precision_is_recalibrated() -> None:
+    """Of a softmax that was eight times too sure, in half precision, the map back is 1/8 of the logarithms."""
+    generator = torch.Generator().manual_seed(1)
+    logits = 2 * torch.randn(3000, 3, generator=generator)
+    y = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+    c = Predictive.from_probabilities((8 * logits).half().softmax(-1))
+    exact = -logits.log_softmax(-1).gather(-1, y[:, None]).mean().item()
+    for kind in (recalibration.Temperature, recalibration.VectorScaling):
+        fixed = kind().fit(c[:1500], y[:1500]).apply(c[1500:])
+        assert float(metrics.nll(fixed, y[1500:])) == pytest.approx(exact, abs=0.1)
+
+
+def test_classes_may_be_named() -> None:
+    p = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    c = Predictive.from_probabilities(p, class_names=["cat", "dog", "emu"])
+    names = np.array(["cat", "dog"])
+    assert float(metrics.nll(c, names)) == float(metrics.nll(c, torch.tensor([0, 1])))
+    assert float(metrics.accuracy(c, ["cat", "emu"])) == 1
+    assert float(metrics.accuracy(c, np.array(["cat", "emu"], dtype=object))) == 1
+    torch.testing.assert_close(c.log_prob(names), c.log_prob(torch.tensor([0, 1])))
+    frame = c[1].to(torch.float64).to_frame()
+    assert frame["mode"].tolist() == ["emu"]
+    assert "probability_dog" in frame
+    assert c.recalibrated(c.log_mean).class_names == ("cat", "dog", "emu")
+    draws = Predictive.from_probabilities(p.expand(4, 2, 3), class_names="abc").keep_draws(torch.tensor([0, 2]))
+    assert draws.class_names == ("a", "b", "c")
+    with pytest.raises(ValueError, match=r"names \['cow'\].*called \['cat', 'dog', 'emu'\]"):
+        metrics.nll(c, ["cat", "cow"])
+    with pytest.raises(ValueError, match=r"classes have no names.*with_class_names"):
+        metrics.nll(Predictive.from_probabilities(p), ["cat", "dog"])
+    with pytest.raises(ValueError, match="3 different names"):
+        c.with_class_names(["a", "b"])
+
+
+def test_one_draw_serves_all_classes_of_a_path() -> None:
+    p = torch.tensor([0.0, 1.0]).expand(5, 2)  # two draws, each sure of another class at every step
+    c = Predictive.from_probabilities(torch.stack([p, 1 - p])[:, None])
+    paths = c.paths(400)
+    assert paths.shape == (400, 1, 5)
+    assert (paths == paths[:, :, :1]).all()
+    assert paths[:, 0, 0].double().mean().item() == pytest.approx(0.5, abs=0.08)
+    assert Predictive.from_probabilities(torch.tensor([[0.2, 0.8]])).paths(2000).double().mean() > 0.75
+    with pytest.raises(ValueError, match="kept the averages only"):
+        c.recalibrated(c.log_mean).paths(3)
