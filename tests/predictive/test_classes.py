@@ -10,7 +10,7 @@ from scipy import stats
 from torch import distributions as D
 
 from bayesrnn import metrics, recalibration
-from bayesrnn.predictive import ClassPredictive, Origin, Predictive, TokenPredictive
+from bayesrnn.predictive import Origin, Predictive, TokenPredictive
 
 
 @given(st.integers(1, 8), st.integers(2, 5), st.floats(0.01, 30))
