@@ -32,6 +32,7 @@ def perplexity(
     lifetime: str = "stream",
     batch_size: int = 1,
     window: int = 35,
+    weighting: str = "equal",
     drop_words: bool = True,
     sampling: str = "stratified",
     multiplier: float = 1.0,
@@ -58,6 +59,11 @@ def perplexity(
             each window, as in training. Masks of the span `step` change each step in both.
         batch_size: Parallel rows that the stream is cut into, each from a state of zeros. 1 reads it in one piece.
         window: Steps of a window. Under the lifetime `stream` it changes speed and memory only.
+        weighting: `equal`: every draw counts the same for every token (Gal's test). `past`: draws are weighted by the
+            likelihood of the tokens that they have read, $w_{ts} \propto \prod_{\tau < t} p(w_\tau \mid w_{<\tau},
+            \omega_s)$, which is Bayes' rule for a mask that holds for the whole stream; the perplexity is then
+            $\bigl(\frac1S \sum_s \prod_t p(w_t \mid w_{<t}, \omega_s)\bigr)^{-1/N}$ per row. It asks for the
+            lifetime `stream`, and has no Monte Carlo error: in the end few draws carry the weight.
         drop_words: Whether word types are dropped too (Gal's test had them off).
         sampling: `stratified` or `independent`.
         multiplier: Factor on all rates at test time.
@@ -90,6 +96,11 @@ def perplexity(
     check_whole(draws, "draws", 0)
     check_seed(seed)
     check_choice(lifetime, "lifetime", LIFETIMES)
+    if check_choice(weighting, "weighting", ("equal", "past")) == "past" and lifetime != "stream":
+        raise ValueError(
+            f"weighting='past' weighs draws by what they have read, but with lifetime={lifetime!r} a draw has new "
+            "masks in each window, about which the past says nothing. Use lifetime='stream', or weighting='equal'."
+        )
     check_whole(window, "window")
     check_whole(max_memory, "max_memory")
     temperature = as_factor(temperature, "temperature", "divides the logits")
@@ -117,11 +128,13 @@ def perplexity(
             lifetime,
         )
 
-    plan = _Blocks.of(draws, block)
+    past = weighting == "past" and draws > 0
+    plan = _Blocks([], draws) if past else _Blocks.of(draws, block)
+    read = torch.zeros(len(models), draws, batch_size, dtype=torch.float64, device=device)
     scores = Scores.empty(tuple(targets.shape), plan.count, statistics, device)
     with undisturbed_all(models, seed), lower_products(nn.ModuleList(models), precision):
         members = [member(part) for part in models]
-        decoder = Decoder(members, temperature, statistics, max_memory)
+        decoder = Decoder(members, temperature, max_memory)
         starts = range(0, inputs.shape[1], window)
         for index, start in enumerate(_shown(starts, progress, batch_size * window)):
             span = slice(start, start + window)
@@ -130,8 +143,24 @@ def perplexity(
             scores.put_plain(span, decoder.plain(plain, then))
             if draws or statistics:
                 drawn = [list(m.read(now, start, index)) if draws else [p[None]] for m, p in zip(members, plain)]
-                scores.put(span, decoder.averaged(drawn, then), plan.slices)
+                weights = None
+                if past:
+                    logs = decoder.averaged(drawn, then, statistics=False).log_probs.double()
+                    weights, read = _weights(read, logs)
+                scores.put(span, decoder.averaged(drawn, then, weights, statistics=statistics), plan.slices)
     return scores.predictive(targets, exists, _origin(draws, len(models), seed, sampling, plan))
+
+
+def _weights(read: Tensor, logs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weights (M, S, B, T) that draws have before each token, and their log likelihoods after the window.
+
+    Args:
+        read: Log likelihoods of what was read before the window, (M, S, B).
+        logs: Log probabilities of the window's tokens, (M, S, B, T).
+    """
+    after = read.unsqueeze(-1) + logs.cumsum(-1)
+    before = torch.cat([read.unsqueeze(-1), after[..., :-1]], -1)
+    return before.flatten(0, 1).softmax(0).view(before.shape), after[..., -1]
 
 
 @dataclass(frozen=True)

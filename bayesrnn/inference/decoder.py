@@ -17,9 +17,13 @@ _MOST_ROWS = 1024  # rows of one vocabulary product: more are no faster, and lea
 
 @dataclass
 class Averages:
-    """What the draws of all members say of some tokens: `log_probs` (M, S, ...) of targets, and statistics (...)."""
+    """What the draws of all members say of some tokens: `log_probs` (M, S, ...) of targets, and statistics (...).
+
+    `weights` (M, S, ...) are the draws' shares in every token, adding up to 1; None for equal ones.
+    """
 
     log_probs: Tensor
+    weights: Tensor | None = None
     entropy: Tensor | None = None
     aleatoric: Tensor | None = None
     confidence: Tensor | None = None
@@ -29,8 +33,8 @@ class Averages:
 class Decoder:
     """Turns the features of members into averages over their draws, within a budget of memory."""
 
-    def __init__(self, members: list[Member], temperature: float, statistics: bool, max_memory: int) -> None:
-        self.members, self.temperature, self.statistics, self.max_memory = members, temperature, statistics, max_memory
+    def __init__(self, members: list[Member], temperature: float, max_memory: int) -> None:
+        self.members, self.temperature, self.max_memory = members, temperature, max_memory
 
     def plain(self, features: list[Tensor], targets: Tensor) -> Tensor:
         """Return the log probability (B, T) of targets, probabilities averaged over the members without masks."""
@@ -46,46 +50,63 @@ class Decoder:
             parts.append(torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs)))
         return torch.cat(parts).view(targets.shape)
 
-    def averaged(self, features: list[list[Tensor]], targets: Tensor) -> Averages:
+    def averaged(
+        self, features: list[list[Tensor]], targets: Tensor, weights: Tensor | None = None, *, statistics: bool = True
+    ) -> Averages:
         """Return the averages over all draws; `features` are (S, B, T, F) by member and chunk of draws."""
         flat, size = targets.flatten(), self._rows(targets)
         group_size = max(min(size // 8, flat.numel()), 1)
+        shares = None if weights is None else weights.flatten(2)
         parts = [
-            self._group([[c.flatten(1, -2)[:, group] for c in chunks] for chunks in features], flat[group], size)
+            self._group(
+                [[c.flatten(1, -2)[:, group] for c in chunks] for chunks in features],
+                flat[group],
+                size,
+                None if shares is None else shares[..., group],
+                statistics,
+            )
             for group in _groups(flat.numel(), group_size)
         ]
         log_probs = torch.cat([p.log_probs for p in parts], -1).unflatten(-1, targets.shape)
-        if not self.statistics:
-            return Averages(log_probs)
+        if not statistics:
+            return Averages(log_probs, weights)
         joined = {
             name: torch.cat([getattr(p, name) for p in parts]).view(targets.shape)
             for name in ("entropy", "aleatoric", "confidence", "correct")
         }
-        return Averages(log_probs, **joined)
+        return Averages(log_probs, weights, **joined)
 
-    def _group(self, features: list[list[Tensor]], targets: Tensor, size: int) -> Averages:
+    def _group(
+        self, features: list[list[Tensor]], targets: Tensor, size: int, weights: Tensor | None, statistics: bool
+    ) -> Averages:
         """All draws of a few tokens: only the mean distribution (tokens, V) is kept while the draws go by."""
         total: Tensor | None = None
         expected = torch.zeros(targets.shape, dtype=torch.float64, device=targets.device)
         found: list[list[Tensor]] = []
-        for member, chunks in zip(self.members, features, strict=True):
+        for place, (member, chunks) in enumerate(zip(self.members, features, strict=True)):
             found.append([])
+            start = 0
             for part in (p for chunk in chunks for p in chunk.split(max(size // targets.numel(), 1))):
                 logs = self._log_distribution(member, part, targets)
                 found[-1].append(logs.gather(-1, targets.expand(logs.shape[:-1]).unsqueeze(-1))[..., 0])
-                if self.statistics:
+                if statistics:
                     distribution = logs.exp()
+                    inner = _inner(distribution, logs)
+                    if weights is not None:
+                        share = weights[place, start : start + len(part)]
+                        inner, distribution = share * inner, share.to(distribution).unsqueeze(-1) * distribution
                     total = distribution.sum(0) if total is None else total.add_(distribution.sum(0))
-                    expected -= _inner(distribution, logs).sum(0)
+                    expected -= inner.sum(0)
+                start += len(part)
         log_probs = torch.stack([torch.cat(member) for member in found])
         if total is None:
             return Averages(log_probs)
-        count = log_probs.shape[0] * log_probs.shape[1]
+        count = log_probs.shape[0] * log_probs.shape[1] if weights is None else 1
         mean = total / count
         confidence, mode = mean.max(-1)
         entropy = torch.special.entr(mean).sum(-1)
         aleatoric = torch.minimum((expected / count).to(entropy), entropy)
-        return Averages(log_probs, entropy, aleatoric, confidence, mode == targets)
+        return Averages(log_probs, None, entropy, aleatoric, confidence, mode == targets)
 
     def _log_distribution(self, member: Member, features: Tensor, targets: Tensor) -> Tensor:
         logits = member.logits(features).float()
@@ -131,7 +152,7 @@ class Scores:
     def put(self, span: slice, averages: Averages, blocks: list[slice]) -> None:
         """Note the draws of one window: probabilities are averaged, then the logarithm is taken."""
         logs = averages.log_probs.double()  # (M, S, B, T)
-        self.log_prob[:, span] = _log_mean(logs)
+        self.log_prob[:, span] = _log_mean(logs, averages.weights)
         for r, block in enumerate(blocks):
             self.blocks[r][:, span] = _log_mean(logs[:, block])
         for name, values in self.statistics.items():
@@ -160,9 +181,11 @@ class Scores:
         )
 
 
-def _log_mean(logs: Tensor) -> Tensor:
-    """Return the log of the mean probability over members and draws, in float32."""
+def _log_mean(logs: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the log of the (weighted) mean probability over members and draws, in float32."""
     flat = logs.flatten(0, 1)
+    if weights is not None:
+        return torch.logsumexp(flat + weights.flatten(0, 1).log(), 0).float()
     return (torch.logsumexp(flat, 0) - math.log(len(flat))).float()
 
 

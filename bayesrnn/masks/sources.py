@@ -58,7 +58,9 @@ class Memory:
 class Binding:
     """The masks of one prediction pass: which stream, which draws, which sequences.
 
-    A bound layer sees S * B rows, the draws of all sequences: row s * B + b is draw s of sequence b.
+    A bound layer sees S * B rows, the draws of all sequences: row s * B + b is draw s of sequence b. A layer inside a
+    hierarchy (words below sentences) may see S * B * m rows: part j of m of that row is row (s * B + b) * m + j, and
+    has masks of its own, as in training.
 
     Attributes:
         stream: Where the bits come from.
@@ -136,19 +138,30 @@ class Binding:
         if self.first_step and site.placement.span == "step":
             first = self.first_step * gates * features
             numbers = torch.arange(first, first + int(numbers), device=self.draws.device)
+        parts = rows // self.rows
+        if parts > 1 and not self.shared:
+            numbers = numbers if isinstance(numbers, Tensor) else torch.arange(numbers, device=self.draws.device)
+            numbers = (self._parts(parts) + numbers).flatten()
         flat = self.stream.dropped(place, self.draws, self._one() if self.shared else self.sequences, numbers, rate)
         if self.shared and self.draws.numel() > 1:
-            flat = flat.expand(-1, self.sequences.numel(), -1)
+            flat = flat.expand(-1, self.sequences.numel() * parts, -1)
         return flat.reshape(-1, steps, gates, features).permute(1, 2, 0, 3)
 
     def _words(self, place: str, tokens: Tensor, rate: float) -> Tensor:
         """Return which tokens (rows, T) fall, (1, 1, rows, T): a word type at all its places, in every window."""
         rows = self.sequences.numel()
         units = tokens.contiguous().view(self.draws.numel(), rows, -1)
+        parts = len(tokens) // self.rows
+        if parts > 1 and not self.shared:
+            units = (units.unflatten(-1, (parts, -1)) + self._parts(parts)).flatten(-2)
         if bool((units == units[:1]).all()):  # the draws read the same words, as they do when they ride in the batch
             units = units[0]
         sequences = self._one().expand(rows) if self.shared else self.sequences
         return self.stream.dropped(place, self.draws, sequences, units, rate).reshape(1, 1, *tokens.shape)
+
+    def _parts(self, count: int) -> Tensor:
+        """Return what tells the units of a row's parts apart, (parts, 1)."""
+        return (torch.arange(count, device=self.draws.device) << 40).unsqueeze(1)
 
     def _one(self) -> Tensor:
         return self.draws.new_tensor([_SHARED_ROW])

@@ -89,7 +89,7 @@ class MaskedModule(nn.Module):
             source = Fresh()
         if source is None:
             return {}
-        if source.rows not in (None, rows):
+        if source.rows is not None and (rows == 0 or rows % source.rows):
             raise ValueError(
                 f"this {type(self).__name__} was bound to {source.rows} rows (draws x sequences) but was given {rows}. "
                 "The rows of the inputs must reach the layer one to one: check batch_dim, the layer's batch_first, and "

@@ -220,3 +220,53 @@ def test_parts_before_the_first_mask_see_every_draw():
         torch.testing.assert_close(p.draws, br.predict(Net(first), x, draws=16, max_memory=1).draws)
     still = br.predict(Net(nn.Linear), x, draws=16).epistemic
     assert (br.predict(Net(Noisy), x, draws=16).epistemic > 1.2 * still).float().mean() > 0.8
+
+
+class Document(nn.Module):
+    """Words below sentences: an LSTM over (rows * sentences, words), another over (rows, sentences)."""
+
+    def __init__(self, scheme, transposed=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.low = br.nn.Embedding(20, 6, dropout=0.3), br.nn.GRU(6, 8, batch_first=True, dropout=scheme)
+        self.dropout, self.high = br.nn.Dropout(0.3), br.nn.GRU(8, 8, batch_first=True, dropout=scheme)
+        self.transposed = transposed
+
+    def forward(self, x):
+        rows, sentences, length = x.shape
+        if self.transposed:
+            x = x.transpose(0, 1)
+        low = self.dropout(self.low(self.words(x.reshape(-1, length)))[1][-1])
+        low = low.view(sentences, rows, -1).transpose(0, 1) if self.transposed else low.view(rows, sentences, -1)
+        return point(self.high(low)[1][-1])
+
+
+@pytest.mark.parametrize("scheme", [br.schemes.gal(0.3), br.schemes.zaremba(0.3), br.schemes.gal(0.3, gates="tied")])
+@pytest.mark.parametrize("sampling", ["stratified", "independent"])
+def test_parts_of_a_row_have_masks_of_their_own(scheme, sampling):
+    model, x = Document(scheme).double(), torch.randint(20, (4, 3, 5))
+    p = br.predict(model, x, draws=20, sampling=sampling)
+    cut = br.predict(model, x, draws=20, sampling=sampling, max_memory=1)
+    torch.testing.assert_close(cut.draws, p.draws)
+    one = br.predict(model, x[2:3], draws=20, sampling=sampling, sequence_ids=[2])
+    torch.testing.assert_close(one.draws, p.draws[:, 2:3])
+    same = br.predict(Split(model.dropout), torch.ones(3, 1, 8), draws=20, sampling=sampling)
+    split = br.predict(Split(model.dropout), torch.ones(3, 4, 8), draws=20, sampling=sampling)
+    torch.testing.assert_close(split.draws[:, :, :1], same.draws)  # the first part has the masks of an undivided row
+    assert (split.draws[:, :, 0] != split.draws[:, :, 1]).any(-1).float().mean() > 0.8
+    shared = br.predict(Split(model.dropout), torch.ones(3, 4, 8), draws=20, sampling=sampling, sharing="pass").draws
+    assert torch.equal(shared, shared[:, :1, :1].expand_as(shared))
+
+
+class Split(nn.Module):
+    def __init__(self, dropout):
+        super().__init__()
+        self.dropout = dropout
+
+    def forward(self, x):
+        return point(self.dropout(x.flatten(0, 1)).view_as(x))
+
+
+def test_parts_that_come_in_another_order_are_refused():
+    with pytest.raises(ValueError, match="uses the rows of a batch jointly"):
+        br.predict(Document(br.schemes.gal(0.3), transposed=True), torch.randint(20, (4, 3, 5)), draws=20)

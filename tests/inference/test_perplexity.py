@@ -1,5 +1,6 @@
 """Perplexity against hand-made sums, enumeration of masks and one pass at a time."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +42,49 @@ class Switch(nn.Module):
     def forward(self, tokens: Tensor, state: object = None) -> tuple[Categorical, Tensor]:
         kept = self.mask(torch.ones(*tokens.shape, 1)) > 0
         return Categorical(logits=torch.where(kept, self.distributions[0], self.distributions[1])), torch.zeros(1)
+
+
+@pytest.mark.parametrize("window", [1, 3, 35])
+def test_draws_weighted_by_the_past_are_bayes_rule(window: int) -> None:
+    """One unit, two masks: the probability of the whole text is (q(text) + r(text)) / 2, token by token."""
+    tokens = torch.tensor([0, 0, 0, 1, 0, 1, 1, 0])
+    result = perplexity(Switch(), tokens, draws=32, weighting="past", window=window)
+    p = torch.tensor([[0.9, 0.1], [0.2, 0.8]], dtype=torch.float64)[:, tokens[1:]]
+    joint = p.cumprod(1).mean(0)  # of both masks, after each token
+    assert result.nll == pytest.approx(-float(joint[-1].log()) / 7, abs=1e-6)
+    expected = torch.log(joint / torch.cat([torch.ones(1, dtype=torch.float64), joint[:-1]]))
+    torch.testing.assert_close(result.log_prob[0].double(), expected, rtol=1e-5, atol=1e-6)
+    before = torch.cat([torch.ones(2, 1, dtype=torch.float64), p.cumprod(1)[:, :-1]], 1)
+    share = before / before.sum(0)
+    every = torch.tensor([[0.9, 0.1], [0.2, 0.8]], dtype=torch.float64)
+    mean = share.T @ every
+    entropy = -(mean * mean.log()).sum(1)
+    within = share.T @ -(every * every.log()).sum(1)
+    torch.testing.assert_close(result.entropy[0].double(), entropy, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(result.epistemic[0].double(), entropy - within, rtol=1e-4, atol=1e-6)
+    equal = perplexity(Switch(), tokens, draws=32, window=window)
+    assert abs(equal.nll - result.nll) > 1e-3
+    with pytest.raises(ValueError, match=r"weighting='past'.* lifetime='window'"):
+        perplexity(Switch(), tokens, draws=32, weighting="past", lifetime="window")
+
+
+def test_the_past_against_every_mask_of_a_language_model() -> None:
+    """Masks on three outputs: all 8 are run one by one, and their probabilities of the text are averaged."""
+    torch.manual_seed(3)
+    model = LanguageModel(4, 3, 3, 1, dropout=schemes.gal(output=0.4), init_range=1.5)
+    tokens = text(30, 4)
+    totals = []
+    with torch.no_grad():
+        for bits in itertools.product((0, 1), repeat=3):
+            mask = torch.tensor(bits) / 0.6
+            features, _ = model.eval().features(tokens[None, :-1], None)
+            logs = torch.log_softmax(model.logits(features * mask)[0], -1)
+            weight = math.prod(0.6 if b else 0.4 for b in bits)
+            totals.append(math.log(weight) + float(logs.gather(1, tokens[1:, None]).sum()))
+    exact = -float(torch.tensor(totals).logsumexp(0)) / 29
+    found = [perplexity(model, tokens, draws=4096, weighting="past", seed=s, statistics=False).nll for s in range(2)]
+    assert found == pytest.approx([exact] * 2, abs=2e-3)
+    assert abs(perplexity(model, tokens, draws=4096, statistics=False).nll - exact) > 5e-3
 
 
 def test_probabilities_are_averaged_before_the_logarithm() -> None:
