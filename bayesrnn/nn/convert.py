@@ -11,6 +11,7 @@ from bayesrnn.nn.copying import copied, where
 from bayesrnn.nn.dropout import Dropout
 from bayesrnn.nn.embedding import Embedding
 from bayesrnn.nn.layers import GRU, LSTM, RNN
+from bayesrnn.nn.layouts import unwatched, watch
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.nn.recurrent import Recurrent
 from bayesrnn.schemes import Scheme, Site, as_scheme, none
@@ -67,7 +68,11 @@ def convert(module: nn.Module, dropout: float | Scheme) -> nn.Module:
             f"{type(module).__name__} holds no nn.LSTM, nn.GRU, nn.RNN, nn.Embedding or nn.Dropout to convert.{hint}"
         )
     batch_first = _batch_first(parts)
-    return _described(_replaced(copied(module), lambda old, name: _ours(old, name, scheme, batch_first)), scheme)
+    new = _replaced(copied(module), lambda old, name: _ours(old, name, scheme, batch_first))
+    layers = [part for part in new.modules() if isinstance(part, Dropout | Embedding) and part.current is None]
+    if layers and not isinstance(new, MaskedModule):
+        watch(new, layers, batch_first)
+    return _described(new, scheme)
 
 
 def revert(module: nn.Module) -> nn.Module:
@@ -95,7 +100,7 @@ def revert(module: nn.Module) -> nn.Module:
             f"a ConcreteDropout ({learning[0] or 'the module itself'}) learns the rates of its layers, but torch's "
             "layers have no masks. Revert the model that it wraps: revert(wrapped.model)."
         )
-    return _described(_replaced(copied(module), _theirs), none())
+    return _described(unwatched(_replaced(copied(module), _theirs)), none())
 
 
 def _check_module(module: object) -> None:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import get_args
 
+import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_choice, check_rate
+from bayesrnn.nn.layouts import Pass, is_state
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Placement, Span
@@ -15,6 +17,10 @@ __all__ = ["Dropout"]
 
 class Dropout(MaskedModule):
     r"""Multiply features by a mask $z \in \{0, 1/(1-p)\}$ that is the same at every step (span `sequence`) or not.
+
+    Each row has a mask of its own, also of the last state (layers, rows, features) of a recurrent layer. In a model
+    made by `convert`, what a convolution or pooling returned, (rows, channels, steps), has one mask value per row and
+    channel.
 
     Source: site `output` of Gal & Ghahramani (2016), arXiv:1512.05287; with span `step`, of Zaremba et al. (2014).
 
@@ -39,6 +45,7 @@ class Dropout(MaskedModule):
         check_choice(span, "span", get_args(Span))
         self.span: Span = span
         self.batch_first = batch_first
+        self.current: Pass | None = None
 
     def declared(self) -> dict[str, Placement]:
         """Return the site `output`, if the rate is above 0."""
@@ -68,16 +75,48 @@ class Dropout(MaskedModule):
                 "that the features come last and each row is one sequence. Where it stands in front of the recurrent "
                 "part (after a convolution, say), set its p to 0, or keep torch's nn.Dropout there."
             )
-        steps_first = x.unsqueeze(0) if x.dim() == 2 else (x.transpose(0, 1) if self.batch_first else x)
-        steps, rows, features = steps_first.shape
+        x, axes = self._placed(x) if masks is None else (x, self._axes(x))
+        features, rows = x.shape[axes[2]], x.shape[axes[1]]
+        steps = x.shape[axes[0]] if x.dim() == 3 else 1
         placement = Placement("output", self.p, self.span)
         site = self.site("output", placement, (steps if self.span == "step" else 1, 1, rows, features), x)
         given = None if masks is None else {"output": masks}
         mask = self.masks({"output": site}, rows, given).get("output")
         if mask is None:
             return x
-        masked = steps_first * mask[:, 0]
-        return masked.squeeze(0) if x.dim() == 2 else (masked.transpose(0, 1) if self.batch_first else masked)
+        if x.dim() == 2:
+            return x * mask[0, 0]
+        return x * mask[:, 0].permute([axes.index(k) for k in range(3)])
+
+    def _axes(self, x: Tensor) -> tuple[int, int, int]:
+        """Return the dimensions of steps (-1: none), rows and features as `batch_first` says."""
+        return (-1, 0, 1) if x.dim() == 2 else ((1, 0, 2) if self.batch_first else (0, 1, 2))
+
+    def _placed(self, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """Return x, with rows of their own where it has one for all, and its dimensions of steps, rows and features.
+
+        Raises:
+            ValueError: If x does not hold the rows of the model's inputs.
+        """
+        current = None if torch.compiler.is_compiling() else self.current
+        axes = self._axes(x)
+        if current is not None and current.channels_second(x):
+            return x, (2, 0, 1)
+        rows = None if current is None else current.rows
+        if is_state(x, rows or (self.source.rows if self.source is not None else None)):
+            return x, (0, 1, 2)
+        if not rows or x.shape[axes[1]] % rows == 0:
+            return x, axes
+        like_steps = current is not None and rows in current.sizes
+        if x.dim() == 3 and x.shape[axes[0]] == rows and not (x.shape[axes[1]] == 1 and like_steps):
+            return x, (axes[1], axes[0], 2)
+        if x.dim() == 3 and x.shape[axes[1]] == 1:  # positions: one row that all rows add to theirs
+            return x.expand(*(rows if k == axes[1] else size for k, size in enumerate(x.shape))), axes
+        raise ValueError(
+            f"this Dropout was given x of shape {tuple(x.shape)}, but the inputs of the model hold {rows} rows, which "
+            "are no dimension of it, so its masks could not belong to rows. Where x is the same for all rows "
+            "(positions), put the Dropout behind the sum with the rows, or set its p to 0."
+        )
 
     def extra_repr(self) -> str:
         """Describe rate and span."""

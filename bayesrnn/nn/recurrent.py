@@ -12,6 +12,7 @@ from bayesrnn.masks import Binding, MaskSite, MaskSource, SiteMasks, stream
 from bayesrnn.nn.kernels.cells import Cell
 from bayesrnn.nn.kernels.dispatch import run
 from bayesrnn.nn.kernels.reference import Weights
+from bayesrnn.nn.layouts import note_output
 from bayesrnn.nn.mask_plan import MaskPlan, Masks, check_sites
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.nn.sequences import repack, unpack
@@ -204,6 +205,7 @@ class Recurrent(MaskedModule):
             x, ends = _without_padding(x, sizes)
         layers = [(self._weights(*place), own) for place, own in self._site_masks(rows, steps, masks)]
         outputs, last = run(self.cell, x, states, layers, lengths=ends, bidirectional=self.bidirectional)
+        note_output(shape[0], rows, steps, self.hidden_size, self.num_directions)
         return outputs, as_user(last)
 
     def _site_masks(self, rows: int, steps: int, given: Masks | None) -> list[tuple[tuple[int, str], SiteMasks]]:
