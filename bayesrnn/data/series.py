@@ -147,8 +147,8 @@ def _once(data: Any, duplicates: str) -> Any:
     if duplicates == "error":
         again = data.index.duplicated()
         raise ValueError(
-            f"the time {time_text(data.index[again][0])} comes more than once, as do {int(again.sum())} of {len(data)} "
-            "rows in all. One series has one value per time: take their mean, the first or the last with "
+            f"the time {time_text(data.index[again][0])} comes more than once ({int(again.sum())} of {len(data)} "
+            "rows repeat a time). One series has one value per time: take their mean, the first or the last with "
             "duplicates='mean' (--duplicates mean; where clocks were set back, the mean of the hour that comes twice), "
             "or, if the file holds several series, keep the rows of one."
         )

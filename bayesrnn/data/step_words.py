@@ -70,7 +70,7 @@ def _advice(index: Any, common: Any, whole: Any) -> str:
         means = f"take means with series.resample('{rule}').mean() in pandas and bridge empty ones; or " if rule else ""
         return f"A forecast needs equal steps: {means}leave the times out and count the rows (every='D', --every D)."
     clocks = ""
-    if isinstance(common, np.timedelta64) and common < np.timedelta64(1, "D"):
+    if whole.freq is not None and isinstance(common, np.timedelta64) and common < np.timedelta64(1, "D"):
         clocks = "; where clocks were set forward, write each time with its offset from UTC (03:00+02:00)"
     resample = f", or, in pandas, series.resample('{rule}').mean()" if rule else ""
     return (
