@@ -15,7 +15,7 @@ from bayesrnn.nn.kernels.reference import Weights
 from bayesrnn.nn.layouts import note_output
 from bayesrnn.nn.mask_plan import MaskPlan, Masks, check_sites
 from bayesrnn.nn.masked import MaskedModule
-from bayesrnn.nn.sequences import repack, unpack
+from bayesrnn.nn.sequences import repack, unpack, without_padding
 from bayesrnn.nn.states import UserState, as_state, as_user, check_input, initial
 from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Placement, Scheme, as_scheme
@@ -184,16 +184,14 @@ class Recurrent(MaskedModule):
     def _single(self, x: Tensor, state: object, lengths: object, masks: Masks | None) -> tuple[Tensor, UserState]:
         if lengths is not None:
             raise ValueError("one unbatched sequence (steps, features) has no padding: leave out lengths=.")
-        given = None
-        if state is not None:
-            given = as_state(state)
-            if any(s.dim() != 2 for s in given):
-                raise ValueError(
-                    "the state of one unbatched sequence must be (layers * directions, hidden), but "
-                    f"{[tuple(s.shape) for s in given]} was given."
-                )
-            given = tuple(s.unsqueeze(1) for s in given)
-        outputs, last = self._batched(x.unsqueeze(1), given, None, masks)
+        rows = None if state is None else as_state(state)
+        if rows is not None and any(s.dim() != 2 for s in rows):
+            raise ValueError(
+                "the state of one unbatched sequence must be (layers * directions, hidden), but "
+                f"{[tuple(s.shape) for s in rows]} was given."
+            )
+        batched = None if rows is None else tuple(s.unsqueeze(1) for s in rows)
+        outputs, last = self._batched(x.unsqueeze(1), batched, None, masks)
         return outputs.squeeze(1), as_user(tuple(s.squeeze(1) for s in as_state(last)))
 
     def _batched(self, x: Tensor, state: object, sizes: Tensor | None, masks: Masks | None) -> tuple[Tensor, UserState]:
@@ -202,7 +200,7 @@ class Recurrent(MaskedModule):
         states = initial(state, self.cell, shape, self._weight())
         ends = None
         if sizes is not None:
-            x, ends = _without_padding(x, sizes)
+            x, ends = without_padding(x, sizes)
         layers = [(self._weights(*place), own) for place, own in self._site_masks(rows, steps, masks)]
         outputs, last = run(self.cell, x, states, layers, lengths=ends, bidirectional=self.bidirectional)
         note_output(shape[0], rows, steps, self.hidden_size, self.num_directions)
@@ -258,12 +256,3 @@ class Recurrent(MaskedModule):
         text += ", batch_first=True" if self.batch_first else ""
         text += f", dropout={self.scheme}" if self.scheme.active else ""
         return text + (", bidirectional=True" if self.bidirectional else "")
-
-
-def _without_padding(x: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return x (steps, rows, features) with zeros beyond each length, and the lengths, or None without padding."""
-    steps = x.shape[0]
-    if bool((sizes == steps).all()):
-        return x, None
-    dead = torch.arange(steps, device=x.device).unsqueeze(1) >= sizes.to(x.device)
-    return x.masked_fill(dead.unsqueeze(-1), 0.0), sizes

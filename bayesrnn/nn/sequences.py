@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-__all__ = ["before_padding", "padding", "repack", "turned_steps", "unpack"]
+__all__ = ["before_padding", "padding", "repack", "turned_steps", "unpack", "without_padding"]
 
 
 def padding(
@@ -66,3 +66,12 @@ def repack(outputs: Tensor, lengths: Tensor, like: PackedSequence) -> PackedSequ
         lengths = lengths.index_select(0, like.sorted_indices.cpu())
     packed = pack_padded_sequence(outputs, lengths)
     return PackedSequence(packed.data, like.batch_sizes, like.sorted_indices, like.unsorted_indices)
+
+
+def without_padding(x: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return x (steps, rows, features) with zeros beyond each length, and the lengths, or None without padding."""
+    steps = x.shape[0]
+    if bool((sizes == steps).all()):
+        return x, None
+    dead = torch.arange(steps, device=x.device).unsqueeze(1) >= sizes.to(x.device)
+    return x.masked_fill(dead.unsqueeze(-1), 0.0), sizes

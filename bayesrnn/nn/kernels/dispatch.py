@@ -2,13 +2,13 @@
 
 Paths that agree to rounding:
 
-- `compact`: many masks shared by all rows, on a CPU, by leaving out what is dropped.
-- `stock`: no masks, or masks shared by all rows and steps, folded into the weights.
-- `outside`: masks on the inputs alone (Zaremba's), off the CPU: they are multiplied into the inputs, and torch's
-  kernel, which launches once for all steps, does the rest. On a CPU the scan is as fast, and where the launches are
-  recorded and played back it is faster.
+- `stock`: no masks, or masks shared by all rows and steps, which are folded into the weights.
+- `outside`: masks only on the inputs (Zaremba's), off the CPU. They are multiplied into the inputs, and torch's
+  kernel does the rest in one launch for all steps. On a CPU the scan is as fast, and where launches are recorded and
+  played back it is faster.
 - `scan`: everything else, in train and eval mode.
-- `reference`: masks that ask for a gradient (a rate that is learned), which the others do not give.
+- `reference`: plain torch operations, where others give no derivative: masks with a learned rate, forward-mode
+  derivatives, `torch.func`.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,6 @@ from torch import Tensor
 from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.devices import played_back, transformed
 from bayesrnn.nn.kernels.cells import Cell, State
-from bayesrnn.nn.kernels.dropped_columns import compact, pays
 from bayesrnn.nn.kernels.reference import Weights, reference
 from bayesrnn.nn.kernels.scan import scan
 from bayesrnn.nn.kernels.torch_kernel import acts_outside, can_fold, fold, outside, stock
@@ -48,21 +47,22 @@ def run(
         Outputs (T, rows, directions * H) and the last states, in the type of the weights.
     """
     dtype = layers[0][0][0].dtype
-    plain = transformed()
-    foldable = not plain and _serves_stock(x, layers, lengths)
-    if foldable and all(pays(x, masks, lengths) for _, masks in layers):
-        out, last = _stacked(compact, cell, x, states, layers, lengths, bidirectional)
-    elif foldable:
+    if not transformed() and _serves_stock(x, layers, lengths):
         folded = [fold(weights, masks, cell.gates) for weights, masks in layers]
         out, last = stock(cell, x, states, folded, lengths=lengths, bidirectional=bidirectional)
     else:
-        learned = plain or any(mask.requires_grad for _, masks in layers for mask in masks.all())
-        off_cpu = x.device.type != "cpu" and not played_back()
-        path = reference if plain or learned else scan
-        if off_cpu and not plain and all(acts_outside(masks) for _, masks in layers):
-            path = outside
-        out, last = _stacked(path, cell, x, states, layers, lengths, bidirectional)
+        out, last = _stacked(_path(x, layers), cell, x, states, layers, lengths, bidirectional)
     return out.to(dtype), tuple(value.to(dtype) for value in last)
+
+
+def _path(x: Tensor, layers: list[Layer]) -> Path:
+    """Return what runs the layers one by one."""
+    if transformed():
+        return reference
+    if x.device.type != "cpu" and not played_back() and all(acts_outside(masks) for _, masks in layers):
+        return outside
+    learned = any(mask.requires_grad for _, masks in layers for mask in masks.all())
+    return reference if learned else scan
 
 
 def _serves_stock(x: Tensor, layers: list[Layer], lengths: Tensor | None) -> bool:

@@ -1,8 +1,7 @@
-"""torch's own kernels (cuDNN on a GPU): for no masks, and for masks that all rows share, folded into the weights."""
+"""torch's own kernels (cuDNN on a GPU), for no masks or for masks that are folded into the weights or inputs."""
 
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,7 +74,7 @@ def fold(weights: Weights, masks: SiteMasks, gates: int) -> Weights:
     """
     w_ih, w_hh, b_ih, b_hh = weights
     if masks.weight is not None:
-        w_hh = _times(w_hh, masks.weight[0, 0])
+        w_hh = w_hh * masks.weight[0, 0]
     return _folded(w_ih, masks.input, gates), _folded(w_hh, masks.hidden, gates), b_ih, b_hh
 
 
@@ -84,35 +83,8 @@ def _folded(weight: Tensor, mask: Tensor | None, gates: int) -> Tensor:
         return weight
     mask = mask[0].to(weight.dtype)
     if len(mask) == 1:
-        return _times(weight, mask[0])
-    return _times(weight.unflatten(0, (gates, -1)), mask).flatten(0, 1)
-
-
-def _times(weight: Tensor, mask: Tensor) -> Tensor:
-    if mask.requires_grad or not (weight.requires_grad and torch.is_grad_enabled()):
-        return weight * mask
-    product: Tensor = _Times.apply(weight, mask)
-    return product
-
-
-class _Times(torch.autograd.Function):
-    """weight * mask, whose gradient is made in the memory of the gradient that comes: fresh memory costs more.
-
-    What comes is the gradient of the folded weight, which the kernel alone has used, so that nobody else holds it.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, mask: Tensor) -> Tensor:
-        ctx.save_for_backward(mask)
-        return weight * mask
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (mask,) = ctx.saved_tensors
-        (gradient,) = gradients
-        if torch.is_grad_enabled() or not gradient.is_contiguous():  # a graph of the gradient is asked for
-            return gradient * mask, None
-        return gradient.mul_(mask), None
+        return weight * mask[0]
+    return (weight.unflatten(0, (gates, -1)) * mask).flatten(0, 1)
 
 
 def stock(

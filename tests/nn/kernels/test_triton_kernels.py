@@ -20,7 +20,8 @@ if not torch.cuda.is_available():
 triton = pytest.importorskip("triton", reason="the kernels need Triton")
 tl = pytest.importorskip("triton.language")
 
-from bayesrnn.nn.kernels.scan.triton_kernels import TritonBackend, _tanh  # noqa: E402
+from bayesrnn.nn.kernels.scan.triton_backend import TritonBackend  # noqa: E402
+from bayesrnn.nn.kernels.scan.triton_kernels import _tanh  # noqa: E402
 
 interpreted = pytest.mark.skipif(torch.cuda.is_available(), reason="compiled kernels are tested on the device")
 

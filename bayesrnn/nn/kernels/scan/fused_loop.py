@@ -1,6 +1,6 @@
 """The two loops over time with the pointwise part compiled: one matrix product and one kernel per step.
 
-A backend launches the kernels: C++ on a CPU (`cpu_kernels`), Triton on a GPU (`triton_kernels`).
+A backend launches the kernels: C++ on a CPU (`cpu_kernels`), Triton on a GPU (`triton_backend`).
 """
 
 import warnings
@@ -123,9 +123,9 @@ def _touch() -> None:
 
 @cache
 def _triton() -> Any:
-    from bayesrnn.nn.kernels.scan import triton_kernels
+    from bayesrnn.nn.kernels.scan import triton_backend
 
-    return triton_kernels
+    return triton_backend
 
 
 def fused_forward(backend: Backend, layer: Layer, products: Products, part: Rows) -> None:

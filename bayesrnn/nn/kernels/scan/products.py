@@ -3,60 +3,24 @@
 Masks here have four dimensions, (steps or 1, gates or 1, rows or 1, features).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from bayesrnn.nn.kernels.scan.cpu_kernels import kernels
-from bayesrnn.nn.precision import multiplies_bfloat16
+from bayesrnn.nn.kernels.scan.packed import packed
 
 __all__ = [
     "GateProduct",
     "input_gradient",
     "masked",
     "of_span",
-    "packed",
     "pieces",
     "turned",
     "under",
     "weight_gradient",
 ]
-
-_FEWEST_STEPS = 8
-_ROWS = range(8, 513)  # fewer rows read the weights as they lie; for more, the order no longer matters
-_SMALLEST = 1 << 16  # numbers in the weights
-
-
-def packed(weights: Sequence[Tensor], rows: int, steps: int) -> list[Callable[[Tensor], Tensor]]:
-    """Return x -> x W^T for each weight, in packed form; nothing where that does not pay or is not offered.
-
-    Args:
-        weights: Each (H, features), in the type of the product.
-        rows: The number of rows of every x.
-        steps: How many products are to come.
-    """
-    first = weights[0]
-    if first.device.type != "cpu" or steps < _FEWEST_STEPS or rows not in _ROWS or first.numel() < _SMALLEST:
-        return []
-    if first.dtype == torch.float32 and torch.backends.mkl.is_available():
-        return [_mkl(w.contiguous(), rows) for w in weights]
-    if first.dtype == torch.bfloat16 and len(weights) == 1 and rows < 64 and multiplies_bfloat16():
-        return [_mkldnn(first.contiguous(), rows)]
-    return []
-
-
-def _mkl(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-    order = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
-    product = torch.ops.mkl._mkl_linear.default
-    return lambda x: product(x, order, weight, None, rows)
-
-
-def _mkldnn(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-    order = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
-    product = torch.ops.mkldnn._linear_pointwise.default
-    return lambda x: product(x, order, None, "none", [], "")
-
 
 _PIECE_BYTES = 640 << 10  # of what enters a masked product at once, so that the mask's product stays in a cache
 
