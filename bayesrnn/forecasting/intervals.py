@@ -49,6 +49,12 @@ def compare_forecasts(
     Returns:
         A `Comparison`. With fewer than five blocks its scores have no interval, and no difference can be told.
 
+    Example:
+        >>> forecasts = {s: Predictive.from_gaussian(torch.zeros(90, 4), float(s) * torch.ones(90, 4)) for s in "13"}
+        >>> target = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
+        >>> compare_forecasts(forecasts, target, torch.arange(90), reference="3").difference("crps").verdict.value
+        'better'
+
     Source: `docs/decisions/0023-intervals-over-blocks.md`; Student's t over a few block means: Ibragimov & Müller 2010
     (Journal of Business & Economic Statistics 28).
     """

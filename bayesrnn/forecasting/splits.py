@@ -66,7 +66,8 @@ def judged_origins(series: Series, split: Split, *, context: int, horizon: int, 
     reach from the first held-out value to the last.
 
     Raises:
-        ValueError: If gaps leave no origin in the validation span, none in the held-out span, or nothing to train on.
+        ValueError: If gaps leave no origin in the validation span, less than two in the held-out span, or nothing to
+            train on.
     """
     if not series.observed[context : split.validation].any():
         raise ValueError(
@@ -79,14 +80,15 @@ def judged_origins(series: Series, split: Split, *, context: int, horizon: int, 
     observed = series.observed[origins[:, None] + torch.arange(1, horizon + 1)]
     whole = observed.all(1)
     held_out = origins >= split.held_out - 1
-    for span, inside in (("validation", ~held_out), ("held-out", held_out)):
-        if not (whole & inside).any():
+    for span, inside, needed in (("validation", ~held_out, 1), ("held-out", held_out, 2)):
+        if (kept := int((whole & inside).sum())) < needed:
             missing = 1 - float(series.observed[split.validation :].double().mean())
+            count, every_one = int(inside.sum()), "nearly every" if kept else "every"
             raise ValueError(
-                f"gaps in every horizon: each of the {int(inside.sum())} forecasts of {horizon} steps in the {span} "
-                f"span meets a missing value ({100 * missing:.0f} % of all), so none can be judged. "
-                "Shorten the horizon below the distance between gaps, fill the gaps in, or leave out times that are "
-                "never observed: of working days make a series of working days "
+                f"gaps in {every_one} horizon: of the {count} forecasts of {horizon} steps in the {span} span "
+                f"{kept or 'none'} can be judged and {needed} must be, because {100 * missing:.0f} % of the values are "
+                "missing. Shorten the horizon below the distance between gaps, fill the gaps in, or leave out times "
+                "that are never observed: of working days make a series of working days "
                 "(data[data.index.day_of_week < 5].asfreq('B'))."
             )
     return origins[whole]

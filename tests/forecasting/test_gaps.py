@@ -145,7 +145,7 @@ def test_gaps_in_every_horizon_are_said_before_the_training() -> None:
     weekly = Series.from_pandas(data.where(times.day_of_week < 5), bridge=True)
     told: list[str] = []
     with pytest.raises(
-        ValueError, match=r"gaps in every horizon: .* 7 steps in the validation span .*2[89] %"
+        ValueError, match=r"gaps in every horizon: .* 7 steps in the validation span none .*2[89] %"
     ) as error:
         study(weekly, settings_for(weekly, 7), say=told.append)
     assert not told
@@ -154,6 +154,15 @@ def test_gaps_in_every_horizon_are_said_before_the_training() -> None:
     days = Series.from_pandas(data[data.index.day_of_week < 5].asfreq("B"))  # what the advice says
     split = split_in_time(days, needed=17, horizon=7)
     assert len(judged_origins(days, split, context=10, horizon=7, every=1)) > 50
+
+
+def test_one_forecast_to_judge_is_too_few() -> None:
+    missing = np.zeros(LENGTH, dtype=bool)
+    missing[241:294:4] = True
+    series = with_gaps(values(), missing)  # only the last horizon of the held-out span is whole
+    split = split_in_time(series, needed=30, horizon=6)
+    with pytest.raises(ValueError, match=r"gaps in nearly every horizon: .* held-out span 1 can be judged and 2 must"):
+        judged_origins(series, split, context=24, horizon=6, every=1)
 
 
 def test_nothing_observed_to_train_on_is_said_too() -> None:
