@@ -111,6 +111,67 @@ class Predictive(ABC):
         origin = {"seed": seed, "sampling": sampling, "block_size": block_size, "sequence_ids": sequence_ids}
         return make.draws(distribution, {**origin, "degrees_of_freedom": degrees_of_freedom}, standard_error)
 
+    @staticmethod
+    def from_quantiles(levels: Any, values: Any, *, sequence_ids: Tensor | None = None) -> "ContinuousPredictive":
+        """Return the predictive through quantiles of the target, values of shape (levels, rows, ...).
+
+        Between the levels it is straight in normal scores, and beyond them each tail is that of the normal
+        distribution through the two outermost quantiles: quantiles of a Gaussian give that Gaussian. Crossing
+        quantiles are counted in a warning and sorted. There is no split into aleatoric and epistemic, and no paths.
+
+        Args:
+            levels: At least two cumulative probabilities, (L,).
+            values: Quantiles, levels on axis 0, target units.
+            sequence_ids: One id per row.
+
+        Raises:
+            ValueError: If levels are not in (0, 1), shapes differ, or a value is not finite.
+
+        Example:
+            >>> predictive = Predictive.from_quantiles([0.1, 0.5, 0.9], torch.tensor([[-1.0], [0.0], [1.0]]))
+            >>> predictive.quantile(0.9)
+            tensor([1.])
+        """
+        from bayesrnn.predictive import make
+
+        return make.quantiles(levels, values, sequence_ids)
+
+    @staticmethod
+    def from_intervals(
+        level: Any, low: Any, high: Any, median: Any = None, *, sequence_ids: Tensor | None = None
+    ) -> "ContinuousPredictive":
+        """Return the predictive through the ends of central intervals: `from_quantiles` at (1 - p)/2 and (1 + p)/2.
+
+        Args:
+            level: Probability of the interval, or a list of them.
+            low: Lower ends, (rows, ...), or (levels, rows, ...) for a list.
+            high: Upper ends, the same shape.
+            median: The median, (rows, ...), if known.
+            sequence_ids: One id per row.
+
+        Raises:
+            ValueError: If a level is not in (0, 1), shapes differ, or an end lies on the wrong side.
+        """
+        from bayesrnn.predictive import make
+
+        return make.intervals(level, low, high, median, sequence_ids)
+
+    @staticmethod
+    def from_frame(frame: Any, model: str | None = None) -> "ContinuousPredictive":
+        """Return the predictive (series, steps) of a forecast table of neuralforecast or statsforecast.
+
+        Args:
+            frame: A DataFrame with columns `unique_id`, `ds`, `MODEL-lo-80`, `MODEL-hi-80` and perhaps `MODEL-median`;
+                series in the order of their ids, steps in the order of time.
+            model: Which model, where the table holds several.
+
+        Raises:
+            ValueError: If the model is not there, there are several cutoffs, or series differ in length.
+        """
+        from bayesrnn.predictive import make
+
+        return make.frame(frame, model)
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of rows."""

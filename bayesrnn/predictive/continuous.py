@@ -8,11 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
 from bayesrnn._checks import as_values, check_level, check_seed, check_whole
+from bayesrnn.likelihoods import families
 from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
-from bayesrnn.predictive.distributions.mixture import MatchedDistribution
+from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
+from bayesrnn.predictive.distributions.mixture import MatchedDistribution, MixtureDistribution
 from bayesrnn.predictive.distributions.moments import MomentsDistribution
 from bayesrnn.predictive.origin import Origin, block_standard_error
 
@@ -179,19 +182,53 @@ class ContinuousPredictive(Predictive):
         Predictive.from_gaussian(self.mean, self.std)  # says which rows have no Gaussian
         return ContinuousPredictive(MatchedDistribution(self.distribution), self.origin, self.standard_error)
 
-    def to_frame(self, level: float = 0.9) -> Any:
-        """Return a DataFrame with one line per target: row, step(s), mean, std, parts, interval, standard error."""
+    def to_frame(self, levels: Sequence[float] = (0.8, 0.95)) -> Any:
+        """Return a DataFrame with one line per target: row, step(s), mean, median, std, parts, intervals.
+
+        Intervals are called by their level in percent: `lo-80` and `hi-80`. What is not known is left out.
+        """
         import pandas as pd
 
         columns = index_columns(self.shape, self.sequence_ids)
-        columns |= {"mean": flat(self.mean), "std": flat(self.std)}
-        with contextlib.suppress(ValueError):  # samples of the target do not tell the parts: the columns are left out
+        columns["mean"] = flat(self.mean)
+        with contextlib.suppress(ValueError):  # only moments are known
+            columns["median"] = flat(self.quantile(0.5))
+        columns["std"] = flat(self.std)
+        with contextlib.suppress(ValueError):  # samples and quantiles do not tell the parts
             columns |= {"aleatoric": flat(self.aleatoric), "epistemic": flat(self.epistemic)}
-        with contextlib.suppress(ValueError):  # the draws do not determine the interval: the columns are left out
-            low, high = self.interval(level)
-            columns |= {f"low_{level:g}": flat(low), f"high_{level:g}": flat(high)}
-        columns["standard_error"] = flat(self.standard_error)
+        for level in map(check_level, levels):
+            with contextlib.suppress(ValueError):  # the draws do not determine the interval
+                low, high = self.interval(level)
+                columns |= {f"lo-{100 * level:.10g}": flat(low), f"hi-{100 * level:.10g}": flat(high)}
+        with contextlib.suppress(ValueError):
+            columns["standard_error"] = flat(self.standard_error)
         return pd.DataFrame(columns)
+
+    def interval_of_mean(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return the central interval of the draws' means, (low, high): how unsure the model is, without the noise.
+
+        Quantiles of the S means at k / (S + 1), so that few draws do not make it too narrow.
+
+        Raises:
+            ValueError: If the draws were not kept, or are too few for the level.
+        """
+        low, high = EmpiricalDistribution(self.distribution.draws()).central(check_level(level))
+        return self._out(low), self._out(high)
+
+    def to_distribution(self) -> Distribution:
+        """Return the torch distribution of the targets, batch shape (B, ...): an equal mixture over the draws.
+
+        Raises:
+            ValueError: If the predictive is not a mixture of torch distributions.
+        """
+        if not isinstance(self.distribution, MixtureDistribution):
+            raise ValueError(
+                f"a {type(self.distribution).__name__} is no mixture of torch distributions. Use quantile, cdf and "
+                "sample, or a Gaussian of the same moments: moment_matched().to_distribution()."
+            )
+        components = families.map_parameters(self.distribution.components, lambda t: t.movedim(0, -1))
+        even = Categorical(logits=torch.zeros(components.batch_shape, dtype=self.dtype, device=self.device))
+        return MixtureSameFamily(even, components, validate_args=False)
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "ContinuousPredictive":
         """Return the predictive on another device or in another floating dtype."""

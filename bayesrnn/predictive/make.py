@@ -1,5 +1,7 @@
 """Make a predictive from what any model gives: a Gaussian, samples, probabilities, distributions per draw."""
 
+import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,16 +9,27 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from bayesrnn._checks import check_finite
+from bayesrnn._checks import as_values, check_finite, check_level
 from bayesrnn.likelihoods import families
 from bayesrnn.predictive.classes import ClassPredictive
 from bayesrnn.predictive.continuous import ContinuousPredictive
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
 from bayesrnn.predictive.distributions.mixture import MixtureDistribution
+from bayesrnn.predictive.distributions.quantiles import QuantileDistribution
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin
 from bayesrnn.predictive.probabilities import class_log_probabilities, log_probabilities
 
-__all__ = ["ClassPredictive", "ContinuousPredictive", "draws", "gaussian", "probabilities", "samples"]
+__all__ = [
+    "ClassPredictive",
+    "ContinuousPredictive",
+    "draws",
+    "frame",
+    "gaussian",
+    "intervals",
+    "probabilities",
+    "quantiles",
+    "samples",
+]
 
 
 def gaussian(mean: Any, std: Any, sequence_ids: Tensor | None) -> ContinuousPredictive:
@@ -82,6 +95,85 @@ def draws(
             logs, origin=whole, dtype=families.example_parameter(distribution).dtype, standard_error=standard_error
         )
     return ContinuousPredictive(MixtureDistribution(distribution), whole, standard_error)
+
+
+def quantiles(levels: Any, values: Any, sequence_ids: Tensor | None) -> ContinuousPredictive:
+    """Return the predictive through quantiles (levels, rows, ...); crossing ones are sorted, with a warning."""
+    values = floating(values, "values")
+    q = as_values(levels, "levels").to(values.device, torch.float64)
+    if q.dim() != 1 or len(q) < 2 or not bool(((q > 0) & (q < 1)).all()) or len(q.unique()) < len(q):
+        raise ValueError(
+            f"levels must be at least two different probabilities in (0, 1), but {q.tolist()} was given. Percent are "
+            "divided by 100: 90 is 0.9."
+        )
+    if values.dim() < 2 or len(values) != len(q):
+        raise ValueError(
+            f"values must have shape (levels, rows, ...) with {len(q)} levels on axis 0, but its shape is "
+            f"{tuple(values.shape)}. Move the axis of the levels to the front: values.movedim(-1, 0)."
+        )
+    check_finite(values.transpose(0, 1), "values")
+    q, order = q.sort()
+    crossed = int((values[order].diff(dim=0) < 0).any(0).sum())
+    if crossed:
+        warnings.warn(
+            f"the quantiles of {crossed} of {values[0].numel()} targets cross; they were sorted.", stacklevel=4
+        )
+    distribution = QuantileDistribution(q, values[order].sort(0).values)
+    return ContinuousPredictive(distribution, Origin(1, sampling=DETERMINISTIC, sequence_ids=sequence_ids))
+
+
+def intervals(level: Any, low: Any, high: Any, median: Any, sequence_ids: Tensor | None) -> ContinuousPredictive:
+    """Return the predictive through the ends of central intervals, one level or several on axis 0."""
+    ends = [floating(low, "low"), floating(high, "high")]
+    if isinstance(level, int | float):
+        level, ends = [level], [end[None] for end in ends]
+    wide = [check_level(value, "level") for value in level]
+    if any(end.shape != ends[0].shape or end.dim() < 2 or len(end) != len(wide) for end in ends):
+        raise ValueError(
+            f"low and high must have one shape, (rows, ...) for one level or (levels, rows, ...) for {len(wide)}, but "
+            f"they have {tuple(ends[0].shape)} and {tuple(ends[1].shape)}."
+        )
+    if bool((ends[0] > ends[1]).any()):
+        raise ValueError("low lies above high for some targets: were the two ends exchanged?")
+    levels = [(1 - p) / 2 for p in wide] + [(1 + p) / 2 for p in wide]
+    parts = ends
+    if median is not None:
+        levels, parts = [*levels, 0.5], [*ends, floating(median, "median").to(ends[0])[None]]
+    return quantiles(levels, torch.cat(parts), sequence_ids)
+
+
+def frame(table: Any, model: str | None) -> ContinuousPredictive:
+    """Return the predictive of a forecast table with columns MODEL-lo-80, MODEL-hi-80, MODEL-median."""
+    pattern = re.compile(r"^(?P<model>.+)-(?P<side>lo|hi)-(?P<percent>[0-9.]+)$")
+    matches = [found for column in map(str, table.columns) if (found := pattern.match(column))]
+    models = sorted({found["model"] for found in matches})
+    if model is None and len(models) == 1:
+        model = models[0]
+    if model not in models:
+        raise ValueError(
+            f"the table holds intervals of the models {models}, and model={model!r} was asked for. Columns are "
+            "called MODEL-lo-80 and MODEL-hi-80; name one of the models with model=."
+        )
+    if "cutoff" in table.columns and table["cutoff"].nunique() > 1:
+        raise ValueError(
+            f"the table holds {table['cutoff'].nunique()} cutoffs: forecasts of one time from several origins would be "
+            "mixed. Choose one: frame[frame['cutoff'] == cutoff]."
+        )
+    chosen: dict[float, float | str] = {}
+    for found in matches:
+        if found["model"] == model:
+            half = float(found["percent"]) / 200
+            chosen[0.5 - half if found["side"] == "lo" else 0.5 + half] = found.string
+    if f"{model}-median" in table.columns:
+        chosen[0.5] = f"{model}-median"
+    sizes = table.groupby("unique_id", sort=False).size() if "unique_id" in table.columns else None
+    if sizes is not None and sizes.nunique() > 1:
+        raise ValueError("the series of the table have different numbers of rows: take them one by one.")
+    series = 1 if sizes is None else len(sizes)
+    ordered = table if sizes is None else table.sort_values(["unique_id", "ds"], kind="stable")
+    levels = sorted(chosen)
+    values = torch.as_tensor(ordered[[chosen[level] for level in levels]].to_numpy(dtype=float).T.copy())
+    return quantiles(levels, values.reshape(len(levels), series, -1), None)
 
 
 def floating(value: Any, name: str) -> Tensor:

@@ -155,7 +155,7 @@ def test_samples_refuse_what_they_cannot_resolve():
         p.log_prob(torch.zeros(3))
     with pytest.raises(ValueError, match="aleatoric and which epistemic"):
         _ = p.epistemic
-    assert "low_0.9" not in p.to_frame()
+    assert "lo-95" not in p.to_frame()
     with pytest.raises(ValueError, match="single draw"):
         Predictive.from_samples(torch.randn(1, 3))
 
