@@ -138,4 +138,6 @@ def is_state(x: Tensor, expected: int | None = None) -> bool:
         return False  # that was an earlier pass
     if x.shape[:2] in ((rows, steps), (steps, rows)) and x.shape[2] == units * directions:
         return False
-    return x.shape[0] <= layers and x.shape[1] == rows and x.shape[2] == units
+    if x.shape[0] > layers or x.shape[1] != rows or x.shape[2] != units:
+        return False
+    return x.shape[0] != rows or x.stride(0) >= x.stride(1)  # as many rows as layers: a transposed state has them first

@@ -78,7 +78,7 @@ def check(mask: Tensor, rows: int, features: int) -> None:
     assert 0.1 < float((top == 0).float().mean()) < 0.9
 
 
-@pytest.mark.parametrize("batch", [ROWS, STEPS])
+@pytest.mark.parametrize("batch", [2, ROWS, STEPS])
 @pytest.mark.parametrize("name", list(LAYOUTS))
 def test_masks_are_per_row_and_feature_in_training_and_in_prediction(name: str, batch: int) -> None:
     use, cell, options, (rows, features) = LAYOUTS[name]
