@@ -18,7 +18,7 @@ from bayesrnn.comparison.curve import _sets
 from bayesrnn.comparison.difference import paired
 from bayesrnn.metrics.registry import measures_for
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
-from bayesrnn.report.format import number
+from bayesrnn.report.format import fixed
 from tests.report.test_page import assert_stands_alone
 
 QUICK: dict[str, Any] = {"resamples": 300, "monte_carlo": False}
@@ -80,8 +80,8 @@ def test_what_is_shown_is_what_the_verdict_is_about() -> None:
     assert found.loss_interval[0] <= 0 <= found.loss_interval[1]
     assert found.change == (found.loss, found.loss_interval)
     line = next(line for line in str(result).splitlines() if line.startswith(found.measure.label))
-    assert number(found.loss_interval[0], 3, sign=True) in line
-    assert line.endswith("no difference can be told")
+    assert fixed(found.loss, found.loss_interval, sign=True)[1] in line
+    assert line.endswith("–")
     assert "in the distance from 0.8" in found.sentence()
 
 

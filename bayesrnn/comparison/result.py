@@ -13,7 +13,7 @@ from bayesrnn.metrics.bootstrap import FEW_SEQUENCES
 from bayesrnn.metrics.registry import Verdict
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 from bayesrnn.report.exhibit import Exhibit, Picture
-from bayesrnn.report.format import listed, number, percent, seconds
+from bayesrnn.report.format import fixed, listed, number, percent, seconds, text_table
 from bayesrnn.report.page import Page, Tone
 
 if TYPE_CHECKING:
@@ -187,16 +187,15 @@ class Comparison(Exhibit):
 
     def __str__(self) -> str:
         lines = [self.sentence, *(f"! {warning}" for warning in self.warnings), ""]
-        width = max(len(d.measure.label) for d in self.differences)
-        for d in self.differences:
-            moved, ends = d.change
-            low, high = (number(v, 3, sign=True) for v in ends)
-            value = f"{number(d.score.value, 4):>9} against {number(d.reference_score.value, 4):>9}"
-            change = f"{number(moved, 3, sign=True):>9} [{low}, {high}]"
-            who = f"{d.name}: " if len(self.others) > 1 else ""
-            lines.append(f"{who}{d.measure.label:<{width}}  {value}  {change}  {d.verdict}")
+        for name in self.others:
+            rows: list[tuple[str, ...]] = [("metric", "value", "against", "change", "interval", "")]
+            rows += [_cells(d) for d in self.differences if d.name == name]
+            lines += [f"{name} against {self.reference}:"] if len(self.others) > 1 else []
+            lines += text_table(rows)
         if any(d.measure.better == "near" for d in self.differences):
-            lines.append("Of numbers with an ideal, such as coverages, the change is in the distance from it.")
+            lines.append("The change of numbers with an ideal (coverages) is in the distance from it.")
+        if any(d.verdict is Verdict.UNDECIDED for d in self.differences):
+            lines.append("–: no difference can be told.")
         return "\n".join([*lines, *self.notes])
 
     def _forest(self, name: str, ax: "Axes | None") -> "Axes":
@@ -250,6 +249,13 @@ def _labels(differences: list[Difference]) -> list[str]:
     levels = [d.measure.key.removeprefix("coverage_") for d in differences if d.measure.key.startswith("coverage_")]
     labels = [d.measure.label for d in differences if not d.measure.key.startswith("coverage_")]
     return [*labels, f"coverage ({listed(levels)} % intervals)"] if levels else labels
+
+
+def _cells(d: Difference) -> tuple[str, ...]:
+    moved, ends = d.change
+    change, interval = fixed(moved, ends, sign=True)
+    verdict = "–" if d.verdict is Verdict.UNDECIDED else str(d.verdict)
+    return d.measure.label, number(d.score.value), number(d.reference_score.value), change, interval, verdict
 
 
 def _row(d: Difference, named: bool) -> dict[str, Any]:

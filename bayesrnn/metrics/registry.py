@@ -112,7 +112,7 @@ def _continuous(ideals: Mapping[float, float], widths: Sequence[float]) -> list[
         Measure("nll", "negative log-likelihood", metrics.nll, "lower", unit="nats", proper=True),
         Measure("rmse", "root mean squared error", metrics.rmse, "lower", unit="target", proper=True),
         Measure("mae", "mean absolute error", metrics.mae, "lower", unit="target"),
-        Measure("bias", "bias (prediction minus target)", metrics.bias, "near", unit="target"),
+        Measure("bias", "bias (prediction − target)", metrics.bias, "near", unit="target"),
     ]
     for level, ideal in sorted(ideals.items()):
         name, score = f"{level * 100:g}", partial(metrics.coverage, level=level)
@@ -127,7 +127,7 @@ def _continuous(ideals: Mapping[float, float], widths: Sequence[float]) -> list[
         found.append(Measure(f"interval_score_{name}", label, score, "lower", unit="target", proper=True))
     return [
         *found,
-        Measure("sharpness", "sharpness (root mean variance)", metrics.sharpness, "neither", unit="target"),
+        Measure("sharpness", "sharpness (rms deviation)", metrics.sharpness, "neither", unit="target"),
         Measure("mean_squared_z", "mean squared z", metrics.mean_squared_z, "near", ideal=1.0),
         Measure("miscalibration_area", "miscalibration area", metrics.miscalibration_area, "lower"),
         Measure("ence10", "error against spread (ENCE)", metrics.expected_normalized_calibration_error, "lower"),
@@ -146,13 +146,9 @@ def _classes() -> list[Measure]:
         Measure("nll", "negative log-likelihood", metrics.nll, "lower", unit="nats", proper=True),
         Measure("brier_sum", "Brier score", metrics.brier_score, "lower", proper=True),
         Measure("accuracy", "accuracy", metrics.accuracy, "higher", unit="share"),
-        Measure(
-            "confidence_gap", "confidence gap (confidence − accuracy)", metrics.confidence_gap, "near", unit="share"
-        ),
+        Measure("confidence_gap", "confidence − accuracy", metrics.confidence_gap, "near", unit="share"),
         *_calibration_errors(),
-        Measure(
-            "ece15_equal_mass", "calibration error (bins of equal mass)", metrics.adaptive_calibration_error, "lower"
-        ),
+        Measure("ece15_equal_mass", "calibration error (equal mass)", metrics.adaptive_calibration_error, "lower"),
         Measure("ece15_classwise", "classwise calibration error", metrics.classwise_calibration_error, "lower"),
         *_selection(),
         Measure("mean_entropy", "mean entropy", metrics.mean_entropy, "neither", unit="nats"),
@@ -167,7 +163,7 @@ def _tokens(predictive: TokenPredictive) -> list[Measure]:
     ]
     if predictive.confidence is not None and predictive.correct is not None:
         found.append(Measure("accuracy", "accuracy", metrics.accuracy, "higher", unit="share"))
-        gap = "confidence gap (confidence − accuracy)"
+        gap = "confidence − accuracy"
         found.append(Measure("confidence_gap", gap, metrics.confidence_gap, "near", unit="share"))
         found += [*_calibration_errors(), *_selection()]
     if predictive.entropy is not None:

@@ -115,7 +115,7 @@ def confidence_histogram(
         ax.axvline(float(value), color=NEUTRAL, linewidth=1.6, linestyle=style, label=f"{name} {value:.1%}")
     percent_axis(ax.xaxis)
     ax.set(xlim=(0, 1), xlabel="confidence (largest probability)", ylabel="targets")
-    return finish(ax, title, loc="upper left")
+    return finish(ax, title, loc="best")
 
 
 def _confidence_and_correct(predictive: Predictive, target: Any, options: Options) -> tuple[Pairs, Array, Array]:

@@ -125,4 +125,4 @@ def percent_axis(axis: Any) -> None:
     """Write the ticks of an axis of shares as percent."""
     from matplotlib.ticker import PercentFormatter
 
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=None))

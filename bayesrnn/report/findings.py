@@ -209,7 +209,7 @@ def _continuous(
     if bias is not None and _off_center(bias) and not shifted:
         found.append(Finding(f"{_bias(bias, units)}.", "warn"))
     spread = scores.get("ence10")
-    if spread is not None and spread.floor is not None and spread.value > 2 * spread.floor:
+    if spread is not None and spread.floor is not None and _beyond_chance(spread):
         found.append(
             Finding(
                 "The predicted spread does not follow the error: on average over bins it is off by "
@@ -237,11 +237,20 @@ def _confidence(scores: Mapping[str, Score]) -> list[Finding]:
     if error is not None and error.floor is not None:
         text = f"Expected calibration error {number(error.value, 2)}; a calibrated model of this size would score "
         text += number(error.floor, 2)
-        if error.value > 2 * error.floor:
-            found.append(Finding(f"{text}: in some bins the confidence is wrong.", "warn"))
+        if _beyond_chance(error):
+            found.append(Finding(f"{text}: in some bins the confidence is wrong, beyond chance.", "warn"))
+        elif found and found[0].tone == "bad":
+            found.append(Finding(f"{text}: beyond the average, no bin can be told to be wrong.", "plain"))
         else:
             found.append(Finding(f"{text}: no miscalibration beyond chance can be told.", "good"))
     return found
+
+
+def _beyond_chance(score: Score) -> bool:
+    """Whether the interval of a calibration error, which allows for what chance adds, leaves out 0."""
+    if score.interval is None:
+        return score.floor is not None and score.value > 2 * score.floor
+    return score.interval[0] > 0
 
 
 def _tokens(scores: Mapping[str, Score]) -> list[Finding]:

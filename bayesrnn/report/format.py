@@ -1,8 +1,9 @@
 """Numbers and lists written for people: significant digits, percent, intervals, durations."""
 
 import math
+from collections.abc import Sequence
 
-__all__ = ["capital", "listed", "number", "percent", "points", "seconds", "span"]
+__all__ = ["capital", "fixed", "listed", "number", "percent", "points", "seconds", "span", "text_table"]
 
 
 def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
@@ -41,6 +42,24 @@ def seconds(value: float) -> str:
 def listed(words: list[str]) -> str:
     """Return words as a list in a sentence: "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def fixed(value: float, interval: tuple[float, float] | None, *, sign: bool = False) -> tuple[str, str]:
+    """Return a value and its interval with the same decimals, two digits of the interval's width."""
+    if interval is None or not all(map(math.isfinite, (value, *interval))) or interval[1] <= interval[0]:
+        return number(value, 4, sign=sign), "" if interval is None else span(*interval, sign=sign)
+    decimals = max(1 - math.floor(math.log10(interval[1] - interval[0])), 0)
+    if decimals > 8 or max(map(abs, interval)) >= 1e6:
+        return number(value, 4, sign=sign), span(*interval, sign=sign)
+    first, low, high = (f"{v:{'+' if sign else ''}.{decimals}f}".replace("-", "−") for v in (value, *interval))
+    return first, f"[{low}, {high}]"
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table, header first: the first column left-aligned, the others right-aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])] for cells in rows)
+    return [" ".join(line).rstrip() for line in lines]
 
 
 def capital(text: str) -> str:

@@ -12,7 +12,7 @@ from bayesrnn.metrics.registry import Measure
 from bayesrnn.predictive import ContinuousPredictive, Predictive, TokenPredictive
 from bayesrnn.report.exhibit import Exhibit, Picture
 from bayesrnn.report.findings import Finding
-from bayesrnn.report.format import number, span
+from bayesrnn.report.format import fixed, number, span, text_table
 from bayesrnn.report.page import Page
 from bayesrnn.report.pictures import confidence_pictures, continuous_pictures, part_pictures
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 __all__ = ["CalibrationReport"]
+
+_KEY = (
+    "draws: 95 % interval (by t) of the error of finite draws; corrected: without it;",
+    "chance: what a calibrated model of this size would score.",
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,8 +95,8 @@ class CalibrationReport(Exhibit):
             page.say(finding.text, finding.tone)
         facts = self.facts
         page.facts(
-            f"{facts['targets']} targets of {facts['sequences']} sequences · {facts['made by']} · intervals: "
-            f"{100 * facts['bootstrap level']:g} % bootstrap over whole sequences, seed {facts['bootstrap seed']}."
+            f"{self._small_print} · intervals: {100 * facts['bootstrap level']:g} % bootstrap over whole sequences, "
+            f"seed {facts['bootstrap seed']}; those of calibration errors allow for what chance adds to them."
         )
         if self.warnings:
             page.section("Before you trust these numbers")
@@ -139,22 +144,29 @@ class CalibrationReport(Exhibit):
     def __str__(self) -> str:
         lines = [self.title, *(f.text for f in self.findings), ""]
         lines += [f"! {warning}" for warning in self.warnings]
-        lines.append(", ".join(f"{key} {value}" for key, value in self.facts.items()))
-        width = max((len(m.label) for m in self.measures), default=0)
-        for measure in self.measures:
-            score = self.scores[measure.key]
-            ends = "" if score.interval is None else f" [{number(score.interval[0])}, {number(score.interval[1])}]"
-            more = [
-                f"{name} {number(value, digits)}"
-                for name, value, digits in (
-                    ("±", score.standard_error, 2),
-                    ("corrected", score.corrected, 4),
-                    ("calibrated model", score.floor, 2),
-                )
-                if value is not None and not (name == "±" and value == 0)
-            ]
-            lines.append(f"{measure.label:<{width}}  {number(score.value, 4):>9}{ends}  {', '.join(more)}".rstrip())
-        return "\n".join([*lines, *self.notes])
+        lines.append(self._small_print)
+        level = f"{100 * self.facts['bootstrap level']:g} % interval"
+        rows: list[tuple[str, ...]] = [("figure", "value", level, "draws", "corrected")]
+        rows += [self._cells(measure) for measure in self.measures]
+        return "\n".join([*lines, *text_table(rows), *_KEY, *self.notes])
+
+    @property
+    def _small_print(self) -> str:
+        facts, units = self.facts, f" · target in {self.units}" if self.units else ""
+        dropped = f" · {facts['dropped']} dropped" if facts["dropped"] else ""
+        return f"{facts['targets']} targets of {facts['sequences']} sequences · {facts['made by']}{dropped}{units}"
+
+    def _cells(self, measure: Measure) -> tuple[str, ...]:
+        score, share = self.scores[measure.key], measure.unit == "share"
+        scale = 100.0 if share else 1.0
+        ends = None if score.interval is None else (scale * score.interval[0], scale * score.interval[1])
+        value, interval = fixed(scale * score.value, ends)
+        error = _draws_error(score)
+        corrected = "" if score.corrected is None else number(score.corrected, 4)
+        if score.floor is not None:
+            corrected = f"chance {number(score.floor, 2)}"
+        draws = f"±{number(scale * error, 2)}" if error else ""
+        return measure.label, f"{value} %" if share else value, interval, draws, corrected
 
     def _record(self, measure: Measure) -> dict[str, Any]:
         score = self.scores[measure.key]
@@ -167,6 +179,7 @@ class CalibrationReport(Exhibit):
             "low": low,
             "high": high,
             "standard_error": score.standard_error,
+            "degrees_of_freedom": score.degrees_of_freedom,
             "corrected": score.corrected,
             "floor": score.floor,
             "n": score.n,
@@ -177,7 +190,7 @@ class CalibrationReport(Exhibit):
 
     def _row(self, measure: Measure) -> dict[str, Any]:
         score = self.scores[measure.key]
-        unit = measure.units(self.units)
+        unit, error = measure.units(self.units), _draws_error(score)
         return {
             "figure": f"{measure.label} [{unit}]" if unit else measure.label,
             "better": measure.wish,
@@ -185,10 +198,16 @@ class CalibrationReport(Exhibit):
             f"{100 * self.facts['bootstrap level']:g} % interval": ""
             if score.interval is None
             else span(*score.interval),
-            "error of finite draws": "" if score.standard_error is None else number(score.standard_error, 2),
+            "finite draws, 95 % by t": "" if error is None else f"± {number(error, 2)}",
             "corrected": "" if score.corrected is None else number(score.corrected, 4),
             "calibrated model": "" if score.floor is None else number(score.floor, 2),
         }
+
+
+def _draws_error(score: Score) -> float | None:
+    """Return half the 95 % interval of finite draws, None where it is unknown."""
+    ends = score.draws_interval()
+    return None if ends is None else (ends[1] - ends[0]) / 2
 
 
 def _part_row(row: Mapping[str, Any], kind: str) -> dict[str, Any]:

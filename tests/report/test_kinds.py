@@ -12,6 +12,7 @@ from bayesrnn.comparison import compare_predictives
 from bayesrnn.metrics.registry import measures_for
 from bayesrnn.predictive import Predictive
 from bayesrnn.report import calibration_report
+from bayesrnn.report.format import fixed
 
 NAMES = ["cost_$_per_$", "_hidden", r"a_{1}^2 \frac", "$", "<b>&amp;"]
 
@@ -84,3 +85,44 @@ def test_few_sequences_are_warned_of_in_words() -> None:
     assert any("Only 6 independent sequences" in warning for warning in report.warnings)
     assert "Only 6 independent sequences" in str(comparison)
     assert "6 independent sequences" in comparison.page(dict.fromkeys(comparison.picture_names, b"x")).html()
+
+
+def test_tables_fit_eighty_columns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(240, 6, generator=generator)
+    draws = x + 0.3 * torch.randn(64, 240, 6, generator=generator)
+    y = x + 1.3 * torch.randn(240, 6, generator=generator)
+    classes = Predictive.from_probabilities((2 * torch.randn(64, 240, 4, generator=generator)).softmax(-1))
+    labels = torch.arange(240) % 4
+    for scale in (1.0, 1e4):
+        p = Predictive.from_draws(D.Normal(scale * draws, scale), block_size=16, seed=0)
+        report = calibration_report(p, scale * y, units="MWh", resamples=50)
+        plain = Predictive.from_gaussian(scale * x, torch.full_like(x, scale))
+        both = compare_predictives({"one": plain, "two": p}, scale * y, resamples=50)
+        assert_fits(report, "figure")
+        assert_fits(both, "metric")
+    assert_fits(calibration_report(classes, labels, resamples=50), "figure")
+    with_errors = {line.split("  ")[0]: line for line in str(report).splitlines()}
+    assert "±" in with_errors["CRPS"]
+    assert " % " in with_errors["coverage of 90 % intervals"]
+
+
+def assert_fits(exhibit: Any, head: str) -> None:
+    lines = str(exhibit).splitlines()
+    start = next(k for k, line in enumerate(lines) if line.startswith(head))
+    assert len(lines) - start > 12
+    assert max(map(len, lines[start:])) <= 80
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "expected"),
+    [
+        (0.75094, (0.72271, 0.78552), ("0.751", "[0.723, 0.786]")),
+        (-0.04617, (-0.1171, 0.0187), ("−0.05", "[−0.12, 0.02]")),
+        (12345.6, (11000.0, 13500.0), ("12346", "[11000, 13500]")),
+        (0.5, None, ("0.5", "")),
+        (1.0, (1.0, 1.0), ("1", "[1, 1]")),
+    ],
+)
+def test_values_have_the_decimals_of_their_interval(value: float, interval: Any, expected: tuple[str, str]) -> None:
+    assert fixed(value, interval) == expected
