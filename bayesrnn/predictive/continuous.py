@@ -110,11 +110,11 @@ class ContinuousPredictive(Predictive):
         if given.dim() > 1:
             raise ValueError(f"q must be one level or a list of levels, but a shape {tuple(given.shape)} was given.")
         single = given.dim() == 0
-        values = [check_level(level, "q") for level in given.reshape(-1).tolist()]
-        levels = torch.tensor(values, dtype=torch.float64, device=self.device)
+        checked = [check_level(level, "q") for level in given.reshape(-1).tolist()]
+        levels = torch.tensor(checked, dtype=torch.float64, device=self.device)
         levels = levels.reshape(-1, *(1 for _ in self.distribution.shape)).expand(-1, *self.distribution.shape)
-        found = self._out(self.distribution.quantile(levels))
-        return found[0] if single else found
+        values = self._out(self.distribution.quantile(levels))
+        return values[0] if single else values
 
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the central interval that holds the target with probability `level`: (low, high), each (B, ...)."""
@@ -293,7 +293,7 @@ class ContinuousPredictive(Predictive):
         if value.shape != self.distribution.shape and value.dim() > 0:
             raise ValueError(
                 f"y of shape {tuple(value.shape)} does not fit the predictive of shape "
-                f"{tuple(self.distribution.shape)}: give one value a target."
+                f"{tuple(self.distribution.shape)}: give one value per target."
             )
         if bool(torch.isnan(value).any()):
             raise ValueError("y holds NaN: drop or impute the missing values first.")

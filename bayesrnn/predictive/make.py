@@ -145,8 +145,8 @@ def intervals(level: Any, low: Any, high: Any, median: Any, sequence_ids: Tensor
 def frame(table: Any, model: str | None) -> ContinuousPredictive:
     """Return the predictive of a forecast table with columns MODEL-lo-80, MODEL-hi-80, MODEL-median."""
     pattern = re.compile(r"^(?P<model>.+)-(?P<side>lo|hi)-(?P<percent>[0-9.]+)$")
-    matches = [found for column in map(str, table.columns) if (found := pattern.match(column))]
-    models = sorted({found["model"] for found in matches})
+    matches = [match for column in map(str, table.columns) if (match := pattern.match(column))]
+    models = sorted({match["model"] for match in matches})
     if model is None and len(models) == 1:
         model = models[0]
     if model not in models:
@@ -160,10 +160,10 @@ def frame(table: Any, model: str | None) -> ContinuousPredictive:
             "mixed. Choose one: frame[frame['cutoff'] == cutoff]."
         )
     chosen: dict[float, float | str] = {}
-    for found in matches:
-        if found["model"] == model:
-            half = float(found["percent"]) / 200
-            chosen[0.5 - half if found["side"] == "lo" else 0.5 + half] = found.string
+    for match in matches:
+        if match["model"] == model:
+            half = float(match["percent"]) / 200
+            chosen[0.5 - half if match["side"] == "lo" else 0.5 + half] = match.string
     if f"{model}-median" in table.columns:
         chosen[0.5] = f"{model}-median"
     sizes = table.groupby("unique_id", sort=False).size() if "unique_id" in table.columns else None

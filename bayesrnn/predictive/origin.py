@@ -21,7 +21,7 @@ class Origin:
         seed: Seed of the mask stream, if one was used.
         sampling: "independent", "stratified", ... or "deterministic" where nothing was sampled.
         block_size: Consecutive draws that depend on one another; blocks are independent replicates.
-        sequence_ids: One id a row, if known.
+        sequence_ids: One id per row, if known.
         degrees_of_freedom: Of the standard error, if it came from replicated blocks.
         draws_per_row: Draws that each row took, (B,), where converged rows stopped early; `draws` is then the most.
     """
@@ -41,10 +41,10 @@ class Origin:
             object.__setattr__(self, "sequence_ids", torch.as_tensor(self.sequence_ids))
 
     def check_rows(self, rows: int) -> None:
-        """Refuse sequence ids that are not one a row."""
+        """Refuse sequence ids that are not one per row."""
         ids = self.sequence_ids
         if ids is not None and (ids.dim() != 1 or len(ids) != rows):
-            raise ValueError(f"sequence_ids must be one id a row ({rows} rows), but its shape is {tuple(ids.shape)}.")
+            raise ValueError(f"sequence_ids must be one id per row ({rows} rows), but its shape is {tuple(ids.shape)}.")
 
     def blocks(self, most: int | None = None) -> list[slice]:
         """Return the replicate blocks of draws, merged evenly into at most `most` groups."""
@@ -71,7 +71,7 @@ def block_standard_error(draws: Tensor, origin: Origin) -> Tensor:
     r"""Return the Monte Carlo standard error of the mean over axis 0.
 
     $\sqrt{\frac{1}{R}\widehat{\mathrm{Var}}_r \bar{x}_r}$ over the R replicate blocks (single draws when independent).
-    Zero where nothing was sampled; infinite where one block alone, or less than all draws, tells nothing about it.
+    Zero where nothing was sampled; infinite with a single block or fewer than all draws, which tell nothing about it.
     """
     if origin.sampling == DETERMINISTIC:
         return torch.zeros_like(draws[0])

@@ -95,7 +95,7 @@ class TokenPredictive(Predictive):
 
     @cached_property
     def nll(self) -> float:
-        """Mean negative log probability of the scored tokens, nats a token."""
+        """Mean negative log probability of the scored tokens, nats per token."""
         return self._mean(self.log_prob)
 
     @property
@@ -120,7 +120,7 @@ class TokenPredictive(Predictive):
         r"""Jackknife estimate of the nll of infinitely many draws, nats.
 
         nll $+ (R-1)(\theta - \bar\theta_{(-r)})$ with $\theta$ of the R blocks: removes the order 1/S bias of the log
-        of an average. Draws that are in no block count in the nll alone.
+        of an average. Draws that are in no block count in the nll only.
         """
         left_out = self._leave_one_out()
         if left_out is None:
@@ -238,22 +238,22 @@ class TokenPredictive(Predictive):
 def _block_indices(draws: Any, count: int) -> Tensor:
     """Return indices of blocks as int64; a mask of bools becomes the places where it is True."""
     try:
-        found = torch.as_tensor(draws)
+        index = torch.as_tensor(draws)
     except (TypeError, ValueError, RuntimeError):
-        found = torch.empty(())
-    if found.dtype == torch.bool and found.shape == (count,):
-        found = found.nonzero().flatten()
-    if found.dim() != 1 or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        index = torch.empty(())
+    if index.dtype == torch.bool and index.shape == (count,):
+        index = index.nonzero().flatten()
+    if index.dim() != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
         raise TypeError(
             f"the blocks to keep are given by their numbers, a list or a tensor (K,), but {draws!r:.60} was given. "
             "For the first two: keep_draws([0, 1])."
         )
-    if not found.numel() or int(found.min()) < -count or int(found.max()) >= count:
+    if not index.numel() or int(index.min()) < -count or int(index.max()) >= count:
         raise ValueError(
-            f"this predictive keeps {count} blocks of draws, numbered 0 to {count - 1}, but {found.tolist()[:5]} was "
-            "asked for. The numbers are those of blocks, not of single draws; keep at least one."
+            f"this predictive keeps {count} blocks of draws, numbered 0 to {count - 1}, but {index.tolist()[:5]} was "
+            "asked for. They number blocks, not single draws; keep at least one."
         )
-    return found.long()
+    return index.long()
 
 
 def _exp(nll: float) -> float:

@@ -73,8 +73,8 @@ class AdaptiveConformal(AbstractRecalibrator):
         return self
 
     def _fit(self, pairs: Pairs) -> dict[str, Any]:
-        found = pairs.take(scores(pairs.predictive, pairs.target, self.scaled))
-        return {"recent": found[-self.window :].tolist(), "effective": list(self.levels)}
+        errors = pairs.take(scores(pairs.predictive, pairs.target, self.scaled))
+        return {"recent": errors[-self.window :].tolist(), "effective": list(self.levels)}
 
     def _apply(self, predictive: Any, parameters: dict[str, Any]) -> ContinuousPredictive:
         radii = torch.tensor(sorted(parameters["recent"]), dtype=torch.float64)

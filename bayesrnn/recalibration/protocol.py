@@ -72,9 +72,9 @@ class AbstractRecalibrator(ABC):
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Make the recalibrator that `to_dict` described."""
         if not isinstance(values, dict) or values.get("name") != cls.name:
-            found = values.get("name") if isinstance(values, dict) else type(values).__name__
+            name = values.get("name") if isinstance(values, dict) else type(values).__name__
             raise ValueError(
-                f"these are not the values of a {cls.__name__}: the name should be {cls.name!r}, not {found!r}."
+                f"these are not the values of a {cls.__name__}: the name should be {cls.name!r}, not {name!r}."
             )
         made = cls(**values.get("settings", {}))
         made.parameters = values.get("parameters")

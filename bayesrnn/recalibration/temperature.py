@@ -40,8 +40,8 @@ class Temperature(AbstractRecalibrator):
             scaled = torch.log_softmax(logs / float(np.exp(log_temperature)), -1)
             return -float(scaled.gather(-1, target[:, None]).mean())
 
-        found = minimize_scalar(nll, bounds=(-_REACH, _REACH), method="bounded", options={"xatol": 1e-8})
-        best = min((float(found.x), 0.0), key=nll)
+        search = minimize_scalar(nll, bounds=(-_REACH, _REACH), method="bounded", options={"xatol": 1e-8})
+        best = min((float(search.x), 0.0), key=nll)
         at_bound = min(nll(-_REACH), nll(_REACH)) <= nll(best) + 1e-12  # flat up to a limit: separable data
         return {"temperature": float(np.exp(best)), "at_bound": at_bound}
 

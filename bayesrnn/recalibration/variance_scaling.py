@@ -60,8 +60,8 @@ def _best_factor(nll: Any, closed: float) -> float:
     from scipy.optimize import minimize_scalar
 
     center = float(np.log(closed))
-    found = minimize_scalar(
+    search = minimize_scalar(
         lambda t: nll(float(np.exp(t))), bounds=(center - 3, center + 3), method="bounded", options={"xatol": 1e-6}
     )
     # mixtures may have several minima: never end above the closed form or the map that changes nothing
-    return min((float(np.exp(found.x)), closed, 1.0), key=nll)
+    return min((float(np.exp(search.x)), closed, 1.0), key=nll)

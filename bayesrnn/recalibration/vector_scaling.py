@@ -1,4 +1,4 @@
-"""Recalibrate class probabilities by a weight and a bias a class."""
+"""Recalibrate class probabilities by a weight and a bias per class."""
 
 from typing import Any, ClassVar
 
@@ -42,8 +42,8 @@ class VectorScaling(AbstractRecalibrator):
             return float(loss.detach()), gradient.numpy()
 
         start = np.concatenate([np.ones(classes), np.zeros(classes)])
-        found = minimize(objective, start, jac=True, method="L-BFGS-B")
-        best = found.x if found.fun <= objective(start)[0] else start
+        fit = minimize(objective, start, jac=True, method="L-BFGS-B")
+        best = fit.x if fit.fun <= objective(start)[0] else start
         return {"weight": best[:classes].tolist(), "bias": best[classes:].tolist()}
 
     def _apply(self, predictive: Any, parameters: dict[str, Any]) -> ClassPredictive:

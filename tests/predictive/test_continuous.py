@@ -195,7 +195,7 @@ def test_bad_input_is_refused_with_the_row():
         Predictive.from_gaussian(torch.zeros(2), torch.ones(2)).cdf(torch.zeros(3))
     with pytest.raises(ValueError, match="y holds NaN"):
         Predictive.from_gaussian(torch.zeros(2), torch.ones(2)).cdf(torch.tensor([0.0, math.nan]))
-    with pytest.raises(ValueError, match="sequence_ids must be one id a row"):
+    with pytest.raises(ValueError, match="sequence_ids must be one id per row"):
         Predictive.from_gaussian(torch.zeros(2), torch.ones(2), sequence_ids=torch.arange(3))
 
 

@@ -127,3 +127,13 @@ def test_ours_go_out() -> None:
     with pytest.raises(ValueError, match="no mixture of torch distributions"):
         Predictive.from_samples(means).to_distribution()
     assert math.isfinite(float(p.to_frame()["standard_error"].sum()))
+
+
+@pytest.mark.parametrize("rate", [0.2, 1.0, 3.0, 50.0])
+def test_attainable_coverage_of_counts_is_what_their_interval_holds(rate: float) -> None:
+    p = Predictive.from_draws(D.Poisson(torch.full((8, 2), rate).double()))
+    for level in (0.5, 0.8, 0.95):
+        low, high = stats.poisson(rate).ppf([(1 - level) / 2, (1 + level) / 2])
+        held = stats.poisson(rate).cdf(high) - stats.poisson(rate).cdf(low - 1)
+        assert p.attainable_coverage(level).tolist() == pytest.approx([held] * 2)
+    assert Predictive.from_gaussian(*gaussian()).attainable_coverage(0.8).tolist() == pytest.approx([0.8] * 5)

@@ -127,7 +127,7 @@ class MixtureDistribution(AbstractDistribution):
             low, high, start = (mean - spread).amin(0), (mean + spread).amax(0), None
         elif self.size == 1:
             return ends[0]
-        else:  # between the quantiles of the draws lies that of their mixture, near the mean of them
+        else:  # the quantile of the mixture lies between the quantiles of the draws, near their mean
             low, high, start = ends.amin(0), ends.amax(0), ends.mean(0)
         return invert_continuous(cdf, lambda y: _log_prob(distribution, y).exp().mean(0), q, low, high, start)
 

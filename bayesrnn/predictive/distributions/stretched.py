@@ -25,7 +25,7 @@ class RadialDistribution(TabulatedDistribution):
         base: The distribution that is stretched.
         before: K increasing distances below the median and K above it, (2, K, B, ...), target units.
         after: Where they go, (2, K, B, ...), increasing along K.
-        median: m, (B, ...); that of `base` if not given.
+        median: m, (B, ...); of `base` if not given.
     """
 
     def __init__(self, base: AbstractDistribution, before: Tensor, after: Tensor, median: Tensor | None = None) -> None:
@@ -83,7 +83,7 @@ class RadialDistribution(TabulatedDistribution):
 def through(distance: Tensor, knots: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the piecewise linear function through 0 and ±(knots, values) at `distance` (..., B, ...), and its slope.
 
-    Knots and values are (2, K, B, ...): those of negative distances, and those of positive ones.
+    Knots and values are (2, K, B, ...): for negative distances, then for positive ones.
     """
     size, below = distance.abs(), distance < 0
     at, to = _sided(below, knots), _sided(below, values)
