@@ -16,6 +16,7 @@ from bayesrnn.comparison.result import Comparison, Cost
 from bayesrnn.inference import predict
 from bayesrnn.inference.context import undisturbed
 from bayesrnn.models import LanguageModel
+from bayesrnn.nn.precision import usable_precision
 from bayesrnn.predictive import Predictive
 
 __all__ = ["compare"]
@@ -93,6 +94,9 @@ def compare(
         "draws": draws, "seed": seed, "sampling": sampling, "likelihood": likelihood, "batch_dim": batch_dim,
         "sequence_ids": sequence_ids, "lengths": lengths, **options,
     }  # fmt: skip
+    weights = model.parameters() if isinstance(model, nn.Module) else ()
+    device = next((weight.device for weight in weights), torch.device("cpu"))
+    given["precision"] = usable_precision(options.get("precision"), device)  # here, to warn once
     start = time.perf_counter()
     try:
         plain = predict(model, *inputs, **{**given, "draws": 0})

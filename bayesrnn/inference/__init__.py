@@ -6,6 +6,7 @@ from bayesrnn.inference._audit import audit as audit
 from bayesrnn.inference._convergence import Jackknife as Jackknife
 from bayesrnn.inference._convergence import convergence as convergence
 from bayesrnn.inference._convergence import jackknife as jackknife
+from bayesrnn.inference._predict import NoLikelihoodWarning as NoLikelihoodWarning
 from bayesrnn.inference._predict import predict as predict
 from bayesrnn.inference.distributed import alone as alone
 from bayesrnn.inference.outputs import Point as Point
@@ -16,6 +17,7 @@ __all__ = [
     "Audit",
     "AuditWarning",
     "Jackknife",
+    "NoLikelihoodWarning",
     "Point",
     "Stream",
     "alone",

@@ -17,6 +17,7 @@ from bayesrnn.inference.context import lower_products, undisturbed
 from bayesrnn.inference.distributed import all_ranks
 from bayesrnn.inference.inputs import batches, rows_at_once
 from bayesrnn.inference.nested import map_leaves, sums, values
+from bayesrnn.inference.outputs import Point
 from bayesrnn.inference.passes import Job, Part, Plan, collect_as_it_runs
 from bayesrnn.masks import BLOCK, stream
 from bayesrnn.nn.masked import masked_modules
@@ -25,6 +26,18 @@ from bayesrnn.predictive import DETERMINISTIC
 __all__ = ["check_arguments", "check_model", "masks_weights", "predict"]
 
 _FULL = 64  # rows with which one draw at a time is no slower than many draws in one batch
+
+
+class NoLikelihoodWarning(UserWarning):
+    """A prediction has no distribution of the target: its intervals leave out the noise."""
+
+
+_NO_NOISE = (
+    "the model returned a plain tensor and no likelihood= was given, so the predictive knows the spread between draws "
+    "only: its intervals leave out the noise of the target and are too narrow for it. Pass likelihood= (such as "
+    "bayesrnn.likelihoods.gaussian for two outputs, or lambda mean: Normal(mean, sigma)); if the spread between draws "
+    "is what you want, pass likelihood=bayesrnn.inference.point."
+)
 
 
 def predict(
@@ -135,6 +148,8 @@ def predict(
             ids.append(batch.ids)
         if ranks is not None:
             parts = ranks.share(parts)
+    if drawn and likelihood is None and isinstance(structure, Point) and structure.bare:
+        warnings.warn(_NO_NOISE, NoLikelihoodWarning, stacklevel=2)
     origin = {"seed": seed if drawn else None, "sampling": sampling, "sequence_ids": torch.cat(ids)}
     predictives = iter(assemble(parts, keep_draws, block, origin))
     return map_leaves(lambda leaf: None if leaf is None else next(predictives), structure)

@@ -1,7 +1,7 @@
 """What a model returns, draw by draw: distributions of the target with batch shape (S draws, B rows, ...)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ class Point:
     """A prediction without a distribution of the target: the draws tell the epistemic part and nothing of the noise."""
 
     value: Tensor
+    bare: bool = False  # whether the model returned a tensor and nobody said that a point is meant
 
 
 def point(output: Tensor) -> Point:
@@ -99,7 +100,7 @@ def as_distributions(output: Any, likelihood: Callable[[Any], Any] | None) -> An
         if isinstance(leaf, Distribution | Point):
             return leaf
         if isinstance(leaf, Tensor) and likelihood is None:
-            return point(leaf)
+            return replace(point(leaf), bare=True)
         what = "the model" if likelihood is None else "the likelihood"
         raise ValueError(
             f"{what} must return a torch Distribution, but it returned {_describe(leaf)}. Let the model return a "

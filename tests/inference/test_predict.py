@@ -280,6 +280,18 @@ def test_the_deterministic_pass_needs_no_masks_and_takes_every_kind_of_input():
         br.predict(net, x, draws=0, batch_dim=1)
 
 
+def test_a_plain_tensor_without_likelihood_is_warned_of(x):
+    net = nn.Sequential(nn.Linear(3, 4), br.nn.Dropout(0.3), nn.Linear(4, 1)).double()
+    with pytest.warns(
+        br.inference.NoLikelihoodWarning, match=r"leave out the noise.*likelihood=bayesrnn.inference.point"
+    ):
+        p = br.predict(net, x[:, 0], draws=16)
+    assert not p.aleatoric.any()
+    meant = br.predict(net, x[:, 0], draws=16, likelihood=point)  # no warning: warnings are errors here
+    torch.testing.assert_close(meant.draws, p.draws)
+    br.predict(net, x[:, 0], draws=0)
+
+
 def test_low_precision_is_close_and_leaves_no_trace(x, native_bfloat16):
     torch.manual_seed(1)
     net = Net(norm=False)

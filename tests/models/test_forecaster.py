@@ -83,6 +83,7 @@ def test_forecasts_follow_level_and_scale() -> None:
 
 def test_one_set_of_masks_serves_the_whole_roll_out(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small(br.schemes.gal(0.3, gates="tied"))
+    br.predict(model, torch.randn(2, 24), draws=4)  # looks whether rows are used jointly, once
     drawn: list[tuple[str, tuple[int, ...]]] = []
     mask = Binding.mask
 
