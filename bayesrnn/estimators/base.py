@@ -77,7 +77,7 @@ class MCDropoutEstimator(BaseEstimator):
         """
         check_is_fitted(self, "model_")
         values, sizes = self._sequences(X, lengths, fitting=False)
-        found = predict(
+        result = predict(
             self.model_,
             values.to(self.device),
             draws=self.draws,
@@ -85,7 +85,7 @@ class MCDropoutEstimator(BaseEstimator):
             sequence_ids=_identities(values, sizes),
             lengths=sizes,
         )
-        return found if isinstance(found, Predictive) else found[0]
+        return result if isinstance(result, Predictive) else result[0]
 
     def _train(self, model: nn.Module, rows: Rows) -> None:
         """Train on all rows, or with patience on those that are not held out to watch."""

@@ -30,14 +30,14 @@ class MCDropoutClassifier(ClassifierMixin, MCDropoutEstimator):
         dropout: A rate above 0 (= ``schemes.gal(p)``) or a scheme.
         cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
         epochs: How often to see every row.
-        batch_size: Rows a batch.
+        batch_size: Rows per batch.
         learning_rate: Step size of AdamW.
         weight_decay: Decay of AdamW.
         gradient_clip: Largest norm of the gradient, or None.
         patience: Stop after so many epochs without a better loss on held-out rows, and keep the best weights; None to
             train on all rows to the end.
         validation_fraction: Share of the rows held out if there is patience.
-        draws: Draws a prediction is averaged over.
+        draws: Draws that a prediction averages over.
         vocabulary: Word types, if X holds tokens.
         device: Where to train and predict.
         progress: Whether to show a bar on a terminal.

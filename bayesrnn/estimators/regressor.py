@@ -33,14 +33,14 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
         cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
         likelihood: See `SequenceRegressor`.
         epochs: How often to see every row.
-        batch_size: Rows a batch.
+        batch_size: Rows per batch.
         learning_rate: Step size of AdamW.
         weight_decay: Decay of AdamW.
         gradient_clip: Largest norm of the gradient, or None.
         patience: Stop after so many epochs without a better loss on held-out rows, and keep the best weights; None to
             train on all rows to the end.
         validation_fraction: Share of the rows held out if there is patience.
-        draws: Draws a prediction is averaged over.
+        draws: Draws that a prediction averages over.
         vocabulary: Word types, if X holds tokens.
         device: Where to train and predict.
         progress: Whether to show a bar on a terminal.
@@ -154,9 +154,9 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
                 f"return_std must be True or False, but a {type(return_std).__name__} was given. Lengths are passed as "
                 "lengths=."
             )
-        found = self.predict_distribution(X, lengths)
-        mean = self._shaped(found.mean)
-        return (mean, self._shaped(found.std)) if return_std else mean
+        result = self.predict_distribution(X, lengths)
+        mean = self._shaped(result.mean)
+        return (mean, self._shaped(result.std)) if return_std else mean
 
     def predict_interval(
         self,

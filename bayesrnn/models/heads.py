@@ -20,7 +20,7 @@ ClassLikelihood = Literal["categorical", "ordinal"]
 
 @dataclass(frozen=True)
 class _Form:
-    """A likelihood as a row of data: raw numbers a target, and whether the target may be any real number."""
+    """A likelihood as a row of data: raw numbers per target, and whether the target may be any real number."""
 
     distribution: Likelihood
     numbers: int
@@ -42,7 +42,7 @@ class NumberHead(nn.Module):
 
     Where the target is a real number, location and scale are those of $(y - m) / s$ and are carried back to the units
     of y; m = 0 and s = 1 until `standardize` is called. `homoscedastic` is a Gaussian whose variance is one learned
-    number a target, the same for every input.
+    number per target, the same for every input.
 
     Raises:
         ValueError: If the likelihood is unknown or there are no outputs.
@@ -110,7 +110,7 @@ class ClassHead(nn.Module):
                 self.linear.bias[0] = -(classes - 2) / 2.0
 
     def forward(self, features: Tensor) -> Distribution:
-        """Return the distribution of the class; its batch shape is that of the features."""
+        """Return the distribution of the class; of the batch shape of the features."""
         return self.distribution(self.linear(features).to(self.linear.weight.dtype))
 
 

@@ -132,7 +132,7 @@ class LanguageModel(nn.Module):
         return self.embedding.weight if self.decoder_weight is None else self.decoder_weight
 
     def weights_behind(self) -> dict[str, str]:
-        """Return the weight whose input the output mask multiplies: its name -> that of the Dropout before it.
+        """Return the weight whose input the output mask multiplies, as {its name: name of the Dropout before it}.
 
         That is the projection, where there is one; else the decoder's matrix, which may be the embedding's.
         """

@@ -33,7 +33,7 @@ class SequenceModel(nn.Module):
         return self._arguments | {"dropout": self.scheme.to_dict()}
 
     def weights_behind(self) -> dict[str, str]:
-        """Return the weight whose input the output mask multiplies: its name -> that of the Dropout before it."""
+        """Return the weight whose input the output mask multiplies, as {its name: name of the Dropout before it}."""
         return {"head.linear.weight": "encoder.dropout"}
 
     def forward(self, x: Tensor, lengths: Tensor | Iterable[int] | None = None) -> Distribution:
@@ -59,7 +59,7 @@ class SequenceRegressor(SequenceModel):
     r"""A number (or several, or a count) for a sequence, or for each of its steps, with a variance of its own.
 
     $p(y \mid x, z)$ is the likelihood with parameters $W (h \circ z_{out}) + b$, h the last state of the recurrent
-    layers (or that of each step) under the masks z. By default Gaussian with $(\mu, \log\sigma^2)$: aleatoric noise is
+    layers (or the state at each step) under the masks z. By default Gaussian with $(\mu, \log\sigma^2)$: aleatoric noise is
     learned with the mean.
 
     Args:

@@ -69,9 +69,8 @@ def convert(module: nn.Module, dropout: float | Scheme) -> nn.Module:
         )
     batch_first = _batch_first(parts)
     new = _replaced(copied(module), lambda old, name: _ours(old, name, scheme, batch_first))
-    layers = [part for part in new.modules() if isinstance(part, Dropout | Embedding) and part.current is None]
-    if layers and not isinstance(new, MaskedModule):
-        watch(new, layers, batch_first)
+    if not isinstance(new, MaskedModule):
+        watch(new, [m for m in new.modules() if isinstance(m, Dropout | Embedding) and m.current is None], batch_first)
     return _described(new, scheme)
 
 

@@ -1,4 +1,4 @@
-"""Find the rows of a tensor where its shape alone does not tell: for the masks of dropouts and embeddings."""
+"""Find the rows of a tensor where its shape does not tell: for the masks of dropouts and embeddings."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -72,7 +72,9 @@ class Pass(threading.local):
 
 
 def watch(model: nn.Module, layers: list[Any], batch_first: bool) -> None:
-    """Let `layers` of `model` know about each pass of the model, through hooks."""
+    """Let `layers` of `model`, if there are any, know about each pass of the model, through hooks."""
+    if not layers:
+        return
     current = Pass(batch_first)
     for layer in layers:
         layer.current = current

@@ -20,7 +20,7 @@ The parts are tensors, arrays, lists or pandas Series and DataFrames.
 
 
 def epoch_seed(seed: int, epoch: int, purpose: str = "training") -> int:
-    """Return the seed of one epoch: a function of its arguments alone, so a resumed epoch repeats the lost one."""
+    """Return the seed of one epoch: a function of its arguments only, so a resumed epoch repeats the lost one."""
     digest = hashlib.blake2b(f"{purpose}/{seed}/{epoch}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 

@@ -43,7 +43,7 @@ def negative_log_likelihood(distribution: Distribution, target: Any) -> Tensor:
     if target.shape != legal:
         raise ValueError(
             f"the target has shape {tuple(target.shape)}, but the model's distribution is about {tuple(legal)}. One "
-            "target a row is (rows,), one a step is (rows, steps), several are (rows, targets)."
+            "target per row is (rows,), one per step is (rows, steps), several are (rows, targets)."
         )
     if not target.is_floating_point() and not isinstance(families.peel(distribution), Categorical):
         target = target.to(families.example_parameter(distribution).dtype)  # binary_cross_entropy takes no other
