@@ -59,8 +59,8 @@ class SequenceRegressor(SequenceModel):
     r"""A number (or several, or a count) for a sequence, or for each of its steps, with a variance of its own.
 
     $p(y \mid x, z)$ is the likelihood with parameters $W (h \circ z_{out}) + b$, h the last state of the recurrent
-    layers (or the state at each step) under the masks z. By default Gaussian with $(\mu, \log\sigma^2)$: aleatoric noise is
-    learned with the mean.
+    layers (or the state at each step) under the masks z. By default Gaussian with $(\mu, \log\sigma^2)$: aleatoric noise
+    is learned with the mean.
 
     Args:
         input_size: Features of a step; or give `vocabulary`.

@@ -108,7 +108,7 @@ def _check_module(module: object) -> None:
 
 
 def _described(module: nn.Module, scheme: Scheme) -> nn.Module:
-    """Set the scheme that a ready-made model says it has: `config` and `save` read it."""
+    """Set the scheme that `config` and `save` of a ready-made model write down."""
     for part in module.modules():
         if isinstance(vars(part).get("scheme"), Scheme) and not isinstance(part, MaskedModule):
             part.scheme = scheme  # type: ignore[assignment]
@@ -127,8 +127,8 @@ def _batch_first(modules: list[nn.Module]) -> bool:
     seen = seen or {m.batch_first for m in modules if isinstance(m, nn.MultiheadAttention)}
     if len(seen) > 1 and any(type(m) in (nn.Embedding, nn.Dropout) for m in modules):
         raise ValueError(
-            "the layers of this model disagree on batch_first, so it is unclear where the rows of its "
-            "embeddings and dropouts are. Convert its parts one by one."
+            "the layers of this model disagree on batch_first, so it is unclear where its embeddings and dropouts have "
+            "their rows. Convert its parts one by one."
         )
     return seen.pop() if seen else True
 
