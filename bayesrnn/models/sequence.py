@@ -59,7 +59,7 @@ class SequenceRegressor(SequenceModel):
     r"""A number (or several, or a count) for a sequence, or for each of its steps, with a variance of its own.
 
     $p(y \mid x, z)$ is the likelihood with parameters $W (h \circ z_{out}) + b$, h the last state of the recurrent
-    layers (or the state at each step) under the masks z. By default Gaussian with $(\mu, \log\sigma^2)$: aleatoric noise
+    layers (or each state) under the masks z. By default Gaussian with $(\mu, \log\sigma^2)$: aleatoric noise
     is learned with the mean.
 
     Args:

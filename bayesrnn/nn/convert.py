@@ -19,7 +19,7 @@ from bayesrnn.schemes import Scheme, Site, as_scheme, none
 __all__ = ["convert", "revert"]
 
 Make = Callable[[nn.Module, str], nn.Module | None]
-_RECURRENT: dict[type[nn.Module], type[Recurrent]] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
+_RECURRENT: dict[type[nn.Module], Any] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
 _HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
     "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks", "_is_full_backward_hook",
@@ -225,8 +225,7 @@ def _our_recurrent(old: nn.RNNBase, name: str, scheme: Scheme) -> Recurrent:
             "site 'input' to take its place. Set its dropout to 0.0 first, or choose a scheme with the site, such as "
             "schemes.gal or schemes.zaremba."
         )
-    make: Callable[..., Recurrent] = kind
-    return make(old.input_size, old.hidden_size, dropout=scheme, **_recurrent_options(old))
+    return kind(old.input_size, old.hidden_size, dropout=scheme, **_recurrent_options(old))
 
 
 def _theirs(old: nn.Module, name: str) -> nn.Module | None:
