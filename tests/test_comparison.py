@@ -243,7 +243,8 @@ def test_saved_files_agree(tmp_path: Path) -> None:
 
 
 def test_infinite_scores_are_named_not_compared() -> None:
-    hard = Predictive.from_probabilities(torch.eye(2)[torch.zeros(60).long()])
+    logits = torch.tensor([0.0, -torch.inf]).expand(1, 60, 2)
+    hard = Predictive.from_draws(Categorical(logits=logits, validate_args=False), sampling="deterministic")
     soft = Predictive.from_probabilities(torch.full((60, 2), 0.5))
     result = compare_predictives({"soft": soft, "hard": hard}, torch.arange(60) % 2, **QUICK)
     assert any("negative log-likelihood of hard is infinite" in note for note in result.notes)

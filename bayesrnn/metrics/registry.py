@@ -121,7 +121,7 @@ def _continuous(ideals: Mapping[float, float], widths: Sequence[float]) -> list[
         )
     for level in sorted(widths):
         name, score = f"{level * 100:g}", partial(metrics.width, level=level)
-        found.append(Measure(f"width_{name}", f"mean width of {name} % intervals", score, "neither", unit="target"))
+        found.append(Measure(f"width_{name}", f"width of {name} % intervals", score, "neither", unit="target"))
         score = partial(metrics.interval_score, level=level)
         label = f"interval score ({name} %)"
         found.append(Measure(f"interval_score_{name}", label, score, "lower", unit="target", proper=True))
@@ -130,7 +130,7 @@ def _continuous(ideals: Mapping[float, float], widths: Sequence[float]) -> list[
         Measure("sharpness", "sharpness (rms deviation)", metrics.sharpness, "neither", unit="target"),
         Measure("mean_squared_z", "mean squared z", metrics.mean_squared_z, "near", ideal=1.0),
         Measure("miscalibration_area", "miscalibration area", metrics.miscalibration_area, "lower"),
-        Measure("ence10", "error against spread (ENCE)", metrics.expected_normalized_calibration_error, "lower"),
+        Measure("ence10", "error against spread", metrics.expected_normalized_calibration_error, "lower"),
         Measure(
             "aurc_mean_ties_avg",
             "area under risk-coverage",

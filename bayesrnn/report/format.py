@@ -50,9 +50,9 @@ def fixed(value: float, interval: tuple[float, float] | None, *, sign: bool = Fa
         return number(value, 4, sign=sign), "" if interval is None else span(*interval, sign=sign)
     decimals = max(1 - math.floor(math.log10(interval[1] - interval[0])), 0)
     if decimals > 8 or max(map(abs, interval)) >= 1e6:
-        return number(value, 4, sign=sign), span(*interval, sign=sign)
-    first, low, high = (f"{v:{'+' if sign else ''}.{decimals}f}".replace("-", "−") for v in (value, *interval))
-    return first, f"[{low}, {high}]"
+        return number(value, 2, sign=sign), span(*interval, digits=2)
+    low, high = (f"{end:.{decimals}f}".replace("-", "−") for end in interval)
+    return f"{value:{'+' if sign else ''}.{decimals}f}".replace("-", "−"), f"[{low}, {high}]"
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
