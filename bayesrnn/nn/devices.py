@@ -31,10 +31,10 @@ def pick_device(name: str = "auto") -> torch.device:
         torch.zeros(1, device=device).item()  # a device that keeps no numbers is of no use
     except (RuntimeError, AssertionError, ImportError) as error:  # torch says some of it in an assertion
         reason = str(error).split("\n")[0].split(". ")[0][:120].rstrip(".")
-        found = f"cuda:0 to cuda:{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "no CUDA device"
+        present = f"cuda:0 to cuda:{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "no CUDA device"
         raise ValueError(
             f"device must be 'auto', 'cpu' or one that torch can use here, but {name!r} was given ({reason}). This "
-            f"machine has {found}; on a GPU, torch must be a build for its CUDA version."
+            f"machine has {present}; on a GPU, torch must be a build for its CUDA version."
         ) from None
     return device
 
@@ -56,7 +56,7 @@ def watched() -> bool:
 
 @contextmanager
 def to_be_played_back() -> Iterator[None]:
-    """Say within the block that its kernels will be played back as one graph: many small ones cost no more than few."""
+    """Within the block, kernels are recorded into one graph: many small ones cost no more than few."""
     token = _played_back.set(True)
     try:
         yield
@@ -65,5 +65,5 @@ def to_be_played_back() -> Iterator[None]:
 
 
 def played_back() -> bool:
-    """Whether the kernels that are launched now belong to a recording, or prepare one."""
+    """True while kernels are recorded into a graph, or warmed up for it."""
     return not torch.compiler.is_compiling() and _played_back.get()

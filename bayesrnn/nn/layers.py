@@ -17,7 +17,7 @@ class LSTM(Recurrent):
 
     $i, f, o = \sigma(\cdot)$, $g = \tanh(\cdot)$ of $W_k (x_t \circ z_x^k) + b_k + U_k (h_{t-1} \circ z_h^k) + d_k$;
     $c_t = f \circ c_{t-1} + i \circ g$; $h_t = o \circ \tanh c_t$. Signature, parameter names and state_dict keys are
-    those of `torch.nn.LSTM`, except that `dropout` is a rate p (= ``schemes.gal(p)``) or a scheme.
+    `torch.nn.LSTM`'s, except that `dropout` is a rate p (= ``schemes.gal(p)``) or a scheme.
 
     Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.
 

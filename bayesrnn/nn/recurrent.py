@@ -12,6 +12,7 @@ from bayesrnn.masks import Binding, MaskSite, MaskSource, SiteMasks, stream
 from bayesrnn.nn.kernels.cells import Cell
 from bayesrnn.nn.kernels.dispatch import run
 from bayesrnn.nn.kernels.reference import Weights
+from bayesrnn.nn.kernels.torch_kernel import flatten
 from bayesrnn.nn.layouts import note_output
 from bayesrnn.nn.mask_plan import MaskPlan, Masks, check_sites
 from bayesrnn.nn.masked import MaskedModule
@@ -158,8 +159,8 @@ class Recurrent(MaskedModule):
             x: (steps, rows, D), or (rows, steps, D) with `batch_first`, or (steps, D) for one sequence, or packed.
             state: Initial state as in torch, (layers * directions, rows, H); zeros if not given.
             lengths: Steps of each row; outputs beyond are 0 and the state stops there.
-            masks: Masks to use, in train or eval mode. Without them: those of a running prediction; else fresh ones
-                in train mode; else none, which is the deterministic pass.
+            masks: Masks to use, in train or eval mode. Without them: the masks of a running prediction, else fresh
+                ones in train mode, else none, which is the deterministic pass.
 
         Returns:
             The outputs and the last state, shaped as torch's layer shapes them, in the type of the parameters.
@@ -235,18 +236,7 @@ class Recurrent(MaskedModule):
 
     def flatten_parameters(self) -> None:
         """Put the parameters into one piece of memory where cuDNN runs, as torch's layers do; else do nothing."""
-        flat = [w for weights in self.all_weights for w in weights]
-        distinct = len({w.data_ptr() for w in flat}) == len(flat)
-        if not distinct or not all(w.is_cuda and torch.backends.cudnn.is_acceptable(w.data) for w in flat):
-            return
-        from torch.backends.cudnn import rnn
-
-        mode = rnn.get_cudnn_mode({"lstm": "LSTM", "gru": "GRU"}.get(self.cell.name, self.cell.name.upper()))
-        with torch.cuda.device_of(flat[0]), torch.no_grad():
-            torch._cudnn_rnn_flatten_weight(
-                flat, 4 if self.bias else 2, self.input_size, mode, self.hidden_size, 0, self.num_layers, False,
-                self.bidirectional,
-            )  # fmt: skip
+        flatten(self.all_weights, self.cell, self.num_layers, self.bidirectional)
 
     def extra_repr(self) -> str:
         """Describe the layer as torch does, with the scheme in the place of dropout."""

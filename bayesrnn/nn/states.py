@@ -24,7 +24,7 @@ def as_state(state: object) -> State:
 
 
 def as_user(state: State) -> UserState:
-    """Return a state as torch's layers do: h alone, or (h, c)."""
+    """Return a state as torch's layers do: h, or (h, c)."""
     return state[0] if len(state) == 1 else (state[0], state[1])
 
 

@@ -5,9 +5,10 @@ import torch
 
 from bayesrnn import nn as bnn
 from bayesrnn import schemes
+from bayesrnn.nn.kernels.scan import packed as packing
 from bayesrnn.nn.kernels.scan import products
-from bayesrnn.nn.kernels.scan import products as packing
-from bayesrnn.nn.kernels.scan.products import GateProduct, packed, turned
+from bayesrnn.nn.kernels.scan.packed import packed
+from bayesrnn.nn.kernels.scan.products import GateProduct, turned
 from bayesrnn.nn.precision import multiplies_bfloat16
 
 UNITS, ROWS, STEPS = 160, 20, 10

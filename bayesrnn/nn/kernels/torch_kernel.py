@@ -12,7 +12,7 @@ from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.reference import Weights
 from bayesrnn.nn.sequences import turned_steps
 
-__all__ = ["acts_outside", "can_fold", "fold", "outside", "stock"]
+__all__ = ["acts_outside", "can_fold", "flatten", "fold", "outside", "stock"]
 
 # Masks folded into weights are new memory, which cuDNN copies into one piece: microseconds, and no user can help it.
 warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk", module=__name__)
@@ -111,7 +111,7 @@ def stock(
     """
     flat = [w for layer in weights for w in layer if w is not None]
     if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
-        # torch's kernel would round the state at every step; in float32, a GPU's products are TF32 unless torch is told
+        # torch's kernel would round the state at every step; in float32, a GPU's products are TF32 by default
         x, states = x.to(flat[0].dtype), tuple(s.to(flat[0].dtype) for s in states)
         with torch.autocast(x.device.type, enabled=False):
             return stock(cell, x, states, weights, lengths=lengths, bidirectional=bidirectional)
@@ -132,3 +132,17 @@ def stock(
     data, *last = kernel(packed.data, packed.batch_sizes, ordered[0] if single else ordered, flat, *options)
     out, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
     return out, tuple(value.index_select(1, back) for value in last)
+
+
+def flatten(weights: list[list[Tensor]], cell: Cell, layers: int, bidirectional: bool) -> None:
+    """Put the parameters of a stack into one piece of memory where cuDNN runs; else do nothing."""
+    flat = [w for own in weights for w in own]
+    distinct = len({w.data_ptr() for w in flat}) == len(flat)
+    if not distinct or not all(w.is_cuda and torch.backends.cudnn.is_acceptable(w.data) for w in flat):
+        return
+    from torch.backends.cudnn import rnn
+
+    (_, inputs), (_, units) = flat[0].shape, flat[1].shape
+    mode = rnn.get_cudnn_mode({"lstm": "LSTM", "gru": "GRU"}.get(cell.name, cell.name.upper()))
+    with torch.cuda.device_of(flat[0]), torch.no_grad():
+        torch._cudnn_rnn_flatten_weight(flat, len(weights[0]), inputs, mode, units, 0, layers, False, bidirectional)

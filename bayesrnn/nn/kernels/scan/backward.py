@@ -90,7 +90,7 @@ def _loop(
     grad_out: Tensor | None,
     grad_last: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Turn the factors of the gates into gradients, step by step; return those of the initial h and c.
+    """Turn the factors of the gates into gradients, step by step; return the gradients of the initial h and c.
 
     Args:
         layer: Cell, weights, masks and sizes.
@@ -134,15 +134,15 @@ def _loop(
             gradients[t].mul_(total.unsqueeze(1))
         if low is not blocks:
             lows[t].copy_(gradients[t])
-        found = _through(onward[t], hh, hidden[t], cut(buffer, n))
+        before = _through(onward[t], hh, hidden[t], cut(buffer, n))
         if carries is not None and memory is None:
-            found.addcmul_(total, carries[t])
+            before.addcmul_(total, carries[t])
         if kept is not None:
-            found.add_(kept)
-        if found is not buffer:
-            grad_h[:n].copy_(found)
+            before.add_(kept)
+        if before is not buffer:
+            grad_h[:n].copy_(before)
         else:
-            grad_h, buffer = found, grad_h
+            grad_h, buffer = before, grad_h
     for t in range(len(sizes), steps):
         blocks[t].zero_()
         low[t].zero_()
@@ -157,7 +157,7 @@ class _Memory:
         self.by_h, self.keeps = along(by_h, sizes), ungated(masks.keep_cell, sizes)
 
     def step(self, t: int, total: Tensor, grad_c: Tensor, carry: Tensor) -> None:
-        """Turn the factors of a step into gradients, and `grad_c` of the new memory into that of the old."""
+        """Turn the factors of a step into gradients, and `grad_c` of the new memory into the old one's."""
         keep, kept = self.keeps[t], None
         if keep is not None:
             kept = grad_c * keep
@@ -171,12 +171,12 @@ class _Memory:
 
 
 def _through(gradient: Tensor, weight: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
-    """Return the gradient of h (rows, H) through the recurrent product of one step, from that of its flat gates."""
+    """Return the gradient of h (rows, H) through one recurrent product, given the gradient of its gates."""
     if mask is not None and mask.shape[0] > 1:
         gates = mask.shape[0]
         per_gate = gradient.unflatten(1, (gates, -1)).transpose(0, 1)
-        found = torch.bmm(per_gate, weight.unflatten(0, (gates, -1)))
-        return torch.sum(found.to(out.dtype).mul_(mask), 0, out=out)
+        per_gate = torch.bmm(per_gate, weight.unflatten(0, (gates, -1)))
+        return torch.sum(per_gate.to(out.dtype).mul_(mask), 0, out=out)
     if weight.dtype == out.dtype:
         torch.mm(gradient, weight, out=out)
     else:

@@ -45,8 +45,8 @@ def use_compiled(on: bool = True) -> None:
     """Compile the pointwise part of LSTM and GRU steps on a CPU, and use it in this process from now on.
 
     A step of the scan is a matrix product and some ten elementwise operations; compiled, these are one pass over
-    memory. It takes a C++ compiler and some seconds, once for a machine: the result is kept in the user's cache folder
-    (`XDG_CACHE_HOME`, else `~/.cache`). Results agree with those of the plain scan to the rounding of float32. Setting
+    memory. It takes a C++ compiler and some seconds, once per machine: the result is kept in the user's cache folder
+    (`XDG_CACHE_HOME`, else `~/.cache`). Results agree with the plain scan to the rounding of float32. Setting
     `BAYESRNN_COMPILED=1` in the environment does the same from the first call on.
 
     Args:
@@ -80,7 +80,7 @@ def _load() -> Kernels:
 
 def _library() -> Path:
     """Return the shared library for this source, compiler, processor and torch; compile it if it is not there."""
-    compiler = os.environ.get("CXX") or next((found for c in _COMPILERS if (found := shutil.which(c))), None)
+    compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
         raise RuntimeError(
             f"compiled kernels need a C++ compiler, but none of {', '.join(_COMPILERS)} was found and CXX is not set. "
@@ -88,8 +88,8 @@ def _library() -> Path:
         )
     command = [compiler, *_FLAGS, *_threads()]
     sources = [(_FOLDER / name).read_text(encoding="utf-8") for name in (*_SOURCES, *_HEADERS)]
-    told = [*sources, *command, torch.__version__, platform.machine(), _processor()]
-    key = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+    parts = [*sources, *command, torch.__version__, platform.machine(), _processor()]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bayesrnn"
     path = folder / f"native-{key}.so"
     if not path.is_file():
@@ -138,8 +138,8 @@ class CpuBackend:
 
     aligned, in_place, held_bytes = False, True, 8 << 20  # what is projected at once is read again from a cache
 
-    def __init__(self, found: Kernels) -> None:
-        self.kernels = found
+    def __init__(self, loaded: Kernels) -> None:
+        self.kernels = loaded
 
     def on(self, like: Tensor) -> AbstractContextManager[Any]:
         """Return a context that does nothing."""
@@ -159,16 +159,16 @@ class CpuBackend:
 
         def step(now: ForwardStep) -> None:
             pre, place, add, old, before, new, h, act, read, carried, following = now
-            told = (rows, units, *_strides(pre, place, rows, gates), *_strides(add, 0, rows, gates), bias_at)
+            front = (rows, units, *_strides(pre, place, rows, gates), *_strides(add, 0, rows, gates), bias_at)
             ahead: tuple[int | None, int, int] = (None, ones_at, 0)
             if carried is not None:
                 site = _site(following, ones)
                 ahead = (carried.data_ptr(), *_shared(site, ones))
             kept, more = None if act is None else act.data_ptr(), None if new is None else new.data_ptr()
             if memory:
-                call(*told, before.data_ptr(), more, h.data_ptr(), kept, *_shared(read, ones), *ahead)
+                call(*front, before.data_ptr(), more, h.data_ptr(), kept, *_shared(read, ones), *ahead)
             else:
-                call(*told, again_at, old.data_ptr(), h.data_ptr(), kept, more, *ahead)
+                call(*front, again_at, old.data_ptr(), h.data_ptr(), kept, more, *ahead)
 
         return step
 

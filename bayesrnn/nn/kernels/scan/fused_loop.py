@@ -91,8 +91,8 @@ def backend_of(layer: Layer, like: Tensor) -> Backend | None:
         return _triton().TritonBackend() if _triton_works() else None
     if like.device.type != "cpu" or layer.product not in (torch.float32, torch.bfloat16):
         return None
-    found = kernels()
-    return None if found is None else CpuBackend(found)
+    loaded = kernels()
+    return None if loaded is None else CpuBackend(loaded)
 
 
 @cache

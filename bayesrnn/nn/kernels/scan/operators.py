@@ -95,7 +95,7 @@ def _scan_backward(
     product: torch.dtype,
     want_x: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Run `backward`; see there. `gradients` are those of outputs and last memory; `saved` begins with x."""
+    """Run `backward`; see there. `gradients`: of outputs and last memory; `saved`: x, outputs, gates, extra."""
     layer = _layer(cell, weights, masks, sites, sizes, product)
     grad_out, grad_last = gradients
     result = backward(layer, tuple(state), Saved(*saved), grad_out, grad_last, want_x)

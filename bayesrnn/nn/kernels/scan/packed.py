@@ -10,17 +10,17 @@ from bayesrnn.nn.precision import multiplies_bfloat16
 __all__ = ["packed"]
 
 _FEWEST_STEPS = 8
-_ROWS = range(8, 513)  # fewer rows read the weights as they lie; for more, the order no longer matters
+_ROWS = range(8, 513)  # with fewer or more rows the order of the weights makes no difference
 _SMALLEST = 1 << 16  # numbers in the weights
 
 
 def packed(weights: Sequence[Tensor], rows: int, steps: int) -> list[Callable[[Tensor], Tensor]]:
-    """Return x -> x W^T for each weight, in packed form; nothing where that does not pay or is not offered.
+    """Return x -> x W^T for each weight, in packed form; an empty list where that does not pay.
 
     Args:
         weights: Each (H, features), in the type of the product.
         rows: The number of rows of every x.
-        steps: How many products are to come.
+        steps: How many products will be computed.
     """
     first = weights[0]
     if first.device.type != "cpu" or steps < _FEWEST_STEPS or rows not in _ROWS or first.numel() < _SMALLEST:

@@ -1,7 +1,7 @@
 """What happens between the matrix products: each cell's pointwise part, forward and backward.
 
-Every gradient of a gate is (gradient of the state) x (a factor that no later step changes). The factors are made for
-all steps at once, so that the loop backward in time is left with few operations on small tensors.
+Every gradient of a gate is (gradient of the state) x (a factor that no later step changes). The factors are computed
+for all steps at once, so that the loop backward in time has few operations on small tensors.
 """
 
 from abc import ABC, abstractmethod
@@ -35,7 +35,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Extras:
-    """Masks of the pointwise part: (rows or 1, features) for one step, with steps or 1 in front for all."""
+    """Masks of the pointwise part: (rows or 1, features) of one step, or of all with steps or 1 in front."""
 
     cell: Tensor | None = None
     candidate: Tensor | None = None
@@ -72,12 +72,10 @@ class Pointwise(ABC):
 
     @abstractmethod
     def factors(self, kept: Kept, m: Extras) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return the factors of all steps.
+        """Return the factors `(gate, carry, by_h)` of all steps.
 
-        Returns:
-            Those of the gates (steps, rows, blocks, H); of the carry, by which the gradient of the old memory (of the
-            old h, where there is no memory) follows from that of the new; and, for a memory, that by which its gradient
-            follows from that of h.
+        dL/dgate = gate * dL/dstate, gate (steps, rows, blocks, H). With a memory: dL/dc += by_h * dL/dh, then
+        dL/dc_before = carry * dL/dc. Without one, by_h is None and dL/dh_before += carry * dL/dh; carry may be None.
         """
 
 
@@ -112,8 +110,8 @@ class LSTM(Pointwise):
         # where some of the old memory was kept, what was kept is not what went through the tanh
         new = kept.extra if m.keep_cell is None else torch.addcmul(f * before, i, candidate)
         activated = (new if m.cell is None else new * m.cell).tanh()
-        found = torch.empty_like(kept.gates)
-        by_i, by_f, by_g, by_o = found.unbind(2)
+        by_gate = torch.empty_like(kept.gates)
+        by_i, by_f, by_g, by_o = by_gate.unbind(2)
         _sigmoid_backward(candidate, i, grad_input=by_i)
         _sigmoid_backward(before, f, grad_input=by_f)
         _tanh_backward(i, g, grad_input=by_g)
@@ -124,7 +122,7 @@ class LSTM(Pointwise):
         _tanh_backward(o, activated, grad_input=by_h)
         if m.cell is not None:
             by_h.mul_(m.cell)
-        return found, f, by_h
+        return by_gate, f, by_h
 
 
 class GRU(Pointwise):
@@ -147,15 +145,15 @@ class GRU(Pointwise):
     def factors(self, kept: Kept, m: Extras) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See `Pointwise.factors`."""
         r, z, n = kept.gates.unbind(2)
-        found = torch.empty((*n.shape[:2], self.blocks, n.shape[2]), dtype=n.dtype, device=n.device)
-        by_n, by_r, by_z, by_u = found.unbind(2)
+        by_gate = torch.empty((*n.shape[:2], self.blocks, n.shape[2]), dtype=n.dtype, device=n.device)
+        by_n, by_r, by_z, by_u = by_gate.unbind(2)
         weight = 1.0 - z
         _tanh_backward(weight if m.candidate is None else weight.mul_(m.candidate), n, grad_input=by_n)
         _sigmoid_backward(kept.extra, r, grad_input=by_r)
         by_r.mul_(by_n)
         _sigmoid_backward(kept.old - (n if m.candidate is None else n * m.candidate), z, grad_input=by_z)
         torch.mul(by_n, r, out=by_u)
-        return found, z, None
+        return by_gate, z, None
 
 
 class RNN(Pointwise):
@@ -177,11 +175,11 @@ class RNN(Pointwise):
     def factors(self, kept: Kept, m: Extras) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See `Pointwise.factors`; nothing of h is carried but through the product."""
         if self.relu:
-            found = (kept.gates > 0).to(kept.gates.dtype)
+            by_gate = (kept.gates > 0).to(kept.gates.dtype)
         else:
-            found = torch.empty_like(kept.gates)
-            _tanh_backward(torch.ones_like(kept.gates), kept.gates, grad_input=found)
-        return found, None, None
+            by_gate = torch.empty_like(kept.gates)
+            _tanh_backward(torch.ones_like(kept.gates), kept.gates, grad_input=by_gate)
+        return by_gate, None, None
 
 
 POINTWISE: dict[str, Pointwise] = {"lstm": LSTM(), "gru": GRU(), "rnn_tanh": RNN(False), "rnn_relu": RNN(True)}

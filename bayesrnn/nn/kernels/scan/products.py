@@ -26,10 +26,10 @@ _PIECE_BYTES = 640 << 10  # of what enters a masked product at once, so that the
 
 
 def pieces(x: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, slice]]:
-    """Yield spans of steps, and the rows they are when steps and rows are one dimension, for one product each.
+    """Yield spans of steps for one product each, with the rows they have once steps and rows are one dimension.
 
-    On a CPU a piece of a masked input that stays in a cache is made and read at once: a tenth to a fifth less time.
-    Products in a low type have limits of their own and are made whole.
+    On a CPU a piece of a masked input that stays in a cache saves a tenth to a fifth of the time. Products in a low
+    type have limits of their own and are not cut.
     """
     steps, rows = x.shape[:2]
     span = steps
@@ -72,13 +72,12 @@ def under(x: Tensor, mask: Tensor, dtype: torch.dtype, out: Tensor | None = None
     return out
 
 
-# A copy of the weights that is row-major in the features doubles the speed of bfloat16 products of many rows on a CPU,
-# and costs as much as it wins with this many. For float32 it never pays.
+# Transposing the weights in memory doubles the speed of bfloat16 products on a CPU; it pays from so many rows x steps.
 _TURN_FROM = 600
 
 
 class GateProduct:
-    """W_k (x * mask_k) for every gate k, added to what the gates hold already.
+    """The products W_k (x * mask_k) of all gates k.
 
     Args:
         weight: (gates * H, features), gates stacked.
@@ -87,7 +86,7 @@ class GateProduct:
         dtype: Type in which the product is made.
         rows: How many rows enter the product of one step.
         steps: How many steps are to come.
-        at_once: Whether the steps are made together, rather than one after the other.
+        at_once: Whether all steps are one product, rather than one product per step.
     """
 
     def __init__(
@@ -141,7 +140,7 @@ class GateProduct:
             self.add_(flat, under(x, mask[:, 0], self.dtype).flatten(0, 1), None)
 
     def one(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the product of a step, (rows, gates * H) or (gates, rows, H) if untied, until the next one is made."""
+        """Return the product of a step, (rows, gates * H) or (gates, rows, H) if untied; the next overwrites it."""
         untied = self.untied and mask is not None
         entering = (x if mask is None else x * (mask if untied else mask[0])).to(self.dtype)
         if self.packed and x.shape[0] == self.rows:
@@ -153,11 +152,11 @@ class GateProduct:
     def many(self, x: Tensor, mask: Tensor | None, into: Tensor | None = None) -> Tensor:
         """Return the products of steps, (steps * rows, gates * H) or (gates, steps * rows, H), in `into` if it fits."""
         if mask is not None and self.untied:
-            found = x.new_empty(self.gates, x.shape[0] * x.shape[1], self.weight.shape[-1], dtype=self.dtype)
+            result = x.new_empty(self.gates, x.shape[0] * x.shape[1], self.weight.shape[-1], dtype=self.dtype)
             for span, flat in pieces(x, self.dtype):
                 for gate, part in enumerate(masked(x[span], of_span(mask, span), self.dtype)):
-                    torch.mm(part, self.weight[gate], out=found[gate, flat])
-            return found
+                    torch.mm(part, self.weight[gate], out=result[gate, flat])
+            return result
         if into is None or into.dtype != self.dtype:
             into = self._buffer(x.flatten(0, 1))
         if mask is None:
@@ -173,13 +172,12 @@ class GateProduct:
         return self._low
 
 
-# A weight's gradient in bfloat16 takes half the time when the smaller factor is turned around in memory first, if the
-# gradient has this many numbers; below, turning takes longer than the product.
+# Transposing the smaller factor halves the time of a weight's gradient in bfloat16; it pays from so many numbers.
 _TURN_GRADIENT_FROM = 1 << 18
 
 
 def weight_gradient(gradient: Tensor, x: Tensor, mask: Tensor | None, out: Tensor) -> None:
-    """Write into `out` (gates * H, features) the gradient of the weight: one product a mask over all steps and rows.
+    """Write the gradient of the weight into `out` (gates * H, features): one product per mask, over steps and rows.
 
     Args:
         gradient: Of the gates, (steps, rows, gates, H), in the type of the product.
@@ -222,16 +220,16 @@ def input_gradient(gradient: Tensor, weight: Tensor, mask: Tensor | None) -> Ten
     steps, rows, gates, _ = gradient.shape
     if mask is None:
         return torch.mm(gradient.flatten(2).flatten(0, 1), weight).view(steps, rows, -1)
-    found = gradient.new_empty(steps, rows, weight.shape[1], dtype=torch.promote_types(gradient.dtype, mask.dtype))
+    by_x = gradient.new_empty(steps, rows, weight.shape[1], dtype=torch.promote_types(gradient.dtype, mask.dtype))
     parts = weight.unflatten(0, (gates, -1)) if mask.shape[1] > 1 else weight.unsqueeze(0)
-    for span, _ in pieces(found, gradient.dtype):
+    for span, _ in pieces(by_x, gradient.dtype):
         some = gradient[span].flatten(0, 1)
         per_gate = some.unbind(1) if mask.shape[1] > 1 else (some.flatten(1),)
-        total = found[span]
+        total = by_x[span]
         for gate, (flat, part, kept) in enumerate(zip(per_gate, parts, of_span(mask, span).unbind(1), strict=True)):
-            made = torch.mm(flat, part).view(total.shape)
+            one = torch.mm(flat, part).view(total.shape)
             if gate == 0:
-                torch.mul(made, kept, out=total)
+                torch.mul(one, kept, out=total)
             else:
-                total.addcmul_(made, kept)
-    return found
+                total.addcmul_(one, kept)
+    return by_x

@@ -1,7 +1,7 @@
-"""The pointwise part of LSTM and GRU steps as Triton kernels: one launch a step beside the matrix product.
+"""The pointwise part of LSTM and GRU steps as Triton kernels: one launch per step beside the matrix product.
 
-Each program does some units of one row. Masks have a row stride of 0 where all rows share them; what goes on to the
-next product is written under its mask, in the type of the product, once for each mask that the gates have.
+Each program does some units of one row. Masks have a row stride of 0 where all rows share them. The new h is also
+written under the mask of the next product, in the product's type, once per mask.
 """
 
 import triton
@@ -65,10 +65,10 @@ def _arrived(
     if ARRIVING:
         total += _read(arriving, row * units + unit, inside)
     for gate in tl.static_range(RAW):
-        found = _read(raw, (gate * rows + row) * units + unit, inside)
+        part = _read(raw, (gate * rows + row) * units + unit, inside)
         if MASKED:
-            found *= _read(mask, gate * mask_gate + row * mask_row + unit, inside)
-        total += found
+            part *= _read(mask, gate * mask_gate + row * mask_row + unit, inside)
+        total += part
     return total
 
 
@@ -87,14 +87,18 @@ def lstm_forward(
 ):  # fmt: skip
     """One step: gates from both products and the bias, new memory, new h, and h under the next mask."""
     row, unit, inside = _place(units, BLOCK)
-    own, given, told = pre + row * pre_row + unit, add + row * add_row + unit, bias + unit
-    i = _sigmoid(_read(own, 0, inside) + _read(given, 0, inside) + _read(told, 0, inside))
-    own, given, told = own + pre_gate, given + add_gate, told + units  # steps of a pointer do not overflow 32 bits
-    f = _sigmoid(_read(own, 0, inside) + _read(given, 0, inside) + _read(told, 0, inside))
-    own, given, told = own + pre_gate, given + add_gate, told + units
-    g = _tanh(_read(own, 0, inside) + _read(given, 0, inside) + _read(told, 0, inside))
-    own, given, told = own + pre_gate, given + add_gate, told + units
-    o = _sigmoid(_read(own, 0, inside) + _read(given, 0, inside) + _read(told, 0, inside))
+    own, recurrent, biased = pre + row * pre_row + unit, add + row * add_row + unit, bias + unit
+    i = _sigmoid(_read(own, 0, inside) + _read(recurrent, 0, inside) + _read(biased, 0, inside))
+    own, recurrent, biased = (
+        own + pre_gate,
+        recurrent + add_gate,
+        biased + units,
+    )  # steps of a pointer do not overflow 32 bits
+    f = _sigmoid(_read(own, 0, inside) + _read(recurrent, 0, inside) + _read(biased, 0, inside))
+    own, recurrent, biased = own + pre_gate, recurrent + add_gate, biased + units
+    g = _tanh(_read(own, 0, inside) + _read(recurrent, 0, inside) + _read(biased, 0, inside))
+    own, recurrent, biased = own + pre_gate, recurrent + add_gate, biased + units
+    o = _sigmoid(_read(own, 0, inside) + _read(recurrent, 0, inside) + _read(biased, 0, inside))
     here = row * units + unit
     c = f * _read(before, here, inside) + i * g
     tl.store(more + here, c, mask=inside)
@@ -147,16 +151,16 @@ def gru_forward(
     onward, mask, mask_row, mask_gate, rows, units,
     KEEP: tl.constexpr, NEXT: tl.constexpr, MASKED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One step: `bias` is that of the input product, `again` that of the recurrent one."""
+    """One step; `bias` belongs to the input product, `again` to the recurrent one."""
     row, unit, inside = _place(units, BLOCK)
-    own, given, told, more = pre + row * pre_row + unit, add + row * add_row + unit, bias + unit, again + unit
-    r = _read(own, 0, inside) + _read(given, 0, inside) + _read(told, 0, inside) + _read(more, 0, inside)
-    own, given, told, more = own + pre_gate, given + add_gate, told + units, more + units
-    z = _read(own, 0, inside) + _read(given, 0, inside) + _read(told, 0, inside) + _read(more, 0, inside)
-    own, given, told, more = own + pre_gate, given + add_gate, told + units, more + units
-    u = _read(given, 0, inside) + _read(more, 0, inside)
+    own, recurrent, biased, more = pre + row * pre_row + unit, add + row * add_row + unit, bias + unit, again + unit
+    r = _read(own, 0, inside) + _read(recurrent, 0, inside) + _read(biased, 0, inside) + _read(more, 0, inside)
+    own, recurrent, biased, more = own + pre_gate, recurrent + add_gate, biased + units, more + units
+    z = _read(own, 0, inside) + _read(recurrent, 0, inside) + _read(biased, 0, inside) + _read(more, 0, inside)
+    own, recurrent, biased, more = own + pre_gate, recurrent + add_gate, biased + units, more + units
+    u = _read(recurrent, 0, inside) + _read(more, 0, inside)
     r, z = _sigmoid(r), _sigmoid(z)
-    n = _tanh(_read(own, 0, inside) + _read(told, 0, inside) + r * u)
+    n = _tanh(_read(own, 0, inside) + _read(biased, 0, inside) + r * u)
     here = row * units + unit
     new = n + z * (_read(before, here, inside) - n)
     tl.store(h + here, new, mask=inside)
