@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bayesrnn.cli._demo import HELD_OUT, VALIDATION, settings
+from bayesrnn.cli.studies import HELD_OUT, VALIDATION, settings
 from bayesrnn.data import mauna_loa_co2
 from bayesrnn.forecasting import Study, study
 from evaluation import records

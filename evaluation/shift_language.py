@@ -23,8 +23,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn import perplexity, schemes
-from bayesrnn.data.corpus import Corpus, read_corpus
-from bayesrnn.data.text import read_text, tokenize
+from bayesrnn.data.text import Corpus, read_corpus, read_text, tokenize
 from bayesrnn.data.vocabulary import EOS, UNK, Vocabulary
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn.precision import multiplies_bfloat16

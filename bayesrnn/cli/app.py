@@ -2,9 +2,8 @@
 
 import typer
 
-from bayesrnn.cli._demo import demo
-from bayesrnn.cli._forecast import forecast
 from bayesrnn.cli.lm import lm
+from bayesrnn.cli.studies import demo, forecast
 
 app = typer.Typer(
     name="bayesrnn",

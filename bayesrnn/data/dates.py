@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesrnn.data.notes import Notes
+from bayesrnn.data.files import Notes
 from bayesrnn.data.steps import is_regular
 
 __all__ = ["dates_by_pattern"]

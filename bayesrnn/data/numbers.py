@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesrnn.data.notes import Notes
+from bayesrnn.data.files import Notes
 
 __all__ = ["read_numbers"]
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bayesrnn.data.notes import Notes
+from bayesrnn.data.files import Notes
 from bayesrnn.data.numbers import read_numbers
 from bayesrnn.data.series import Series, checked_series
 from bayesrnn.data.tables import read_columns
-from bayesrnn.data.time_parts import time_cells
-from bayesrnn.data.times import read_times
+from bayesrnn.data.times import read_times, time_cells
 
 __all__ = ["mauna_loa_co2", "read_series"]
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesrnn.data.moved import moved_times
-from bayesrnn.data.step_words import commonest, unequal_steps
+from bayesrnn.data.unequal import commonest, moved_times, unequal_steps
 
 __all__ = ["following", "is_regular", "regular_times", "season"]
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bayesrnn.data.formats import PACKED, file_text, json_table, parquet_table
-from bayesrnn.data.notes import Notes, column_names
+from bayesrnn.data.files import PACKED, Notes, column_names, file_text, json_table, parquet_table
 
 __all__ = ["read_columns"]
 

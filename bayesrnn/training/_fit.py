@@ -15,11 +15,9 @@ from bayesrnn.nn.precision import usable_precision
 from bayesrnn.training.batches import Batches, Data, as_batches
 from bayesrnn.training.checkpoint import Checkpoint
 from bayesrnn.training.history import History
-from bayesrnn.training.interrupts import interruptible
-from bayesrnn.training.loss import Loss
+from bayesrnn.training.loss import Loss, warn_of_scale
 from bayesrnn.training.optimizers import make_optimizer
-from bayesrnn.training.resume import model_settings, optimizer_settings, resumed, source_of
-from bayesrnn.training.scale import warn_of_scale
+from bayesrnn.training.resume import interruptible, model_settings, optimizer_settings, resumed, source_of
 
 if TYPE_CHECKING:
     from bayesrnn.training.lightning import Training

@@ -16,9 +16,9 @@ from bayesrnn.nn.states import as_state, initial
 from bayesrnn.training.batches import epoch_seed
 from bayesrnn.training.checkpoint import Checkpoint, optimizer_state, restore_optimizer
 from bayesrnn.training.cuda_graph import Recorded, invisible_state
-from bayesrnn.training.interrupts import interrupts_wait
 from bayesrnn.training.optimizers import Average, Stepper
 from bayesrnn.training.recipes import Recipe
+from bayesrnn.training.resume import interrupts_wait
 from bayesrnn.training.vocabulary_loss import vocabulary_loss
 
 __all__ = ["LanguageRun"]

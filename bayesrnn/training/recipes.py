@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bayesrnn._checks import as_number, check_choice, check_whole
-from bayesrnn.training.schedules import Cosine, StepDecay, check_instance, check_number
 
 __all__ = [
     "SGD",
@@ -21,6 +20,73 @@ __all__ = [
 ]
 
 
+def _check_number(
+    value: Any, name: str, legal: str, low: float, high: float, *, above: bool = False, fix: str = ""
+) -> None:
+    """Refuse what is no number in [low, high), or in (low, high) with `above`."""
+    number = as_number(value)
+    if number is None:
+        raise TypeError(f"{name} must be {legal}, but {value!r} ({type(value).__name__}) was given.")
+    if not low <= number < high or (number == low and above):
+        raise ValueError(f"{name} must be {legal}, but {value!r} was given.{fix}")
+
+
+def _check_instance(value: Any, name: str, kinds: tuple[type, ...], *, none: bool = False) -> None:
+    """Refuse what is no object of one of the classes."""
+    if isinstance(value, kinds) or (none and value is None):
+        return
+    names = [kind.__name__ for kind in kinds]
+    legal = " or ".join([*(f"{name}(...)" for name in names), *(["None"] if none else [])])
+    raise TypeError(f"{name} must be {legal}, but {value!r} was given. They are in bayesrnn.training.recipes.")
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    r"""$\eta_e = \eta / f^{\max(e - n, 0)}$ in epoch e = 1, 2, ...: constant for n epochs, then divided by f.
+
+    Args:
+        rate: First learning rate.
+        constant: Epochs n at the first rate.
+        factor: Divisor f, at least 1.
+    """
+
+    rate: float = 1.0
+    constant: int = 7
+    factor: float = 1.2
+
+    def __post_init__(self) -> None:
+        _check_number(self.rate, "rate", "a learning rate above 0", 0.0, math.inf, above=True)
+        check_whole(self.constant, "constant", 0)
+        fix = " It is what the rate is divided by: for a rate that is multiplied by 0.8 give 1 / 0.8 = 1.25."
+        _check_number(self.factor, "factor", "a divisor of at least 1", 1.0, math.inf, fix=fix)
+
+    def at(self, epoch: int, progress: float) -> float:
+        """Return the rate in `epoch`, counted from 0."""
+        return self.rate / self.factor ** max(epoch + 1 - self.constant, 0)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    r"""$\eta\,(1 + \cos \pi p)/2$ at the share p of the training, after a linear rise over the first `warmup` of it."""
+
+    rate: float = 1e-3
+    warmup: float = 0.02
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_number(self.rate, "rate", "a learning rate above 0", 0.0, math.inf, above=True)
+        fix = " It is a share of all steps, not a number of them."
+        _check_number(self.warmup, "warmup", "a share of the training in [0, 1)", 0.0, 1.0, fix=fix)
+        _check_number(self.final, "final", "a learning rate of at least 0", 0.0, math.inf)
+
+    def at(self, epoch: int, progress: float) -> float:
+        """Return the rate when the share `progress` of all steps is done."""
+        if progress < self.warmup:
+            return self.rate * max(progress / self.warmup, 1e-3)
+        share = (progress - self.warmup) / (1.0 - self.warmup)
+        return self.final + (self.rate - self.final) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
 @dataclass(frozen=True)
 class SGD:
     r"""$w \leftarrow (1 - \lambda) w - \eta g$: the weight decay is decoupled and NOT multiplied by the learning rate.
@@ -32,8 +98,8 @@ class SGD:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        check_instance(self.schedule, "schedule", (StepDecay, Cosine))
-        check_number(self.weight_decay, "weight_decay", "a share in [0, 1) that the weights lose each step", 0.0, 1.0)
+        _check_instance(self.schedule, "schedule", (StepDecay, Cosine))
+        _check_number(self.weight_decay, "weight_decay", "a share in [0, 1) that the weights lose each step", 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -45,20 +111,19 @@ class AdamW:
     betas: tuple[float, float] = (0.9, 0.99)
 
     def __post_init__(self) -> None:
-        check_instance(self.schedule, "schedule", (StepDecay, Cosine))
-        check_number(self.weight_decay, "weight_decay", "a number of at least 0", 0.0, math.inf)
+        _check_instance(self.schedule, "schedule", (StepDecay, Cosine))
+        _check_number(self.weight_decay, "weight_decay", "a number of at least 0", 0.0, math.inf)
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers in [0, 1), but {self.betas!r} was given.")
         for i, beta in enumerate(self.betas):
-            check_number(beta, f"betas[{i}]", "a number in [0, 1)", 0.0, 1.0)
+            _check_number(beta, f"betas[{i}]", "a number in [0, 1)", 0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class NonMonotoneAverage:
     r"""The mean of the weights of all steps since validation stalled: $v_t > \min(v_1, \dots, v_{t - n - 1})$.
 
-    v is the validation loss of each epoch and n the `patience`: the epoch is compared with all before it but the last
-    n. Needs validation text.
+    v is the validation loss of each epoch, n the `patience`. Needs validation text.
 
     Source: NT-ASGD of Merity et al. (2017), arXiv:1708.02182, Algorithm 1, and its authors' code.
     """
@@ -77,15 +142,14 @@ class ExponentialAverage:
 
     def __post_init__(self) -> None:
         fix = " At 1 the average would take in nothing."
-        check_number(self.decay, "decay", "a number in [0, 1)", 0.0, 1.0, fix=fix)
+        _check_number(self.decay, "decay", "a number in [0, 1)", 0.0, 1.0, fix=fix)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything of a training that is not the model, the text or the seed.
 
-    The loss is the mean over rows of the sum over the steps of a window of -log p, nats; the gradient of that is
-    clipped.
+    The loss is the mean over rows of the sum over the steps of a window of -log p, nats; its gradient is clipped.
 
     Args:
         epochs: Passes over the text.
@@ -119,8 +183,8 @@ class Recipe:
         check_whole(self.window, "window")
         check_choice(self.keep, "keep", ("last", "best"))
         check_choice(str(self.precision), "precision", ("None", "bf16"))
-        check_instance(self.optimizer, "optimizer", (SGD, AdamW))
-        check_instance(self.averaging, "averaging", (NonMonotoneAverage, ExponentialAverage), none=True)
+        _check_instance(self.optimizer, "optimizer", (SGD, AdamW))
+        _check_instance(self.averaging, "averaging", (NonMonotoneAverage, ExponentialAverage), none=True)
         if as_number(self.clip) is None:
             raise TypeError(f"clip must be a norm above 0 (infinite for none), but {self.clip!r} was given.")
         if not self.clip > 0:
@@ -133,8 +197,8 @@ class Recipe:
         plain["optimizer"]["schedule"]["name"] = type(self.optimizer.schedule).__name__
         if self.averaging is not None:
             plain["averaging"]["name"] = type(self.averaging).__name__
-        if "betas" in plain["optimizer"]:
-            plain["optimizer"]["betas"] = list(plain["optimizer"]["betas"])
+        if isinstance(self.optimizer, AdamW):
+            plain["optimizer"]["betas"] = list(self.optimizer.betas)
         return plain
 
     def shortened(self, epochs: int) -> "Recipe":
@@ -176,9 +240,8 @@ def gal(size: str = "large") -> Recipe:
 def one_cycle(epochs: int = 20) -> Recipe:
     """Return a recipe that converges in fewer epochs than the papers': SGD whose rate falls to nothing along a cosine.
 
-    The rate rises over the first twentieth of the steps to 1, the first rate of both papers, and the weights of the
-    best validation are kept. They are not averaged: a rate that ends at nothing does that already, and an average of
-    the last thousand steps lags behind in a training that has not many thousands.
+    The rate rises over the first twentieth of the steps to 1, the first rate of both papers. The weights of the best
+    validation are kept and not averaged: a rate that ends at nothing does that already.
 
     Source: Smith & Topin (2017), arXiv:1708.07120, for a rate of one rise and one fall.
 

@@ -1,7 +1,9 @@
-"""Resuming a training: its folder is locked, and its settings are compared with the checkpoint."""
+"""Stopping and resuming a training: signals wait, the folder is locked, settings are compared with the checkpoint."""
 
 import hashlib
 import json
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.nn.masked import masked_modules
 from bayesrnn.training.checkpoint import FILE, Checkpoint
 
-__all__ = ["OtherTraining", "Settings", "described", "model_settings", "optimizer_settings", "resumed", "source_of"]
+__all__ = ["OtherTraining", "described", "interruptible", "interrupts_wait", "model_settings", "resumed"]
 
 Settings = dict[str, Any]
 
@@ -169,3 +171,45 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Settings:
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
+
+
+_STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let requests to stop wait for the end of the block, so that no step is cut in two.
+
+    Only signals that Python handles wait; outside the main thread nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers: dict[int, Any] = {n: h for n in _STOPS if callable(h := signal.getsignal(n))}
+    waiting: list[tuple[int, Any]] = []
+    for number in handlers:
+        signal.signal(number, lambda number, frame: waiting.append((number, frame)))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number, frame in waiting[:1]:
+        handlers[number](number, frame)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt where Lightning would end the process, and give the signals their handlers back."""
+    main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in _STOPS} if main else {}
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:
+                signal.signal(number, handler)

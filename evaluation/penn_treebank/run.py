@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn import perplexity
-from bayesrnn.data.corpus import Corpus
+from bayesrnn.data.text import Corpus
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn.masked import masked_modules
 from bayesrnn.predictive import TokenPredictive

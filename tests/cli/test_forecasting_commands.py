@@ -72,7 +72,7 @@ def test_what_is_asked_for_wins_over_quick(
     for option in ("--draws", "--epochs"):
         assert main([*arguments, option, "0"]) == 2
         assert f"{option.strip('-')} must be at least" in capsys.readouterr().err
-    monkeypatch.setattr("bayesrnn.cli._forecast.show_study", lambda series, settings, *a, **k: seen.append(settings))
+    monkeypatch.setattr("bayesrnn.cli.studies.show_study", lambda series, settings, *a, **k: seen.append(settings))
     assert main(arguments) == 0
     assert main([*arguments, "--draws", "48", "--epochs", "3"]) == 0
     assert [(s.draws, s.epochs, s.hidden_size) for s in seen] == [(16, 2, 8), (48, 3, 8)]

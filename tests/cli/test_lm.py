@@ -10,7 +10,7 @@ import torch
 
 from bayesrnn.cli import main
 from bayesrnn.cli.lm import _train
-from bayesrnn.cli.lm._evaluate import _error
+from bayesrnn.cli.lm.trained import _error
 from bayesrnn.cli.shown import noted
 from bayesrnn.data.vocabulary import UNK, Vocabulary
 from bayesrnn.nn.precision import multiplies_bfloat16

@@ -99,7 +99,7 @@ def check_command_line(
 ) -> None:
     """Refuse on the command line in one line and write nothing; with the advice followed, read the same series."""
     read_there: list[Series] = []
-    monkeypatch.setattr("bayesrnn.cli._forecast.show_study", lambda series, *a, **k: read_there.append(series))
+    monkeypatch.setattr("bayesrnn.cli.studies.show_study", lambda series, *a, **k: read_there.append(series))
     path = written(folder, file)
     assert main(_command(path, folder, file.options)) == 2
     error = capsys.readouterr().err

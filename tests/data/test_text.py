@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayesrnn.data.corpus import Corpus, read_corpus
-from bayesrnn.data.text import fold_stream, read_text, tokenize
+from bayesrnn.data.text import Corpus, fold_stream, read_corpus, read_text, tokenize
 from bayesrnn.data.vocabulary import EOS, UNK, Vocabulary
 
 

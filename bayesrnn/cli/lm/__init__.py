@@ -2,9 +2,8 @@
 
 import typer
 
-from bayesrnn.cli.lm._evaluate import evaluate
-from bayesrnn.cli.lm._generate import generate
 from bayesrnn.cli.lm._train import train
+from bayesrnn.cli.lm.trained import evaluate, generate
 
 __all__ = ["lm"]
 

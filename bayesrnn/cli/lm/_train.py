@@ -6,8 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayesrnn.cli.lm.options import RATE, RECIPES, SCHEMES, BatchSize, Seed, Window, chosen_recipe, chosen_scheme
-from bayesrnn.cli.lm.runs import HISTORY, MODEL, VOCABULARY, Device, Run, check_run, text_digest
+from bayesrnn.cli.lm.runs import (
+    HISTORY,
+    MODEL,
+    RATE,
+    RECIPES,
+    SCHEMES,
+    VOCABULARY,
+    BatchSize,
+    Device,
+    Run,
+    Seed,
+    Window,
+    check_run,
+    chosen_recipe,
+    chosen_scheme,
+    text_digest,
+)
 
 if TYPE_CHECKING:
     from bayesrnn.data import Corpus
@@ -170,7 +185,7 @@ def _trained_text(text: Path) -> dict[str, str]:
 
 def _corpus(text: Path, level: str, min_count: int | None, max_size: int | None) -> "Corpus":
     """Read a text with a vocabulary that holds <unk>."""
-    from bayesrnn.data.corpus import read_corpus
+    from bayesrnn.data.text import read_corpus
     from bayesrnn.data.vocabulary import UNK
 
     corpus = read_corpus(

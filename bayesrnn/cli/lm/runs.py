@@ -1,7 +1,8 @@
-"""The folder of a run: what training writes there, read back with care."""
+"""A run of a language model: its folder, read back with care, and the options of its commands."""
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +11,10 @@ import typer
 if TYPE_CHECKING:
     from bayesrnn.data import Vocabulary
     from bayesrnn.models import LanguageModel
+    from bayesrnn.schemes import Scheme
+    from bayesrnn.training.recipes import Recipe
 
-__all__ = ["HISTORY", "MODEL", "VOCABULARY", "Device", "Run", "check_run", "opened", "text_digest"]
+__all__ = ["BatchSize", "Device", "Run", "Seed", "Window", "check_run", "chosen_recipe", "chosen_scheme", "opened"]
 
 VOCABULARY, MODEL, HISTORY = "vocabulary.json", "model", "history.json"
 _UNFINISHED = " Was a training begun anew there and not finished? Then run it to its end; else restore the file."
@@ -79,3 +82,49 @@ def _facts(path: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.get("level") not in LEVELS:
         raise ValueError(f"{path} does not say whether the model is of words or characters. {fix}")
     return facts
+
+
+SCHEMES = ("none", "zaremba", "naive", "gal", "gal-tied", "moon")
+RECIPES = ("zaremba", "gal", "one-cycle", "adamw")
+RATE = 0.2
+
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, masks and choices.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Parallel rows.")]
+Window = Annotated[int, typer.Option(min=1, help="Steps of a window.")]
+
+
+def chosen_scheme(name: str, rate: float | None) -> "Scheme":
+    """Return the scheme of a name at a rate, `RATE` if none is given.
+
+    Raises:
+        ValueError: If there is no such scheme, the rate is outside [0, 1), or `none` is given one.
+    """
+    from bayesrnn import schemes
+    from bayesrnn._checks import check_choice, check_rate
+
+    check_choice(name, "--scheme", SCHEMES)
+    if rate is not None:
+        check_rate(rate, "--rate")
+    if name == "none":
+        if rate:
+            raise ValueError(
+                f"--scheme none drops nothing, but --rate {rate:g} was given. Leave --rate out, or choose a scheme "
+                f"that drops: {', '.join(SCHEMES[1:])}."
+            )
+        return schemes.none()
+    rate = RATE if rate is None else rate
+    if rate == 0.0:
+        return schemes.none()
+    return schemes.gal(rate, gates="tied") if name == "gal-tied" else getattr(schemes, name)(rate)
+
+
+def chosen_recipe(name: str, epochs: int, batch_size: int, window: int, precision: str | None) -> "Recipe":
+    """Return the recipe of a name, squeezed into `epochs`."""
+    from bayesrnn._checks import check_choice
+    from bayesrnn.training.recipes import AdamW, Recipe, gal, one_cycle, zaremba
+
+    check_choice(name, "--recipe", RECIPES)
+    if name == "adamw":
+        return Recipe(epochs, AdamW(), batch_size, window, clip=1.0, precision=precision)
+    wholes = {"zaremba": zaremba("small"), "gal": gal("medium"), "one-cycle": one_cycle()}
+    return replace(wholes[name].shortened(epochs), batch_size=batch_size, window=window, precision=precision)

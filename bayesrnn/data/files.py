@@ -1,17 +1,43 @@
-"""Files opened: unpacked and decoded text, JSON, Parquet."""
+"""Files opened (unpacked and decoded text, JSON, Parquet), and notes of what was assumed while one was read."""
 
 import bz2
 import gzip
 import json
 import lzma
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bayesrnn.data.notes import Notes
+__all__ = ["PACKED", "Notes", "column_names", "file_text", "json_table", "parquet_table"]
 
-__all__ = ["PACKED", "file_text", "json_table", "parquet_table"]
-
+_SHOWN = 10
 PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+@dataclass
+class Notes:
+    """What was assumed while a file was read, in words."""
+
+    lines: list[str] = field(default_factory=list)
+    decimal: str | None = None
+    """The decimal sign that the format of the file suggests."""
+
+    def say(self, text: str) -> None:
+        """Note one assumption."""
+        if text not in self.lines:
+            self.lines.append(text)
+
+
+def column_names(names: Any) -> str:
+    """Return at most ten names as text, and how many more there are.
+
+    Example:
+        >>> column_names(["date", "sales"])
+        'date, sales'
+    """
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(text if text == text.strip() else repr(text) for text in texts[:_SHOWN]) + more
 
 
 def parquet_table(path: Path) -> Any:
