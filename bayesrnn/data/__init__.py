@@ -1,15 +1,13 @@
-"""Data in: regular time series, and text as streams of tokens."""
+"""Data in: regular time series, and text as streams of tokens. What needs pandas is imported when it is used."""
 
-from bayesrnn.data.readers import mauna_loa_co2 as mauna_loa_co2
-from bayesrnn.data.readers import read_series as read_series
-from bayesrnn.data.series import Series as Series
-from bayesrnn.data.text import Corpus as Corpus
-from bayesrnn.data.text import fold_stream as fold_stream
-from bayesrnn.data.text import part_files as part_files
-from bayesrnn.data.text import read_corpus as read_corpus
-from bayesrnn.data.text import read_text as read_text
-from bayesrnn.data.text import tokenize as tokenize
-from bayesrnn.data.vocabulary import Vocabulary as Vocabulary
+from typing import TYPE_CHECKING, Any
+
+from bayesrnn.data.text import Corpus, fold_stream, part_files, read_corpus, read_text, tokenize
+from bayesrnn.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from bayesrnn.data.readers import mauna_loa_co2, read_series
+    from bayesrnn.data.series import Series
 
 __all__ = [
     "Corpus",
@@ -23,3 +21,11 @@ __all__ = [
     "read_text",
     "tokenize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from bayesrnn.data import readers
+
+    return getattr(readers, name)

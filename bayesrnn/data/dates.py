@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bayesrnn.data.files import Notes
 from bayesrnn.data.steps import is_regular
@@ -73,8 +74,6 @@ def dates_by_pattern(texts: Any, name: str, path: object, notes: Notes, day_firs
 
 def _assembled(parts: Any, name: str, path: object, notes: Notes, day_first: bool | None) -> Any:
     """Return dates from their parts, or None where a part is no month, no day or no hour."""
-    import pandas as pd
-
     if "name" in parts:
         parts["month"] = parts["name"].str[:3].str.lower().map(_MONTHS)
         if parts["month"].isna().any():
@@ -102,8 +101,6 @@ def _assembled(parts: Any, name: str, path: object, notes: Notes, day_first: boo
 
 
 def _dates(years: Any, months: Any, days: Any) -> Any:
-    import pandas as pd
-
     return pd.to_datetime({"year": years, "month": months, "day": days}, errors="coerce")
 
 
@@ -163,8 +160,6 @@ def _even(index: Any) -> bool:
 
 def _clocked(days: Any, parts: Any, name: str, notes: Notes) -> Any:
     """Return dates with their time of day added, in UTC where their offsets differ; None where a part is wrong."""
-    import pandas as pd
-
     if days.isna().any():
         return None
     if "hour" not in parts or parts["hour"].isna().all():
@@ -209,6 +204,4 @@ def _offset(zone: str) -> Any:
 
 
 def _index(times: Any) -> Any:
-    import pandas as pd
-
     return None if times.isna().any() else pd.DatetimeIndex(times)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 __all__ = ["PACKED", "Notes", "column_names", "file_text", "json_table", "parquet_table"]
 
 _SHOWN = 10
@@ -42,8 +44,6 @@ def column_names(names: Any) -> str:
 
 def parquet_table(path: Path) -> Any:
     """Return a Parquet file as a pandas table, or say that pyarrow is needed."""
-    import pandas as pd
-
     try:
         table = pd.read_parquet(path)
     except ImportError:
@@ -58,23 +58,18 @@ def parquet_table(path: Path) -> Any:
 
 def json_table(path: Path, text: str) -> Any:
     """Return one JSON object per line, a list of them, or lists by column, as a pandas table."""
-    import pandas as pd
-
     try:
         try:
             read = json.loads(text)
         except ValueError:
             read = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return pd.DataFrame([read] if isinstance(read, dict) and not any(map(_is_long, read.values())) else read)
+        one = isinstance(read, dict) and not any(isinstance(value, list | dict) for value in read.values())
+        return pd.DataFrame([read] if one else read)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path} does not hold one JSON object per line: {error}. Write lines such as "
             '{"date": "2024-01-31", "value": 1.5}, or save the table as csv.'
         ) from None
-
-
-def _is_long(value: Any) -> bool:
-    return isinstance(value, list | dict)
 
 
 def file_text(path: Path, notes: Notes) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bayesrnn.data.files import Notes
 
@@ -39,8 +40,6 @@ def read_numbers(
     Raises:
         ValueError: If a value is no number, or could be read in two ways.
     """
-    import pandas as pd
-
     if decimal not in (None, ".", ","):
         raise ValueError(f"decimal must be '.' or ',', but {decimal!r} was given.")
     plain = pd.to_numeric(cells, errors="coerce") if notes.decimal is None and decimal != "," else cells
@@ -54,8 +53,6 @@ def read_numbers(
 
 
 def _parsed(texts: Any, name: str, path: object, notes: Notes, decimal: str | None) -> Any:
-    import pandas as pd
-
     low = texts.str.strip().str.lower()
     marks = low.str.fullmatch(_MARKS)
     if marks.any():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bayesrnn.data.files import Notes
 from bayesrnn.data.numbers import read_numbers
@@ -70,8 +71,6 @@ def read_series(
         >>> read_series(path, time="day", target="sold").period
         7
     """
-    import pandas as pd
-
     path, notes = Path(path), Notes()
     columns = _time_columns(path, time, every, start)
     if target in columns:
@@ -154,8 +153,6 @@ def _without_ends(table: Any, target: str, notes: Notes) -> Any:
 
 def _counted(every: str, start: str | None, rows: int, notes: Notes) -> Any:
     """Return the times of rows that are counted from `start` on."""
-    import pandas as pd
-
     word = _STEPS.get(every.strip().casefold().removesuffix("s")) or _STEPS.get(every.strip(), every.strip())
     try:
         first = pd.Timestamp(start or "2000-01-01")

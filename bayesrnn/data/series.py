@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -108,8 +109,6 @@ def checked_series(
     duplicates: str,
 ) -> Series:
     """Do what `Series.from_pandas` does; `say` takes what was assumed, in words."""
-    import pandas as pd
-
     if not isinstance(data, pd.Series):
         raise TypeError(
             f"a series is a pandas Series indexed by time, but a {type(data).__name__} was given. From a table "
@@ -156,8 +155,6 @@ def _once(data: Any, duplicates: str) -> Any:
 
 def _like(times: Any, time: Any) -> Any:
     """Return a time as the index holds its own: with their zone, or by their clock without one."""
-    import pandas as pd
-
     if not isinstance(times, pd.DatetimeIndex):
         return time
     time = pd.Timestamp(time)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bayesrnn.data.unequal import commonest, moved_times, unequal_steps
 
@@ -28,8 +29,6 @@ def regular_times(index: Any, bridge: bool = False, say: Callable[[str], None] =
     Raises:
         ValueError: If steps are unequal, or times are missing and not bridged.
     """
-    import pandas as pd
-
     if isinstance(index, pd.PeriodIndex):
         index = index.to_timestamp()
     if not (isinstance(index, pd.DatetimeIndex) or pd.api.types.is_numeric_dtype(index)):
@@ -61,12 +60,10 @@ def _numbers(index: Any, bridge: bool) -> tuple[Any, Any]:
 
 def _grid(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
     """Return the dates, moved a little where that makes steps equal, and all times of their step (or None)."""
-    import pandas as pd
-
     local = index.tz_localize(None)
     usual = pd.Timedelta(commonest(np.diff(local.asi8)), unit=local.unit)
     base = local if usual >= pd.Timedelta(days=1) else index  # days, weeks, months are those of the calendar
-    if _spans(base, usual):
+    if not ((base - base[0]) % usual).any():  # all times lie a whole number of usual steps apart
         frequency = _plain(base, usual)
     elif (sessions := _sessions(index, usual)) is not None:
         return index, _said(sessions, say)
@@ -83,25 +80,15 @@ def _grid(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
     return index, whole
 
 
-def _spans(index: Any, usual: Any) -> bool:
-    """Whether all times lie a whole number of usual steps apart."""
-    return not ((index - index[0]) % usual).any()
-
-
 def _plain(index: Any, usual: Any) -> Any:
     """Return the frequency of dates that lie a whole number of steps apart: days may leave out days of the week."""
-    import pandas as pd
-
     days, rest = divmod(usual, pd.Timedelta(days=1))
     if rest:
         return usual
     present = sorted(set(index.day_of_week))
     if days == 1 and len(index) >= 2 * _CALENDAR["D"] and len(present) < _CALENDAR["D"]:
-        return (
-            "B"
-            if present == [*range(5)]
-            else pd.offsets.CustomBusinessDay(weekmask=" ".join(_DAYS[k] for k in present))
-        )
+        weekmask = " ".join(_DAYS[k] for k in present)
+        return "B" if present == [*range(5)] else pd.offsets.CustomBusinessDay(weekmask=weekmask)
     if days == _CALENDAR["D"] and len(present) == 1:
         return pd.offsets.Week(weekday=present[0])
     return pd.offsets.Day(days)
@@ -109,8 +96,6 @@ def _plain(index: Any, usual: Any) -> Any:
 
 def _sessions(index: Any, usual: Any) -> Any:
     """Return all times of a series that has the same hours every day and pauses between (business hours), or None."""
-    import pandas as pd
-
     local = index.tz_localize(None)
     slots = pd.TimedeltaIndex(sorted(set(local - local.normalize())))
     days = pd.DatetimeIndex(sorted(set(local.normalize())))
@@ -139,8 +124,6 @@ def _said(sessions: Any, say: Callable[[str], None]) -> Any:
 
 def _days_times(dates: Any, present: list[int], slots: Any, zone: Any) -> Any:
     """Return every time of day on every date that falls on one of the days of the week."""
-    import pandas as pd
-
     dates = dates[dates.day_of_week.isin(present)]
     times = pd.DatetimeIndex((dates.to_numpy()[:, None] + slots.to_numpy()).reshape(-1))
     return times.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").dropna()
@@ -148,8 +131,6 @@ def _days_times(dates: Any, present: list[int], slots: Any, zone: Any) -> Any:
 
 def following(times: Any, steps: int) -> Any:
     """Return the next `steps` times after the last one."""
-    import pandas as pd
-
     if not isinstance(times, pd.DatetimeIndex):
         return type(times)(times[-1] + (times[1] - times[0]) * np.arange(1, steps + 1))
     if times.freq is not None:
@@ -162,8 +143,6 @@ def following(times: Any, steps: int) -> Any:
 
 def _pattern(times: Any) -> tuple[Any, list[int]]:
     """Return the times of day and the days of the week of a series in daily sessions."""
-    import pandas as pd
-
     local = times.tz_localize(None)
     return pd.TimedeltaIndex(sorted(set(local - local.normalize()))), sorted(set(local.day_of_week))
 
@@ -177,8 +156,6 @@ def is_regular(index: Any) -> bool:
 
 
 def _inferred(index: Any) -> Any:
-    import pandas as pd
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whether pandas returns text or an offset is all the same here
         inferred = pd.infer_freq(index)
@@ -187,8 +164,6 @@ def _inferred(index: Any) -> Any:
 
 def season(times: Any) -> int:
     """Return the steps of the season that the time step suggests."""
-    import pandas as pd
-
     if isinstance(times, pd.DatetimeIndex):
         frequency: Any = times.freq
         if frequency is None or isinstance(frequency, pd.offsets.BusinessHour | pd.offsets.CustomBusinessHour):

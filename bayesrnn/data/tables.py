@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from bayesrnn.data.files import PACKED, Notes, column_names, file_text, json_table, parquet_table
 
 __all__ = ["read_columns"]
@@ -37,8 +39,6 @@ def read_columns(path: Path, asked: Sequence[str], notes: Notes) -> Any:
 
 
 def _csv_columns(path: Path, text: str, asked: Sequence[str], notes: Notes) -> Any:
-    import pandas as pd
-
     lines, numbers, comments = _content(text)
     if not lines:
         raise ValueError(f"{path} is not a csv file that can be read: it is empty. Give a file with a header line.")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,24 +74,15 @@ def fold_stream(tokens: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """Cut a stream into `rows` parallel ones: row r goes on where row r - 1 ends.
 
     Returns:
-        Inputs and targets, both (rows, steps), the targets one token later, and which targets exist, (rows, steps):
-        what is missing at the end of the last row is filled with token 0. Where that would leave rows without any
-        target, the targets are spread over all rows instead, and later rows end one step earlier.
+        Inputs and targets, both (rows, steps), the targets one token later, and which targets exist, (rows, steps): the
+        end of the last row is filled with token 0. Where that would leave rows without any target, the targets are
+        spread over all rows instead, and later rows end one step earlier.
 
     Raises:
         ValueError: If the stream is not whole numbers of shape (N,), or has less than one target per row.
         TypeError: If it is no tensor.
     """
-    if not isinstance(tokens, Tensor):
-        raise TypeError(
-            f"tokens must be a tensor of token numbers, but a {type(tokens).__name__} was given. Make one with "
-            "vocabulary.encode(words) or torch.tensor(numbers)."
-        )
-    if tokens.dim() != 1 or tokens.is_floating_point() or tokens.dtype == torch.bool:
-        raise ValueError(
-            f"tokens must be one stream of whole numbers, shape (N,), but {tokens.dtype} of shape "
-            f"{tuple(tokens.shape)} was given. To read parallel streams of one text pass the text and batch_size=."
-        )
+    check_stream(tokens, "tokens")
     count = tokens.numel() - 1
     if count < check_whole(rows, "batch_size"):
         raise ValueError(
@@ -105,6 +97,20 @@ def fold_stream(tokens: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     exists = ((torch.arange(steps) < lengths) & (places < count)).to(tokens.device)
     places = places.clamp(max=count - 1).to(tokens.device)
     return tokens[places] * exists, tokens[places + 1] * exists, exists
+
+
+def check_stream(tokens: Any, name: str) -> None:
+    """Refuse what is no tensor of whole numbers, (N,)."""
+    if not isinstance(tokens, Tensor):
+        raise TypeError(
+            f"{name} must be a tensor of token numbers, but a {type(tokens).__name__} was given. Make one with "
+            "vocabulary.encode(words) or torch.tensor(numbers)."
+        )
+    if tokens.dim() != 1 or tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise ValueError(
+            f"{name} must be one stream of whole numbers, shape (N,), but {tokens.dtype} of shape "
+            f"{tuple(tokens.shape)} was given. To read parallel streams of one text pass the text and batch_size=."
+        )
 
 
 def lines_of(text: str) -> list[str]:
@@ -192,14 +198,13 @@ def read_corpus(
                 "no vocabulary. Add the file, or give vocabulary=."
             )
         vocabulary = Vocabulary.build(tokens["train"], min_count=min_count, max_size=max_size, unknown=unknown)
-    return Corpus(vocabulary, level, {part: _encoded(vocabulary, words, part) for part, words in tokens.items()})
-
-
-def _encoded(vocabulary: Vocabulary, words: list[str], part: str) -> Tensor:
-    try:
-        return vocabulary.encode(words)
-    except ValueError as error:
-        raise ValueError(f"in the part {part!r}: {error}") from None
+    parts = {}
+    for part, words in tokens.items():
+        try:
+            parts[part] = vocabulary.encode(words)
+        except ValueError as error:
+            raise ValueError(f"in the part {part!r}: {error}") from None
+    return Corpus(vocabulary, level, parts)
 
 
 def part_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
@@ -211,8 +216,7 @@ def part_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}. Give one that holds files such as train.txt and test.txt.")
-    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
-    parts = {}
+    files, parts = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith(".")), {}
     for part, names in _SPLITS.items():
         matching = [f for f in files if any(names.fullmatch(word) for word in re.split(r"[-._ ]", f.stem.lower()))]
         if len(matching) > 1:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bayesrnn.data.dates import dates_by_pattern
 from bayesrnn.data.files import Notes
@@ -33,8 +34,6 @@ def read_times(cells: Any, name: str, path: object, notes: Notes, day_first: boo
     Raises:
         ValueError: If they are no dates or could be read in two ways.
     """
-    import pandas as pd
-
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
         return pd.DatetimeIndex(cells)
     texts = cells.map(str).astype("str").str.strip()
@@ -43,9 +42,11 @@ def read_times(cells: Any, name: str, path: object, notes: Notes, day_first: boo
         numbers = pd.to_numeric(points, errors="coerce")
         if numbers.notna().all():
             return _from_numbers(points, numbers, name, notes)
-    if bool(texts.str.fullmatch(r"\d{4}[-/]\d{2}").all()) and _are_pairs(texts):
-        notes.say(f"{name!r} read as years, by the first of the two")
-        return pd.DatetimeIndex(pd.to_datetime(texts.str[:4], format="%Y"))
+    if len(texts) > 1 and bool(texts.str.fullmatch(r"\d{4}[-/]\d{2}").all()):
+        years = texts.str[:4].astype(int)
+        if bool(((years + 1) % 100 == texts.str[5:].astype(int)).all()):  # 2000-01, 2001-02
+            notes.say(f"{name!r} read as years, by the first of the two")
+            return pd.DatetimeIndex(pd.to_datetime(texts.str[:4], format="%Y"))
     times = _iso(texts)
     if times is None:
         times = dates_by_pattern(texts, name, path, notes, day_first)
@@ -56,8 +57,6 @@ def read_times(cells: Any, name: str, path: object, notes: Notes, day_first: boo
 
 def _from_numbers(texts: Any, numbers: Any, name: str, notes: Notes) -> Any:
     """Return years, 202401, 20240131, seconds since 1970, ... as dates, and other numbers as they are."""
-    import pandas as pd
-
     lengths = set(texts.str.len())
     if lengths == {7} and texts.str.fullmatch(r"(1[6-9]|20|21)\d\d\.(0[1-9]|1[0-2])").all():
         notes.say(f"{name!r} read as year.month")
@@ -91,15 +90,8 @@ def _from_numbers(texts: Any, numbers: Any, name: str, notes: Notes) -> Any:
     return pd.Index(numbers.astype(np.int64) if whole else numbers, name=None)
 
 
-def _are_pairs(texts: Any) -> bool:
-    """Whether texts such as 2000-01, 2001-02 are pairs of years, one after the other."""
-    return len(texts) > 1 and bool(((texts.str[:4].astype(int) + 1) % 100 == texts.str[5:].astype(int)).all())
-
-
 def _iso(texts: Any) -> Any:
     """Return dates that all begin as 2024-01-31, by pandas, or None."""
-    import pandas as pd
-
     if not bool(texts.str.match(r"\d{4}-\d{2}-\d{2}").all()):
         return None
     change = False
@@ -110,22 +102,14 @@ def _iso(texts: Any) -> Any:
         times = pd.DatetimeIndex(pd.to_datetime(texts, format="ISO8601", utc=change))
     except (ValueError, TypeError):
         return None
-    return _by_day(times, texts.str.slice(0, 19)) if change else times
-
-
-def _by_day(times: Any, local: Any) -> Any:
-    """Return times in UTC, or by the local clock where the steps are whole days there."""
-    import pandas as pd
-
-    clock = pd.DatetimeIndex(pd.to_datetime(local, format="ISO8601"))
-    daily = clock.is_unique and len(set(clock.time)) == 1
-    return clock if daily else times
+    if not change:
+        return times
+    clock = pd.DatetimeIndex(pd.to_datetime(texts.str.slice(0, 19), format="ISO8601"))
+    return clock if clock.is_unique and len(set(clock.time)) == 1 else times  # days of the local clock, else UTC
 
 
 def _no_dates(texts: Any, name: str, path: object) -> str:
     """Say which value is no date."""
-    import pandas as pd
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dates = pd.to_datetime(texts, errors="coerce", format="mixed", utc=True)
@@ -180,7 +164,9 @@ def time_cells(table: Any, path: Path) -> Any:
     elif "week" in texts:
         date = texts["year"] + "-W" + texts["week"]
     elif "yearday" in texts:
-        date = _days_of_year(texts["year"] + texts["yearday"].str.zfill(3))
+        days = texts["year"] + texts["yearday"].str.zfill(3)
+        dates = pd.to_datetime(days, format="%Y%j", errors="coerce").dt.strftime("%Y-%m-%d")
+        date = dates.where(dates.notna(), days)
     else:
         return texts.agg(" ".join, axis=1)
     if "hour" in texts:
@@ -193,10 +179,3 @@ def time_cells(table: Any, path: Path) -> Any:
 def _part(name: str) -> str:
     key = "".join(letter for letter in name.casefold() if letter.isalpha())
     return _PARTS.get(key, key)
-
-
-def _days_of_year(texts: Any) -> Any:
-    import pandas as pd
-
-    dates = pd.to_datetime(texts, format="%Y%j", errors="coerce").dt.strftime("%Y-%m-%d")
-    return dates.where(dates.notna(), texts)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 __all__ = ["commonest", "moved_times", "round_step", "time_text", "unequal_steps"]
 
@@ -23,8 +24,6 @@ def moved_times(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
         one value per month, dated on different days: read as the first of each month
         Timestamp('2024-02-01 00:00:00')
     """
-    import pandas as pd
-
     step = (index[1:] - index[:-1]).to_series().median()
     day = pd.Timedelta(days=1)
     if step >= 27 * day:
@@ -45,8 +44,6 @@ def moved_times(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
 
 def _kept(index: Any, moved: Any, frequency: Any, words: str, say: Callable[[str], None]) -> tuple[Any, Any]:
     """Return the moved dates, or the old ones and None where two would be the same."""
-    import pandas as pd
-
     if not moved.is_unique:
         return index, None
     say(f"one value per {words}")
@@ -55,8 +52,6 @@ def _kept(index: Any, moved: Any, frequency: Any, words: str, say: Callable[[str
 
 def _months(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
     """Return dates of months: on the first, on the last, on one day of all, or moved to the first."""
-    import pandas as pd
-
     months = index.year * _YEAR + index.month
     step = int(commonest(np.diff(months)))
     if not months.is_unique or ((months - months[0]) % step).any():
@@ -103,8 +98,6 @@ def round_step(step: Any) -> str | None:
 
 def unequal_steps(index: Any, whole: Any) -> str:
     """Say where the first unequal step is (in months for monthly data), and what to do."""
-    import pandas as pd
-
     steps, length = np.diff(index.to_numpy()), _length
     if isinstance(index, pd.DatetimeIndex):
         steps = np.diff(index.tz_localize(None).to_numpy())
@@ -124,8 +117,6 @@ def unequal_steps(index: Any, whole: Any) -> str:
 
 def _advice(index: Any, common: Any, whole: Any) -> str:
     """Say what to do about times that are missing, or about steps that fit no grid."""
-    import pandas as pd
-
     if not isinstance(index, pd.DatetimeIndex):
         return (
             "A forecast needs equal steps. These times were read as plain numbers: bridge the missing ones "
@@ -148,8 +139,6 @@ def _advice(index: Any, common: Any, whole: Any) -> str:
 
 def _rule(index: Any, common: Any, whole: Any) -> str:
     """Return the step in pandas' short form (5min, B, MS), or nothing where there is none that keeps most values."""
-    import pandas as pd
-
     if whole is not None and (whole.freq is None or isinstance(whole.freq, pd.offsets.CustomBusinessDay)):
         return ""
     if not isinstance(common, np.timedelta64):
@@ -169,8 +158,4 @@ def time_text(time: Any) -> str:
 
 
 def _length(step: Any) -> str:
-    import pandas as pd
-
-    return (
-        str(pd.Timedelta(step)).removesuffix(" 00:00:00") if np.issubdtype(type(step), np.timedelta64) else f"{step:g}"
-    )
+    return time_text(pd.Timedelta(step)) if np.issubdtype(type(step), np.timedelta64) else f"{step:g}"

@@ -88,7 +88,7 @@ def weight_decay(
     """
     scale = _loss_per_nat(loss, precision)
     coefficient = kl_coefficient(check_positive(prior_length_scale, "prior_length_scale"), rate, inverted)
-    return (1.0 if penalty else 2.0) * scale * coefficient / _size(size)
+    return (1.0 if penalty else 2.0) * scale * coefficient / check_positive(size, "size")
 
 
 def precision(
@@ -176,10 +176,6 @@ def check_positive(value: float, name: str) -> float:
 
 def _from_unit(length: float, rate: float, size: float, loss: Loss, inverted: bool, penalty: bool) -> float:
     return weight_decay(length, rate, size, 1.0, loss=loss, inverted=inverted, penalty=penalty)
-
-
-def _size(size: float) -> float:
-    return check_positive(size, "size")
 
 
 def _loss_per_nat(loss: Loss, precision: float) -> float:

@@ -1,6 +1,6 @@
 """Which mask acts on the input of which weight of a model."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,13 +37,8 @@ class WeightTerm:
     units: int = 0
 
 
-@dataclass(frozen=True)
-class _Mask:
-    """A mask on the input of a weight."""
-
-    key: str
-    rate: float
-    units: int
+_Mask = tuple[str, float, int]
+"""Of a mask on the input of a weight: key, rate and units."""
 
 
 def weight_terms(model: nn.Module, behind: Mapping[str, str | None] | None = None) -> list[WeightTerm]:
@@ -87,7 +82,7 @@ def all_terms(model: nn.Module, behind: Mapping[str, str | None] | None = None) 
     for name, parameter in model.named_parameters():
         if name in rates:
             continue
-        masked = [WeightTerm(name, parameter, m.key, m.rate, m.units) for m in masks.get(name, [])]
+        masked = [WeightTerm(name, parameter, *mask) for mask in masks.get(name, [])]
         terms += masked
         if not masked or (len(masked) == 1 and name in doubled):
             terms.append(WeightTerm(name, parameter))
@@ -110,37 +105,31 @@ def rate_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     names = _names(model)
     return {
         names[_joined(owner, f"logits.{key}")]: logit
-        for owner, wrapped in _wrappers(model).items()
+        for owner, wrapped in model.named_modules()
+        if isinstance(wrapped, ConcreteDropout)
         for key, logit in wrapped.logits.named_parameters()
     }
-
-
-def _wrappers(model: nn.Module) -> dict[str, ConcreteDropout]:
-    return {name: module for name, module in model.named_modules() if isinstance(module, ConcreteDropout)}
 
 
 def _layer_masks(model: nn.Module) -> dict[str, list[_Mask]]:
     names = _names(model)
     masks: dict[str, list[_Mask]] = {}
-    for name, mask in _masked_parameters(model):
-        if name in names:
-            masks.setdefault(names[name], []).append(mask)
-    return masks
-
-
-def _masked_parameters(model: nn.Module) -> Iterator[tuple[str, _Mask]]:
     for owner, module in masked_modules(model).items():
         for key, placement in module.placements().items():
             qualified = _joined(owner, key)
             if isinstance(module, Embedding):
-                yield _joined(owner, "weight"), _Mask(qualified, placement.rate, module.num_embeddings)
+                name, units = "weight", module.num_embeddings
             elif isinstance(module, Recurrent):
                 site, end = key.rsplit("_l", 1)
                 name = f"weight_{'ih' if site == 'input' else 'hh'}_l{end}"
                 weight = getattr(module, name)
                 copies = module.cell.gates if placement.gates == "untied" else 1
                 units = weight.numel() if placement.site == "weight" else copies * weight.shape[1]
-                yield _joined(owner, name), _Mask(qualified, placement.rate, units)
+            else:
+                continue
+            if (own := _joined(owner, name)) in names:
+                masks.setdefault(names[own], []).append((qualified, placement.rate, units))
+    return masks
 
 
 def _dropout_masks(model: nn.Module, behind: Mapping[str, str | None] | None) -> dict[str, _Mask]:
@@ -155,7 +144,7 @@ def _dropout_masks(model: nn.Module, behind: Mapping[str, str | None] | None) ->
         if owner in active:
             _check_alone(model, name, owner)
             units = 0 if owner in met else model.get_parameter(name).shape[-1]
-            masks[name] = _Mask(_joined(owner, "output"), active[owner].placements()["output"].rate, units)
+            masks[name] = (_joined(owner, "output"), active[owner].placements()["output"].rate, units)
             met.add(owner)
     lost = sorted(set(active) - met - denied)
     if lost:
@@ -194,7 +183,7 @@ def _checked(model: nn.Module, behind: dict[str, str | None]) -> dict[str, str |
 def _check_alone(model: nn.Module, name: str, dropout: str) -> None:
     """Refuse two masks in one product: a Dropout before a weight whose recurrent layer masks its input as well."""
     layer = model.get_submodule(name.rpartition(".")[0])
-    own = [mask.key for mask in _layer_masks(model).get(name, [])]
+    own = [key for key, *_ in _layer_masks(model).get(name, [])]
     if own and isinstance(layer, Recurrent):
         raise ValueError(
             f"{name!r} sees two masks in one product, {own[0]!r} and the mask of the Dropout {dropout!r}, and "

@@ -1,6 +1,5 @@
 """Training of language models: truncated back-propagation over a stream, resumable after a kill at any moment."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,8 +11,10 @@ from torch import Tensor
 
 from bayesrnn._checks import check_seed
 from bayesrnn._progress import progress_bar
+from bayesrnn.data.text import check_stream
 from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.models.language_model import LanguageModel
+from bayesrnn.training.batches import TensorBatches
 from bayesrnn.training.history import History
 from bayesrnn.training.language_run import LanguageRun
 from bayesrnn.training.recipes import NonMonotoneAverage, Recipe
@@ -85,7 +86,7 @@ def train_language_model(
         raise ValueError("the best weights and non-monotone averages are judged by validation text: give validation=.")
     rows = _as_rows(train, recipe, model.vocabulary_size)
     if validation is not None:
-        _check_stream(validation, "validation", model.vocabulary_size)
+        _check_tokens(validation, "validation", model.vocabulary_size)
     settings = _settings_of(model, recipe, vocabulary, seed, train, validation)
     folder = None if checkpoint is None else Path(checkpoint)
     run = LanguageRun(model, rows, recipe, seed, folder)
@@ -133,18 +134,9 @@ def _check_classes(model: Any, recipe: Any, vocabulary: Any) -> None:
         )
 
 
-def _check_stream(tokens: Any, name: str, vocabulary_size: int) -> Tensor:
-    """Return `tokens` if they are one stream of at least two tokens of the model's vocabulary."""
-    if not isinstance(tokens, Tensor):
-        raise TypeError(
-            f"{name} must be a tensor of token numbers (N,), but a {type(tokens).__name__} was given. Make one with "
-            "vocabulary.encode(words) or torch.tensor(numbers)."
-        )
-    if tokens.dim() != 1 or tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise ValueError(
-            f"{name} must be one stream of token numbers (N,), but {tokens.dtype} of shape {tuple(tokens.shape)} was "
-            "given."
-        )
+def _check_tokens(tokens: Tensor, name: str, vocabulary_size: int) -> None:
+    """Refuse what is not one stream of at least two tokens of the model's vocabulary."""
+    check_stream(tokens, name)
     if tokens.numel() < 2:
         raise ValueError(f"{name} has {tokens.numel()} tokens, but at least 2 are needed: one to read, one to predict.")
     low, high = int(tokens.min()), int(tokens.max())
@@ -153,12 +145,11 @@ def _check_stream(tokens: Any, name: str, vocabulary_size: int) -> Tensor:
             f"the text {name} holds the token {low if low < 0 else high}, but the model's vocabulary has "
             f"{vocabulary_size} tokens. Encode the text with the vocabulary that the model was built for."
         )
-    return tokens
 
 
 def _as_rows(train: Tensor, recipe: Recipe, vocabulary_size: int) -> Tensor:
     """Return the stream as rows (B, N // B), each of at least one window; a remainder is not trained on."""
-    _check_stream(train, "train", vocabulary_size)
+    _check_tokens(train, "train", vocabulary_size)
     length = train.numel() // recipe.batch_size
     if length < recipe.window + 1:
         raise ValueError(
@@ -184,11 +175,6 @@ def _settings_of(
         "recipe": recipe.to_dict(),
         "seed": int(seed),
         **model_settings(model),
-        "train": _digest(train),
-        "validation": None if validation is None else _digest(validation),
+        "train": TensorBatches([train.long()], 1).fingerprint(),
+        "validation": None if validation is None else TensorBatches([validation.long()], 1).fingerprint(),
     }
-
-
-def _digest(tokens: Tensor) -> str:
-    """Return a short digest that two streams share only if they are equal."""
-    return hashlib.sha256(tokens.detach().cpu().long().contiguous().numpy().tobytes()).hexdigest()[:16]
