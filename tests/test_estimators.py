@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from bayesrnn import schemes, storage
+from bayesrnn import metrics, schemes, storage
 from bayesrnn.estimators import MCDropoutClassifier, MCDropoutRegressor
 from bayesrnn.models import SequenceClassifier, SequenceRegressor
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive
@@ -396,6 +396,8 @@ def test_fractional_weights_pull_towards_their_rows() -> None:
 def test_class_names_survive_saving(names: list[Any], tmp_path: Any) -> None:
     X, y, _ = last_values(20)
     model = MCDropoutClassifier(4, epochs=1, draws=4).fit(X, np.array(names)[(y > 0).astype(int)])
+    labels = model.predict(X)
+    assert float(metrics.accuracy(model.predict_distribution(X), labels.astype(str))) == 1
     storage.save(model.model_, tmp_path / "model")
     assert list(storage.load(tmp_path / "model").labels) == names  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="holds its model in model_"):

@@ -139,6 +139,13 @@ class MCDropoutClassifier(ClassifierMixin, MCDropoutEstimator):
         self._train(model, replace(rows, target=torch.as_tensor(target).long()))
         return self
 
+    def predict_distribution(self, X: ArrayLike, lengths: Lengths = None) -> Any:
+        """Return the predictive of each row, averaged over draws, its classes named by `classes_`. See the regressor's.
+
+        Metrics, reports and comparisons of it take labels that are texts as they are; numbers as `y.astype(str)`.
+        """
+        return super().predict_distribution(X, lengths).with_class_names(self.classes_.tolist())
+
     def predict_proba(self, X: ArrayLike, lengths: Lengths = None) -> NDArray[Any]:
         """Return the probability of each class, (rows, classes), averaged over draws; columns as in `classes_`."""
         probabilities = to_numpy(self.predict_distribution(X, lengths).probabilities)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from bayesrnn._checks import as_values, check_seed, check_whole
 from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error
-from bayesrnn.predictive.probabilities import class_numbers, entropy_of
+from bayesrnn.predictive.probabilities import class_numbers, entropy_of, shortened
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,7 +39,7 @@ class ClassPredictive(Predictive):
         names = self.class_names
         if names is not None and (len(names) != self.classes or len(set(names)) != self.classes):
             raise ValueError(
-                f"class_names must be {self.classes} different names, one per class, but {list(names)[:10]} was given."
+                f"class_names must be {self.classes} different names, one per class, but {shortened(names)} was given."
             )
         given = self.given_standard_error
         if given is not None and given.shape != self.log_mean.shape:
@@ -121,10 +121,9 @@ class ClassPredictive(Predictive):
         columns = index_columns(self.shape, self.sequence_ids)
         names = ("mode", "entropy", "aleatoric", "epistemic", "variation_ratio")
         columns |= {name: flat(getattr(self, name)) for name in names}
-        called = self.class_names or tuple(map(str, range(self.classes)))
         if self.class_names:
-            columns["mode"] = np.asarray(called)[columns["mode"]]
-        columns |= {f"probability_{name}": flat(self.probabilities[..., k]) for k, name in enumerate(called)}
+            columns["mode"] = np.asarray(self.names)[columns["mode"]]
+        columns |= {f"probability_{name}": flat(self.probabilities[..., k]) for k, name in enumerate(self.names)}
         return pd.DataFrame(columns)
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "ClassPredictive":
@@ -246,6 +245,11 @@ class ClassPredictive(Predictive):
     def numbered(self, target: Any) -> Any:
         """Return texts as the numbers of the classes that they name; anything else as it is."""
         return class_numbers(target, self.class_names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What to call each class: its name, or its number where there are no names."""
+        return self.class_names or tuple(map(str, range(self.classes)))
 
     def _out(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.dtype)

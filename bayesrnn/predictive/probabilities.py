@@ -5,13 +5,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution
 from torch.nn import functional as F
 
 from bayesrnn.likelihoods import families
 
-__all__ = ["check_probabilities", "class_log_probabilities", "class_numbers", "entropy_of", "log_probabilities"]
+__all__ = [
+    "check_probabilities",
+    "class_log_probabilities",
+    "class_numbers",
+    "entropy_of",
+    "log_probabilities",
+    "shortened",
+]
 
 
 def check_probabilities(p: Tensor) -> Tensor:
@@ -60,22 +68,49 @@ def entropy_of(logs: Tensor) -> Tensor:
 
 
 def class_numbers(target: Any, names: Sequence[str] | None) -> Any:
-    """Return texts as the numbers of the classes that they name; anything else as it is.
+    """Return texts as the numbers of the classes that they name (missing ones as NaN); anything else as it is.
 
     Raises:
-        ValueError: If the classes have no names, or a text is none of them.
+        ValueError: If the classes have no names, a text is none of them, or numbers could mean names that are numbers.
     """
     if isinstance(target, Tensor):
         return target
     texts = np.asarray(target.to_numpy() if hasattr(target, "to_numpy") else target)
-    if texts.dtype.kind not in "UO" or not all(isinstance(text, str) for text in texts.flat):
-        return target
+    named = np.array([isinstance(text, str) for text in texts.flat], bool) if texts.dtype.kind in "UOT" else None
+    if named is None or not named.any():
+        return _unambiguous(target, texts, names)
+    from pandas import isna
+
     number = {name: k for k, name in enumerate(names or ())}
-    unknown = sorted({str(text) for text in texts.flat if text not in number})
+    values, flat = np.full(texts.size, np.nan), texts.reshape(-1)
+    missing = isna(flat[~named])
+    unknown = sorted({str(text) for text in flat[named] if text not in number} | set(map(str, flat[~named][~missing])))
     if unknown:
-        known = f"classes are called {list(number)[:10]}" if number else "classes have no names"
+        known = f"classes are called {shortened(list(number))}" if number else "classes have no names"
         raise ValueError(
-            f"the target names {unknown[:5]}, but the {known}. Give the numbers of the classes, or their names: "
+            f"the target names {shortened(unknown)}, but the {known}. Give the numbers of the classes, or their names: "
             "predictive.with_class_names(names)."
         )
-    return np.vectorize(number.__getitem__, otypes=[np.int64])(texts)
+    values[named] = [number[text] for text in flat[named]]
+    return (values if missing.any() else values.astype(np.int64)).reshape(texts.shape)
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return a list of names for an error, ten at most."""
+    return f"{list(names[:10])}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _unambiguous(target: Any, values: NDArray[Any], names: Sequence[str] | None) -> Any:
+    """Refuse plain numbers where the names of the classes are other numbers: 1 would be class 1, or the class "1"."""
+    if names is None or values.dtype.kind not in "iuf":
+        return target
+    try:
+        numbers = [float(name) for name in names]
+    except ValueError:
+        return target
+    if numbers != list(range(len(names))):
+        raise ValueError(
+            f"the classes are called {shortened(names)}, so numbers could mean their names or their places. Give the "
+            'names as texts, ["..."] or y.astype(str), or the places 0, 1, ... as a tensor.'
+        )
+    return target

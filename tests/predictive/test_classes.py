@@ -2,6 +2,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -156,6 +157,33 @@ def test_classes_may_be_named() -> None:
         metrics.nll(Predictive.from_probabilities(p), ["cat", "dog"])
     with pytest.raises(ValueError, match="3 different names"):
         c.with_class_names(["a", "b"])
+
+
+def test_missing_names_are_missing_and_errors_list_ten() -> None:
+    p = Predictive.from_probabilities(torch.eye(12), class_names=[f"k{i:02d}" for i in range(12)])
+    target = pd.Series([f"k{i:02d}" for i in range(12)])
+    for gap in (None, float("nan"), pd.NA):
+        holed = target.astype(object)
+        holed[3] = gap
+        assert float(metrics.accuracy(p, holed, nan="drop")) == 1
+        with pytest.raises(ValueError, match="1 NaN"):
+            metrics.accuracy(p, holed)
+    assert float(metrics.accuracy(p, target.astype("category"))) == 1
+    with pytest.raises(ValueError, match=r"'z09'\] and 2 more, but .*'k09'\] and 2 more") as raised:
+        metrics.accuracy(p, [f"z{i:02d}" for i in range(12)])
+    assert "k10" not in str(raised.value)
+    with pytest.raises(ValueError, match=r"the target names .'3'"):
+        metrics.accuracy(p, np.array([3, *target[1:]], dtype=object))
+
+
+def test_names_that_are_numbers_are_not_taken_for_places() -> None:
+    p = Predictive.from_probabilities(torch.eye(2), class_names=[1, 2])
+    for target in ([1, 1], np.array([2, 1]), pd.Series([1.0, 2.0])):
+        with pytest.raises(ValueError, match=r"their names or their places.*astype\(str\)"):
+            metrics.accuracy(p, target)
+    assert float(metrics.accuracy(p, np.array([1, 2]).astype(str))) == 1
+    assert float(metrics.accuracy(p, torch.tensor([0, 1]))) == 1
+    assert float(metrics.accuracy(p.with_class_names([0, 1]), [0, 1])) == 1
 
 
 def test_one_draw_serves_all_classes_of_a_path() -> None:
