@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import log_softmax, logsumexp
 from torch.distributions import Categorical, Normal
 
 import bayesrnn as br
-from bayesrnn.inference import convergence, jackknife
+from bayesrnn import metrics
+from bayesrnn.inference import convergence, jackknife, point
 from bayesrnn.inference.accumulators import ClassStatistics, ContinuousStatistics, statistics_of
 from bayesrnn.inference.assemble import assemble
 from bayesrnn.inference.distributed import _described, _made
@@ -99,6 +101,26 @@ def test_statistics_agree_with_the_kept_draws(distribution):
         (found,) = assemble([Part(torch.arange(4)[rows], 50, (), [some])], False, 16, origin)
         for name in ("mean" if kind is ContinuousStatistics else "entropy", "aleatoric", "epistemic"):
             torch.testing.assert_close(getattr(found, name), getattr(kept[rows], name), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "times"), [(torch.float16, 12.0), (torch.float32, 400.0)])
+def test_class_log_means_survive_where_their_probabilities_are_zero_in_the_dtype(
+    dtype: torch.dtype, times: float
+) -> None:
+    """Of 5000 classes the target is one whose mean probability rounds to 0: its logarithm does not."""
+    generator = torch.Generator().manual_seed(0)
+    model = torch.nn.Sequential(br.nn.Dropout(0.5), torch.nn.Linear(32, 5000, bias=False))
+    torch.nn.init.normal_(model[1].weight, std=32**-0.5, generator=generator)
+    model, x = model.to(dtype), (times * torch.randn(10, 32, generator=generator)).to(dtype)
+    logits = br.predict(model, x, draws=32, likelihood=point).draws.double().numpy()
+    log_mean = logsumexp(log_softmax(logits, -1), 0) - np.log(32)
+    target = torch.as_tensor(log_mean.argsort(-1)[:, 20])
+    exact = -log_mean[np.arange(10), target]
+    assert (torch.as_tensor(np.exp(-exact)).to(dtype) == 0).all()
+    for keep in (True, False):
+        p = br.predict(model, x, draws=32, keep_draws=keep, likelihood=lambda out: Categorical(logits=out))
+        np.testing.assert_allclose(-p.log_prob(target).double(), exact, rtol=1e-3)
+        assert float(metrics.nll(p, target)) == pytest.approx(exact.mean(), rel=1e-3)
 
 
 def test_jackknife_takes_the_bias_out_of_log_probabilities():
