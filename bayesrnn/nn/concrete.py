@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bayesrnn._checks import as_number, check_choice
 from bayesrnn.masks import MaskSite
-from bayesrnn.nn.masked import masked_modules, sourced
+from bayesrnn.nn.masked import masked_modules, qualified, sourced
 from bayesrnn.schemes import Site
 
 __all__ = ["ConcreteDropout", "Relaxed", "learned_rates"]
@@ -101,7 +101,7 @@ class _Learned(Mapping[str, Tensor]):
     def __getitem__(self, key: str) -> Tensor:
         if key not in self.keys_:
             raise KeyError(key)
-        return self.owner.rate(_qualified(self.layer, key))
+        return self.owner.rate(qualified(self.layer, key))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys_)
@@ -148,7 +148,7 @@ def learned_rates(model: nn.Module) -> dict[str, Tensor]:
         ['0.model.hidden_l0', '0.model.input_l0']
     """
     return {
-        _qualified(name, key): rate
+        qualified(name, key): rate
         for name, module in masked_modules(model).items()
         for key, rate in module.rates.items()
         if isinstance(rate, Tensor)
@@ -162,11 +162,11 @@ def _groups(model: nn.Module, share: Share) -> dict[str, tuple[str, float]]:
         for key, placement in module.placements().items():
             if placement.site not in _LEARNABLE:
                 raise ValueError(
-                    f"the rate of {_qualified(name, key)!r} cannot be learned: relaxed masks exist for the sites "
+                    f"the rate of {qualified(name, key)!r} cannot be learned: relaxed masks exist for the sites "
                     f"{list(_LEARNABLE)}, which multiply units."
                 )
-            qualified = _qualified(name, key)
-            groups[qualified] = (placement.site if share == "site" else qualified, placement.rate)
+            mask = qualified(name, key)
+            groups[mask] = (placement.site if share == "site" else mask, placement.rate)
     if not groups:
         raise ValueError(
             "no mask of this model is active, so there is no rate to learn. Build it with a rate to start from, "
@@ -202,10 +202,6 @@ def _check_temperature(temperature: float) -> float:
             "gradient, and at an infinite one every mask is the same and tells nothing of the rate."
         )
     return float(number)
-
-
-def _qualified(name: str, key: str) -> str:
-    return f"{name}.{key}" if name else key
 
 
 def _escaped(group: str) -> str:

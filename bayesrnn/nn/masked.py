@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bayesrnn.masks import Fresh, Given, MaskSite, MaskSource
 from bayesrnn.schemes import Placement
 
-__all__ = ["MaskedModule", "bound", "masked_modules", "sourced"]
+__all__ = ["MaskedModule", "bound", "masked_modules", "qualified", "sourced"]
 
 
 class MaskedModule(nn.Module):
@@ -103,6 +103,11 @@ class MaskedModule(nn.Module):
 
 def _number(rate: float | Tensor) -> float:
     return rate.item() if isinstance(rate, Tensor) else rate
+
+
+def qualified(owner: str, name: str) -> str:
+    """Return `owner.name`, or the one of the two that is not empty."""
+    return f"{owner}.{name}" if owner and name else owner or name
 
 
 def masked_modules(model: nn.Module) -> dict[str, MaskedModule]:

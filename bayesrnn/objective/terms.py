@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bayesrnn.nn.concrete import ConcreteDropout
 from bayesrnn.nn.dropout import Dropout
 from bayesrnn.nn.embedding import Embedding
-from bayesrnn.nn.masked import masked_modules
+from bayesrnn.nn.masked import masked_modules, qualified
 from bayesrnn.nn.recurrent import Recurrent
 
 __all__ = ["WeightTerm", "all_terms", "rate_parameters", "weight_terms"]
@@ -95,7 +95,7 @@ def _with_two_roles(model: nn.Module) -> set[str]:
 
     def owned(kind: type[nn.Module]) -> set[str]:
         modules = model.named_modules(remove_duplicate=False)
-        return {names[_joined(name, "weight")] for name, module in modules if isinstance(module, kind)}
+        return {names[qualified(name, "weight")] for name, module in modules if isinstance(module, kind)}
 
     return owned(nn.Embedding) & (owned(nn.Linear) | set(_dropout_before(model)))
 
@@ -104,7 +104,7 @@ def rate_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters of the model that are rates and no weights: the logits of a `ConcreteDropout`."""
     names = _names(model)
     return {
-        names[_joined(owner, f"logits.{key}")]: logit
+        names[qualified(owner, f"logits.{key}")]: logit
         for owner, wrapped in model.named_modules()
         if isinstance(wrapped, ConcreteDropout)
         for key, logit in wrapped.logits.named_parameters()
@@ -116,7 +116,6 @@ def _layer_masks(model: nn.Module) -> dict[str, list[_Mask]]:
     masks: dict[str, list[_Mask]] = {}
     for owner, module in masked_modules(model).items():
         for key, placement in module.placements().items():
-            qualified = _joined(owner, key)
             if isinstance(module, Embedding):
                 name, units = "weight", module.num_embeddings
             elif isinstance(module, Recurrent):
@@ -127,8 +126,8 @@ def _layer_masks(model: nn.Module) -> dict[str, list[_Mask]]:
                 units = weight.numel() if placement.site == "weight" else copies * weight.shape[1]
             else:
                 continue
-            if (own := _joined(owner, name)) in names:
-                masks.setdefault(names[own], []).append((qualified, placement.rate, units))
+            if (own := qualified(owner, name)) in names:
+                masks.setdefault(names[own], []).append((qualified(owner, key), placement.rate, units))
     return masks
 
 
@@ -144,7 +143,7 @@ def _dropout_masks(model: nn.Module, behind: Mapping[str, str | None] | None) ->
         if owner in active:
             _check_alone(model, name, owner)
             units = 0 if owner in met else model.get_parameter(name).shape[-1]
-            masks[name] = (_joined(owner, "output"), active[owner].placements()["output"].rate, units)
+            masks[name] = (qualified(owner, "output"), active[owner].placements()["output"].rate, units)
             met.add(owner)
     lost = sorted(set(active) - met - denied)
     if lost:
@@ -159,11 +158,11 @@ def _dropout_before(model: nn.Module) -> dict[str, str]:
         last = None
         for name, child in parent._modules.items():  # named_children would leave out a module that comes twice
             if isinstance(child, nn.Linear) and last is not None:
-                pairs[_joined(owner, f"{name}.weight")] = _joined(owner, last)
+                pairs[qualified(owner, f"{name}.weight")] = qualified(owner, last)
             last = name if isinstance(child, Dropout) else None
     for owner, parent in model.named_modules():
         said: Any = getattr(parent, "weights_behind", None)
-        pairs |= {_joined(owner, w): _joined(owner, d) for w, d in said().items()} if callable(said) else {}
+        pairs |= {qualified(owner, w): qualified(owner, d) for w, d in said().items()} if callable(said) else {}
     names, modules = _names(model), _module_names(model)
     return {names[weight]: modules[dropout] for weight, dropout in pairs.items() if weight in names}
 
@@ -203,7 +202,7 @@ def _unplaced(model: nn.Module, dropout: str) -> str:
 def _check_sites(model: nn.Module) -> None:
     for owner, module in masked_modules(model).items():
         for key, placement in module.placements().items():
-            place = _joined(owner, key)
+            place = qualified(owner, key)
             if placement.site not in _WITH_KL:
                 raise ValueError(
                     f"the mask {place!r} acts on {placement.site!r}, which enters no weight's product, so it has no KL "
@@ -225,7 +224,3 @@ def _names(model: nn.Module) -> dict[str, str]:
 def _module_names(model: nn.Module) -> dict[str, str]:
     first = {module: name for name, module in model.named_modules()}
     return {name: first[module] for name, module in model.named_modules(remove_duplicate=False)}
-
-
-def _joined(owner: str, name: str) -> str:
-    return f"{owner}.{name}" if owner and name else owner or name

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bayesrnn._checks import check_ids, check_seed, check_whole
 from bayesrnn.masks import Binding, MaskSite, stream
-from bayesrnn.nn.masked import masked_modules, sourced
+from bayesrnn.nn.masked import masked_modules, qualified, sourced
 from bayesrnn.pyro.distributions import Mask
 
 __all__ = ["Once", "check_active", "masks_of", "sampled"]
@@ -103,7 +103,7 @@ class Once:
 
     def mask(self, key: str, site: MaskSite) -> Tensor:
         """Return the mask of one site; see `MaskSource.mask`."""
-        name, shape = _name(self.layer, key), site.public_shape
+        name, shape = qualified(self.layer, key), site.public_shape
         if self.shapes.setdefault(name, shape) != shape:
             raise ValueError(
                 f"{self.layer or 'the model'!r} is called several times in one pass, first with masks {name!r} of "
@@ -117,7 +117,7 @@ class Once:
 
 def sampled(layer: str, key: str, site: MaskSite) -> Tensor:
     """Return a mask that Pyro samples."""
-    name = _name(layer, key)
+    name = qualified(layer, key)
     value: Tensor = pyro.sample(name, _distribution(site))
     if not site.fits(value):
         raise ValueError(
@@ -133,10 +133,6 @@ def _distribution(site: MaskSite) -> Any:
     keeps_old_value = site.placement.site in ("keep_cell", "keep_hidden")
     distribution = dist.Bernoulli(rates) if keeps_old_value else Mask(rates)
     return distribution.to_event(len(site.public_shape))
-
-
-def _name(layer: str, key: str) -> str:
-    return f"{layer}.{key}" if layer else key
 
 
 def check_active(model: nn.Module) -> None:

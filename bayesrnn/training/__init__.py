@@ -7,19 +7,21 @@ is used. `train_language_model` trains a `LanguageModel` on a stream of tokens a
 
 from typing import TYPE_CHECKING, Any
 
-from bayesrnn.training._fit import fit as fit
-from bayesrnn.training.history import History as History
-from bayesrnn.training.language import train_language_model as train_language_model
-from bayesrnn.training.recipes import SGD as SGD
-from bayesrnn.training.recipes import AdamW as AdamW
-from bayesrnn.training.recipes import Cosine as Cosine
-from bayesrnn.training.recipes import ExponentialAverage as ExponentialAverage
-from bayesrnn.training.recipes import NonMonotoneAverage as NonMonotoneAverage
-from bayesrnn.training.recipes import Recipe as Recipe
-from bayesrnn.training.recipes import StepDecay as StepDecay
-from bayesrnn.training.recipes import gal as gal
-from bayesrnn.training.recipes import one_cycle as one_cycle
-from bayesrnn.training.recipes import zaremba as zaremba
+from bayesrnn.training._fit import fit
+from bayesrnn.training.history import History
+from bayesrnn.training.language import train_language_model
+from bayesrnn.training.recipes import (
+    SGD,
+    AdamW,
+    Cosine,
+    ExponentialAverage,
+    NonMonotoneAverage,
+    Recipe,
+    StepDecay,
+    gal,
+    one_cycle,
+    zaremba,
+)
 
 if TYPE_CHECKING:
     from bayesrnn.training.lightning import Training as Training

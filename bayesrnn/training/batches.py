@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from bayesrnn._checks import as_values, check_finite
+from bayesrnn.storage.weights import digest_of
 
 __all__ = ["Batches", "Data", "as_batches", "epoch_seed"]
 
@@ -90,11 +91,7 @@ class TensorBatches:
 
     def fingerprint(self) -> str:
         """Return a hash of all values."""
-        digest = hashlib.blake2b(digest_size=16)
-        for tensor in self.tensors:
-            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return digest_of({f"{i}": tensor.detach().cpu() for i, tensor in enumerate(self.tensors)}, "")
 
 
 def as_batches(data: Data, batch_size: int, seed: int, *, shuffle: bool, name: str) -> Batches:

@@ -15,7 +15,7 @@ from torch import nn
 
 from bayesrnn._files import locked, remove_leftovers
 from bayesrnn.nn.concrete import learned_rates
-from bayesrnn.nn.masked import masked_modules
+from bayesrnn.nn.masked import masked_modules, qualified
 from bayesrnn.training.checkpoint import FILE, Checkpoint
 
 __all__ = ["OtherTraining", "described", "interruptible", "interrupts_wait", "model_settings", "resumed"]
@@ -114,10 +114,10 @@ def model_settings(model: nn.Module) -> Settings:
     shapes = [f"{name}{tuple(value.shape)}{value.dtype}" for name, value in model.state_dict().items()]
     learned = learned_rates(model)
     masks = {
-        _joined(owner, key): f"{place.rate:g} per {place.span}, gates {place.gates}"
+        qualified(owner, key): f"{place.rate:g} per {place.span}, gates {place.gates}"
         for owner, module in masked_modules(model).items()
         for key, place in module.placements().items()
-        if _joined(owner, key) not in learned
+        if qualified(owner, key) not in learned
     }
     plain = {name: f"{m.p:g}" for name, m in model.named_modules() if isinstance(m, nn.modules.dropout._DropoutNd)}
     return {
@@ -159,10 +159,6 @@ def source_of(function: Callable[..., Any] | None) -> str | None:
 
 def _digest(texts: list[str]) -> str:
     return hashlib.blake2b("\n".join(texts).encode(), digest_size=16).hexdigest()
-
-
-def _joined(owner: str, key: str) -> str:
-    return f"{owner}.{key}" if owner else key
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Settings:

@@ -73,7 +73,7 @@ def train(
     """Train a language model; run the same command again after a kill and it goes on."""
     from bayesrnn._checks import check_choice
     from bayesrnn._files import atomic_write
-    from bayesrnn.data.text import LEVELS
+    from bayesrnn.data.text import LEVELS, part_files
     from bayesrnn.nn.devices import pick_device
     from bayesrnn.storage import save
 
@@ -89,7 +89,8 @@ def train(
     if resume:
         _check_vocabulary(run, text, corpus)
     history = _trained(model.to(where), corpus, chosen, text, run, seed, resume)
-    facts = {"level": level, "vocabulary": corpus.vocabulary.fingerprint(), **_trained_text(text)}
+    trained_on = {"text": text_digest(text)} if text.is_file() else {"train": text_digest(part_files(text)["train"])}
+    facts = {"level": level, "vocabulary": corpus.vocabulary.fingerprint(), **trained_on}
     epochs_done = history.to_frame().to_dict("records")
     atomic_write(run / HISTORY, json.dumps(facts | {"epochs": epochs_done}, indent=1) + "\n")
     save(model, run / MODEL)
@@ -172,15 +173,6 @@ _OPTIONS = {
     "seed": "--seed",
 }
 """The options that the settings of a checkpoint came from."""
-
-
-def _trained_text(text: Path) -> dict[str, str]:
-    """Return the digest of the training text: of a whole file, or of the training file of a folder."""
-    from bayesrnn.data import part_files
-
-    if text.is_file():
-        return {"text": text_digest(text)}
-    return {"train": text_digest(part_files(text)["train"])}
 
 
 def _corpus(text: Path, level: str, min_count: int | None, max_size: int | None) -> "Corpus":
