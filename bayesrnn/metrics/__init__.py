@@ -22,6 +22,7 @@ from bayesrnn.metrics.classes import (
     set_coverage,
     set_size,
 )
+from bayesrnn.metrics.confusion import ConfusionMatrix, confusion_matrix
 from bayesrnn.metrics.paired import paired_difference
 from bayesrnn.metrics.paths import energy_score, variogram_score
 from bayesrnn.metrics.regression import (
@@ -44,6 +45,7 @@ from bayesrnn.metrics.tokens import bits_per_token, deterministic_perplexity, en
 
 __all__ = [
     "BrierDecomposition",
+    "ConfusionMatrix",
     "Options",
     "Pit",
     "Reliability",
@@ -59,6 +61,7 @@ __all__ = [
     "brier_score",
     "classwise_calibration_error",
     "confidence_gap",
+    "confusion_matrix",
     "coverage",
     "crps",
     "crps_values",

@@ -6,6 +6,7 @@ sheet in force is followed.
 
 from bayesrnn.plots.classes import confidence_histogram, reliability_diagram
 from bayesrnn.plots.comparison import forest
+from bayesrnn.plots.confusion import confusion_matrix
 from bayesrnn.plots.curves import convergence, learning_curves
 from bayesrnn.plots.forecast import decomposition, fan_chart
 from bayesrnn.plots.groups import coverage_by_group, coverage_by_horizon, score_by_part
@@ -18,6 +19,7 @@ from bayesrnn.plots.text import token_strip
 
 __all__ = [
     "confidence_histogram",
+    "confusion_matrix",
     "convergence",
     "coverage_by_group",
     "coverage_by_horizon",

@@ -112,6 +112,36 @@ def test_classwise_and_top_label_by_hand(classes):
     assert float(M.expected_calibration_error(c, y)) >= abs(gap) - 1e-12
 
 
+def test_confusion_matrix_is_sklearns(classes):
+    c, y = classes
+    names = np.array(["b", "a", "d_$", "c"])
+    c, keep = c.with_class_names(names), y != 2
+    found = M.confusion_matrix(c, names[y])
+    predicted = names[c.mode]
+    assert (found.to_frame() == sklearn.metrics.confusion_matrix(names[y], predicted, labels=names)).all(axis=None)
+    assert found.to_frame().loc["b", "a"] == int(((y == 0) & (c.mode == 1)).sum())
+    assert found.counts.trace() / 500 == float(M.accuracy(c, y))
+    precision, recall, _, count = sklearn.metrics.precision_recall_fscore_support(names[y], predicted, labels=names)
+    frame = found.by_class()
+    assert frame["class"].tolist() == list(names)
+    np.testing.assert_allclose(frame[["recall", "precision", "observed"]].T, [recall, precision, count])
+    some = M.confusion_matrix(c, y, mask=keep)
+    assert some.counts.sum() == keep.sum()
+    assert np.isnan(some.shares[2]).all()
+    assert np.isnan(some.by_class()["recall"][2])
+    first = found.confusions(1).iloc[0]
+    wrong = found.counts - np.diag(found.counts.diagonal())
+    assert first["targets"] == wrong.max() == found.to_frame().loc[first["observed"], first["predicted"]]
+    with pytest.raises(ValueError, match="about classes"):
+        M.confusion_matrix(Predictive.from_gaussian(torch.zeros(2), torch.ones(2)), torch.zeros(2))
+
+
+def test_confusion_matrix_of_sequences_counts_the_steps_within_their_rows():
+    c = Predictive.from_probabilities(torch.eye(3)[torch.tensor([[[0, 1, 2], [2, 2, 0]]])], class_names="abc")
+    y = np.array([["a", "a", None], ["c", "b", "a"]], dtype=object)
+    assert M.confusion_matrix(c, y, lengths=[2, 3]).counts.tolist() == [[2, 1, 0], [0, 0, 1], [0, 0, 1]]
+
+
 def test_brier_decomposition_adds_up(classes):
     c, y = classes
     parts = M.brier_decomposition(c, y)

@@ -75,6 +75,7 @@ PICTURES: dict[str, Callable[..., Any]] = {
     "reliability_diagram": lambda ax: plots.reliability_diagram(C, K, ax=ax),
     "reliability_diagram_tokens": lambda ax: plots.reliability_diagram(T, ax=ax),
     "confidence_histogram": lambda ax: plots.confidence_histogram(C, K, ax=ax),
+    "confusion_matrix": lambda ax: plots.confusion_matrix(C, K, ax=ax),
     "learning_curves": lambda ax: plots.learning_curves({"a": [3, 2, 1], "b": [3, 2.5, 2.6]}, best="b", ax=ax),
     "convergence": lambda ax: plots.convergence([1, 10, 100], [3, 2, 1.9], [0.3, 0.1, 0.03], reference=2, ax=ax),
     "forest": lambda ax: plots.forest(["a", "b", "c"], [-1, 1, 0], [-2, 0.5, -1], [-0.5, 2, 1], ax=ax),
@@ -99,6 +100,19 @@ def pixels(figure: Any) -> np.ndarray:
 
 def test_every_public_picture_is_here() -> None:
     assert {name for name in plots.__all__ if not any(key.startswith(name) for key in PICTURES)} == set()
+
+
+@pytest.mark.parametrize("classes", [3, 15, 16, 50])
+def test_a_confusion_matrix_stays_readable(classes: int) -> None:
+    names = [f"k_{k}$" for k in range(classes)]
+    p = Predictive.from_probabilities(torch.eye(classes).roll(1, 0), class_names=names)
+    ax = plots.confusion_matrix(p, names, title="$_t$")
+    assert len(ax.texts) == (classes**2 if classes <= 15 else 0)
+    ticks = [t.get_text() for t in ax.get_yticklabels()]
+    assert ticks == names[:: 2 if classes == 50 else 1]
+    shares = np.asarray(ax.collections[0].get_array()).reshape(classes, classes)
+    assert (shares == np.eye(classes)[np.roll(np.arange(classes), 1)]).all()
+    assert not any(t.get_parse_math() for t in [*ax.get_xticklabels(), *ax.get_yticklabels()])
 
 
 @pytest.mark.parametrize("name", PICTURES)
