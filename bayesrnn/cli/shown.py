@@ -63,7 +63,7 @@ def show_study(
     console.print(result.setup, style="dim")
     for text, tone in result.sentences:
         console.print(text, style="yellow" if tone in ("warn", "bad") else "")
-    console.print(f"\nTables and pictures are in {output}. Open {page} in a browser.")
+    console.print(f"\nTables and pictures are in {output}. Open {page} in a browser.", soft_wrap=True, markup=False)
 
 
 def check_folder(folder: Path) -> None:

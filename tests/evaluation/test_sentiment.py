@@ -281,6 +281,7 @@ def test_no_penalty_is_none():
     assert {group["weight_decay"] for group in groups(net, Variant("some", hidden=0.5), 0.0, 1e-3)} == {0.0}
 
 
+@pytest.mark.filterwarnings("ignore:only .* independent sequences")  # a tiny corpus
 def test_scores_hold_both_passes(tmp_path):
     run = tiny(tmp_path, main_variants(0.25)["gal"], Settings(**(TINY.to_dict() | {"epochs": 1})))
     train(run, report=lambda line: None)
