@@ -31,12 +31,7 @@ class Notes:
 
 
 def column_names(names: Any) -> str:
-    """Return at most ten names as text, and how many more there are.
-
-    Example:
-        >>> column_names(["date", "sales"])
-        'date, sales'
-    """
+    """Return at most ten names as text, and how many more there are."""
     texts = [str(name) for name in names]
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return ", ".join(text if text == text.strip() else repr(text) for text in texts[:_SHOWN]) + more

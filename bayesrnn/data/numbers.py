@@ -27,15 +27,9 @@ def read_numbers(
     decimal: str | None = None,
     missing: Sequence[float] | None = None,
 ) -> Any:
-    """Return a column of text as float64, NaN where a value is missing.
+    """Return a column of text, indexed by the line of the file, as float64, NaN where a value is missing.
 
-    Args:
-        cells: A pandas Series of text (or of numbers), indexed by the line of the file.
-        name: Name of the column, for messages.
-        path: The file, for messages.
-        notes: Takes what was assumed.
-        decimal: The decimal sign, "." or ","; by default what the column shows.
-        missing: Numbers that stand for missing values; by default such as -9999 or -200, where no other value is near.
+    `decimal` and `missing` are those of `read_series`.
 
     Raises:
         ValueError: If a value is no number, or could be read in two ways.

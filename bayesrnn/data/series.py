@@ -192,10 +192,7 @@ def bridge_gaps(values: Any, observed: Any, period: int) -> Any:
     the last value plus the mean change that the past saw over the same steps of the season (values filled before count
     like observed ones). So a context that ends anywhere holds nothing that was observed later.
 
-    Args:
-        values: (T,), NaN where nothing was observed; the first is observed.
-        observed: Which are observed, (T,).
-        period: Steps of a season, m.
+    Values, (T,), are NaN where nothing was observed; the first is observed.
     """
     base = float(values[0])
     filled = (values - base).tolist()

@@ -21,10 +21,7 @@ _YEAR = 12
 def regular_times(index: Any, bridge: bool = False, say: Callable[[str], None] = lambda _: None) -> tuple[Any, Any]:
     """Return times at equal steps, with their frequency, and where each row of `index` stands among them.
 
-    Args:
-        index: A sorted pandas index of dates or numbers, none twice.
-        bridge: Whether times that are missing altogether are put in; else they are refused.
-        say: Takes what was assumed, in words.
+    `index` is sorted, none twice; `bridge` puts in times that are missing altogether.
 
     Raises:
         ValueError: If steps are unequal, or times are missing and not bridged.

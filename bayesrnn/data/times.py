@@ -22,14 +22,7 @@ _EPOCH = {"s": (1e8, 1e10), "ms": (1e11, 1e13), "us": (1e14, 1e16), "ns": (1e17,
 
 
 def read_times(cells: Any, name: str, path: object, notes: Notes, day_first: bool | None = None) -> Any:
-    """Return a column of text as a pandas index of dates, or of numbers where it holds plain numbers.
-
-    Args:
-        cells: A pandas Series of text (or dates, or numbers), indexed by the line of the file; none is missing.
-        name: Name of the column, for messages.
-        path: The file, for messages.
-        notes: Takes what was assumed.
-        day_first: Whether 03/04/2024 is the third of April; by default what the column shows.
+    """Return a column of text, indexed by the line of the file, as dates, or as numbers where it holds plain ones.
 
     Raises:
         ValueError: If they are no dates or could be read in two ways.

@@ -14,10 +14,6 @@ _YEAR = 12
 def moved_times(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
     """Return dates at a whole number of equal steps, and their frequency; it is None where there is no such step.
 
-    Args:
-        index: Sorted dates, none twice.
-        say: Takes what was moved, in words.
-
     Example:
         >>> import pandas as pd
         >>> moved_times(pd.DatetimeIndex(["2024-01-12", "2024-02-11", "2024-03-14"]), print)[0][1]

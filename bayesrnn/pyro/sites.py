@@ -79,14 +79,7 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Once:
-    """A source that makes a mask at the first call of a layer, and uses it at the later calls of a pass.
-
-    Attributes:
-        make: From layer, key and site to the mask, in its public shape.
-        masks: The masks made so far, by qualified key.
-        shapes: The shapes they were made in.
-        layer: The layer.
-    """
+    """A source that makes a mask, in its public shape, at the first call of a layer and uses it at the later ones."""
 
     make: Callable[[str, str, MaskSite], Tensor]
     masks: dict[str, Tensor] = field(default_factory=dict)

@@ -24,12 +24,7 @@ class Recorded:
     are not on a CUDA device, run without the recording; so does every call after a recording that failed, with a
     warning.
 
-    Args:
-        function: From tensors to tensors; it may leave gradients in `parameters`.
-        parameters: The parameters whose gradients the function computes at every call.
-
-    Returns (from a call):
-        The function's outputs, which the next call overwrites.
+    The function may leave gradients in `parameters`. Each call overwrites the outputs of the one before.
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]], parameters: list[torch.nn.Parameter]) -> None:

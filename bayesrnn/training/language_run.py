@@ -25,15 +25,7 @@ __all__ = ["LanguageRun"]
 
 
 class LanguageRun:
-    """A training under way.
-
-    Args:
-        model: The model to train.
-        rows: Token numbers, (B, N // B).
-        recipe: How to train.
-        seed: Seed of the masks.
-        folder: Where checkpoints are kept; None for nowhere.
-    """
+    """A training under way on rows of token numbers, (B, N // B), with checkpoints in a folder where there is one."""
 
     def __init__(self, model: LanguageModel, rows: Tensor, recipe: Recipe, seed: int, folder: Path | None) -> None:
         self.model, self.recipe, self.seed, self.folder = model, recipe, seed, folder

@@ -57,11 +57,8 @@ def negative_log_likelihood(distribution: Distribution, target: Any) -> Tensor:
 def masked_mean(values: Tensor, lengths: Tensor | None, steps: int | None, rows: int = 1) -> tuple[Tensor, int]:
     """Return the mean over the targets that are no padding, and their number.
 
-    Args:
-        values: A scalar, or (rows, ...), or (rows, steps, ...) with padding behind `lengths`.
-        lengths: Steps of each row, or None.
-        steps: Steps of the padded tensors where `values` has one number per step, else None.
-        rows: What a scalar loss counts for.
+    Values are a scalar, which counts for `rows`, or (rows, ...), or (rows, steps, ...) with padding behind `lengths`;
+    `steps` is None where they have no steps.
     """
     if lengths is None or steps is None or values.dim() < 2:
         return values.mean(), values.numel() if values.dim() else rows

@@ -101,13 +101,8 @@ def vocabulary_loss(
 ) -> Tensor:
     r"""Return $a \sum_n -\log \mathrm{softmax}(W x_n + b)_{y_n}$, a scalar, nats times a.
 
-    Args:
-        features: x, (N, F).
-        weight: W, (V, F).
-        bias: b, (V,).
-        targets: y, (N,).
-        scale: The factor a.
-        precision: "bf16" makes the products and the gradients of the weights in bfloat16; the softmax is float32.
+    Shapes are x (N, F), W (V, F), b (V,), y (N,). With precision "bf16" the products and the gradients of the weights
+    are made in bfloat16; the softmax is float32.
 
     Example:
         >>> zeros = torch.zeros(3, 2)

@@ -6,23 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayesrnn.cli.lm.runs import (
-    HISTORY,
-    MODEL,
-    RATE,
-    RECIPES,
-    SCHEMES,
-    VOCABULARY,
-    BatchSize,
-    Device,
-    Run,
-    Seed,
-    Window,
-    check_run,
-    chosen_recipe,
-    chosen_scheme,
-    text_digest,
-)
+from bayesrnn.cli.lm import runs
+from bayesrnn.cli.lm.runs import BatchSize, Device, Run, Seed, Window, check_run, text_digest
 
 if TYPE_CHECKING:
     from bayesrnn.data import Corpus
@@ -58,10 +43,10 @@ def train(
     hidden: Annotated[int, typer.Option(min=1, help="Units of a layer.")] = 200,
     layers: Annotated[int, typer.Option(min=1, help="Layers.")] = 2,
     cell: Annotated[str, typer.Option(help="lstm or gru.")] = "lstm",
-    scheme: Annotated[str, typer.Option(help=f"Dropout: {', '.join(SCHEMES)}.")] = "gal",
-    rate: Annotated[float | None, typer.Option(help=f"Rate of dropping; {RATE} if not given.")] = None,
+    scheme: Annotated[str, typer.Option(help=f"Dropout: {', '.join(runs.SCHEMES)}.")] = "gal",
+    rate: Annotated[float | None, typer.Option(help=f"Rate of dropping; {runs.RATE} if not given.")] = None,
     shared: Annotated[bool, typer.Option(help="One matrix for embedding and decoder.")] = False,
-    recipe: Annotated[str, typer.Option(help=f"Recipe: {', '.join(RECIPES)}.")] = "zaremba",
+    recipe: Annotated[str, typer.Option(help=f"Recipe: {', '.join(runs.RECIPES)}.")] = "zaremba",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs; the recipe is squeezed into them.")] = 13,
     batch_size: BatchSize = 20,
     window: Window = 35,
@@ -80,8 +65,8 @@ def train(
     check_choice(level, "--level", LEVELS)
     check_choice(cell, "--cell", ("lstm", "gru"))
     where = pick_device(device)
-    chosen = chosen_recipe(recipe, epochs, batch_size, window, "bf16" if bf16 else None)
-    dropout = chosen_scheme(scheme, rate)
+    chosen = runs.chosen_recipe(recipe, epochs, batch_size, window, "bf16" if bf16 else None)
+    dropout = runs.chosen_scheme(scheme, rate)
     check_run(run)
     corpus = _corpus(text, level, min_count, max_size)
     shape = {"embedding_size": embedding, "hidden_size": hidden, "num_layers": layers, "cell": cell}
@@ -92,9 +77,9 @@ def train(
     trained_on = {"text": text_digest(text)} if text.is_file() else {"train": text_digest(part_files(text)["train"])}
     facts = {"level": level, "vocabulary": corpus.vocabulary.fingerprint(), **trained_on}
     epochs_done = history.to_frame().to_dict("records")
-    atomic_write(run / HISTORY, json.dumps(facts | {"epochs": epochs_done}, indent=1) + "\n")
-    save(model, run / MODEL)
-    typer.echo(f"{history.epochs} epoch{'s' if history.epochs > 1 else ''}; the model is in {run / MODEL}.")
+    atomic_write(run / runs.HISTORY, json.dumps(facts | {"epochs": epochs_done}, indent=1) + "\n")
+    save(model, run / runs.MODEL)
+    typer.echo(f"{history.epochs} epoch{'s' if history.epochs > 1 else ''}; the model is in {run / runs.MODEL}.")
 
 
 def _model(seed: int, size: int, **arguments: Any) -> "LanguageModel":
@@ -113,7 +98,7 @@ def _check_vocabulary(run: Path, text: Path, corpus: "Corpus") -> None:
     from bayesrnn.data import Vocabulary
     from bayesrnn.training.checkpoint import FILE
 
-    place = run / VOCABULARY
+    place = run / runs.VOCABULARY
     if not (run / FILE).exists() and place.exists() and Vocabulary.load(place) != corpus.vocabulary:
         raise ValueError(
             f"{run} holds a run whose vocabulary is not the vocabulary of {text}. It is left as it is: choose another "
@@ -131,7 +116,7 @@ def _trained(
     started = []
 
     def start() -> None:
-        corpus.vocabulary.save(run / VOCABULARY)
+        corpus.vocabulary.save(run / runs.VOCABULARY)
         started.append(True)
         typer.echo(_parts(text, corpus))
 
