@@ -16,9 +16,10 @@ from bayesrnn.inference.assemble import assemble
 from bayesrnn.inference.context import lower_products, undisturbed
 from bayesrnn.inference.distributed import all_ranks
 from bayesrnn.inference.inputs import batches, rows_at_once
+from bayesrnn.inference.job import Job
 from bayesrnn.inference.nested import map_leaves, sums, values
 from bayesrnn.inference.outputs import Point
-from bayesrnn.inference.passes import Job, Part, Plan, collect_as_it_runs
+from bayesrnn.inference.passes import Part, Plan, collect_as_it_runs
 from bayesrnn.masks import BLOCK, stream
 from bayesrnn.nn.masked import masked_modules
 from bayesrnn.predictive import DETERMINISTIC

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from bayesrnn.inference.attributes import Attributes
+from bayesrnn.inference.batch_part import BatchPart, differ, largest_gap
 from bayesrnn.inference.context import same_random_state, without_lower_products
 from bayesrnn.inference.nested import Rows, leaves, map_leaves
-from bayesrnn.inference.outputs import OutputDistribution, parameters
+from bayesrnn.inference.outputs import OutputDistribution
 
 __all__ = ["check_rows_apart"]
 
@@ -56,33 +57,21 @@ def _check(job: Any, rows: Tensor, draws: Tensor, found: list[OutputDistribution
         some = _part(job, rows, draws)
         few = _tried(lambda: run(job, draws[some.draws], rows[some.rows]))
     else:  # a pass of a single row: run it with another one
-        some = _Some(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+        some = BatchPart(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
         rows, draws = _with_another(job, rows, draws)
         whole = _tried(lambda: run(job, draws, rows))
-    if whole is not None and few is not None and _differ(whole, few, some, rough=True):
-        _confirm(job, rows, draws, run, far=_differ(whole, few, some, rough=True, times=50.0))
+    if whole is not None and few is not None and differ(whole, few, some, rough=True):
+        _confirm(job, rows, draws, run, far=differ(whole, few, some, rough=True, times=50.0))
 
 
-@dataclass(frozen=True)
-class _Some:
-    """Some draws and rows of a batch, by position."""
-
-    draws: Tensor
-    rows: Tensor
-
-    def of(self, value: Tensor) -> Tensor:
-        """Return that part of a tensor (S, B, ...)."""
-        return value[self.draws.to(value.device)][:, self.rows.to(value.device)]
-
-
-def _part(job: Any, rows: Tensor, draws: Tensor) -> _Some:
+def _part(job: Any, rows: Tensor, draws: Tensor) -> BatchPart:
     """Return a part to run by itself: two rows of the last draw, one of them the longest."""
     count, last = rows.numel(), draws.numel() - 1
     if count == 1:
-        return _Some(torch.arange(max(last - 1, 1), last + 1), torch.arange(1))
+        return BatchPart(torch.arange(max(last - 1, 1), last + 1), torch.arange(1))
     longest = _longest(job, rows)
     both = [longest, (longest + 1) % count] if count > 2 or last else [longest]
-    return _Some(torch.tensor([last]), torch.tensor(sorted(both)))
+    return BatchPart(torch.tensor([last]), torch.tensor(sorted(both)))
 
 
 def _with_another(job: Any, rows: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,33 +93,6 @@ def _longest(job: Any, rows: Tensor) -> int:
     return rows.numel() - 1
 
 
-def _differ(
-    whole: list[OutputDistribution], few: list[OutputDistribution], some: _Some, *, rough: bool, times: float = 1.0
-) -> bool:
-    """Whether a part of a batch differs from the same run by itself, by more than rounding or a trace of the spread."""
-    for a, b in zip(whole, few, strict=True):
-        for value, alone in zip(parameters(a), parameters(b), strict=True):
-            if not value.is_floating_point():
-                continue
-            spread = value.double().std(0) if value.shape[0] > 3 else torch.zeros(())
-            scale = value.double().abs().nan_to_num(0, 0, 0).amax() if value.numel() else torch.zeros(())
-            step = 4 * torch.finfo(value.dtype).eps if rough else 1e-6
-            limit = step * scale + 1e-3 * spread.nan_to_num(0, 0, 0).mean()
-            if _gap(some.of(value), alone) > times * float(limit):
-                return True
-    return False
-
-
-def _gap(a: Tensor, b: Tensor) -> float:
-    """Return the largest difference where both have values; steps beyond the longer row are padding."""
-    shape = [min(m, n) for m, n in zip(a.shape, b.shape)]
-    for dim, size in enumerate(shape):
-        a, b = a.narrow(dim, 0, size), b.narrow(dim, 0, size)
-    gap = (a.double() - b.double()).abs()
-    both = torch.isfinite(gap)
-    return float(gap[both].amax()) if bool(both.any()) else 0.0
-
-
 def _confirm(job: Any, rows: Tensor, draws: Tensor, run: Callable[..., Any], *, far: bool) -> None:
     """Run a small batch and two parts of it in float64; refuse if they differ, and name the module."""
     wide = _tried(lambda: _wide(job))
@@ -143,8 +105,8 @@ def _confirm(job: Any, rows: Tensor, draws: Tensor, run: Callable[..., Any], *, 
     together = 1 if rows.numel() > 1 else min(2, max(len(few_draws) // 2, 1))
     batch = _tried(lambda: _traced(wide, few_draws, few_rows, run))
     parts = [
-        _Some(torch.arange(len(few_draws))[-together:], torch.arange(len(few_rows))[:beside]),
-        _Some(torch.arange(len(few_draws))[:together], torch.arange(len(few_rows))[-beside:]),
+        BatchPart(torch.arange(len(few_draws))[-together:], torch.arange(len(few_rows))[:beside]),
+        BatchPart(torch.arange(len(few_draws))[:together], torch.arange(len(few_rows))[-beside:]),
     ]
     for some in parts:
         chosen = few_draws[some.draws], few_rows[some.rows]
@@ -155,10 +117,10 @@ def _confirm(job: Any, rows: Tensor, draws: Tensor, run: Callable[..., Any], *, 
             return
         whole, events = batch
         (alone, seen), (again, _) = result
-        every = _Some(torch.arange(len(some.draws)), torch.arange(len(some.rows)))
-        if _differ(again, alone, every, rough=False):
+        every = BatchPart(torch.arange(len(some.draws)), torch.arange(len(some.rows)))
+        if differ(again, alone, every, rough=False):
             return  # the model has random numbers of its own: nothing can be compared
-        if _differ(whole, alone, some, rough=False):
+        if differ(whole, alone, some, rough=False):
             size = len(few_draws), len(few_rows)
             raise ValueError(_message(_first(events, seen, some, size)))
 
@@ -212,7 +174,7 @@ def _traced(
             hook.remove()
 
 
-def _first(whole: list[Event], alone: list[Event], some: _Some, size: tuple[int, int]) -> str:
+def _first(whole: list[Event], alone: list[Event], some: BatchPart, size: tuple[int, int]) -> str:
     """Return the place of the first event that differs."""
     total, few = size[0] * size[1], some.draws.numel() * some.rows.numel()
     flat = (some.draws[:, None] * size[1] + some.rows).flatten()
@@ -221,7 +183,7 @@ def _first(whole: list[Event], alone: list[Event], some: _Some, size: tuple[int,
         if words != other or not fits or not a.is_floating_point():
             continue
         part, scale = a.movedim(fits[0], 0)[flat], float(a.abs().amax())
-        if _gap(part, b.movedim(fits[0], 0)) > 1e-6 * scale:
+        if largest_gap(part, b.movedim(fits[0], 0)) > 1e-6 * scale:
             return words
     return "the forward of the model itself, after its last module, or in the likelihood"
 

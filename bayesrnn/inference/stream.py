@@ -12,9 +12,10 @@ from bayesrnn.inference.accumulators import statistics_of
 from bayesrnn.inference.assemble import assemble
 from bayesrnn.inference.context import lower_products, undisturbed
 from bayesrnn.inference.inputs import rows_at_once
+from bayesrnn.inference.job import Job
 from bayesrnn.inference.nested import Rows, map_leaves
 from bayesrnn.inference.outputs import point
-from bayesrnn.inference.passes import Job, Part, Plan
+from bayesrnn.inference.passes import Part, Plan
 from bayesrnn.masks import BLOCK, stream
 from bayesrnn.nn.precision import usable_precision
 

@@ -4,7 +4,6 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,63 +17,9 @@ from bayesrnn.nn.sequences import before_padding
 from bayesrnn.predictive import Predictive
 from bayesrnn.predictive.distributions.empirical import PointDistribution
 from bayesrnn.schemes import Scheme
+from bayesrnn.tuning.trials import RateSearch, mean_loss, trial_of
 
-__all__ = ["RateSearch", "Trial", "rate_grid", "rate_search"]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One scheme, trained and judged.
-
-    Attributes:
-        scheme: What was dropped.
-        nll: Mean negative log predictive density of the validation targets, nats.
-        standard_error: Of that mean, from the spread between rows: the targets of one row (steps, outputs) are no
-            independent pieces of evidence. Infinite for a single row.
-        behind: How much worse than the best trial, nats.
-        behind_error: Standard error of that difference, paired by row.
-    """
-
-    scheme: Scheme
-    nll: float
-    standard_error: float
-    behind: float = 0.0
-    behind_error: float = 0.0
-
-
-@dataclass(frozen=True)
-class RateSearch:
-    """The answer of `rate_search`.
-
-    Attributes:
-        trials: One a scheme, in the order given.
-        model: The trained model of the best trial.
-    """
-
-    trials: tuple[Trial, ...]
-    model: nn.Module
-
-    @property
-    def best(self) -> Trial:
-        """The trial of lowest validation nll; the first of them where several share it."""
-        return min(self.trials, key=lambda trial: trial.nll)
-
-    @property
-    def scheme(self) -> Scheme:
-        """The scheme of the best trial."""
-        return self.best.scheme
-
-    def to_frame(self) -> Any:
-        """Return a pandas DataFrame with a line a trial, best first."""
-        import pandas as pd
-
-        rows = [
-            {p.site: p.rate for p in trial.scheme.placements}
-            | {k: v for k, v in trial.__dict__.items() if k != "scheme"}
-            | {"scheme": trial.scheme.name}
-            for trial in sorted(self.trials, key=lambda trial: trial.nll)
-        ]
-        return pd.DataFrame(rows)
+__all__ = ["rate_grid", "rate_search"]
 
 
 def rate_grid(make: Callable[..., Scheme], **rates: float | str | Sequence[float | str]) -> list[Scheme]:
@@ -151,7 +96,7 @@ def rate_search(
         predictive = _predictive(model, inputs, likelihood, draws, seed, given)
         loss = -predictive.log_prob(target).double().cpu().reshape(counted.shape)
         loss = torch.where(counted, loss, 0.0)
-        nll = _mean(loss, counted)
+        nll = mean_loss(loss, counted)
         if not math.isfinite(nll):
             raise ValueError(
                 f"under {scheme} some validation targets have no density (mean nll {nll}). Give the "
@@ -162,8 +107,8 @@ def rate_search(
             best, lowest = model, nll
     if best is None:  # every nll is finite, so the first is below infinity
         raise RuntimeError("no model was kept.")
-    first = min(losses, key=lambda loss: _mean(loss, counted))
-    return RateSearch(tuple(_trial(s, loss, first, counted) for s, loss in zip(tried, losses, strict=True)), best)
+    first = min(losses, key=lambda loss: mean_loss(loss, counted))
+    return RateSearch(tuple(trial_of(s, loss, first, counted) for s, loss in zip(tried, losses, strict=True)), best)
 
 
 def _several(rate: Any) -> list[Any]:
@@ -224,28 +169,6 @@ def _steps(inputs: tuple[Any, ...], batch_dim: int) -> int | None:
     given = given if isinstance(given, tuple | list) else (given,)
     first = next((x for x in given if isinstance(x, Tensor) and x.dim() > 1), None)
     return None if first is None else first.shape[0 if batch_dim else 1]
-
-
-def _mean(loss: Tensor, counted: Tensor) -> float:
-    return float(loss.sum() / counted.sum())
-
-
-def _trial(scheme: Scheme, loss: Tensor, lowest: Tensor, counted: Tensor) -> Trial:
-    gap = loss - lowest
-    return Trial(scheme, _mean(loss, counted), _error(loss, counted), _mean(gap, counted), _error(gap, counted))
-
-
-def _error(values: Tensor, counted: Tensor) -> float:
-    r"""Return the standard error of a mean over targets that come in rows, $\sqrt{\frac{B}{B-1}\sum_i e_i^2} / N$.
-
-    $e_i$ is the sum of the row's departures from the mean; with as many targets in each row it is the standard
-    deviation of the rows' means over the root of their number.
-    """
-    rows, sizes = len(values), counted.sum(1)
-    if rows < 2:
-        return math.inf
-    departures = values.sum(1) - _mean(values, counted) * sizes
-    return math.sqrt(rows / (rows - 1) * float(departures.square().sum())) / float(sizes.sum())
 
 
 def _predictive(

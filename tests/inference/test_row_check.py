@@ -166,8 +166,8 @@ def test_a_model_is_looked_at_again_when_it_changes():
 
 def test_a_model_is_looked_at_once(monkeypatch):
     looked = []
-    original = row_check._differ
-    monkeypatch.setattr(row_check, "_differ", lambda *a, **k: looked.append(1) or original(*a, **k))
+    original = row_check.differ
+    monkeypatch.setattr(row_check, "differ", lambda *a, **k: looked.append(1) or original(*a, **k))
     model, x = Between(), torch.randn(5, 4, 3)
     for steps in (4, 3, 2):
         br.predict(model, x[:, :steps], draws=16)

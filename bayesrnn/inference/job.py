@@ -1,0 +1,134 @@
+"""A model with its inputs, and one pass of it: some draws of some rows, checked."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from bayesrnn.inference.context import same_random_state
+from bayesrnn.inference.nested import replicate, take_rows, values
+from bayesrnn.inference.outputs import OutputDistribution, as_distributions, bad_rows, distributions_of
+from bayesrnn.masks import Binding, MaskStream
+from bayesrnn.nn.masked import bound
+
+__all__ = ["Job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that stays the same over the chunks of a prediction.
+
+    Attributes:
+        model: The module.
+        inputs: Its positional inputs, marked by `with_rows`.
+        options: Its keyword inputs, such as lengths, marked too.
+        stream: Where masks come from; None for the deterministic pass.
+        ids: Sequence ids, (rows,), on the model's device.
+        likelihood: From output to distribution, or None.
+        shared: Whether all rows of a draw share a mask.
+        batch_dim: Dimension of the rows, in the output if it fits there.
+        fresh: Called before each pass: puts back what the model keeps between calls.
+    """
+
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    options: dict[str, Any]
+    stream: MaskStream | None
+    ids: Tensor
+    likelihood: Callable[[Any], Any] | None
+    shared: bool
+    batch_dim: int
+    fresh: Callable[[], None] = lambda: None
+
+    @property
+    def rows(self) -> int:
+        """How many sequences."""
+        return self.ids.numel()
+
+    def run(
+        self,
+        draws: Tensor,
+        rows: Tensor,
+        *,
+        carried: tuple[Any, ...] = (),
+        first_step: int = 0,
+        in_stream: bool = False,
+    ) -> tuple[Any, list[OutputDistribution]]:
+        """Return the output's structure and its distributions, each with batch shape (S, B, ...).
+
+        Args:
+            draws: Numbers of the draws, (S,).
+            rows: Positions of the rows, (B,).
+            carried: Further inputs that hold draws x rows already: the state of a stream.
+            first_step: Where the steps of these inputs begin in the stream.
+            in_stream: Whether the pass cannot be repeated, as the model's state moves on.
+
+        Raises:
+            ValueError: If an output is NaN or infinite, naming the sequences; or has another number of rows.
+        """
+        ids = self.ids[rows.to(self.ids.device)]
+        binding = None
+        if self.stream is not None:
+            binding = Binding(self.stream, draws, ids, self.shared, first_step=first_step)
+        inputs, options = values(replicate(take_rows((self.inputs, self.options), rows), draws.numel()))
+        self.fresh()
+        structure = self._checked(binding, draws.numel(), ids.numel(), (*inputs, *carried), options)
+        small = None if in_stream else lambda: self._smaller(draws, rows)
+        distributions = distributions_of(structure, draws.numel(), ids.numel(), self.batch_dim, small)
+        bad = torch.stack([bad_rows(distribution) for distribution in distributions]).any(0)
+        if bool(bad.any()):
+            raise ValueError(_not_finite(ids[bad].tolist()))
+        return structure, distributions
+
+    def _smaller(self, draws: Tensor, rows: Tensor) -> tuple[Any, int]:
+        """Return the output of fewer rows, and how many: what it shows is which dimension follows them."""
+        draws, rows = (draws[:1], rows) if draws.numel() > 1 else (draws, rows[:1])
+        binding = None if self.stream is None else Binding(self.stream, draws, self.ids[rows], self.shared)
+        inputs, options = values(replicate(take_rows((self.inputs, self.options), rows), draws.numel()))
+        self.fresh()
+        with same_random_state():
+            return self._forward(binding, inputs, options), draws.numel() * rows.numel()
+
+    def _checked(
+        self, binding: Binding | None, draws: int, rows: int, inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """Run the model; let NaN parameters pass that torch would refuse, to be named by sequence."""
+        try:
+            return self._forward(binding, inputs, options)
+        except ValueError as error:
+            if "to satisfy the constraint" not in str(error):
+                raise
+            with _unvalidated():
+                structure = self._forward(binding, inputs, options)
+            distributions = distributions_of(structure, draws, rows, self.batch_dim)
+            if any(bool(bad_rows(distribution).any()) for distribution in distributions):
+                return structure
+            raise
+
+    def _forward(self, binding: Binding | None, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        with nullcontext() if binding is None else bound(self.model, binding):
+            output = self.model(*inputs, **options)
+        return as_distributions(output, self.likelihood)
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """Let torch's distributions take any parameters for the time of the block."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
+
+
+def _not_finite(ids: list[int]) -> str:
+    shown = ", ".join(str(i) for i in ids[:5]) + (", ..." if len(ids) > 5 else "")
+    return (
+        f"the model's output holds NaN or infinite values for the sequences {shown}. Look for NaN in their inputs "
+        "(drop or impute missing values) or for weights that diverged in training."
+    )
