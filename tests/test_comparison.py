@@ -17,6 +17,7 @@ from bayesrnn.comparison import Cost, compare, compare_predictives
 from bayesrnn.comparison.curve import _sets
 from bayesrnn.comparison.difference import paired
 from bayesrnn.metrics.registry import measures_for
+from bayesrnn.models import SequenceClassifier
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
 from bayesrnn.report.format import fixed
 from tests.report.test_page import assert_stands_alone
@@ -333,3 +334,29 @@ def test_the_curve_is_what_predict_gives_with_so_few_draws() -> None:
     assert [int(s[0]) for s in _sets(100, 20, 16)] == [0, 32, 64]
     assert [int(s[0]) for s in _sets(100, 5, 16)] == [0, 5, 10, 16, 21, 26, 32, 37]
     assert [int(s[0]) for s in _sets(9, 4, 1)] == [0, 4]
+
+
+def test_classes_are_compared_by_their_names():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 80, 3, generator=generator)
+    y = logits[0].argmax(-1)
+    names = ["cat", "dog", "emu"]
+    a, b = (Predictive.from_probabilities(one.softmax(-1)) for one in logits)
+    by_number = compare_predictives({"a": a, "b": b}, y, resamples=50)
+    by_name = compare_predictives({"a": a, "b": b.with_class_names(names)}, [names[k] for k in y], resamples=50)
+    assert by_name.sentence == by_number.sentence
+    assert by_name.target.tolist() == y.tolist()
+    assert {p.class_names for p in by_name.predictives.values()} == {tuple(names)}
+    assert by_name.picture("risk_coverage")
+    with pytest.raises(ValueError, match="same classes in the same order"):
+        compare_predictives({"a": a.with_class_names(names[::-1]), "b": b.with_class_names(names)}, y)
+    with pytest.raises(ValueError, match="classes have no names"):
+        compare_predictives({"a": a, "b": b}, [names[k] for k in y])
+
+
+def test_a_model_with_labels_is_compared_on_their_texts():
+    x = torch.randn(30, 4, 1, generator=torch.Generator().manual_seed(0))
+    model = SequenceClassifier(1, 4, labels=["down", "up"], dropout=0.3)
+    y = (x[:, -1, 0] > 0).long()
+    by_name = compare(model, x, target=[["down", "up"][k] for k in y], draws=8, resamples=50)
+    assert by_name.curves == compare(model, x, target=y, draws=8, resamples=50).curves != []

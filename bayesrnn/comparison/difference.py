@@ -6,9 +6,9 @@ from typing import Any
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.paired import difference
 from bayesrnn.metrics.registry import Measure, Verdict
-from bayesrnn.report.format import capital, number, percent, points, span
+from bayesrnn.report.format import capital, fixed, listed, number, percent, points, span
 
-__all__ = ["Difference", "paired"]
+__all__ = ["Difference", "metric_names", "paired"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,35 @@ class Difference:
             "definition": self.score.definition,
         }
 
+    def cells(self) -> tuple[str, ...]:
+        """Return the difference as the cells of a line of text."""
+        moved, ends = self.change
+        change, interval = fixed(moved, ends, sign=True)
+        verdict = "–" if self.verdict is Verdict.UNDECIDED else str(self.verdict)
+        return (
+            self.measure.label,
+            number(self.score.value),
+            number(self.reference_score.value),
+            change,
+            interval,
+            verdict,
+        )
+
+    def row(self, *, named: bool) -> dict[str, Any]:
+        """Return the difference as a line of a page's table; `named` says of which predictive."""
+        low, high = (number(v, 3, sign=True) for v in self.interval)
+        error = self.score.standard_error
+        return {
+            "metric": self.measure.label,
+            **({"predictive": self.name} if named else {}),
+            "better": self.measure.wish,
+            "value": number(self.score.value, 4),
+            "reference": number(self.reference_score.value, 4),
+            "difference": f"{number(self.value, 3, sign=True)} [{low}, {high}]",
+            "error of finite draws": "" if error is None else number(error, 2),
+            "verdict": str(self.verdict),
+        }
+
 
 def paired(name: str, reference: str, measure: Measure, score: Score, reference_score: Score) -> Difference:
     """Return the paired difference of two scores with bootstrap replicates from the same resamples.
@@ -118,3 +147,10 @@ def paired(name: str, reference: str, measure: Measure, score: Score, reference_
     loss, loss_interval, _ = difference(score, reference_score, measure.loss)
     level = score.level or 0.95
     return Difference(name, reference, measure, score, reference_score, value, interval, loss, loss_interval, level)
+
+
+def metric_names(differences: list[Difference]) -> list[str]:
+    """Return the names of the metrics, coverages at several levels as one."""
+    levels = [d.measure.key.removeprefix("coverage_") for d in differences if d.measure.key.startswith("coverage_")]
+    labels = [d.measure.label for d in differences if not d.measure.key.startswith("coverage_")]
+    return [*labels, f"coverage ({listed(levels)} % intervals)"] if levels else labels

@@ -15,9 +15,9 @@ from bayesrnn.comparison.predictives import compare_predictives
 from bayesrnn.comparison.result import Comparison, Cost
 from bayesrnn.inference import predict
 from bayesrnn.inference.context import undisturbed
-from bayesrnn.models import LanguageModel
+from bayesrnn.models import LanguageModel, SequenceClassifier
 from bayesrnn.nn.precision import usable_precision
-from bayesrnn.predictive import Predictive
+from bayesrnn.predictive import ClassPredictive, Predictive
 
 __all__ = ["compare"]
 
@@ -112,6 +112,8 @@ def compare(
     middle = time.perf_counter()
     drawn = predict(model, *inputs, **given)
     end = time.perf_counter()
+    if isinstance(model, SequenceClassifier) and model.labels is not None and isinstance(drawn, ClassPredictive):
+        drawn = drawn.with_class_names(model.labels)
     predictives = {"deterministic pass": plain, "MC dropout": drawn, **(others or {})}
     if len(predictives) < 2 + len(others or {}):
         raise ValueError("others must not be called 'deterministic pass' or 'MC dropout': these two are there already.")
@@ -126,7 +128,7 @@ def compare(
     )  # fmt: skip
     if not curve:
         return result
-    line = draws_curve(result.differences[0].measure, drawn, target, dict(result.options))
+    line = draws_curve(result.differences[0].measure, drawn, result.target, dict(result.options))
     return replace(result, curves=[] if line is None else [line])
 
 

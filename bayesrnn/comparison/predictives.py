@@ -14,7 +14,8 @@ from bayesrnn.metrics.bootstrap import unwarned
 from bayesrnn.metrics.groups import rows_by_group
 from bayesrnn.metrics.pairs import check_several, common_sequences, pair
 from bayesrnn.metrics.registry import Measure, measures_for
-from bayesrnn.predictive import DETERMINISTIC, Origin, Predictive, TokenPredictive
+from bayesrnn.predictive import DETERMINISTIC, ClassPredictive, Origin, Predictive, TokenPredictive
+from bayesrnn.predictive.probabilities import shortened
 
 __all__ = ["compare_predictives"]
 
@@ -48,7 +49,8 @@ def compare_predictives(
     Args:
         predictives: Name → predictive, at least two, all of the same targets and kind. A lone token predictive is
             compared with the deterministic pass that it carries.
-        target: (rows, ...); a token predictive knows its own.
+        target: (rows, ...); classes by number, or by name where a predictive has `class_names`; a token predictive
+            knows its own.
         reference: Name of the one the others are compared with; the first by default.
         groups: A label for each row: the score that ranks is also compared within each group.
         sequences: Sequence id of each row or target, for the bootstrap; by default the ids that the reference (else
@@ -71,8 +73,8 @@ def compare_predictives(
         A `Comparison`: `.table`, `.sentence`, `.save(folder)`.
 
     Raises:
-        ValueError: If fewer than two predictives are given, their kinds, shapes or groupings by sequence ids differ, or
-            the reference is unknown.
+        ValueError: If fewer than two predictives are given, their kinds, shapes, class names or groupings by sequence
+            ids differ, or the reference is unknown.
 
     Example:
         >>> import torch
@@ -83,6 +85,7 @@ def compare_predictives(
     """
     predictives = _with_deterministic(predictives)
     reference = _check(predictives, reference)
+    predictives, target = _named(predictives, target)
     check_level(interval, "interval")
     ordered = {reference: predictives[reference], **predictives}
     sequences = common_sequences(ordered, sequences)
@@ -132,6 +135,25 @@ def _deterministic_tokens(predictive: TokenPredictive, log_prob: Tensor) -> Toke
     """Return the deterministic pass that a token predictive carries, as a predictive of its own."""
     origin = Origin(1, sampling=DETERMINISTIC, sequence_ids=predictive.sequence_ids)
     return TokenPredictive(log_prob, origin, mask=predictive.mask, target=predictive.target)
+
+
+def _named(predictives: Mapping[str, Predictive], target: Any) -> tuple[Mapping[str, Predictive], Any]:
+    """Give every class predictive the names that one of them has, and return the target as numbers of classes."""
+    classes = {name: p for name, p in predictives.items() if isinstance(p, ClassPredictive)}
+    named = {name: p for name, p in classes.items() if p.class_names is not None}
+    if not classes or target is None:
+        return predictives, target
+    first = next(iter(named), next(iter(classes)))
+    for name, predictive in named.items():
+        if predictive.class_names != classes[first].class_names:
+            raise ValueError(
+                f"{first!r} calls its classes {shortened(classes[first].names)}, but {name!r} "
+                f"{shortened(predictive.names)}: both must have the same classes in the same order."
+            )
+    target = classes[first].numbered(target)
+    if named:
+        predictives = {name: p.with_class_names(classes[first].names) for name, p in classes.items()}
+    return predictives, target
 
 
 def _check(predictives: Mapping[str, Predictive], reference: str | None) -> str:

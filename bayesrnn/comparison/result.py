@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bayesrnn import plots
 from bayesrnn.comparison.curve import Curve
-from bayesrnn.comparison.difference import Difference
+from bayesrnn.comparison.difference import Difference, metric_names
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.bootstrap import FEW_SEQUENCES
 from bayesrnn.metrics.registry import Verdict
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 from bayesrnn.report.exhibit import Exhibit, Picture
-from bayesrnn.report.format import fixed, listed, number, percent, seconds, text_table
+from bayesrnn.report.format import listed, number, percent, seconds, text_table
 from bayesrnn.report.page import Page, Tone
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ class Comparison(Exhibit):
             Verdict.UNDECIDED: "No difference can be told in",
         }
         for verdict, start in starts.items():
-            labels = _labels([d for d in rest if d.verdict is verdict and d.measure.better != "neither"])
-            parts += [f"{start} {listed(labels)}."] if labels else []
+            names = metric_names([d for d in rest if d.verdict is verdict and d.measure.better != "neither"])
+            parts += [f"{start} {listed(names)}."] if names else []
         return " ".join([*parts, *self._cost_sentence(name)])
 
     def pictures(self) -> dict[str, Picture]:
@@ -157,10 +157,10 @@ class Comparison(Exhibit):
         for name, picture in self.pictures().items():
             page.picture(images[name], picture.text, "" if name.startswith("differences") else picture.text)
         named = len(self.others) > 1
-        page.section("Every metric").table([_row(d, named) for d in self.differences])
+        page.section("Every metric").table([d.row(named=named) for d in self.differences])
         if self.by_group:
             page.section(f"By group: {first.measure.label}")
-            page.table([{"group": g, **_row(d, True)} for g, members in self.by_group.items() for d in members])
+            page.table([{"group": g, **d.row(named=True)} for g, members in self.by_group.items() for d in members])
         if self.costs:
             rows = [{"predictive": n, "passes": c.passes, "seconds": c.seconds} for n, c in self.costs.items()]
             page.section("Cost").table(rows)
@@ -189,7 +189,7 @@ class Comparison(Exhibit):
         lines = [self.sentence, *(f"! {warning}" for warning in self.warnings), ""]
         for name in self.others:
             rows: list[tuple[str, ...]] = [("metric", "value", "against", "change", "interval", "")]
-            rows += [_cells(d) for d in self.differences if d.name == name]
+            rows += [d.cells() for d in self.differences if d.name == name]
             lines += [f"{name} against {self.reference}:"] if len(self.others) > 1 else []
             lines += text_table(rows)
         if any(d.measure.better == "near" for d in self.differences):
@@ -242,32 +242,3 @@ class Comparison(Exhibit):
         if mine.seconds is not None and other.seconds is not None:
             text += f" ({seconds(mine.seconds)} instead of {seconds(other.seconds)} for these rows)"
         return [f"{text}."]
-
-
-def _labels(differences: list[Difference]) -> list[str]:
-    """Return the names of the metrics, coverages at several levels as one."""
-    levels = [d.measure.key.removeprefix("coverage_") for d in differences if d.measure.key.startswith("coverage_")]
-    labels = [d.measure.label for d in differences if not d.measure.key.startswith("coverage_")]
-    return [*labels, f"coverage ({listed(levels)} % intervals)"] if levels else labels
-
-
-def _cells(d: Difference) -> tuple[str, ...]:
-    moved, ends = d.change
-    change, interval = fixed(moved, ends, sign=True)
-    verdict = "–" if d.verdict is Verdict.UNDECIDED else str(d.verdict)
-    return d.measure.label, number(d.score.value), number(d.reference_score.value), change, interval, verdict
-
-
-def _row(d: Difference, named: bool) -> dict[str, Any]:
-    low, high = (number(v, 3, sign=True) for v in d.interval)
-    error = d.score.standard_error
-    return {
-        "metric": d.measure.label,
-        **({"predictive": d.name} if named else {}),
-        "better": d.measure.wish,
-        "value": number(d.score.value, 4),
-        "reference": number(d.reference_score.value, 4),
-        "difference": f"{number(d.value, 3, sign=True)} [{low}, {high}]",
-        "error of finite draws": "" if error is None else number(error, 2),
-        "verdict": str(d.verdict),
-    }

@@ -11,10 +11,11 @@ from bayesrnn.metrics.bootstrap import unwarned
 from bayesrnn.metrics.groups import rows_by_group
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.registry import Measure, measures_for
-from bayesrnn.predictive import Predictive
+from bayesrnn.predictive import ClassPredictive, Predictive
 from bayesrnn.report.breakdown import by_frequency, by_group, by_step, score_parts
-from bayesrnn.report.findings import drawn, findings, guards
+from bayesrnn.report.findings import drawn, findings
 from bayesrnn.report.format import capital
+from bayesrnn.report.guards import guards
 from bayesrnn.report.result import CalibrationReport
 
 __all__ = ["calibration_report"]
@@ -48,7 +49,8 @@ def calibration_report(
 
     Args:
         predictive: Of a continuous, count or class target, or of a token stream.
-        target: What happened, (rows, ...); a token predictive knows its own.
+        target: What happened, (rows, ...); classes by number, or by name where the predictive has `class_names`; a
+            token predictive knows its own.
         groups: A label for each row: the report also looks at each group.
         level: Level of the intervals that the sentences speak about.
         levels: Levels whose coverage is measured.
@@ -76,6 +78,8 @@ def calibration_report(
     """
     check_level(level)
     check_level(interval, "interval")
+    if isinstance(predictive, ClassPredictive):
+        target = predictive.numbered(target)
     chosen = {"mask": mask, "lengths": lengths, "nan": nan, "sequences": sequences}
     pairs = pair(predictive, target, chosen)  # type: ignore[arg-type]
     base: dict[str, Any] = {**chosen, "seed": seed, "resamples": resamples}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bayesrnn import plots
 from bayesrnn.metrics import Score
-from bayesrnn.predictive import ContinuousPredictive, MomentsDistribution, Predictive, TokenPredictive
+from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, MomentsDistribution, Predictive, TokenPredictive
 from bayesrnn.report.exhibit import Picture
 from bayesrnn.report.format import capital, number, percent, span
 
@@ -87,11 +87,15 @@ def confidence_pictures(
         ).replace("-", "−")
     risk = "Share of wrong answers among those kept when the least certain are refused first."
     counts = "How many targets have which confidence, right and wrong."
-    return {
+    pictures = {
         "reliability": Picture.of(plots.reliability_diagram, text, predictive, target, **options),
         "confidence_histogram": Picture.of(plots.confidence_histogram, counts, predictive, target, **options),
         "risk_coverage": Picture.of(plots.risk_coverage, risk, predictive, target, **options),
     }
+    if isinstance(predictive, ClassPredictive):
+        taken = "Which class is predicted for the targets of each class: shares of a row."
+        pictures["confusion_matrix"] = Picture.of(plots.confusion_matrix, taken, predictive, target, **options)
+    return pictures
 
 
 def part_pictures(tables: Tables, *, tokens: bool) -> dict[str, Picture]:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from bayesrnn.metrics import Score
+from bayesrnn.metrics import ConfusionMatrix, Score, confusion_matrix
 from bayesrnn.metrics.registry import Measure
-from bayesrnn.predictive import ContinuousPredictive, Predictive, TokenPredictive
+from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 from bayesrnn.report.exhibit import Exhibit, Picture
 from bayesrnn.report.findings import Finding
 from bayesrnn.report.format import fixed, number, span, text_table
 from bayesrnn.report.page import Page
 from bayesrnn.report.pictures import confidence_pictures, continuous_pictures, part_pictures
+from bayesrnn.report.tables import add_classes, folded, part_row
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -77,6 +78,18 @@ class CalibrationReport(Exhibit):
 
         return DataFrame([self._record(m) for m in self.measures])
 
+    @property
+    def confusion(self) -> ConfusionMatrix | None:
+        """Which class was predicted for which, where the predictive is of classes."""
+        if not isinstance(self.predictive, ClassPredictive):
+            return None
+        return confusion_matrix(self.predictive, self.target, **self.options)
+
+    def files(self) -> dict[str, str | bytes]:
+        """Return the contents of the files beside page and pictures, by their names."""
+        matrix = {} if self.confusion is None else {"confusion_matrix.csv": self.confusion.to_frame().to_csv()}
+        return super().files() | matrix
+
     def pictures(self) -> dict[str, Picture]:
         """Return every picture by its name; nothing is drawn yet."""
         predictive, target, options = self.predictive, self.target, self.options
@@ -115,8 +128,10 @@ class CalibrationReport(Exhibit):
         steps = "By horizon" if isinstance(self.predictive, ContinuousPredictive) else "By position"
         for name, title in (("horizon", steps), ("group", "By group"), ("frequency", "By frequency")):
             if name in self.tables:
-                rows = [_part_row(row, name) for row in self.tables[name]]
-                page.section(title).table(rows, folded=f"All {len(rows)} rows" if len(rows) > 12 else "")
+                rows = [part_row(row, name) for row in self.tables[name]]
+                page.section(title).table(rows, folded=folded(rows))
+        if self.confusion is not None:
+            add_classes(page, self.confusion)
         if self.notes:
             page.section("What is missing, and why")
             for note in self.notes:
@@ -139,6 +154,7 @@ class CalibrationReport(Exhibit):
                 m.key: {**self.scores[m.key].to_dict(), "label": m.label, "better": m.wish} for m in self.measures
             },
             **{f"by_{name}": rows for name, rows in self.tables.items()},
+            **({} if self.confusion is None else {"by_class": self.confusion.by_class().to_dict("records")}),
         }
 
     def __str__(self) -> str:
@@ -208,20 +224,3 @@ def _draws_error(score: Score) -> float | None:
     """Return half the 95 % interval of finite draws, None where it is unknown."""
     ends = score.draws_interval()
     return None if ends is None else (ends[1] - ends[0]) / 2
-
-
-def _part_row(row: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    shown: dict[str, Any] = {{"horizon": "step", "frequency": "occurrences"}.get(kind, kind): row["part"]}
-    for name, value in row.items():
-        if name == "part":
-            continue
-        if name.endswith(("_low", "_high")):
-            continue
-        if name == "off":
-            shown["beyond chance"] = "" if value is None else "yes" if value else "no"
-        elif isinstance(value, float):
-            ends = f" {span(row[f'{name}_low'], row[f'{name}_high'])}" if f"{name}_low" in row else ""
-            shown[name.replace("_", " ")] = number(value) + ends
-        else:
-            shown[name] = value
-    return shown

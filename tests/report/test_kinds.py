@@ -1,9 +1,12 @@
 """Inputs that people have: groups of one row, counts, names with markup, few sequences."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import sklearn.metrics
 import torch
 from torch import distributions as D
 
@@ -126,3 +129,26 @@ def assert_fits(exhibit: Any, head: str) -> None:
 )
 def test_values_have_the_decimals_of_their_interval(value: float, interval: Any, expected: tuple[str, str]) -> None:
     assert fixed(value, interval) == expected
+
+
+@pytest.mark.parametrize("classes", [3, 18])
+def test_classes_keep_their_names_from_target_to_page(classes: int, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    names = [*NAMES[:2], *(f"k{k}" for k in range(classes - 2))]
+    logits = 2 * torch.randn(300, classes, generator=generator)
+    y = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+    p = Predictive.from_probabilities(logits.softmax(-1), class_names=names)
+    report = calibration_report(p, [names[k] for k in y], resamples=50)
+    assert report.scores == calibration_report(p, y, resamples=50).scores
+    page = report.save(tmp_path).read_text()
+    assert "By class" in page
+    assert all(f">{name}</td>" in page for name in names[:2])
+    assert ("The most frequent confusions" in page) == (classes == 18)
+    kept = pd.read_csv(tmp_path / "confusion_matrix.csv", index_col=0)
+    counts = sklearn.metrics.confusion_matrix(y, logits.argmax(-1), labels=range(classes))
+    assert (kept.to_numpy() == counts).all()
+    assert list(kept.columns) == list(kept.index) == names
+    assert [row["class"] for row in report.to_dict()["by_class"]] == names
+    assert report.picture("confusion_matrix").get_yticklabels()[0].get_text() == names[0]
+    lone = calibration_report(p[y == 1], [names[1]] * int((y == 1).sum()), resamples=50)
+    assert f"Only class {names[1]} is present" in " ".join(lone.warnings)
