@@ -71,9 +71,8 @@ class Lifted:
             distribution = self.likelihood(output)
             if not isinstance(distribution, Distribution):
                 raise TypeError(
-                    f"the likelihood must return a torch Distribution, but it returned a "
-                    f"{type(distribution).__name__}. bayesrnn.likelihoods has some; lambda output: Normal(output, 1.0) "
-                    "is one."
+                    f"the likelihood must return a torch Distribution, but it returned a {type(distribution).__name__}."
+                    " bayesrnn.likelihoods has some; lambda output: Normal(output, 1.0) is one."
                 )
             return as_pyro(distribution)
         if isinstance(output, Distribution):

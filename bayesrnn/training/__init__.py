@@ -8,7 +8,7 @@ is used. `train_language_model` trains a `LanguageModel` on a stream of tokens a
 from typing import TYPE_CHECKING, Any
 
 from bayesrnn.training._fit import fit
-from bayesrnn.training.history import History
+from bayesrnn.training.checkpoint import History
 from bayesrnn.training.language import train_language_model
 from bayesrnn.training.recipes import (
     SGD,

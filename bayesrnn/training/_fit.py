@@ -13,8 +13,7 @@ from bayesrnn._checks import check_choice, check_seed, check_whole
 from bayesrnn._progress import progress_bar
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.training.batches import Batches, Data, as_batches
-from bayesrnn.training.checkpoint import Checkpoint
-from bayesrnn.training.history import History
+from bayesrnn.training.checkpoint import Checkpoint, History
 from bayesrnn.training.loss import Loss, warn_of_scale
 from bayesrnn.training.optimizers import make_optimizer
 from bayesrnn.training.resume import interruptible, model_settings, optimizer_settings, resumed, source_of

@@ -15,7 +15,7 @@ from bayesrnn.data.text import check_stream
 from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.models.language_model import LanguageModel
 from bayesrnn.training.batches import TensorBatches
-from bayesrnn.training.history import History
+from bayesrnn.training.checkpoint import History
 from bayesrnn.training.language_run import LanguageRun
 from bayesrnn.training.recipes import NonMonotoneAverage, Recipe
 from bayesrnn.training.resume import model_settings, resumed

@@ -12,7 +12,7 @@ from bayesrnn.cli.lm.runs import BatchSize, Device, Run, Seed, Window, check_run
 if TYPE_CHECKING:
     from bayesrnn.data import Corpus
     from bayesrnn.models import LanguageModel
-    from bayesrnn.training.history import History
+    from bayesrnn.training.checkpoint import History
     from bayesrnn.training.recipes import Recipe
 
 __all__ = ["train"]
