@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bayesrnn.cli import lm_train as _train
 from bayesrnn.cli import main
-from bayesrnn.cli.lm import _train
-from bayesrnn.cli.lm.trained import _error
+from bayesrnn.cli.lm_trained import _error
 from bayesrnn.cli.shown import noted
 from bayesrnn.data.vocabulary import UNK, Vocabulary
 from bayesrnn.nn.precision import multiplies_bfloat16

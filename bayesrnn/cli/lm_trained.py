@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayesrnn.cli.lm.runs import BatchSize, Device, Run, Seed, Window, opened, text_digest
+from bayesrnn.cli.lm_runs import BatchSize, Device, Run, Seed, Window, opened, text_digest
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayesrnn.cli.lm import runs
-from bayesrnn.cli.lm.runs import BatchSize, Device, Run, Seed, Window, check_run, text_digest
+from bayesrnn.cli import lm_runs as runs
+from bayesrnn.cli.lm_runs import BatchSize, Device, Run, Seed, Window, check_run, text_digest
 
 if TYPE_CHECKING:
     from bayesrnn.data import Corpus
