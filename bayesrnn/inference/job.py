@@ -15,7 +15,7 @@ from bayesrnn.inference.outputs import OutputDistribution, as_distributions, bad
 from bayesrnn.masks import Binding, MaskStream
 from bayesrnn.nn.masked import bound
 
-__all__ = ["Job"]
+__all__ = ["Job", "checked_output"]
 
 
 @dataclass(frozen=True)
@@ -49,40 +49,27 @@ class Job:
         """How many sequences."""
         return self.ids.numel()
 
-    def run(
-        self,
-        draws: Tensor,
-        rows: Tensor,
-        *,
-        carried: tuple[Any, ...] = (),
-        first_step: int = 0,
-        in_stream: bool = False,
-    ) -> tuple[Any, list[OutputDistribution]]:
+    def run(self, draws: Tensor, rows: Tensor) -> tuple[Any, list[OutputDistribution]]:
         """Return the output's structure and its distributions, each with batch shape (S, B, ...).
 
         Args:
             draws: Numbers of the draws, (S,).
             rows: Positions of the rows, (B,).
-            carried: Further inputs that hold draws x rows already: the state of a stream.
-            first_step: Where the steps of these inputs begin in the stream.
-            in_stream: Whether the pass cannot be repeated, as the model's state moves on.
 
         Raises:
             ValueError: If an output is NaN or infinite, naming the sequences; or has another number of rows.
         """
         ids = self.ids[rows.to(self.ids.device)]
-        binding = None
-        if self.stream is not None:
-            binding = Binding(self.stream, draws, ids, self.shared, first_step=first_step)
+        binding = None if self.stream is None else Binding(self.stream, draws, ids, self.shared)
         inputs, options = values(replicate(take_rows((self.inputs, self.options), rows), draws.numel()))
         self.fresh()
-        structure = self._checked(binding, draws.numel(), ids.numel(), (*inputs, *carried), options)
-        small = None if in_stream else lambda: self._smaller(draws, rows)
-        distributions = distributions_of(structure, draws.numel(), ids.numel(), self.batch_dim, small)
-        bad = torch.stack([bad_rows(distribution) for distribution in distributions]).any(0)
-        if bool(bad.any()):
-            raise ValueError(_not_finite(ids[bad].tolist()))
-        return structure, distributions
+        return checked_output(
+            lambda: self._forward(binding, inputs, options),
+            draws.numel(),
+            ids,
+            self.batch_dim,
+            lambda: self._smaller(draws, rows),
+        )
 
     def _smaller(self, draws: Tensor, rows: Tensor) -> tuple[Any, int]:
         """Return the output of fewer rows, and how many: what it shows is which dimension follows them."""
@@ -93,26 +80,52 @@ class Job:
         with same_random_state():
             return self._forward(binding, inputs, options), draws.numel() * rows.numel()
 
-    def _checked(
-        self, binding: Binding | None, draws: int, rows: int, inputs: tuple[Any, ...], options: dict[str, Any]
-    ) -> Any:
-        """Run the model; let NaN parameters pass that torch would refuse, to be named by sequence."""
-        try:
-            return self._forward(binding, inputs, options)
-        except ValueError as error:
-            if "to satisfy the constraint" not in str(error):
-                raise
-            with _unvalidated():
-                structure = self._forward(binding, inputs, options)
-            distributions = distributions_of(structure, draws, rows, self.batch_dim)
-            if any(bool(bad_rows(distribution).any()) for distribution in distributions):
-                return structure
-            raise
-
     def _forward(self, binding: Binding | None, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         with nullcontext() if binding is None else bound(self.model, binding):
             output = self.model(*inputs, **options)
         return as_distributions(output, self.likelihood)
+
+
+def checked_output(
+    forward: Callable[[], Any],
+    draws: int,
+    ids: Tensor,
+    batch_dim: int,
+    smaller: Callable[[], tuple[Any, int]] | None = None,
+) -> tuple[Any, list[OutputDistribution]]:
+    """Return the structure that `forward` returns and its distributions, each with batch shape (S, B, ...).
+
+    Args:
+        forward: Runs the model for draws x rows; run again if torch refuses the parameters of its distributions.
+        draws: How many draws S.
+        ids: Ids of the sequences, (B,).
+        batch_dim: Dimension of the rows in the input.
+        smaller: As in `distributions_of`; None where the pass cannot be repeated, as in a stream.
+
+    Raises:
+        ValueError: If an output is NaN or infinite, naming the sequences; or has another number of rows.
+    """
+    structure = _checked(forward, draws, ids.numel(), batch_dim)
+    distributions = distributions_of(structure, draws, ids.numel(), batch_dim, smaller)
+    bad = torch.stack([bad_rows(distribution) for distribution in distributions]).any(0)
+    if bool(bad.any()):
+        raise ValueError(_not_finite(ids[bad].tolist()))
+    return structure, distributions
+
+
+def _checked(forward: Callable[[], Any], draws: int, rows: int, batch_dim: int) -> Any:
+    """Run the model; let NaN parameters pass that torch would refuse, to be named by sequence."""
+    try:
+        return forward()
+    except ValueError as error:
+        if "to satisfy the constraint" not in str(error):
+            raise
+        with _unvalidated():
+            structure = forward()
+        distributions = distributions_of(structure, draws, rows, batch_dim)
+        if any(bool(bad_rows(distribution).any()) for distribution in distributions):
+            return structure
+        raise
 
 
 @contextmanager

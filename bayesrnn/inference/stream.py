@@ -1,6 +1,7 @@
 """A stream that is read window by window: every draw carries its own state, under one mask for the whole stream."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +13,12 @@ from bayesrnn.inference.accumulators import statistics_of
 from bayesrnn.inference.assemble import assemble
 from bayesrnn.inference.context import lower_products, undisturbed
 from bayesrnn.inference.inputs import rows_at_once
-from bayesrnn.inference.job import Job
+from bayesrnn.inference.job import checked_output
 from bayesrnn.inference.nested import Rows, map_leaves
-from bayesrnn.inference.outputs import point
+from bayesrnn.inference.outputs import as_distributions, point
 from bayesrnn.inference.passes import Part, Plan
-from bayesrnn.masks import BLOCK, stream
+from bayesrnn.inference.stream_reader import StreamReader
+from bayesrnn.masks import BLOCK, Binding, stream
 from bayesrnn.nn.precision import usable_precision
 
 __all__ = ["Stream"]
@@ -75,57 +77,46 @@ class Stream:
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.precision = usable_precision(precision, device)  # here, to warn once and not at every window
         self.model, self.draws, self.seed, self.sampling = model, draws, seed, sampling
-        self.masks, self.shared, self.likelihood = stream(sampling, seed), sharing == "pass", likelihood
+        self.masks, self.shared, self.likelihood = stream(sampling, seed), sharing == "pass", likelihood or _points
         self.batch_dim, self.max_memory = batch_dim, max_memory
         if max_memory is not None:
             check_whole(max_memory, "max_memory")
         self.ids = None if sequence_ids is None else torch.as_tensor(sequence_ids).long()
         self.steps = 0
-        self._chunks: list[Tensor] = []
-        self._states: list[Any] = []
+        self._reader: StreamReader | None = None
 
     def step(self, x: Tensor) -> Any:
         """Read the next window, (rows, steps, ...), or (steps, rows, ...) with `batch_dim=1`; return its predictive."""
         if not isinstance(x, Tensor) or x.dim() < 2:
             raise ValueError("a window must be a tensor of rows and steps, such as (rows, steps, features).")
         rows, steps = x.shape[self.batch_dim], x.shape[1 - self.batch_dim]
-        self._begin(x, rows)
+        reader = self._begun(x, rows)
         block = BLOCK if self.sampling == "stratified" else 1
         part: Part | None = None
         structure: Any = None
-        reader = _Reader(self.likelihood)
-        ids = torch.arange(rows) if self.ids is None else self.ids
-        job = Job(
-            self.model,
-            (Rows(x, self.batch_dim),),
-            {},
-            self.masks,
-            ids.to(x.device),
-            reader,
-            self.shared,
-            self.batch_dim,
-        )
-        states = []
         with undisturbed(self.model), lower_products(self.model, self.precision):
-            for numbers, state in zip(self._chunks, self._states, strict=True):
-                carried = () if state is None else (state,)
-                structure, distributions = job.run(
-                    numbers, torch.arange(rows), carried=carried, first_step=self.steps, in_stream=True
-                )
-                states.append(reader.state)
-                statistics = [statistics_of(distribution, numbers, block) for distribution in distributions]
-                here = Part(torch.arange(rows), numbers.numel(), (distributions,), statistics)
+            for place, binding in enumerate(reader.chunks):
+                forward = partial(self._distributions, reader, place, x)
+                draws, ids = binding.draws.numel(), binding.sequences
+                structure, distributions = checked_output(forward, draws, ids, self.batch_dim)
+                statistics = [statistics_of(distribution, binding.draws, block) for distribution in distributions]
+                here = Part(torch.arange(rows), draws, (distributions,), statistics)
                 part = here if part is None else part.merge(here)
-        self._states, self.steps = states, self.steps + steps
+        reader.go_on()
+        self.steps += steps
         origin = {"seed": self.seed, "sampling": self.sampling, "sequence_ids": self.ids}
         made = iter(assemble([part] if part else [], True, block, origin))
         return map_leaves(lambda leaf: None if leaf is None else next(made), structure)
 
+    def _distributions(self, reader: StreamReader, place: int, x: Tensor) -> Any:
+        return as_distributions(reader.output(place, x, self.steps), self.likelihood)
+
     def reset(self) -> None:
         """Forget the states: the next window begins the stream anew, under the same masks."""
-        self.steps, self._chunks, self._states = 0, [], []
+        self.steps, self._reader = 0, None
 
-    def _begin(self, x: Tensor, rows: int) -> None:
+    def _begun(self, x: Tensor, rows: int) -> StreamReader:
+        """Return the reader, made for the rows of the first window."""
         if self.ids is None:
             self.ids = torch.arange(rows)
         if self.ids.shape != (rows,):
@@ -133,29 +124,17 @@ class Stream:
                 f"the stream has {self.ids.numel()} rows, but a window of {rows} was given. Every window continues the "
                 "same rows; for other sequences make another Stream, and check batch_dim."
             )
-        if not self._chunks:
+        if self._reader is None:
             at_once = rows_at_once(self.model, (Rows(x, self.batch_dim),), self.max_memory)
             plan = Plan(at_once, BLOCK, masks_weights(self.model), True, None)
-            ends = list(plan.draw_chunks(0, self.draws, rows))
-            self._chunks = [torch.arange(a, b, device=x.device) for a, b in ends]
-            self._states = [None] * len(ends)
+            chunks = [
+                Binding(self.masks, torch.arange(first, last, device=x.device), self.ids.to(x.device), self.shared)
+                for first, last in plan.draw_chunks(0, self.draws, rows)
+            ]
+            self._reader = StreamReader(self.model, chunks, batch_dim=self.batch_dim)
+        return self._reader
 
 
-class _Reader:
-    """Takes (output, state) apart: the distribution goes on, the state stays here for the next window."""
-
-    def __init__(self, likelihood: Callable[[Any], Any] | None) -> None:
-        self.likelihood = likelihood
-        self.state: Any = None
-
-    def __call__(self, output: Any) -> Any:
-        """Return the distribution of the output."""
-        if not isinstance(output, tuple) or len(output) != 2:
-            raise TypeError(
-                f"a model that reads a stream must return (output, state), but it returned a {type(output).__name__}. "
-                "Return the state beside the output, and take it as second argument."
-            )
-        first, self.state = output
-        if self.likelihood is not None:
-            return self.likelihood(first)
-        return map_leaves(lambda leaf: point(leaf) if isinstance(leaf, Tensor) else leaf, first)
+def _points(output: Any) -> Any:
+    """Return the tensors of an output as predictions without noise: what a stream's model returns bare is meant."""
+    return map_leaves(lambda leaf: point(leaf) if isinstance(leaf, Tensor) else leaf, output)

@@ -1,8 +1,7 @@
-"""One model reading a token stream in windows: many draws at once, each with a state of its own."""
+"""A language model that reads a token stream in windows, and the numbers that it reads."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,77 +10,74 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from bayesrnn._checks import as_number
+from bayesrnn.inference.stream_reader import StreamReader
 from bayesrnn.masks import Binding
-from bayesrnn.nn.masked import bound, masked_modules
+from bayesrnn.nn.masked import masked_modules
 
 __all__ = ["Member", "as_factor", "as_stream", "chunked_draws", "draws_at_once"]
 
 
-class Member:
-    """A model, its draws in chunks, and the state that each chunk carries from window to window.
+class Member(StreamReader):
+    """A language model that reads tokens: its features draw by draw, and their product with the vocabulary.
 
     A model that has `features(tokens, state)` and `logits(features)` is decoded in pieces that fit the memory; any
     other must return (Categorical or logits, state) from `model(tokens, state)`.
     """
 
+    returns = "(distribution of the next token, state)"
+
     def __init__(self, model: nn.Module, chunks: list[Binding], lifetime: str) -> None:
-        self.model, self.chunks, self.lifetime = model, chunks, lifetime
-        self._states: list[Any] = [None] * (len(chunks) + 1)
-        split = hasattr(model, "features") and hasattr(model, "logits")
-        self.logits: Callable[[Tensor], Tensor] = model.logits if split else _identity  # type: ignore[assignment]
-        self._features: Callable[[Tensor, Any], Any] = model.features if split else self._whole  # type: ignore[assignment]
+        super().__init__(model, chunks, lifetime)
+        self.split = hasattr(model, "features") and hasattr(model, "logits")
+        self.logits: Callable[[Tensor], Tensor] = model.logits if self.split else _identity  # type: ignore[assignment]
 
     def read(self, tokens: Tensor, start: int, index: int) -> Iterator[Tensor]:
         """Yield the features (S, B, T, F) of each chunk of draws over the window `tokens` (B, T)."""
-        for place, chunk in enumerate(self.chunks):
-            count = chunk.draws.numel()
-            binding = chunk.window(start, index, self.lifetime)
-            features = self._advance(place, tokens.repeat(count, 1), binding)
-            yield features.view(count, *tokens.shape, -1)
+        for place in range(len(self.chunks)):
+            features = self._advance(place, tokens, start, index)
+            yield features.view(-1, *tokens.shape, features.shape[-1])
 
     def read_plainly(self, tokens: Tensor) -> Tensor:
         """Return the features (B, T, F) of the pass without masks."""
-        return self._advance(len(self.chunks), tokens, None)
+        return self._advance(None, tokens, 0, 0)
 
-    def _advance(self, place: int, tokens: Tensor, binding: Binding | None) -> Tensor:
-        with nullcontext() if binding is None else bound(self.model, binding):
-            features, self._states[place] = self._features(tokens, self._states[place])
+    def _advance(self, place: int | None, tokens: Tensor, start: int, index: int) -> Tensor:
+        features: Tensor = self.output(place, tokens, start, index)
+        self.go_on()
         return features
 
-    def _whole(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        output = self._called(tokens, state)
-        if not isinstance(output, tuple) or len(output) != 2:
-            raise TypeError(
-                "the model must return (distribution of the next token, state), but it returned "
-                f"{type(output).__name__}. Return (Categorical(logits=...), state), and take the state as second "
-                "argument."
-            )
-        distribution, last = output
-        logits = distribution.logits if isinstance(distribution, Categorical) else distribution
-        if not isinstance(logits, Tensor) or logits.shape[:2] != tokens.shape or logits.dim() != 3:
-            what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise TypeError(
-                "the distribution of the next token must be a Categorical or logits of shape (rows, steps, "
-                f"vocabulary) for tokens {tuple(tokens.shape)}, but it is {what}."
-            )
-        return logits, last
+    def call(self, window: Tensor, state: Any) -> Any:
+        """Return (features or distribution, state)."""
+        if self.split:
+            return self.model.features(window, state)  # type: ignore[operator]
+        result = self._called(window, state)
+        is_pair = isinstance(result, tuple) and len(result) == 2  # what is none is refused by `output`
+        return (_logits_of(result[0], window), result[1]) if is_pair else result
 
     def _called(self, tokens: Tensor, state: Any) -> Any:
         """Call the model; if it fails on the first window and embeds nothing, say what it is taken for."""
-        if state is not None:
-            return self.model(tokens, state)
         try:
-            return self.model(tokens)
+            return super().call(tokens, state)
         except (TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, torch.OutOfMemoryError) or any(
-                isinstance(part, nn.Embedding) for part in self.model.modules()
-            ):
+            embeds = any(isinstance(part, nn.Embedding) for part in self.model.modules())
+            if state is not None or embeds or isinstance(error, torch.OutOfMemoryError):
                 raise
             raise TypeError(
                 f"this {type(self.model).__name__} cannot read token numbers {tuple(tokens.shape)}, which a language "
                 f"model does: {error} Pass a LanguageModel, or a module that takes (tokens, state) and returns "
                 "(Categorical or logits of the next token, state)."
             ) from error
+
+
+def _logits_of(distribution: Any, tokens: Tensor) -> Tensor:
+    logits = distribution.logits if isinstance(distribution, Categorical) else distribution
+    if not isinstance(logits, Tensor) or logits.shape[:2] != tokens.shape or logits.dim() != 3:
+        what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise TypeError(
+            "the distribution of the next token must be a Categorical or logits of shape (rows, steps, "
+            f"vocabulary) for tokens {tuple(tokens.shape)}, but it is {what}."
+        )
+    return logits
 
 
 def _identity(features: Tensor) -> Tensor:
