@@ -229,10 +229,7 @@ def zaremba(size: str = "medium") -> Recipe:
 
 
 def gal(size: str = "large") -> Recipe:
-    """Return the recipe of Gal & Ghahramani (2016), arXiv:1512.05287, as their code runs it.
-
-    The large one is their script's; the medium one takes the same, as the script for 1250 units does.
-    """
+    """Return the recipe of Gal & Ghahramani (2016), arXiv:1512.05287, as their code runs it (both sizes)."""
     check_choice(size, "size", ("medium", "large"))
     return Recipe(55, SGD(StepDecay(1.0, 11, 1.15), weight_decay=1e-7), clip=10.0)
 
