@@ -72,10 +72,10 @@ def as_values(values: Any, name: str) -> Tensor:
     return torch.from_numpy(np.array(array, dtype=kind, order="C"))
 
 
-def _fix(value: Any) -> str:
+def _fix(value: Any, kind: str = "float") -> str:
     if isinstance(value, Tensor):
         return " For a tensor of one number pass value.item()."
-    return " For a text of digits convert it first, float(value)." if isinstance(value, str) else ""
+    return f" For a text of digits convert it first, {kind}(value)." if isinstance(value, str) else ""
 
 
 def check_rate(rate: float, name: str = "rate") -> float:
@@ -113,7 +113,7 @@ def check_whole(value: int, name: str, minimum: int = 1) -> int:
     number = as_number(value)
     if not isinstance(number, int):
         raise TypeError(
-            f"{name} must be a whole number, but {value!r} ({type(value).__name__}) was given.{_fix(value)}"
+            f"{name} must be a whole number, but {value!r} ({type(value).__name__}) was given.{_fix(value, 'int')}"
         )
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, but {number} was given.")

@@ -126,7 +126,7 @@ def _advice(index: Any, common: Any, whole: Any) -> str:
     clocks = ""
     if whole.freq is not None and isinstance(common, np.timedelta64) and common < np.timedelta64(1, "D"):
         clocks = "; where clocks were set forward, write each time with its offset from UTC (03:00+02:00)"
-    resample = f", or, in pandas, series.resample('{rule}').mean()" if rule else ""
+    resample = f", or, in pandas, series.resample('{rule}').mean().ffill()" if rule else ""
     return (
         f"{len(whole) - len(index)} of {len(whole)} times are missing: bridge them (bridge=True, or --bridge on the "
         f"command line; they are then neither learned nor scored){resample}{clocks}."

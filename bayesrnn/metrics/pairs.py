@@ -63,7 +63,9 @@ def pair(predictive: Predictive, target: Any, options: Options, *, need_target: 
         target, mask, dropped = _missing(
             target, mask, check_choice(options.get("nan", "raise"), "nan", ("raise", "drop"))
         )
-        if not isinstance(predictive, ContinuousPredictive):
+        if isinstance(predictive, ContinuousPredictive):
+            _check_counts(predictive, target, mask)
+        else:
             target = torch.where(mask, target, torch.zeros_like(target))
     if not bool(mask.any()):
         raise ValueError("no target is left to score: every one is masked, beyond its row's length, or NaN.")
@@ -171,11 +173,25 @@ def _missing(target: Tensor, mask: Tensor, nan: str) -> tuple[Tensor, Tensor, in
     return torch.where(bad, torch.zeros_like(target), target), mask & ~bad, count
 
 
+def _check_counts(predictive: ContinuousPredictive, target: Tensor, mask: Tensor) -> None:
+    """Refuse targets that a distribution of counts can never give: they have a score, and it means nothing."""
+    if not predictive.distribution.is_count:
+        return
+    bad = mask & ((target < 0) | (target != target.round()))
+    if bool(bad.any()):
+        raise ValueError(
+            f"the predictive is of counts, whole numbers from 0, but {int(bad.sum())} targets are not, such as "
+            f"{float(target[bad][0]):g}. Give the counts themselves, or choose a continuous likelihood."
+        )
+
+
 def _sequences(predictive: Any, sequences: Any) -> NDArray[Any]:
     shape = tuple(predictive.shape)
     if sequences is None:
         sequences = predictive.sequence_ids if predictive.sequence_ids is not None else np.arange(shape[0])
     ids = np.asarray(sequences.cpu() if isinstance(sequences, Tensor) else sequences)
+    if ids.dtype.kind == "f" and bool(np.isnan(ids).any()):
+        raise ValueError(f"sequences holds {int(np.isnan(ids).sum())} NaN: give every row the id of its sequence.")
     if ids.shape == shape:
         return ids.reshape(-1)
     if ids.shape == shape[:1]:

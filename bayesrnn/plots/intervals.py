@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _GRID = np.linspace(0.02, 0.98, 49)
 
 
+_LEVELS = (0.5, 0.8, 0.9, 0.95)
+
+
 def interval_reliability(
     predictive: Predictive,
     target: Any,
@@ -79,7 +82,7 @@ def coverage_width(
     predictives: "Predictive | Mapping[str, Predictive]",
     target: Any,
     *,
-    levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
+    levels: Sequence[float] | None = None,
     units: str = "",
     title: str | None = "Coverage against width",
     ax: "Axes | None" = None,
@@ -90,7 +93,8 @@ def coverage_width(
     Args:
         predictives: One, or several by name, on the same rows.
         target: Shape of the predictives.
-        levels: Levels of the intervals; a dotted line marks the share each promises.
+        levels: Levels of the intervals; a dotted line marks the share each promises. By default .5, .8, .9 and .95, as
+            far as samples can resolve them.
         units: Units of the target.
         title: Title; None leaves out title, note and legend.
         ax: Where to draw.
@@ -98,7 +102,8 @@ def coverage_width(
     """
     ax = canvas(ax)
     named = by_name(predictives)
-    ordered = sorted(check_level(level) for level in levels)
+    asked = [p for p in _LEVELS if all(_resolves(one, p) for one in named.values())] if levels is None else levels
+    ordered = sorted(check_level(level) for level in asked)
     for level in ordered:
         ax.axhline(level, color=NEUTRAL, linewidth=0.8, linestyle=":")
     for k, (name, predictive) in enumerate(named.items()):
@@ -121,6 +126,15 @@ def coverage_width(
     ax.set_xlabel(with_units("mean width of the interval", units))
     ax.set_ylabel("targets inside")
     return finish(ax, title, "bars: 95 % bootstrap over sequences\ndotted: promised share", loc="lower right")
+
+
+def _resolves(predictive: Any, level: float) -> bool:
+    """Return whether the ends of an interval can be known: few samples do not tell those of a high level."""
+    try:
+        predictive[:1].interval(level)
+    except ValueError:
+        return False
+    return True
 
 
 def share_inside(pairs: Pairs, levels: Array) -> Array:

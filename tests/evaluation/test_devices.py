@@ -52,6 +52,7 @@ def test_a_row_of_the_treebank(name: str, there: torch.device, tmp_path: Path) -
     assert far == pytest.approx(near, rel=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:only .* independent sequences")  # a tiny corpus
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["gal", "gal_variance"])
 def test_a_sentiment_network(variant: str, there: torch.device, tmp_path: Path) -> None:

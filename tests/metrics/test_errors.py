@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from scipy import stats
 from torch import distributions as D
 
+import bayesrnn as br
 from bayesrnn import metrics as M
 from bayesrnn.metrics.bootstrap import FewSequencesWarning
 from bayesrnn.predictive import ContinuousPredictive, Origin, Predictive
@@ -190,3 +192,26 @@ def test_intervals_of_finite_draws_hold_the_value_of_infinitely_many():
     assert (shares.standard_error, shares.draws_interval()) == (None, None)
     certain = M.nll(Predictive.from_gaussian(y, torch.ones(12)), y, monte_carlo=True)
     assert certain.draws_interval() == (certain.value, certain.value)
+
+
+@pytest.mark.parametrize("wrong", [0.5, -3.0])
+def test_targets_that_are_no_counts_are_refused(wrong: float) -> None:
+    rates = torch.tensor([1.0, 4.0, 9.0]).expand(8, 3)
+    predictive = br.Predictive.from_draws(torch.distributions.Poisson(rates))
+    counts = torch.tensor([1.0, 5.0, wrong])
+    for metric in (br.metrics.crps, br.metrics.nll, br.metrics.rmse):
+        with pytest.raises(ValueError, match="is of counts, whole numbers from 0, but 1 targets are not"):
+            metric(predictive, counts)
+    assert br.metrics.crps(predictive, counts, mask=torch.tensor([True, True, False])).n == 2
+
+
+def test_sequences_without_an_id_are_refused() -> None:
+    predictive = br.Predictive.from_gaussian(torch.zeros(3), torch.ones(3))
+    with pytest.raises(ValueError, match="sequences holds 2 NaN"):
+        br.metrics.crps(predictive, torch.zeros(3), sequences=[1.0, float("nan"), float("nan")])
+
+
+def test_a_report_of_few_samples_is_saved(tmp_path: Path) -> None:
+    predictive = br.Predictive.from_samples(torch.randn(20, 50))
+    br.calibration_report(predictive, torch.randn(50)).save(tmp_path / "report")
+    assert (tmp_path / "report" / "report.html").is_file()
