@@ -1,0 +1,120 @@
+"""Splits of a corpus, and the networks that are trained on one: each resumes where it was stopped."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import bayesrnn as br
+from evaluation.speech.recordings import Recordings
+
+MEMBERS = 5  # of the deep ensemble: networks without masks
+WORDS_HELD_BACK = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the networks of a corpus are made and trained; nothing was chosen on a test part."""
+
+    units: int = 128
+    rate: float = 0.25
+    epochs: int = 16
+    batch: int = 64
+    learning_rate: float = 3e-3
+    stack: int = 3  # frames per step
+    steps: int = 34  # about a second: 0.5 % of the digits are longer, and cut
+    draws: int = 48
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is trained on, what is judged, and what lies outside of what was trained on."""
+
+    name: str
+    train: Recordings
+    validation: Recordings
+    test: Recordings
+    outside: Recordings | None = None
+    classes: int = 10
+
+    @property
+    def judged(self) -> Recordings:
+        """What the scores are about: the unseen speaker where there is one who says known words, else the test part."""
+        heard = self.name.startswith("speaker") and self.outside is not None and int(self.outside.label.min()) >= 0
+        return self.outside if heard and self.outside is not None else self.test
+
+
+def splits(corpus: Recordings, speakers_are_classes: bool) -> dict[str, Split]:
+    """Return the splits of a corpus by name: by recording, by word, and one per speaker left out.
+
+    Where speakers are the classes, a speaker who is left out is a class outside, whose label is -1.
+    """
+    kept = ~corpus.test & ~corpus.validation
+    classes = int(corpus.label.max()) + 1
+
+    def split(name: str, inside: Tensor, outside: Recordings | None, known: int) -> Split:
+        parts = [corpus.take(part & inside) for part in (kept, corpus.validation, corpus.test)]
+        return Split(name, *(_numbered(part) for part in parts), outside, known)
+
+    everything = torch.ones(len(corpus), dtype=torch.bool)
+    found = [split("recording", everything, None, classes)]
+    if not speakers_are_classes:
+        known = corpus.label < classes - WORDS_HELD_BACK
+        found.append(split("words", known, corpus.take(corpus.test & ~known), classes - WORDS_HELD_BACK))
+    for speaker in corpus.speaker.unique().tolist():
+        other = corpus.speaker != speaker
+        if speakers_are_classes:
+            unheard = corpus.take(corpus.test & ~other)
+            unheard = unheard.with_labels(torch.full((len(unheard),), -1))
+            found.append(split(f"speaker{speaker}", other, unheard, classes - 1))
+        else:
+            found.append(split(f"speaker{speaker}", other, corpus.take(~other), classes))
+    return {one.name: one for one in found}
+
+
+def _numbered(part: Recordings) -> Recordings:
+    """Number the classes that are left 0, 1, 2, ..."""
+    return part.with_labels(torch.searchsorted(part.label.unique(), part.label))
+
+
+def schemes(rate: float) -> dict[str, br.schemes.Scheme]:
+    """The compared schemes, every site at one rate."""
+    return {
+        "none": br.schemes.none(),
+        "naive": br.schemes.naive(rate),
+        "zaremba": br.schemes.zaremba(rate),
+        "gal": br.schemes.gal(input=rate, hidden=rate, output=rate),
+    }
+
+
+def trained(split: Split, cell: str, scheme: str, seed: int, settings: Settings, folder: Path) -> torch.nn.Module:
+    """Return the network with the weights of its best validation epoch; trained if its folder does not hold it yet."""
+    parts = {
+        name: (*part.tensors(settings.stack, settings.steps), part.label)
+        for name, part in (("train", split.train), ("validation", split.validation))
+    }
+    x, lengths, _ = parts["train"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = br.models.SequenceClassifier(
+            x.shape[2], settings.units, split.classes, dropout=schemes(settings.rate)[scheme], cell=cell
+        )
+    net.standardize(x, lengths)
+    train, validation = (dict(zip(("x", "lengths", "target"), parts[name])) for name in ("train", "validation"))
+    br.fit(
+        net, train, validation, epochs=settings.epochs, batch_size=settings.batch,
+        learning_rate=settings.learning_rate, checkpoint=folder / f"{split.name}-{cell}-{scheme}-seed{seed}",
+        seed=seed, schedule=lambda epoch: 1 - epoch / settings.epochs, progress=False,
+    )  # fmt: skip
+    return net
+
+
+def predicted(net: torch.nn.Module, part: Recordings, settings: Settings, draws: int, seed: int = 0) -> Any:
+    """Return the predictive of the classes of a part; 0 draws: the deterministic pass."""
+    x, lengths = part.tensors(settings.stack, settings.steps)
+    return br.predict(net, x, lengths=lengths, draws=draws, seed=seed)

@@ -1,0 +1,157 @@
+"""Recordings as sequences of cepstra: read, checked, stacked and cut to one tensor."""
+
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+RATE = 8000
+"""Samples per second of the recordings behind the features."""
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Utterances of one corpus: frames (N of (steps, D)) and what is known of each utterance."""
+
+    frames: list[NDArray[np.float32]]
+    label: Tensor  # (N,) the word, or the speaker where the corpus asks for it
+    speaker: Tensor  # (N,)
+    test: Tensor  # (N,) bool, the published test part
+    validation: Tensor  # (N,) bool, of the training part
+
+    def __post_init__(self) -> None:
+        for k, frame in enumerate(self.frames):
+            if frame.ndim != 2 or not len(frame):
+                raise ValueError(
+                    f"utterance {k} has no frames (shape {frame.shape}). Leave out recordings shorter than a frame."
+                )
+            if not np.isfinite(frame).all():
+                raise ValueError(f"utterance {k} holds NaN or infinite values: its features were not computed.")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def take(self, rows: Tensor) -> "Recordings":
+        """Return the utterances of a mask or an index."""
+        index = rows.nonzero().flatten() if rows.dtype == torch.bool else rows
+        frames = [self.frames[int(k)] for k in index]
+        return Recordings(frames, self.label[index], self.speaker[index], self.test[index], self.validation[index])
+
+    def with_frames(self, frames: list[NDArray[np.float32]]) -> "Recordings":
+        """Return the same utterances with other features."""
+        return Recordings(frames, self.label, self.speaker, self.test, self.validation)
+
+    def with_labels(self, label: Tensor) -> "Recordings":
+        """Return the same utterances with other targets."""
+        return Recordings(self.frames, label, self.speaker, self.test, self.validation)
+
+    def tensors(self, stack: int, steps: int) -> tuple[Tensor, Tensor]:
+        """Return (N, steps, stack * D) and lengths (N,): `stack` frames make a step, what is longer is cut."""
+        rows = [_stacked(frame, stack)[:steps] for frame in self.frames]
+        x = torch.zeros(len(rows), max(map(len, rows)), rows[0].shape[1])
+        for row, values in zip(x, rows):
+            row[: len(values)] = torch.from_numpy(values)
+        return x, torch.tensor([len(values) for values in rows])
+
+
+def _stacked(frame: NDArray[np.float32], stack: int) -> NDArray[np.float32]:
+    """Join `stack` frames to one step; the last one is repeated where frames are missing."""
+    missing = -len(frame) % stack
+    return np.concatenate([frame, np.repeat(frame[-1:], missing, 0)]).reshape(-1, stack * frame.shape[1])
+
+
+def data_folder() -> Path:
+    """Return the folder that BAYESRNN_DATA names.
+
+    Raises:
+        ValueError: If it names none.
+    """
+    folder = os.environ.get("BAYESRNN_DATA", "")
+    if not Path(folder).is_dir() or not folder:
+        raise ValueError("set BAYESRNN_DATA to the folder that holds fsdd and japanese_vowels, or use --synthetic.")
+    return Path(folder)
+
+
+def load_digits(path: Path | None = None) -> Recordings:
+    """Read the Free Spoken Digit Dataset: 13 mel cepstra per 10 ms; recordings 0-4 are the test part, 5-9 validation.
+
+    Raises:
+        ValueError: If the file holds no such features, or those of another sampling rate.
+    """
+    path = data_folder() / "fsdd" / "fsdd_mfcc13.npz" if path is None else path
+    names = ("mfcc", "offsets", "label", "speaker", "index", "is_test")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(
+            f"{path.name} is no .npz file of features ({error}). Compute cepstra of sound files first and save them "
+            f"with the arrays {', '.join(names)}."
+        ) from None
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"{path.name} holds {sorted(found)}, but {', '.join(missing)} are missing: no audio features.")
+    if int(found.get("sampling_rate", RATE)) != RATE:
+        raise ValueError(
+            f"{path.name} holds features of sound at {int(found['sampling_rate'])} Hz, but the networks read {RATE} "
+            "Hz, whose mel bands are others. Resample the sound and compute the features again."
+        )
+    mfcc, offsets = found["mfcc"].astype(np.float32), found["offsets"]
+    if mfcc.ndim != 2 or offsets[-1] != len(mfcc) or len(offsets) != len(found["label"]) + 1:
+        raise ValueError(
+            f"{path.name} is torn: {len(found['label'])} labels, {len(offsets) - 1} utterances that end at frame "
+            f"{offsets[-1]}, and {len(mfcc)} frames. Copy it again."
+        )
+    frames = [mfcc[a:b] for a, b in pairwise(offsets)]
+    index, test = found["index"], torch.from_numpy(found["is_test"].astype(bool))
+    held = torch.from_numpy((index >= 5) & (index < 10))
+    return Recordings(frames, _whole(found["label"]), _whole(found["speaker"]), test, held)
+
+
+def load_vowels(folder: Path | None = None) -> Recordings:
+    """Read Japanese Vowels: 12 cepstra per step, nine speakers, who are the classes; every fifth utterance validates.
+
+    Raises:
+        ValueError: If a line is no utterance.
+    """
+    folder = data_folder() / "japanese_vowels" if folder is None else folder
+    frames, labels, tests = [], [], []
+    for part in ("TRAIN", "TEST"):
+        lines = (folder / f"JapaneseVowels_{part}.ts").read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            if line.strip() and line[0] not in "#@":
+                *channels, label = line.split(":")
+                try:
+                    frames.append(np.array([c.split(",") for c in channels], dtype=np.float32).T)
+                    labels.append(int(label) - 1)
+                except ValueError:
+                    raise ValueError(
+                        f"line {number} of JapaneseVowels_{part}.ts is no utterance: channels of equally many numbers "
+                        "and a class, separated by colons, were expected."
+                    ) from None
+                tests.append(part == "TEST")
+    label, test = torch.tensor(labels), torch.tensor(tests)
+    return Recordings(frames, label, label, test, ~test & (torch.arange(len(frames)) % 5 == 0))
+
+
+def synthetic(speakers: int = 3, words: int = 4, takes: int = 20, seed: int = 0) -> Recordings:
+    """Invent utterances: a word is a path through 13 cepstra, a speaker shifts it, a take varies length and noise."""
+    make = np.random.default_rng(seed)
+    path, voice = make.normal(0, 2, (words, 3, 13)), make.normal(0, 0.5, (speakers, 13))
+    who = [(w, s, t) for s in range(speakers) for w in range(words) for t in range(takes)]
+    frames = []
+    for w, s, _ in who:
+        steps = int(make.integers(9, 16))
+        at = np.linspace(0, 2, steps)
+        line = np.stack([np.interp(at, np.arange(3), path[w, :, d]) for d in range(13)], 1)
+        frames.append((line + voice[s] + make.normal(0, 0.8, line.shape)).astype(np.float32))
+    label, speaker, take = (torch.tensor(values) for values in zip(*who))
+    return Recordings(frames, label, speaker, take < takes // 5, (take >= takes // 5) & (take < 2 * takes // 5))
+
+
+def _whole(values: NDArray[np.integer]) -> Tensor:
+    return torch.from_numpy(values.astype(np.int64))
