@@ -76,8 +76,8 @@ def _predictives(
         plain[seed] = {name: predicted(net, part, settings, 0) for name, part in parts.items()}
     found["none, one pass"] = {name: [plain[seed][name] for seed in seeds] for name in parts}
     for scheme in [name for name in schemes(settings.rate) if name != "none"]:
+        nets = [trained(split, cell, scheme, seed, settings, folder) for seed in seeds]
         for shown, draws in (("one pass", 0), ("draws", settings.draws)):
-            nets = [trained(split, cell, scheme, seed, settings, folder) for seed in seeds]
             found[f"{scheme}, {shown}"] = {
                 name: [predicted(net, part, settings, draws, seed) for net, seed in zip(nets, seeds)]
                 for name, part in parts.items()
