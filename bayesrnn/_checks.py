@@ -17,6 +17,7 @@ __all__ = [
     "check_ids",
     "check_lengths",
     "check_level",
+    "check_levels",
     "check_rate",
     "check_seed",
     "check_whole",
@@ -106,6 +107,15 @@ def check_level(level: float, name: str = "level") -> float:
     if not (math.isfinite(value) and 0.0 < value < 1.0):
         raise ValueError(f"{name} must lie strictly between 0 and 1, but {value!r} was given. For 95 % pass 0.95.")
     return value
+
+
+def check_levels(levels: float | Iterable[float], name: str = "levels") -> list[float]:
+    """Return the levels in rising order, each once: one number, or several, strictly between 0 and 1."""
+    several = isinstance(levels, Iterable) and not isinstance(levels, str | bytes) and getattr(levels, "ndim", 1) > 0
+    checked = sorted({check_level(level, name) for level in (levels if several else [levels])})  # type: ignore
+    if not checked:
+        raise ValueError(f"{name} is empty: give at least one level in (0, 1), e.g. 0.9 or (0.5, 0.95).")
+    return checked
 
 
 def check_whole(value: int, name: str, minimum: int = 1) -> int:

@@ -56,7 +56,7 @@ def test_difference_is_the_paired_difference_of_the_metric() -> None:
         assert found.interval == pytest.approx(expected.interval)
     assert result.reference == "wide"
     assert result.difference("crps").verdict == "better"
-    assert result.difference("rmse").verdict == "no difference can be told"
+    assert result.difference("rmse").verdict == "no clear difference"
     assert result.difference("width_90").verdict == "smaller"
     assert compare_predictives(named, target, reference="sharp", **QUICK).difference("crps").verdict == "worse"
 
@@ -161,8 +161,8 @@ def test_monte_carlo_that_knows_what_it_does_not_know_is_better() -> None:
 def test_equal_predictives_cannot_be_told_apart() -> None:
     named, target = pair_of(1.0, 1.0)
     result = compare_predictives(named, target, **QUICK)
-    assert {d.verdict for d in result.differences} == {"no difference can be told"}
-    assert result.sentence.startswith("In CRPS no difference between sharp and wide can be told")
+    assert {d.verdict for d in result.differences} == {"no clear difference"}
+    assert result.sentence.startswith("In CRPS there is no clear difference between sharp and wide")
 
 
 def test_several_outputs_are_refused() -> None:

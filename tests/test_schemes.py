@@ -1,4 +1,4 @@
-"""Schemes are data: what each paper's row says, and what a wrong one is told."""
+"""Schemes are data: what each paper's row says, and the error of a wrong one."""
 
 import pickle
 

@@ -43,9 +43,9 @@ def draws_curve(measure: Measure, drawn: Any, target: Any, options: dict[str, An
                 measure.score(drawn if count == size else drawn.keep_draws(s), target, monte_carlo=few, **options)
                 for s in sets
             ]
-            found = torch.tensor([s.value for s in scores], dtype=torch.float64)
-            values.append(float(found.mean()))
-            errors.append(scores[0].standard_error if few else float(found.std()))
+            of_subsets = torch.tensor([s.value for s in scores], dtype=torch.float64)
+            values.append(float(of_subsets.mean()))
+            errors.append(scores[0].standard_error if few else float(of_subsets.std()))
     except ValueError:  # the draws were not kept
         return None
     return Curve(measure.key, measure.label, tuple(counts), tuple(values), tuple(errors))

@@ -76,7 +76,7 @@ class Difference:
             change += f" in the distance from {self.measure.ideal:.3g}"
         if self.verdict is Verdict.UNDECIDED:
             return (
-                f"In {self.measure.label} no difference between {self.name} and {self.reference} can be told: "
+                f"In {self.measure.label} there is no clear difference between {self.name} and {self.reference}: "
                 f"{values}, a difference of {change}."
             )
         start = f"{capital(self.name)} is {self.verdict} than {self.reference}"

@@ -38,7 +38,7 @@ def compare(
     lengths: Iterable[int] | Tensor | None = None,
     sequences: Any = None,
     mask: Tensor | None = None,
-    levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
+    levels: Sequence[float] = (0.5, 0.8, 0.95),
     nan: str = "raise",
     monte_carlo: bool = True,
     resamples: int = 1000,
@@ -67,7 +67,7 @@ def compare(
         lengths: As for `predict`; where the target has the steps of the input, steps beyond are not scored.
         sequences: Sequence id of each row or target for the bootstrap, if not the sequence_ids.
         mask: (rows, ...) bool, True where a target is scored.
-        levels: Levels of the intervals whose coverage is compared.
+        levels: Levels of the intervals whose coverage is compared, beside 90 %.
         nan: "raise" refuses NaN targets, "drop" leaves them out.
         monte_carlo: Also give errors and corrections for finite draws.
         resamples: Bootstrap resamples.

@@ -30,7 +30,7 @@ def compare_predictives(
     sequences: Any = None,
     interval: float = 0.95,
     method: str = "bootstrap",
-    levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
+    levels: Sequence[float] = (0.5, 0.8, 0.95),
     measures: Sequence[Measure] | None = None,
     mask: Tensor | None = None,
     lengths: Tensor | None = None,
@@ -58,7 +58,7 @@ def compare_predictives(
         interval: Level of the intervals.
         method: How they are made: "bootstrap" over sequences, or "student" (the t interval of the jackknife over
             sequences, which holds its level with few of them).
-        levels: Levels of the central intervals whose coverage is compared.
+        levels: Levels of the central intervals whose coverage is compared, beside 90 %.
         measures: What is compared, the ranking score first; by default `measures_for` the reference.
         mask: (rows, ...) bool, True where a target is scored.
         lengths: (rows,) steps scored in each row.
@@ -188,7 +188,7 @@ def _scores(
     options: dict[str, Any],
     notes: list[str],
 ) -> dict[str, Score]:
-    found = {}
+    scores = {}
     for measure in measures:
         try:
             score = measure.score(predictive, target, **options)
@@ -196,10 +196,10 @@ def _scores(
             notes.append(f"{measure.label} of {name} is missing: {error}")
             continue
         if math.isfinite(score.value):
-            found[measure.key] = score
+            scores[measure.key] = score
         else:
             notes.append(f"{measure.label} of {name} is infinite, so it is compared with nothing.")
-    return found
+    return scores
 
 
 def _by_group(
@@ -214,7 +214,7 @@ def _by_group(
     if groups is None:
         return {}
     shape = tuple(predictives[reference].shape)  # type: ignore[attr-defined]
-    found: dict[str, list[Difference]] = {}
+    differences: dict[str, list[Difference]] = {}
     for label, member in rows_by_group(groups, shape[0]).items():
         inside = member.reshape(-1, *(1 for _ in shape[1:])).expand(shape)
         mask = inside if options["mask"] is None else inside & options["mask"]
@@ -226,9 +226,9 @@ def _by_group(
         except ValueError as error:
             notes.append(f"group {label} is left out: {error}")
             continue
-        found[label] = [
+        differences[label] = [
             paired(name, reference, measure, scores[name], scores[reference])
             for name in predictives
             if name != reference
         ]
-    return found
+    return differences

@@ -113,7 +113,7 @@ class Comparison(Exhibit):
         starts = {
             Verdict.BETTER: "Better too in" if first.verdict is Verdict.BETTER else "Better in",
             Verdict.WORSE: "Worse too in" if first.verdict is Verdict.WORSE else "Worse in",
-            Verdict.UNDECIDED: "No difference can be told in",
+            Verdict.UNDECIDED: "There is no clear difference in",
         }
         for verdict, start in starts.items():
             names = metric_names([d for d in rest if d.verdict is verdict and d.measure.better != "neither"])
@@ -195,7 +195,7 @@ class Comparison(Exhibit):
         if any(d.measure.better == "near" for d in self.differences):
             lines.append("The change of numbers with an ideal (coverages) is in the distance from it.")
         if any(d.verdict is Verdict.UNDECIDED for d in self.differences):
-            lines.append("–: no difference can be told.")
+            lines.append("–: no clear difference.")
         return "\n".join([*lines, *self.notes])
 
     def _forest(self, name: str, ax: "Axes | None") -> "Axes":

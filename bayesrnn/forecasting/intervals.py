@@ -47,7 +47,7 @@ def compare_forecasts(
         units: Units of the target.
 
     Returns:
-        A `Comparison`. With fewer than five blocks its scores have no interval, and no difference can be told.
+        A `Comparison`. With fewer than five blocks scores have no interval and no difference is judged.
 
     Example:
         >>> forecasts = {s: Predictive.from_gaussian(torch.zeros(90, 4), float(s) * torch.ones(90, 4)) for s in "13"}

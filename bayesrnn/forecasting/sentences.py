@@ -80,7 +80,7 @@ def too_few_blocks(scores: Mapping[str, Score], horizon: int) -> list[tuple[str,
     if scores["crps"].interval is not None:
         return []
     text = (
-        f"The scores have no intervals, and no difference can be told: that takes five blocks of two horizons "
+        f"The scores have no intervals and no difference is judged: that takes five blocks of two horizons "
         f"({10 * horizon} held-out steps without gaps), because forecasts that overlap are not independent."
     )
     return [(text, "warn")]

@@ -66,14 +66,14 @@ def map_parameters(distribution: Distribution, function: Callable[[Tensor], Tens
 
 def example_parameter(distribution: Distribution) -> Tensor:
     """Return one of the distribution's parameter tensors: its dtype and device are the distribution's."""
-    found: list[Tensor] = []
+    parameters: list[Tensor] = []
 
     def note(value: Tensor) -> Tensor:
-        found.append(value)
+        parameters.append(value)
         return value
 
     map_parameters(distribution, note)
-    return found[0]
+    return parameters[0]
 
 
 def check_parameters(distribution: Distribution) -> None:
@@ -179,7 +179,7 @@ def _count_cdf(distribution: Distribution, count: Tensor) -> Tensor:
     elif isinstance(distribution, D.NegativeBinomial):
         from scipy.special import betaincc, expit
 
-        # not 1 - sigmoid(-logits), which is 0 for a dispersion near that of a Poisson distribution
+        # not 1 - sigmoid(-logits), which is 0 for a dispersion near a Poisson distribution's
         below = _through_numpy(
             lambda y, r, o: betaincc(y, r, expit(o)), whole + 1, distribution.total_count, distribution.logits
         )

@@ -70,7 +70,7 @@ class HomoscedasticGaussian:
             )
 
     def __call__(self, output: Tensor) -> Normal:
-        """Return the distribution of the target; the last dimension of `output` holds the mean alone."""
+        """Return the distribution of the target; the last dimension of `output` is 1 and holds the mean."""
         _check_last(output, 1, "homoscedastic_gaussian", "the mean")
         mean = output[..., 0]
         return Normal(mean, torch.full_like(mean, self.precision**-0.5))

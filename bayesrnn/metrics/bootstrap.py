@@ -41,13 +41,13 @@ def resampled(
     chosen = None if method == "student" else draw(count, size=(resamples, count))
     if statistic.transform is not None:
         return _of_means(values, statistic.transform, sequences, chosen)
-    found = np.asarray([_defined(statistic.number, part) for part in _parts(values, sequences, chosen)])
-    if np.isnan(found).mean() > 0.1:
+    replicates = np.asarray([_defined(statistic.number, part) for part in _parts(values, sequences, chosen)])
+    if np.isnan(replicates).mean() > 0.1:
         raise ValueError(
             "the metric is undefined in more than a tenth of the resamples: too few sequences (or too few of a class) "
             "for an interval."
         )
-    return found
+    return replicates
 
 
 def _parts(values: Array, sequences: Sequences, chosen: Sequences | None) -> Iterator[Array]:

@@ -14,8 +14,8 @@ __all__ = ["rows_by_group"]
 def rows_by_group(groups: Sequence[Any] | Tensor, rows: int) -> dict[str, Tensor]:
     """Return which rows each group holds, (rows,) bool by the group's label as text, in natural order.
 
-    Numbers stand in their order, texts in that of their letters with the numbers inside them as numbers ("week 2"
-    before "week 10"), ordered categories of pandas as they say.
+    Numbers are sorted by value, texts by their letters, with numbers inside them by value ("week 2" before
+    "week 10"), ordered categories of pandas by their own order.
 
     Raises:
         ValueError: If there is not one label per row.

@@ -51,15 +51,15 @@ def jackknife(
     if not sampled(pairs.predictive):
         return DrawError(0.0, value)
     blocks = [] if without is None else pairs.predictive.origin.blocks(_MOST_BLOCKS)
-    found = without(pairs.predictive, pairs.target, blocks) if without is not None and len(blocks) > 1 else None
-    if found is None:
+    parts = without(pairs.predictive, pairs.target, blocks) if without is not None and len(blocks) > 1 else None
+    if parts is None:
         values = left_out(score, pairs.predictive)
     else:
-        values = _telling(np.asarray([number(pairs.take(items)) for items in found]))
+        values = _telling(np.asarray([number(pairs.take(items)) for items in parts]))
     if values is None:
         return DrawError()
     count, pooled = len(values), value
-    if isinstance(pairs.predictive, TokenPredictive):  # draws in no whole block count in the value alone
+    if isinstance(pairs.predictive, TokenPredictive):  # draws in no whole block count only in the value
         pooled = score(pairs.predictive.keep_draws(torch.arange(count)))
     return DrawError(spread(values), value + (count - 1) * (pooled - float(values.mean())), values)
 
@@ -77,15 +77,15 @@ def left_out(score: Callable[..., float], *predictives: Any) -> Array | None:
     is a share of a few answers, too coarse to see a block).
     """
     try:
-        found = np.asarray([score(*rest) for rest in zip(*map(_without_each_block, predictives), strict=True)])
+        values = np.asarray([score(*rest) for rest in zip(*map(_without_each_block, predictives), strict=True)])
     except ValueError:  # the value of all draws exists: fewer samples, say, cannot resolve so high a level
         return None
-    return _telling(found)
+    return _telling(values)
 
 
-def _telling(found: Array) -> Array | None:
+def _telling(values: Array) -> Array | None:
     """Return the values unless they show nothing: too few, not finite, or all the same."""
-    return None if len(found) < 2 or not np.isfinite(found).all() or (found == found[0]).all() else found
+    return None if len(values) < 2 or not np.isfinite(values).all() or (values == values[0]).all() else values
 
 
 def spread(values: Array) -> float:

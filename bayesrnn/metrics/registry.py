@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrnn import metrics
+from bayesrnn._checks import check_levels
 from bayesrnn.metrics import Score
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 
@@ -25,7 +26,7 @@ class Verdict(StrEnum):
     WORSE = "worse"
     SMALLER = "smaller"
     LARGER = "larger"
-    UNDECIDED = "no difference can be told"
+    UNDECIDED = "no clear difference"
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,20 @@ class Measure:
 
 
 def measures_for(
-    predictive: Predictive, levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95), *, widths: Sequence[float] = (0.9,)
+    predictive: Predictive, levels: Sequence[float] = (0.5, 0.8, 0.95), *, widths: Sequence[float] = (0.9,)
 ) -> list[Measure]:
     """Return what is worth measuring of a predictive, the score that ranks first.
 
     Args:
         predictive: Decides the kind of target.
         levels: Levels of the central intervals whose coverage is measured.
-        widths: Levels of those whose mean width and interval score are measured.
+        widths: Levels whose mean width and interval score are measured as well.
     """
     if isinstance(predictive, ContinuousPredictive):
-        ideals = {level: float(predictive.attainable_coverage(level).mean()) for level in levels}
+        ideals = {
+            level: float(predictive.attainable_coverage(level).mean())
+            for level in check_levels([*check_levels(levels), *widths])
+        }
         return _continuous(ideals, widths)
     if isinstance(predictive, ClassPredictive):
         return _classes()
@@ -107,26 +111,26 @@ def measures_for(
 
 
 def _continuous(ideals: Mapping[float, float], widths: Sequence[float]) -> list[Measure]:
-    found = [
+    measures = [
         Measure("crps", "CRPS", metrics.crps, "lower", unit="target", proper=True),
         Measure("nll", "negative log-likelihood", metrics.nll, "lower", unit="nats", proper=True),
         Measure("rmse", "root mean squared error", metrics.rmse, "lower", unit="target", proper=True),
         Measure("mae", "mean absolute error", metrics.mae, "lower", unit="target"),
         Measure("bias", "bias (prediction − target)", metrics.bias, "near", unit="target"),
     ]
-    for level, ideal in sorted(ideals.items()):
+    for level, ideal in ideals.items():
         name, score = f"{level * 100:g}", partial(metrics.coverage, level=level)
-        found.append(
+        measures.append(
             Measure(f"coverage_{name}", f"coverage of {name} % intervals", score, "near", ideal=ideal, unit="share")
         )
     for level in sorted(widths):
         name, score = f"{level * 100:g}", partial(metrics.width, level=level)
-        found.append(Measure(f"width_{name}", f"width of {name} % intervals", score, "neither", unit="target"))
+        measures.append(Measure(f"width_{name}", f"width of {name} % intervals", score, "neither", unit="target"))
         score = partial(metrics.interval_score, level=level)
         label = f"interval score ({name} %)"
-        found.append(Measure(f"interval_score_{name}", label, score, "lower", unit="target", proper=True))
+        measures.append(Measure(f"interval_score_{name}", label, score, "lower", unit="target", proper=True))
     return [
-        *found,
+        *measures,
         Measure("sharpness", "sharpness (rms deviation)", metrics.sharpness, "neither", unit="target"),
         Measure("mean_squared_z", "mean squared z", metrics.mean_squared_z, "near", ideal=1.0),
         Measure("miscalibration_area", "miscalibration area", metrics.miscalibration_area, "lower"),
@@ -157,22 +161,22 @@ def _classes() -> list[Measure]:
 
 
 def _tokens(predictive: TokenPredictive) -> list[Measure]:
-    found = [
+    measures = [
         Measure("ppl_mc_micro", "perplexity", metrics.perplexity, "lower", proper=True),
         Measure("nll", "negative log-likelihood", metrics.nll, "lower", unit="nats", proper=True),
     ]
     if predictive.confidence is not None and predictive.correct is not None:
-        found.append(Measure("accuracy", "accuracy", metrics.accuracy, "higher", unit="share"))
+        measures.append(Measure("accuracy", "accuracy", metrics.accuracy, "higher", unit="share"))
         gap = "confidence − accuracy"
-        found.append(Measure("confidence_gap", gap, metrics.confidence_gap, "near", unit="share"))
-        found += [*_calibration_errors(), *_selection()]
+        measures.append(Measure("confidence_gap", gap, metrics.confidence_gap, "near", unit="share"))
+        measures += [*_calibration_errors(), *_selection()]
     if predictive.entropy is not None:
-        found.append(Measure("entropy_gap", "entropy minus surprise", metrics.entropy_gap, "near", unit="nats"))
-        found.append(Measure("mean_entropy", "mean entropy", metrics.mean_entropy, "neither", unit="nats"))
+        measures.append(Measure("entropy_gap", "entropy minus surprise", metrics.entropy_gap, "near", unit="nats"))
+        measures.append(Measure("mean_entropy", "mean entropy", metrics.mean_entropy, "neither", unit="nats"))
     if predictive.epistemic is not None:
         part = "mean epistemic part"
-        found.append(Measure("mutual_information", part, metrics.mean_mutual_information, "neither", unit="nats"))
-    return found
+        measures.append(Measure("mutual_information", part, metrics.mean_mutual_information, "neither", unit="nats"))
+    return measures
 
 
 def _calibration_errors() -> list[Measure]:

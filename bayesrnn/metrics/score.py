@@ -67,8 +67,8 @@ class Score:
         dropped: Targets left out because they were NaN.
         replicates: The values behind the interval: of each resample, or (student) without each sequence in turn.
         pairing: Same text: same targets, sequences and resamples, so that the replicates are paired.
-        left_out: The value without each block of draws in turn, behind the standard error; those of two predictives of
-            the same draws are paired.
+        left_out: The value without each block of draws in turn, behind the standard error; for two predictives of the
+            same draws they are paired.
     """
 
     name: str

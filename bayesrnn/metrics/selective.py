@@ -177,7 +177,7 @@ def _auroc(values: Array) -> float:
         what = "every one" if positive.all() else "none"
         raise ValueError(
             f"AUROC compares two kinds of rows, but {what} of the {len(positive)} is a positive (an error, a shifted "
-            "row): there is nothing to tell apart. Use more data, or report the accuracy alone."
+            "row): there is nothing to tell apart. Use more data, or report the accuracy only."
         )
     # Mann-Whitney: mean rank of the positives, ties averaged
     count = int(positive.sum())

@@ -47,8 +47,8 @@ def expected_normalized_calibration_error(
     seed = options.get("seed", 0)
 
     def reduce(values: Array) -> float:
-        found = _bins(values, bins)
-        return float((np.abs(found.observed - found.predicted) / found.predicted).mean())
+        binned = _bins(values, bins)
+        return float((np.abs(binned.observed - binned.predicted) / binned.predicted).mean())
 
     def floor(values: Array) -> float:
         rng = np.random.default_rng(seed)

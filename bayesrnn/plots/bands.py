@@ -38,10 +38,10 @@ def ratio_band(
     A column that is all 0 or all 1 varies in no resample: it gets the exact interval for as many sequences as it has,
     unless there is only one, which tells nothing about others.
     """
-    found = ratio_replicates(numerator, denominator, sequences, seed=seed)
-    empty = np.isnan(found).all(0)
-    found[:, empty] = 0.0
-    low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    replicates = ratio_replicates(numerator, denominator, sequences, seed=seed)
+    empty = np.isnan(replicates).all(0)
+    replicates[:, empty] = 0.0
+    low, high = np.nanquantile(replicates, [(1 - level) / 2, (1 + level) / 2], axis=0)
     low[empty], high[empty] = np.nan, np.nan
     if sequences.max() == 0:
         return low, high
@@ -60,8 +60,8 @@ def whiskers(center: Array, low: Array, high: Array) -> list[Array]:
 def effective_size(shares: Array, sequences: Groups) -> float:
     r"""Return how many independent targets would pin down the shares (n, L) as well as these do.
 
-    $n / d$ with d the median over columns of the variance between sequences over that of independent targets, at
-    least 1 (Kish 1965, the design effect).
+    $n / d$ with the design effect d: the variance between sequences divided by the variance of independent
+    targets, median over columns, at least 1 (Kish 1965).
     """
     size = len(shares)
     groups = int(sequences.max()) + 1

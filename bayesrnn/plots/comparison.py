@@ -1,4 +1,4 @@
-"""The picture of paired differences: who is better, and can it be told."""
+"""The picture of paired differences: which is better, and how sure that is."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

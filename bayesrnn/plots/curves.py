@@ -23,7 +23,7 @@ def learning_curves(
     """Draw numbers an epoch, and mark where one of them was best (smallest).
 
     Args:
-        curves: Name → one value an epoch, NaN where it was not measured; or (seeds, epochs), drawn as the mean over
+        curves: Name → one value per epoch, NaN where it was not measured; or (seeds, epochs), drawn as the mean over
             the seeds in a band from the smallest to the largest.
         best: Which curve chose the model, e.g. "validation".
         ylabel: What the numbers are, with units.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_level
+from bayesrnn._checks import check_levels
 from bayesrnn.plots.style import BLUE, ORANGE, SKY, VERMILLION, blended, canvas, finish, ink, squared, with_units
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 
@@ -54,9 +54,7 @@ def fan_chart(
     if target is not None and target.dim() == 2:
         target = target[row]
     positions = _positions(times, predictive.mean.numel(), "times")
-    ordered = sorted((check_level(level) for level in levels), reverse=True)
-    if not ordered:
-        raise ValueError("levels is empty: give at least one, e.g. levels=(0.5, 0.95).")
+    ordered = check_levels(levels)[::-1]
     bounds = {level: tuple(_flat(b) for b in predictive.interval(level)) for level in ordered}
     if history is not None:
         before = _flat(history)

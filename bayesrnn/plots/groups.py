@@ -47,7 +47,7 @@ def score_by_part(
         ax: Where to draw.
 
     Raises:
-        ValueError: If there is not one value a part.
+        ValueError: If there is not one value per part.
     """
     if len(parts) != len(values) or not len(parts):
         raise ValueError(f"{len(values)} values were given for {len(parts)} parts: give one a part.")
@@ -157,7 +157,7 @@ def coverage_by_group(
         **options: See `coverage_by_horizon`.
 
     Raises:
-        ValueError: If there is not one label a row.
+        ValueError: If there is not one label per row.
     """
     level = check_level(level)
     members = rows_by_group(groups, len(predictive))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from bayesrnn import metrics
-from bayesrnn._checks import check_level
+from bayesrnn._checks import check_level, check_levels
 from bayesrnn.metrics._pit import pit_ends
 from bayesrnn.metrics.bootstrap import unwarned
 from bayesrnn.metrics.pairs import Pairs, pair
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _GRID = np.linspace(0.02, 0.98, 49)
 
 
-_LEVELS = (0.5, 0.8, 0.9, 0.95)
+_LEVELS = (0.5, 0.8, 0.95)
 
 
 def interval_reliability(
@@ -93,7 +93,7 @@ def coverage_width(
     Args:
         predictives: One, or several by name, on the same rows.
         target: Shape of the predictives.
-        levels: Levels of the intervals; a dotted line marks the share each promises. By default .5, .8, .9 and .95, as
+        levels: Levels of the intervals; a dotted line marks the share each promises. By default .5, .8 and .95, as
             far as samples can resolve them.
         units: Units of the target.
         title: Title; None leaves out title, note and legend.
@@ -103,7 +103,7 @@ def coverage_width(
     ax = canvas(ax)
     named = by_name(predictives)
     asked = [p for p in _LEVELS if all(_resolves(one, p) for one in named.values())] if levels is None else levels
-    ordered = sorted(check_level(level) for level in asked)
+    ordered = check_levels(asked)
     for level in ordered:
         ax.axhline(level, color=NEUTRAL, linewidth=0.8, linestyle=":")
     for k, (name, predictive) in enumerate(named.items()):
@@ -129,7 +129,7 @@ def coverage_width(
 
 
 def _resolves(predictive: Any, level: float) -> bool:
-    """Return whether the ends of an interval can be known: few samples do not tell those of a high level."""
+    """Return whether the ends of an interval can be known: few samples do not resolve a high level."""
     try:
         predictive[:1].interval(level)
     except ValueError:

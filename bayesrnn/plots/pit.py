@@ -86,7 +86,7 @@ def pit_ecdf(
     ax: "Axes | None" = None,
     **options: Unpack[Options],
 ) -> "Axes":
-    r"""Draw the empirical cdf of $F(y)$ minus that of a uniform, with a simultaneous band.
+    r"""Draw the empirical cdf of $F(y)$ minus the uniform cdf, with a simultaneous band.
 
     The whole curve of a calibrated model stays inside the band with probability `level`. Arguments as in
     `pit_histogram`.

@@ -112,7 +112,7 @@ def name_ticks(axis: Any, places: Any, names: Sequence[str]) -> None:
 
 
 def with_units(name: str, units: str) -> str:
-    """Return an axis label: "width [MW]", or the name alone where there are no units."""
+    """Return an axis label: "width [MW]", or only the name where there are no units."""
     return f"{name} [{units}]" if units else name
 
 

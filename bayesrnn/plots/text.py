@@ -83,13 +83,13 @@ def token_strip(
 
 
 def _as_texts(tokens: Any) -> list[str]:
-    found = list(tokens) if isinstance(tokens, Sequence) and not isinstance(tokens, str) else None
-    if found is None or not all(isinstance(token, str) for token in found):
+    texts = list(tokens) if isinstance(tokens, Sequence) and not isinstance(tokens, str) else None
+    if texts is None or not all(isinstance(token, str) for token in texts):
         raise TypeError(
             f"tokens must be a list of texts, but {tokens!r:.60} was given. Numbers become texts by "
             "vocabulary.decode(numbers), one text by tokenize(text)."
         )
-    return found
+    return texts
 
 
 def _as_numbers(values: Any) -> Tensor:

@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from bayesrnn.predictive.make import ClassPredictive, ContinuousPredictive
 
 
+_ONLY = {  # what only one kind of predictive has: an error about the wrong kind can then say so
+    "continuous": {"mean", "std", "variance", "quantile", "interval", "interval_of_mean", "cdf", "sample"},
+    "class": {"probabilities", "mode", "variation_ratio"},
+    "token": {"perplexity", "nll", "deterministic_perplexity"},
+}
+_HINTS = {
+    "ContinuousPredictive": "mean, std, quantile, interval, cdf, aleatoric and epistemic",
+    "ClassPredictive": "probabilities, mode, entropy, aleatoric and epistemic",
+    "TokenPredictive": "log_prob, nll, perplexity, entropy, aleatoric and epistemic",
+}
+
+
 class Predictive(ABC):
     """The distribution of the target averaged over draws; a frozen value that carries where it came from.
 
@@ -115,8 +127,8 @@ class Predictive(ABC):
     def from_quantiles(levels: Any, values: Any, *, sequence_ids: Tensor | None = None) -> "ContinuousPredictive":
         """Return the predictive through quantiles of the target, values of shape (levels, rows, ...).
 
-        Between the levels it is straight in normal scores, and beyond them each tail is that of the normal
-        distribution through the two outermost quantiles: quantiles of a Gaussian give that Gaussian. Crossing
+        Between the levels it is straight in normal scores, and beyond them each tail is normal,
+        through the two outermost quantiles: quantiles of a Gaussian give that Gaussian. Crossing
         quantiles are counted in a warning and sorted. There is no split into aleatoric and epistemic, and no paths.
 
         Args:
@@ -188,6 +200,16 @@ class Predictive(ABC):
     def to_frame(self) -> Any:
         """A pandas DataFrame with one line per target."""
 
+    if not TYPE_CHECKING:  # a type checker shall know what is missing
+
+        def __getattr__(self, name: str) -> Any:
+            """Name the kind of target that a missing attribute belongs to."""
+            fix = ""
+            for kind, words in _ONLY.items():
+                if name in words:
+                    fix = f": that is for {kind} targets. A {type(self).__name__} has {_HINTS[type(self).__name__]}"
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{fix}", name=name, obj=self)
+
     @property
     def draws_used(self) -> int:
         """Number of draws that were averaged."""
@@ -229,7 +251,13 @@ def row_key(rows: Any, size: int) -> Any:
         if not -size <= rows < size:
             raise IndexError(f"row {rows} does not exist: the predictive has {size} rows.")
         return slice(rows % size, rows % size + 1)
-    return rows if isinstance(rows, slice) else torch.as_tensor(rows)
+    if isinstance(rows, slice):
+        return rows
+    words = isinstance(rows, str) or (isinstance(rows, Sequence) and any(isinstance(row, str) for row in rows))
+    key = None if words or rows is None else torch.as_tensor(rows)
+    if key is None or key.is_floating_point() or key.is_complex():
+        raise TypeError(f"rows are chosen by an int, a slice, a list, or a tensor of indices or bools, not {rows!r}.")
+    return key
 
 
 def index_columns(shape: torch.Size, sequence_ids: Tensor | None) -> dict[str, Any]:

@@ -156,7 +156,7 @@ class ClassPredictive(Predictive):
     def paths(self, n: int, seed: int = 0) -> Tensor:
         """Return n sequences of classes of every row, (n, B, ...) int64: one draw serves all steps of a row.
 
-        Given the draw the steps are independent; the global random state is left alone.
+        Given the draw the steps are independent; the global random state does not change.
 
         Raises:
             ValueError: If there are several steps and the draws were not kept.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
-from bayesrnn._checks import as_values, check_level, check_seed, check_whole
+from bayesrnn._checks import as_values, check_level, check_levels, check_seed, check_whole
 from bayesrnn.likelihoods import families
 from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
@@ -24,7 +24,7 @@ from bayesrnn.predictive.origin import Origin, block_standard_error
 class ContinuousPredictive(Predictive):
     r"""Distribution of a continuous (or count) target averaged over draws; shapes (B,) or (B, T, ...), draws on axis 0.
 
-    $p(y) = \frac1S \sum_s p(y \mid \omega_s)$. Variance splits by the law of total variance:
+    $p(y) = \frac1S \sum_s p(y \mid \omega_s)$. The variance is the sum of two parts:
     aleatoric $\frac1S\sum_s \mathrm{Var}_s$ and epistemic $\frac1{S-1}\sum_s(\mu_s - \bar\mu)^2$: unbiased for
     independent draws, up to a share 1/(S - 1) too large for stratified ones, which avoid one another.
     Statistics are computed in float64 and returned in the dtype of the model's output.
@@ -106,8 +106,8 @@ class ContinuousPredictive(Predictive):
         Raises:
             ValueError: If a level is not in (0, 1), or the draws do not determine the quantile.
         """
-        given = torch.as_tensor(q, dtype=torch.float64)
-        if given.dim() > 1:
+        given = as_values(q, "q").double()
+        if given.dim() > 1 or given.numel() == 0:
             raise ValueError(f"q must be one level or a list of levels, but a shape {tuple(given.shape)} was given.")
         single = given.dim() == 0
         checked = [check_level(level, "q") for level in given.reshape(-1).tolist()]
@@ -134,7 +134,7 @@ class ContinuousPredictive(Predictive):
         """Return n samples of each target on its own, (n, B, ...): every step from a draw of its own, so no paths.
 
         Their totals, maxima or crossing times over steps are far too sure: take `paths` for those. The global random
-        state is left alone.
+        state does not change.
         """
         check_whole(n, "n")
         generator = torch.Generator().manual_seed(check_seed(seed))
@@ -143,8 +143,8 @@ class ContinuousPredictive(Predictive):
     def paths(self, n: int, seed: int = 0) -> Tensor:
         r"""Return n paths of every row, (n, B, ...): one draw serves all steps of a row, noise is independent given it.
 
-        The variance of a total over steps is then $\mathrm{Var}_s \sum_t \mu_{st} + \frac1S \sum_{st} \sigma_{st}^2$,
-        the law of total variance. Of samples a path is one sample along the whole row. Recalibrated steps keep their
+        The variance of a total over steps is then $\mathrm{Var}_s \sum_t \mu_{st} + \frac1S \sum_{st} \sigma_{st}^2$.
+        Of samples a path is one sample along the whole row. Recalibrated steps keep their
         levels: the path of the base goes through the map of each step.
 
         Raises:
@@ -182,7 +182,7 @@ class ContinuousPredictive(Predictive):
         Predictive.from_gaussian(self.mean, self.std)  # says which rows have no Gaussian
         return ContinuousPredictive(MatchedDistribution(self.distribution), self.origin, self.standard_error)
 
-    def to_frame(self, levels: Sequence[float] = (0.8, 0.95)) -> Any:
+    def to_frame(self, levels: Sequence[float] = (0.5, 0.8, 0.95)) -> Any:
         """Return a DataFrame with one line per target: row, step(s), mean, median, std, parts, intervals.
 
         Intervals are called by their level in percent: `lo-80` and `hi-80`. What is not known is left out.
@@ -196,7 +196,7 @@ class ContinuousPredictive(Predictive):
         columns["std"] = flat(self.std)
         with contextlib.suppress(ValueError):  # samples and quantiles do not tell the parts
             columns |= {"aleatoric": flat(self.aleatoric), "epistemic": flat(self.epistemic)}
-        for level in map(check_level, levels):
+        for level in check_levels(levels):
             with contextlib.suppress(ValueError):  # the draws do not determine the interval
                 low, high = self.interval(level)
                 columns |= {f"lo-{100 * level:.10g}": flat(low), f"hi-{100 * level:.10g}": flat(high)}

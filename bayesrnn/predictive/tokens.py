@@ -169,11 +169,11 @@ class TokenPredictive(Predictive):
     def keep_draws(self, draws: Tensor | Sequence[int]) -> "TokenPredictive":
         """Return the predictive of a subset of the blocks of draws (their indices); the other statistics stay.
 
-        The origin says how many draws and degrees of freedom are left. Entropies and confidences are those of all
+        The origin says how many draws and degrees of freedom are left. Entropies and confidences are averages over all
         draws.
 
         Raises:
-            ValueError: If the blocks were not kept, or the indices are none of theirs.
+            ValueError: If the blocks were not kept, or an index is none of a block.
         """
         if self.block_log_prob is None:
             raise ValueError("this predictive kept the averages only, not its blocks of draws (block_log_prob).")

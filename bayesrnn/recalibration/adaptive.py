@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from bayesrnn._checks import check_level, check_whole
+from bayesrnn._checks import check_level, check_levels, check_whole
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 from bayesrnn.predictive.distributions.conformal import ConformalDistribution
@@ -40,9 +40,7 @@ class AdaptiveConformal(AbstractRecalibrator):
         window: int = 1000,
         scaled: bool = True,
     ) -> None:
-        self.levels = sorted({check_level(level, "levels") for level in levels})
-        if not self.levels:
-            raise ValueError("levels must name at least one central level in (0, 1).")
+        self.levels = check_levels(levels)
         self.step_size = check_level(step_size, "step_size")
         self.window = check_whole(window, "window", 30)
         self.scaled = scaled

@@ -49,6 +49,6 @@ def _knots(u: Array) -> tuple[Array, Array]:
     fine = 2 ** np.arange(0, int(np.log2(max(size // coarse, 1))) + 1)  # the 1st, 2nd, 4th, ... from either end
     ranks = np.unique(np.concatenate([fine, regular, size + 1 - fine]))
     at = np.clip(u[ranks - 1], 1e-12, 1 - 1e-12)
-    last = np.append(np.diff(at) > 0, True)  # of equal ones the last: the cdf of a tie is that of its upper end
+    last = np.append(np.diff(at) > 0, True)  # of equal ones the last: a tie has the cdf of its upper end
     level = np.concatenate([[0.0], ranks[last] / (size + 1), [1.0]])
     return np.concatenate([[0.0], at[last], [1.0]]), level

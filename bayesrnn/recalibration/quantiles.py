@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from bayesrnn._checks import check_level
+from bayesrnn._checks import check_levels
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.predictive.distributions.conformal import OffsetDistribution
@@ -20,8 +20,8 @@ class ConformalizedQuantiles(AbstractRecalibrator):
     r"""Widen (or narrow) the central interval [l, u] of each level by c: the held-out quantile of max(l - y, y - u).
 
     At each of `levels` the interval holds an exchangeable target with at least that probability. An interval that would
-    lie inside that of a lower level is widened to it, so that intervals nest; between the levels ends move as the
-    model's own do. Skewed intervals stay skewed.
+    lie inside the interval of a lower level is widened to it, so that intervals nest; between the levels ends move as
+    the model's own do. Skewed intervals stay skewed.
 
     Args:
         levels: Central levels at which the offset is fitted.
@@ -33,9 +33,7 @@ class ConformalizedQuantiles(AbstractRecalibrator):
     kind = ContinuousPredictive
 
     def __init__(self, levels: Sequence[float] = LEVELS) -> None:
-        self.levels = sorted({check_level(level, "levels") for level in levels})
-        if not self.levels:
-            raise ValueError("levels must name at least one central level in (0, 1).")
+        self.levels = check_levels(levels)
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -11,7 +11,7 @@ from bayesrnn.predictive import ClassPredictive
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 _REACH = 4.0  # log temperature searched within exp(-4)..exp(4)
-_SMALLEST = -690.0  # log of the smallest probability that is told from 0
+_SMALLEST = -690.0  # log of the smallest probability that differs from 0
 
 
 class Temperature(AbstractRecalibrator):

@@ -38,13 +38,13 @@ def by_step(pairs: Pairs) -> list[Part]:
     keep = _keep(pairs)
     steps = shape[1]
     edges = np.arange(steps + 1) if steps <= _MOST_STEPS else np.unique(np.linspace(0, steps, _BANDS + 1).astype(int))
-    found = []
+    parts = []
     for low, high in pairwise(edges.tolist()):
         mask = torch.zeros_like(keep)
         mask[:, low:high] = keep[:, low:high]
         label = str(low + 1) if high == low + 1 else f"{low + 1}–{high}"
-        found.append(Part(label, mask, slice(low, high)))
-    return [part for part in found if bool(part.mask.any())]
+        parts.append(Part(label, mask, slice(low, high)))
+    return [part for part in parts if bool(part.mask.any())]
 
 
 def by_group(pairs: Pairs, groups: Mapping[str, Tensor]) -> list[Part]:
@@ -65,18 +65,18 @@ def by_frequency(pairs: Pairs, counts: Tensor | None) -> list[Part]:
     if int(tokens[keep].max()) >= len(counts):
         raise ValueError(f"token_counts has {len(counts)} entries, but token {int(tokens[keep].max())} was scored.")
     often = torch.as_tensor(counts).cpu()[tokens.clamp(0, len(counts) - 1)]
-    found = []
+    parts = []
     edges = [0, 10, 100, 1000, 10000, 2**62]
     for low, high in pairwise(edges):
         label = f"below {high}" if low == 0 else f"{low} and more" if high == 2**62 else f"{low}–{high - 1}"
-        found.append(Part(label, keep & (often >= low) & (often < high)))
-    return [part for part in found if bool(part.mask.any())]
+        parts.append(Part(label, keep & (often >= low) & (often < high)))
+    return [part for part in parts if bool(part.mask.any())]
 
 
 def score_parts(
     pairs: Pairs, parts: Sequence[Part], level: float, options: Mapping[str, Any], interval: float
 ) -> list[dict[str, Any]]:
-    """Return one record a part: how many targets, and a few scores with intervals.
+    """Return one record per part: how many targets, and a few scores with intervals.
 
     `off` says that the (Bonferroni) interval of the calibration number excludes what a calibrated model gives.
     """
@@ -121,12 +121,12 @@ def _continuous(
         "rmse": lambda: metrics.rmse(predictive, target, **kept),
         "bias": lambda: metrics.bias(predictive, target, **bootstrap),
     }
-    found = {}
+    scores = {}
     for name, score in wanted.items():
         # the table of all figures names what cannot be computed (quantiles of streamed moments, say) and why
         with suppress(ValueError):
-            found[name] = score()
-    return found
+            scores[name] = score()
+    return scores
 
 
 def _classes(pairs: Pairs, part: Part, options: Mapping[str, Any], interval: float) -> dict[str, Score]:
@@ -135,17 +135,17 @@ def _classes(pairs: Pairs, part: Part, options: Mapping[str, Any], interval: flo
     kept = {**options, "mask": part.mask, "sequences": sequences}
     enough = len(np.unique(sequences[part.mask.numpy()])) > 1
     bootstrap = {**kept, "interval": interval} if enough else kept
-    found: dict[str, Score] = {}
+    scores: dict[str, Score] = {}
     if not isinstance(predictive, TokenPredictive) or (
         predictive.confidence is not None and predictive.correct is not None
     ):
-        found["confidence_gap"] = metrics.confidence_gap(predictive, target, **bootstrap)
-        found["accuracy"] = metrics.accuracy(predictive, target, **bootstrap)
+        scores["confidence_gap"] = metrics.confidence_gap(predictive, target, **bootstrap)
+        scores["accuracy"] = metrics.accuracy(predictive, target, **bootstrap)
         error = metrics.expected_calibration_error(predictive, target, floor=True, **kept)
-        found["calibration_error"] = error
-        found["floor"] = _floor(error)
-    found["nll"] = metrics.nll(predictive, target, **bootstrap)
-    return found
+        scores["calibration_error"] = error
+        scores["floor"] = _floor(error)
+    scores["nll"] = metrics.nll(predictive, target, **bootstrap)
+    return scores
 
 
 def _floor(score: Score) -> Score:

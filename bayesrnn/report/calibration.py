@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bayesrnn._checks import check_level
+from bayesrnn._checks import check_level, check_levels
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.bootstrap import unwarned
 from bayesrnn.metrics.groups import rows_by_group
@@ -28,7 +28,7 @@ def calibration_report(
     groups: Sequence[Any] | Tensor | None = None,
     *,
     level: float = 0.9,
-    levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
+    levels: Sequence[float] = (0.5, 0.8, 0.95),
     sequences: Any = None,
     mask: Tensor | None = None,
     lengths: Tensor | None = None,
@@ -53,7 +53,7 @@ def calibration_report(
             token predictive knows its own.
         groups: A label for each row: the report also looks at each group.
         level: Level of the intervals that the sentences speak about.
-        levels: Levels whose coverage is measured.
+        levels: Levels whose coverage is measured, beside `level`.
         sequences: Sequence id of each row or target for the bootstrap; the predictive's own ids, else rows, by default.
         mask: (rows, ...) bool, True where a target is scored.
         lengths: (rows,) steps scored in each row.
@@ -73,7 +73,7 @@ def calibration_report(
         >>> import torch
         >>> y = torch.randn(300, generator=torch.Generator().manual_seed(0))
         >>> report = calibration_report(Predictive.from_gaussian(torch.zeros(300), torch.ones(300)), y)
-        >>> "no miscalibration can be told" in report.sentence
+        >>> "no miscalibration is detected" in report.sentence
         True
     """
     check_level(level)
@@ -85,7 +85,7 @@ def calibration_report(
     base: dict[str, Any] = {**chosen, "seed": seed, "resamples": resamples}
     options = {**base, "interval": interval if int(pairs.sequences.max()) > 0 else None}
     members = None if groups is None else rows_by_group(groups, len(predictive))
-    measures = measures_for(predictive, sorted({*levels, level}))
+    measures = measures_for(predictive, [*check_levels(levels), level])
     scores, notes = _scores(predictive, target, measures, {**options, "monte_carlo": monte_carlo, "floor": True})
     simulated = {"seed": seed, "resamples": resamples}
     tables = {

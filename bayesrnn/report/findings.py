@@ -18,7 +18,7 @@ __all__ = ["Finding", "drawn", "findings"]
 def drawn(predictive: Any) -> str:
     """Return in words how the predictive was made."""
     if predictive.sampling == DETERMINISTIC:
-        return "one deterministic pass"
+        return "one distribution per target, no draws"
     seed = "" if predictive.seed is None else f", seed {predictive.seed}"
     return f"{number(predictive.draws_used, 6)} {predictive.sampling} draws{seed}"
 
@@ -57,7 +57,7 @@ def findings(
 def _continuous(
     predictive: Any, target: Any, scores: Mapping[str, Score], level: float, options: Mapping[str, Any], units: str
 ) -> list[Finding]:
-    found = []
+    findings = []
     score = scores.get(f"coverage_{level * 100:g}")
     bias = scores.get("bias")
     shifted = False
@@ -69,7 +69,7 @@ def _continuous(
             start += f" (whole numbers let a calibrated model hold {percent(ideal)})"
         low, high = score.interval or (0.0, 1.0)
         if low <= ideal <= high:
-            found.append(Finding(f"{start}: no miscalibration can be told at this level.", "good"))
+            findings.append(Finding(f"{start}: no miscalibration is detected at this level.", "good"))
         else:
             factor, centered = _spread(kept, level, bias.value if bias is not None else 0.0)
             shifted = _off_center(bias) and abs(centered - ideal) < 0.5 * abs(score.value - ideal)
@@ -82,12 +82,12 @@ def _continuous(
                 text = f"{start}: too narrow by a factor of about {number(factor, 2)}."
             else:
                 text = f"{start}: too wide by a factor of about {number(1 / factor, 2) if factor > 0 else 'many'}."
-            found.append(Finding(text, "bad"))
+            findings.append(Finding(text, "bad"))
     if bias is not None and _off_center(bias) and not shifted:
-        found.append(Finding(f"{_bias(bias, units)}.", "warn"))
+        findings.append(Finding(f"{_bias(bias, units)}.", "warn"))
     spread = scores.get("ence10")
     if spread is not None and spread.floor is not None and _beyond_chance(spread):
-        found.append(
+        findings.append(
             Finding(
                 "The predicted spread does not follow the error: on average over bins it is off by "
                 f"{percent(spread.value)}, where a calibrated model of this size would be off by "
@@ -95,32 +95,32 @@ def _continuous(
                 "warn",
             )
         )
-    return found
+    return findings
 
 
 def _confidence(scores: Mapping[str, Score]) -> list[Finding]:
     gap, accuracy, error = (scores.get(k) for k in ("confidence_gap", "accuracy", "ece15_left"))
-    found = []
+    findings = []
     if gap is not None and accuracy is not None:
         sure = accuracy.value + gap.value
         start = f"On average the model is {percent(sure)} sure and right in {_share(accuracy, 'of the targets')}"
         low, high = gap.interval or (-1.0, 1.0)
         if low > 0:
-            found.append(Finding(f"{start}: it is overconfident by {100 * gap.value:.1f} points.", "bad"))
+            findings.append(Finding(f"{start}: it is overconfident by {100 * gap.value:.1f} points.", "bad"))
         elif high < 0:
-            found.append(Finding(f"{start}: it is underconfident by {-100 * gap.value:.1f} points.", "bad"))
+            findings.append(Finding(f"{start}: it is underconfident by {-100 * gap.value:.1f} points.", "bad"))
         else:
-            found.append(Finding(f"{start}: on average its confidence is right.", "good"))
+            findings.append(Finding(f"{start}: on average its confidence is right.", "good"))
     if error is not None and error.floor is not None:
         text = f"Expected calibration error {number(error.value, 2)}; a calibrated model of this size would score "
         text += number(error.floor, 2)
         if _beyond_chance(error):
-            found.append(Finding(f"{text}: in some bins the confidence is wrong, beyond chance.", "warn"))
-        elif found and found[0].tone == "bad":
-            found.append(Finding(f"{text}: beyond the average, no bin can be told to be wrong.", "plain"))
+            findings.append(Finding(f"{text}: in some bins the confidence is wrong, beyond chance.", "warn"))
+        elif findings and findings[0].tone == "bad":
+            findings.append(Finding(f"{text}: beyond the average, no bin is shown to be wrong.", "plain"))
         else:
-            found.append(Finding(f"{text}: no miscalibration beyond chance can be told.", "good"))
-    return found
+            findings.append(Finding(f"{text}: no miscalibration beyond chance is detected.", "good"))
+    return findings
 
 
 def _beyond_chance(score: Score) -> bool:
@@ -131,23 +131,24 @@ def _beyond_chance(score: Score) -> bool:
 
 
 def _tokens(scores: Mapping[str, Score]) -> list[Finding]:
-    found = []
+    findings = []
     perplexity, entropy = scores.get("ppl_mc_micro"), scores.get("entropy_gap")
     if perplexity is not None:
         ends = f" {span(*perplexity.interval)}" if perplexity.interval else ""
         text = f"The perplexity is {number(perplexity.value, 4)}{ends}"
         if perplexity.corrected is not None and perplexity.draws > 1:
             text += f"; with infinitely many draws it would be about {number(perplexity.corrected, 4)}"
-        found.append(Finding(f"{text}."))
+        findings.append(Finding(f"{text}."))
     if entropy is not None and entropy.interval is not None:
         low, high = entropy.interval
         word = "overconfident" if high < 0 else "underconfident" if low > 0 else ""
-        text = f"Entropy minus surprise is {number(entropy.value, 2, sign=True)} nats {span(low, high, sign=True)}"
+        gap = f"{number(entropy.value, 2, sign=True)} nats per token {span(low, high, sign=True)}"
+        text = f"Entropy minus surprise is {gap}"
         if word:
-            found.append(Finding(f"{text} a token: the model is {word}.", "bad"))
+            findings.append(Finding(f"{text}: the model is {word}.", "bad"))
         else:
-            found.append(Finding(f"{text} a token: on average the model is as sure as it should be.", "good"))
-    return found + _confidence(scores)
+            findings.append(Finding(f"{text}: on average the model is as sure as it should be.", "good"))
+    return findings + _confidence(scores)
 
 
 def _share(score: Score, of: str = "of the targets") -> str:

@@ -62,7 +62,7 @@ def guards(pairs: Pairs, scores: Mapping[str, Score], level: float) -> list[str]
 
 def _draws(predictive: Any, level: float) -> list[str]:
     if predictive.sampling == DETERMINISTIC:
-        return ["One pass without masks: there is no epistemic part, and no Monte Carlo error."]
+        return ["No draws: there is no epistemic part, and no Monte Carlo error."]
     draws = predictive.draws_used
     needed = round(2 / (1 - level)) - 1
     samples = isinstance(predictive, ContinuousPredictive) and isinstance(

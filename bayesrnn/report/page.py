@@ -1,4 +1,4 @@
-"""A page that stands alone: one HTML file with its style and pictures inside, no scripts, no network."""
+"""A page complete in itself: one HTML file with its style and pictures inside, no scripts, no network."""
 
 import base64
 import html
@@ -58,7 +58,7 @@ class Page:
         return self._add(f'<p class="say {tone}">{_text(text)}</p>')
 
     def table(self, rows: Any, caption: str = "", *, folded: str = "") -> "Page":
-        """Add a table: a pandas DataFrame, or a list of dicts with one key a column.
+        """Add a table: a pandas DataFrame, or a list of dicts with one key per column.
 
         Args:
             rows: The data; floats are shown with four digits.

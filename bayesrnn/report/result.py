@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CalibrationReport"]
 
-_KEY = (
-    "draws: 95 % interval (by t) of the error of finite draws; corrected: without it;",
-    "chance: what a calibrated model of this size would score.",
-)
+_KEY = {
+    "draws": "draws: 95 % interval (by t) of the error of finite draws; corrected: without it;",
+    "chance": "chance: what a calibrated model of this size would score.",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,7 +109,7 @@ class CalibrationReport(Exhibit):
         facts = self.facts
         page.facts(
             f"{self._small_print} · intervals: {100 * facts['bootstrap level']:g} % bootstrap over whole sequences, "
-            f"seed {facts['bootstrap seed']}; those of calibration errors allow for what chance adds to them."
+            f"seed {facts['bootstrap seed']}; intervals of calibration errors allow for what chance adds to them."
         )
         if self.warnings:
             page.section("Before you trust these numbers")
@@ -162,9 +162,13 @@ class CalibrationReport(Exhibit):
         lines += [f"! {warning}" for warning in self.warnings]
         lines.append(self._small_print)
         level = f"{100 * self.facts['bootstrap level']:g} % interval"
-        rows: list[tuple[str, ...]] = [("figure", "value", level, "draws", "corrected")]
+        rows: list[tuple[str, ...]] = [
+            ("figure", "value", level, "draws", "corrected" if self.predictive.draws_used > 1 else "chance")
+        ]
         rows += [self._cells(measure) for measure in self.measures]
-        return "\n".join([*lines, *text_table(rows), *_KEY, *self.notes])
+        columns = [column for column in zip(*rows, strict=True) if any(column[1:])]  # no draws: nothing to say of them
+        key = [line for word, line in _KEY.items() if any(word in cell for column in columns for cell in column)]
+        return "\n".join([*lines, *text_table(list(zip(*columns, strict=True))), *key, *self.notes])
 
     @property
     def _small_print(self) -> str:
@@ -178,9 +182,9 @@ class CalibrationReport(Exhibit):
         ends = None if score.interval is None else (scale * score.interval[0], scale * score.interval[1])
         value, interval = fixed(scale * score.value, ends)
         error = _draws_error(score)
-        corrected = "" if score.corrected is None else number(score.corrected, 4)
+        corrected = "" if score.corrected is None or score.draws < 2 else number(score.corrected, 4)
         if score.floor is not None:
-            corrected = f"chance {number(score.floor, 2)}"
+            corrected = f"{'chance ' if score.draws > 1 else ''}{number(score.floor, 2)}"
         draws = f"±{number(scale * error, 2)}" if error else ""
         return measure.label, f"{value} %" if share else value, interval, draws, corrected
 

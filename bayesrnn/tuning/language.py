@@ -100,7 +100,7 @@ def _factors(values: Any, name: str, does: str) -> list[float]:
             f"{name} must be a list of numbers above 0, but {values!r} ({type(values).__name__}) was given. "
             f"To try one, put it in a list; to use it untried, pass {name.removesuffix('s')}= to perplexity."
         )
-    found = [as_factor(value, name, does) for value in values]
-    if not found:
+    factors = [as_factor(value, name, does) for value in values]
+    if not factors:
         raise ValueError("give at least one multiplier and one temperature to choose from.")
-    return found
+    return factors

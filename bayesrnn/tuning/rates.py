@@ -76,10 +76,10 @@ def rate_search(
         >>> def untrained(scheme):
         ...     return torch.nn.Sequential(layers.Dropout(scheme.rate("output")), torch.nn.Linear(2, 2))
         >>> tried = [schemes.gal(output=p) for p in (0.1, 0.5)]
-        >>> found = rate_search(
+        >>> search = rate_search(
         ...     untrained, tried, torch.ones(3, 2), target=torch.zeros(3), likelihood=likelihoods.gaussian, draws=16
         ... )
-        >>> len(found.trials)
+        >>> len(search.trials)
         2
     """
     tried = _checked_schemes(schemes)
@@ -175,10 +175,11 @@ def _predictive(
     model: nn.Module, inputs: tuple[Any, ...], likelihood: Any, draws: int, seed: int, options: dict[str, Any]
 ) -> Any:
     draws = draws if audit(model).active else 0
-    found = predict(model, *inputs, draws=draws, seed=seed, likelihood=likelihood, **options)
-    if not isinstance(found, Predictive) or isinstance(getattr(found, "distribution", None), PointDistribution):
+    predictive = predict(model, *inputs, draws=draws, seed=seed, likelihood=likelihood, **options)
+    distribution = getattr(predictive, "distribution", None)
+    if not isinstance(predictive, Predictive) or isinstance(distribution, PointDistribution):
         raise TypeError(
             "the targets need one distribution: pass likelihood=, from the model's output to a torch Distribution, "
             "or let the model return one."
         )
-    return found
+    return predictive

@@ -128,7 +128,7 @@ def test_the_comparison_has_these_intervals() -> None:
     assert set(comparison.scores["a"]) == {"crps", "nll", "rmse", "mae"} | {
         f"{kind}_{100 * level:g}" for kind in ("coverage", "width") for level in LEVELS
     }
-    assert found.verdict == ("worse" if value - width > 0 else "no difference can be told")
+    assert found.verdict == ("worse" if value - width > 0 else "no clear difference")
 
 
 def test_too_few_blocks_have_no_interval_and_no_verdict() -> None:
@@ -136,7 +136,7 @@ def test_too_few_blocks_have_no_interval_and_no_verdict() -> None:
     forecasts = {"a": Predictive.from_gaussian(mean, std), "b": Predictive.from_gaussian(mean + 50, std)}
     comparison = compare_forecasts(forecasts, target, torch.arange(len(target)), reference="a")
     assert all(score.interval is None for by_key in comparison.scores.values() for score in by_key.values())
-    assert {d.verdict for d in comparison.differences} == {"no difference can be told"}
+    assert {d.verdict for d in comparison.differences} == {"no clear difference"}
     assert comparison.difference("crps").value > 40
 
 

@@ -176,7 +176,7 @@ def test_few_held_out_steps_have_no_interval_and_say_so(series: Series) -> None:
     settings = Settings(horizon=6, context=24, hidden_size=4, epochs=1, draws=8, every=2)
     short = study(series[:200], settings, per_step=False)
     assert short.table[["low", "high", "difference_low", "difference_high"]].isna().all().all()
-    assert set(short.table["verdict"].dropna()) == {"no difference can be told"}
+    assert set(short.table["verdict"].dropna()) == {"no clear difference"}
     texts = [text for text, _ in short.sentences]
     assert any("five blocks of two horizons (60 held-out steps" in text for text in texts)
     assert not any("∞" in text for text in texts)

@@ -1,4 +1,4 @@
-"""Layers with masks: what stays the same, what changes, and what bad input is told."""
+"""Layers with masks: what stays the same, what changes, and what bad input is refused with."""
 
 import copy
 import itertools

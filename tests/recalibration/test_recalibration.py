@@ -303,7 +303,7 @@ def test_other_errors():
         R.VectorScaling().fit(*classes(60)).apply(Predictive.from_probabilities(torch.full((2, 2), 0.5)))
     with pytest.raises(ValueError, match="no recalibrator is called 'x'"):
         R.from_dict({"name": "x"})
-    with pytest.raises(ValueError, match="at least one central level"):
+    with pytest.raises(ValueError, match="give at least one level"):
         R.ConformalizedQuantiles(levels=[])
     with pytest.raises(ValueError, match="rows, steps"):
         R.PerHorizon(R.VarianceScaling).fit(p, torch.zeros(60))

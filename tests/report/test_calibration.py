@@ -72,7 +72,7 @@ def test_too_wide_by_a_known_factor() -> None:
 
 def test_calibrated_is_said_to_be() -> None:
     report = gaussian(1.0)
-    assert "no miscalibration can be told" in report.sentence
+    assert "no miscalibration is detected" in report.sentence
     assert report.findings[0].tone == "good"
 
 
@@ -201,7 +201,7 @@ WARNINGS: dict[str, tuple[Any, Tensor]] = {
     "Only 12 targets": (certain(torch.arange(12.0)), torch.arange(12.0) + 0.1),
     "The predicted spread is the same everywhere": (certain(NUMBERS), NUMBERS),
     "All predictions are the same": (certain(torch.ones(50), NUMBERS + 1), NUMBERS),
-    "One pass without masks": (certain(NUMBERS), NUMBERS),
+    "No draws": (certain(NUMBERS), NUMBERS),
     "Only 8 draws": (Predictive.from_draws(Normal(torch.randn(8, 50), torch.ones(8, 50))), NUMBERS),
     "10 samples cannot give 90 % intervals, which need at least 19": (
         Predictive.from_samples(torch.randn(10, 50)),
@@ -365,5 +365,5 @@ def test_bands_of_frequency_begin_at_their_first_number() -> None:
 def test_ten_hits_of_ten_do_not_make_intervals_too_wide(rows: int) -> None:
     predictive = Predictive.from_gaussian(torch.zeros(rows), torch.ones(rows))
     text = calibration_report(predictive, torch.linspace(-1.5, 1.5, rows), level=0.9, levels=(0.9,)).sentence
-    assert ("no miscalibration can be told" in text) == (rows == 10)  # .9 of ten all hold by chance in a third of cases
+    assert ("no miscalibration is detected" in text) == (rows == 10)  # .9 of ten all hold by chance in a third of cases
     assert ("too wide" in text) == (rows == 40)

@@ -48,7 +48,7 @@ def test_calibrated_counts_are_not_called_too_wide(rate: float) -> None:
     exact = float(below[ends[1]] - (below[ends[0] - 1] if ends[0] else 0))
     (coverage,) = (m for m in measures_for(p) if m.key == "coverage_90")
     assert coverage.ideal == pytest.approx(exact, abs=1e-6)
-    assert "no miscalibration can be told" in report.sentence
+    assert "no miscalibration is detected" in report.sentence
     assert "whole numbers let a calibrated model hold" in report.sentence
     assert not any(row["off"] for row in report.tables["group"])
     wide = Predictive.from_draws(D.Poisson((4 * rates + 2).expand(16, -1)))

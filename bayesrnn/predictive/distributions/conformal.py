@@ -132,9 +132,9 @@ class ConformalDistribution(WrappedDistribution):
 class OffsetDistribution(TabulatedDistribution):
     r"""Central intervals moved outwards (or in) by an offset per level, and kept nested: conformalized quantiles.
 
-    At a fitted level the ends are $Q(q) \pm c$, or those of a narrower level where they would lie inside them (never
-    beyond the median). Between two fitted levels the ends move as the base's own do, on a straight line; beyond the
-    last they stay as far from the base's as they are there.
+    At a fitted level the ends are $Q(q) \pm c$, or the ends of a narrower level's interval where this one would lie
+    inside it (never beyond the median). Between two fitted levels the ends move as the base's own do, on a straight
+    line; beyond the last they stay as far from the base's as they are there.
     """
 
     def __init__(self, base: AbstractDistribution, levels: Tensor, offsets: Tensor) -> None:

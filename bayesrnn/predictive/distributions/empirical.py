@@ -15,7 +15,7 @@ from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 __all__ = ["EmpiricalDistribution", "PointDistribution"]
 
 _NO_SPLIT = (
-    "Samples of the target alone do not say which part of their variance is aleatoric and which epistemic. "
+    "Samples of the target do not say which part of their variance is aleatoric and which epistemic. "
     "Give the per-draw distributions instead: Predictive.from_draws(Normal(means, stds))."
 )
 

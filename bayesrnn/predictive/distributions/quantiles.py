@@ -30,7 +30,7 @@ class QuantileDistribution(AbstractDistribution):
     r"""$Y = v(Z)$ with $Z \sim N(0, 1)$ and v piecewise linear: straight lines between quantiles on normal paper.
 
     v goes through $(\Phi^{-1}(p_i), v_i)$. Beyond the outermost levels it continues with the slope of the outermost
-    piece: each tail is that of the normal distribution through the two outermost quantiles. Quantiles of a Gaussian at
+    piece: each tail is normal, through the two outermost quantiles. Quantiles of a Gaussian at
     two levels or more thus give that Gaussian. Equal values are a point mass, equal levels a gap without probability.
     Moments, cdf, density and CRPS are exact for this distribution.
 
@@ -215,7 +215,7 @@ def table_by_rows(
 
 
 _NO_PARTS = (
-    "Quantiles of the target alone do not say which part of their variance is aleatoric and which epistemic, nor what "
+    "Quantiles of the target do not say which part of their variance is aleatoric and which epistemic, nor what "
     "single draws said. Give the per-draw distributions instead: Predictive.from_draws(Normal(means, stds))."
 )
 

@@ -145,7 +145,7 @@ def scale_spread(distribution: AbstractDistribution, factor: float) -> AbstractD
             shape = (wide.df,) if isinstance(wide, D.StudentT) else ()
             moved = make(*shape, mean + factor * (wide.loc - mean), factor * wide.scale, validate_args=False)
             moved = families.map_parameters(moved, lambda t: t.to(distribution.dtype))
-            # of fewer draws the mean is another: errors of finite draws are those of the base
+            # with fewer draws the mean changes: errors of finite draws come from the base
             return RemadeDistribution(
                 moved, distribution, lambda base: cast(MixtureDistribution, scale_spread(base, factor))
             )
@@ -155,7 +155,7 @@ def scale_spread(distribution: AbstractDistribution, factor: float) -> AbstractD
 class TabulatedDistribution(WrappedDistribution):
     r"""A distribution whose moments and CRPS come from a table of the points where its base's quantiles go.
 
-    With the table's moments $(m', v')$, those of a table of the base $(m, v)$ and the base's own $(\mu, \sigma^2)$,
+    Let $(m', v')$ be the table's moments, $(m, v)$ those in a table of the base, $(\mu, \sigma^2)$ the base's own:
     the mean is $\mu + m' - m$ and the variance $\sigma^2 v'/v$: exact where nothing is changed. The split into
     aleatoric and epistemic keeps the base's shares.
     """
