@@ -9,6 +9,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
 
 import bayesrnn
 
@@ -54,3 +55,17 @@ def test_links_of_pages_lead_somewhere() -> None:
             if not target.startswith(("http://", "https://", "reference/")) and not (page.parent / target).exists():
                 broken.append(f"{page.name}: {target}")
     assert not broken
+
+
+def test_the_page_on_reports_names_the_rows_that_reports_have() -> None:
+    page = (ROOT / "docs" / "reading-a-report.md").read_text(encoding="utf-8")
+    tables = [part for part in page.split("## ") if "| row |" in part]
+    numbers = bayesrnn.Predictive.from_gaussian(torch.linspace(-1, 1, 60), torch.linspace(0.5, 2, 60))
+    classes = bayesrnn.Predictive.from_probabilities(torch.softmax(torch.randn(5, 60, 3), -1))
+    for text, predictive in zip(tables, (numbers, classes), strict=True):
+        target = torch.arange(60) % 3 if predictive is classes else torch.linspace(-1, 1, 60).flip(0)
+        report = str(bayesrnn.calibration_report(predictive, target))
+        cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+        rows = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+        assert rows
+        assert [name for name in rows if name not in report] == []

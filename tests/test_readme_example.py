@@ -20,7 +20,7 @@ wave = torch.sin(torch.arange(400) / 5) + 0.1 * torch.randn(400)
 x, y = wave.unfold(0, 21, 1)[..., :-1, None], wave[20:]
 model = br.convert(Net(), dropout=0.1)  # nn.LSTM is now br.nn.LSTM: the same weights, with masks
 optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-for _ in range(80):  # train as you do
+for _ in range(200):  # train as you do
     loss = -br.likelihoods.gaussian(model(x[:300])).log_prob(y[:300]).mean()
     optimizer.zero_grad(), loss.backward(), optimizer.step()
 low, high = br.predict(model, x[300:], likelihood=br.likelihoods.gaussian, draws=100, seed=0).interval(0.9)
@@ -34,8 +34,8 @@ def test_example_runs_and_its_intervals_are_worth_their_name() -> None:
     assert isinstance(low, torch.Tensor)
     assert low.shape == high.shape == target.shape == (80,)  # type: ignore[union-attr]
     covered = float(((low <= target) & (target <= high)).float().mean())
-    assert 0.8 <= covered <= 1.0
-    assert float((high - low).mean()) < 1.2  # the wave itself spans about 2
+    assert 0.8 <= covered < 1.0
+    assert float((high - low).mean()) < 0.6  # the noise alone needs .33, the wave spans about 2
     likelihood = bayesrnn.likelihoods.gaussian
     predictive = bayesrnn.predict(names["model"], names["x"][300:], likelihood=likelihood)  # type: ignore[index]
     assert torch.equal(predictive.interval(0.9)[0], low)
