@@ -16,7 +16,7 @@ _SETS = 8  # disjoint sets of draws behind a point of a curve
 
 @dataclass(frozen=True)
 class Curve:
-    """A score against the number of draws: mean over disjoint sets of draws, and the standard error of one such set."""
+    """A score against the draws of a network: mean over disjoint sets of draws, and the standard error of one set."""
 
     name: str
     label: str
@@ -31,13 +31,14 @@ def draws_curve(measure: Measure, drawn: Any, target: Any, options: dict[str, An
     The sets of k draws are disjoint and lie in as few stratified blocks as the draws of `predict(draws=k)`: one across
     two blocks would be less exact. The first set is the beginning of `drawn`.
     """
-    size = drawn.draws_used
+    networks = drawn.networks
+    size, block = drawn.draws_used // networks, drawn.origin.block_size // networks
     counts = [k for k in _COUNTS if k < size] + [size]
     values: list[float] = []
     errors: list[float | None] = []
     try:
         for count in counts:
-            sets = _sets(size, count, drawn.origin.block_size)
+            sets = [_of_all(s, networks) for s in _sets(size, count, block)]
             few = len(sets) < 3
             scores = [
                 measure.score(drawn if count == size else drawn.keep_draws(s), target, monte_carlo=few, **options)
@@ -49,6 +50,11 @@ def draws_curve(measure: Measure, drawn: Any, target: Any, options: dict[str, An
     except ValueError:  # the draws were not kept
         return None
     return Curve(measure.key, measure.label, tuple(counts), tuple(values), tuple(errors))
+
+
+def _of_all(draws: torch.Tensor, networks: int) -> torch.Tensor:
+    """Return the places of these draws of all networks, which lie side by side."""
+    return (draws[:, None] * networks + torch.arange(networks)).flatten()
 
 
 def _sets(size: int, count: int, block: int) -> list[torch.Tensor]:

@@ -15,15 +15,16 @@ from bayesrnn.comparison.predictives import compare_predictives
 from bayesrnn.comparison.result import Comparison, Cost
 from bayesrnn.inference import predict
 from bayesrnn.inference.context import undisturbed
-from bayesrnn.models import LanguageModel, SequenceClassifier
+from bayesrnn.inference.ensemble import as_models, as_one
+from bayesrnn.models import LanguageModel
 from bayesrnn.nn.precision import usable_precision
-from bayesrnn.predictive import ClassPredictive, Predictive
+from bayesrnn.predictive import Predictive
 
 __all__ = ["compare"]
 
 
 def compare(
-    model: nn.Module,
+    model: nn.Module | Sequence[nn.Module],
     *inputs: Any,
     target: Any,
     draws: int = 100,
@@ -52,7 +53,7 @@ def compare(
     the same targets, in pairs, and either may be the better one.
 
     Args:
-        model: As for `predict`.
+        model: As for `predict`; of a list both passes average over its networks.
         *inputs: As for `predict`.
         target: What happened, shape of the prediction, (rows, ...).
         draws: Number of draws.
@@ -94,8 +95,8 @@ def compare(
         "draws": draws, "seed": seed, "sampling": sampling, "likelihood": likelihood, "batch_dim": batch_dim,
         "sequence_ids": sequence_ids, "lengths": lengths, **options,
     }  # fmt: skip
-    weights = model.parameters() if isinstance(model, nn.Module) else ()
-    device = next((weight.device for weight in weights), torch.device("cpu"))
+    models = as_models(model, "compare")
+    device = next((weight.device for weight in as_one(models).parameters()), torch.device("cpu"))
     given["precision"] = usable_precision(options.get("precision"), device)  # here, to warn once
     start = time.perf_counter()
     try:
@@ -106,19 +107,17 @@ def compare(
                 "likelihood=lambda output: Normal(output[0], ...)."
             )
     except ValueError as error:
-        if likelihood is None and _reads_tokens(model, inputs):
-            raise _language_model_error(model) from error
+        if likelihood is None and _reads_tokens(models[0], inputs):
+            raise _language_model_error(models[0]) from error
         raise
     middle = time.perf_counter()
     drawn = predict(model, *inputs, **given)
     end = time.perf_counter()
-    if isinstance(model, SequenceClassifier) and model.labels is not None and isinstance(drawn, ClassPredictive):
-        drawn = drawn.with_class_names(model.labels)
     predictives = {"deterministic pass": plain, "MC dropout": drawn, **(others or {})}
     if len(predictives) < 2 + len(others or {}):
         raise ValueError("others must not be called 'deterministic pass' or 'MC dropout': these two are there already.")
     costs = {
-        "deterministic pass": Cost(1, middle - start),
+        "deterministic pass": Cost(len(models), middle - start),
         "MC dropout": Cost(drawn.draws_used, end - middle),
     }
     scored = None if lengths is None or not _has_steps(plain, inputs, batch_dim) else torch.as_tensor(lengths)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +12,12 @@ from bayesrnn.data.text import fold_stream
 from bayesrnn.inference._audit import check_stochastic
 from bayesrnn.inference.context import lower_products, undisturbed
 from bayesrnn.inference.decoder import Decoder, Scores, check_one_vocabulary
+from bayesrnn.inference.ensemble import as_models, as_one
 from bayesrnn.inference.token_stream import Member, as_factor, as_stream, chunked_draws, draws_at_once
 from bayesrnn.masks import BLOCK, Binding, Memory, stream
 from bayesrnn.predictive import Origin, TokenPredictive
 
-__all__ = ["as_models", "perplexity"]
+__all__ = ["perplexity"]
 
 LIFETIMES = ("stream", "window")
 _MOST_BLOCKS = 16  # replicates that the Monte Carlo error is computed from
@@ -92,7 +92,7 @@ def perplexity(
         >>> result.shape, result.epistemic.shape
         (torch.Size([1, 19]), torch.Size([1, 19]))
     """
-    models = as_models(model)
+    models = as_models(model, "perplexity")
     check_whole(draws, "draws", 0)
     check_seed(seed)
     check_choice(lifetime, "lifetime", LIFETIMES)
@@ -132,7 +132,8 @@ def perplexity(
     plan = _Blocks([], draws) if past else _Blocks.of(draws, block)
     read = torch.zeros(len(models), draws, batch_size, dtype=torch.float64, device=device)
     scores = Scores.empty(tuple(targets.shape), plan.count, statistics, device)
-    with undisturbed_all(models, seed), lower_products(nn.ModuleList(models), precision):
+    together = as_one(models)
+    with undisturbed(together, seed), lower_products(together, precision):
         members = [member(part) for part in models]
         decoder = Decoder(members, temperature, max_memory)
         starts = range(0, inputs.shape[1], window)
@@ -183,28 +184,10 @@ class _Blocks:
 
 def _origin(draws: int, models: int, seed: int, sampling: str, plan: _Blocks) -> Origin:
     if not draws:
-        return Origin(models, sampling="deterministic")
+        return Origin(models, sampling="deterministic", networks=models)
     freedom = float(plan.count - 1) if plan.count > 1 else None
-    return Origin(draws * models, seed, sampling, min(plan.size, draws) * models, degrees_of_freedom=freedom)
-
-
-def as_models(model: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
-    """Return the members of an ensemble, or the one model, as a list."""
-    single = isinstance(model, nn.Module) and not isinstance(model, nn.ModuleList)
-    if not single and (isinstance(model, str) or not isinstance(model, Iterable)):
-        raise TypeError(
-            f"perplexity takes a torch module or a list of them, but {model!r:.60} ({type(model).__name__}) was given. "
-            "The model comes first, then the tokens."
-        )
-    models = [model] if single else list(model)  # type: ignore[arg-type]
-    foreign = [type(m).__name__ for m in models if not isinstance(m, nn.Module)]
-    if foreign or not models:
-        given = f"a {type(model).__name__} of {', '.join(sorted(set(foreign)))}" if foreign else "an empty list"
-        raise TypeError(
-            f"perplexity takes a torch module or a list of them, but {given} was given. The model comes first, then "
-            "the tokens."
-        )
-    return models  # type: ignore[return-value]
+    size = min(plan.size, draws) * models
+    return Origin(draws * models, seed, sampling, size, degrees_of_freedom=freedom, networks=models)
 
 
 def _check_vocabularies(models: list[nn.Module]) -> None:
@@ -212,11 +195,6 @@ def _check_vocabularies(models: list[nn.Module]) -> None:
     known = [size for size in sizes if isinstance(size, int)]
     if len(known) == len(models):
         check_one_vocabulary(known)
-
-
-def undisturbed_all(models: list[nn.Module], seed: int | None = None) -> Any:
-    """Return one context that leaves all models and the random state as they were."""
-    return undisturbed(nn.ModuleList(models) if len(models) > 1 else models[0], seed)
 
 
 def _shown(starts: range, progress: bool, tokens: int) -> Iterable[int]:

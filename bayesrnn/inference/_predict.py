@@ -15,6 +15,7 @@ from bayesrnn.inference._audit import AuditWarning, audit
 from bayesrnn.inference.assemble import assemble
 from bayesrnn.inference.context import lower_products, undisturbed
 from bayesrnn.inference.distributed import all_ranks
+from bayesrnn.inference.ensemble import as_models, as_one, with_labels
 from bayesrnn.inference.inputs import batches, rows_at_once
 from bayesrnn.inference.job import Job
 from bayesrnn.inference.nested import map_leaves, sums, values
@@ -42,7 +43,7 @@ _NO_NOISE = (
 
 
 def predict(
-    model: nn.Module,
+    model: nn.Module | Sequence[nn.Module],
     *inputs: Any,
     draws: int = 100,
     seed: int = 0,
@@ -70,10 +71,15 @@ def predict(
     approximation: masks are off, the epistemic part and the Monte Carlo error are zero, and a model without any masks
     will do. Of a point prediction (no likelihood) no variance is left then.
 
+    Of several networks, an ensemble, S draws of each are averaged, under the same masks: draw s of network m is what
+    `predict` of that network alone gives. The epistemic part is `between_masks` + `between_networks` then; for means
+    $\frac1M \sum_m \mathrm{Var}_s f_{ms} + \mathrm{Var}_m \frac1S \sum_s f_{ms}$, for classes mutual information.
+
     Args:
-        model: Any torch module that holds layers of `bayesrnn.nn`. It sees draws x rows as one batch.
+        model: Any torch module that holds layers of `bayesrnn.nn`, which sees draws x rows as one batch; or a list of
+            such modules.
         *inputs: What the model takes: tensors, packed sequences, tuples or dicts of them; or one DataLoader of them.
-        draws: How many draws S, at least 2; or 0 for the deterministic pass.
+        draws: How many draws S of each network, at least 2; or 0 for the deterministic pass.
         seed: Seed of the masks.
         sampling: "stratified" (each block of 16 draws covers every unit evenly) or "independent".
         sharing: "sequence" for masks of its own for each sequence, or "pass": a draw is one function for all rows.
@@ -102,9 +108,9 @@ def predict(
         A `Predictive` with rows first, or the model's structure (tuple, dict, ...) of them.
 
     Raises:
-        TypeError: If the model is no torch module.
+        TypeError: If the model is no torch module or list of them.
         ValueError: If nothing in the model is stochastic, draws are 1 or below 0, inputs differ in rows, the output has
-            other rows than the input, or it holds NaN.
+            other rows than the input, it holds NaN, or the networks of an ensemble have different outputs.
 
     Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 3.
 
@@ -117,7 +123,10 @@ def predict(
     """
     check_arguments(draws, seed, sharing, tolerance, batch_dim)
     check_choice(rows_interact, "rows_interact", ("refuse", "allow"))
-    check_model(model, draws)
+    models = as_models(model, "predict")
+    for place, network in enumerate(models):
+        check_model(network, draws, f"network {place} of this ensemble" if len(models) > 1 else "this model")
+    model = as_one(models)
     masks = stream(sampling, seed)
     if not draws:
         sampling, draws, keep_draws, tolerance = DETERMINISTIC, 1, True, None
@@ -132,21 +141,25 @@ def predict(
     shown = progress_bar(progress, None, f"{draws} draws per row", stays=False)
     ranks = all_ranks()
     with undisturbed(model, seed) as fresh, lower_products(model, precision), shown as done:
-        for batch in batches(inputs, model, **rows_of):
-            job = Job(
-                model, batch.inputs, batch.options, masks if drawn else None, batch.ids.to(device), likelihood,
-                sharing == "pass", batch_dim, fresh,
-            )  # fmt: skip
+        for batch in batches(inputs, models[0], **rows_of):
+            jobs = [
+                Job(
+                    network, batch.inputs, batch.options, masks if drawn else None, batch.ids.to(device), likelihood,
+                    sharing == "pass", batch_dim, fresh,
+                )
+                for network in models
+            ]  # fmt: skip
+            job = jobs[0]
             rows = torch.arange(job.rows)
             if ranks is not None:
                 ranks.agree(options, batch.ids.tolist(), *sums(model.state_dict()), *sums(values(batch.inputs)))
                 rows = ranks.rows(job.rows)
-            at_once = rows_at_once(model, batch.inputs, max_memory)
+            at_once = min(rows_at_once(network, batch.inputs, max_memory) for network in models)
             one, apart = _one_at_a_time(model, job), rows_interact == "refuse" and (drawn or at_once < job.rows)
             plan = Plan(at_once, block, one, keep_draws, tolerance, apart)
             if rows_interact == "allow":
                 plan = replace(plan, at_once=max(at_once, job.rows), single=True)
-            structure, found = collect_as_it_runs(job, rows, draws, plan, done)
+            structure, found = collect_as_it_runs(jobs, rows, draws, plan, done)
             parts += [part.after(batch.offset) for part in found]
             ids.append(batch.ids)
         if ranks is not None:
@@ -154,7 +167,8 @@ def predict(
     if drawn and likelihood is None and isinstance(structure, Point) and structure.bare:
         warnings.warn(_NO_NOISE, NoLikelihoodWarning, stacklevel=2)
     origin = {"seed": seed if drawn else None, "sampling": sampling, "sequence_ids": torch.cat(ids)}
-    predictives = iter(assemble(parts, keep_draws, block, origin))
+    origin["networks"] = len(models)
+    predictives = (with_labels(part, models) for part in assemble(parts, keep_draws, block, origin))
     return map_leaves(lambda leaf: None if leaf is None else next(predictives), structure)
 
 
@@ -186,19 +200,17 @@ def check_arguments(draws: int, seed: int, sharing: str, tolerance: float | None
         )
 
 
-def check_model(model: nn.Module, draws: int) -> None:
+def check_model(model: nn.Module, draws: int, name: str = "this model") -> None:
     """Refuse a model in which nothing is stochastic, if draws are wanted; warn of what only looks so."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"predict takes a torch module, but a {type(model).__name__} was given.")
     if not draws:
         return
     found = audit(model)
     if not found.active:
         looks = "\n".join(f"  {item}" for item in found.warnings)
         raise ValueError(
-            "nothing in this model is stochastic at test time, so all draws would be equal and the epistemic variance "
-            "zero. Build it with bayesrnn.nn layers and a rate above 0, or turn its torch layers into ours with "
-            "bayesrnn.convert(model, dropout=0.25); draws=0 gives the deterministic pass.\n"
+            f"nothing in {name} is stochastic at test time, so all its draws would be equal and their epistemic "
+            "variance zero. Build it with bayesrnn.nn layers and a rate above 0, or turn its torch layers into ours "
+            "with bayesrnn.convert(model, dropout=0.25); draws=0 gives the deterministic pass.\n"
             f"{looks or '  It has no dropout of any kind.'}"
         )
     for item in found.warnings:

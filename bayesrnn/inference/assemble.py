@@ -32,8 +32,8 @@ def assemble(parts: Sequence[Part], keep: bool, block: int, origin: dict[str, An
     Args:
         parts: Disjoint in rows, together all rows.
         keep: Whether the distributions of the draws are there.
-        block: Draws that depend on one another.
-        origin: Seed, sampling and sequence ids.
+        block: Draws of a network that depend on one another.
+        origin: Seed, sampling, sequence ids, and the number of networks where there are several.
     """
     outputs = range(len(parts[0].statistics))
     return [_one([p.statistics[k] for p in parts], parts, k if keep else None, block, origin) for k in outputs]
@@ -47,16 +47,18 @@ def _one(
     error = torch.cat([s.replicates.standard_error for s in statistics])[order].to(dtype)
     if origin["sampling"] == DETERMINISTIC:
         error = torch.zeros_like(error)
-    counts = torch.cat([torch.full((p.rows.numel(),), p.draws) for p in parts])[order]
+    networks = origin.get("networks", 1)
+    counts = torch.cat([torch.full((p.rows.numel(),), p.draws * networks) for p in parts])[order]
     freedom = min(s.replicates.degrees_of_freedom for s in statistics) or None
     whole = Origin(
         int(counts.max()),
         origin["seed"],
         origin["sampling"],
-        block,
+        block * networks,
         origin["sequence_ids"],
         freedom,
         counts if int(counts.min()) < int(counts.max()) else None,
+        networks,
     )
     even = whole.draws_per_row is None
     if isinstance(statistics[0], ClassStatistics):
@@ -64,6 +66,7 @@ def _one(
         if kept is not None and even:
             whole_distribution = join([p.distribution[kept] for p in parts], 1)
             logs = class_log_probabilities(whole_distribution)[:, order]  # type: ignore[arg-type]
+        apart = [s.network_entropy for s in statistics]
         return ClassPredictive(
             torch.cat([s.log_mean for s in statistics])[order],
             torch.cat([s.entropies.mean for s in statistics])[order],
@@ -72,30 +75,31 @@ def _one(
             dtype,
             error,
             logs,
+            network_entropy=None if networks == 1 else torch.cat(apart)[order],
         )
     distribution = (
         MomentsDistribution(*(torch.cat(column)[order].to(dtype) for column in zip(*(s.moments() for s in statistics))))
         if kept is None
-        else _kept([p.distribution[kept] for p in parts], parts, order, even)
+        else _kept([p.distribution[kept] for p in parts], parts, order, even, networks)
     )
     return ContinuousPredictive(distribution, whole, error)
 
 
 def _kept(
-    distributions: list[OutputDistribution], parts: Sequence[Part], order: Tensor, even: bool
+    distributions: list[OutputDistribution], parts: Sequence[Part], order: Tensor, even: bool, networks: int
 ) -> AbstractDistribution:
     if even:
-        return _mixture(map_distribution(join(distributions, 1), lambda t: t[:, order]))
+        return _mixture(map_distribution(join(distributions, 1), lambda t: t[:, order]), networks)
     groups: dict[int, list[int]] = {}
     for place, part in enumerate(parts):
         groups.setdefault(part.draws, []).append(place)
     index = [torch.cat([parts[place].rows for place in places]) for places in groups.values()]
-    joined = [_mixture(join([distributions[place] for place in places], 1)) for places in groups.values()]
+    joined = [_mixture(join([distributions[place] for place in places], 1), networks) for places in groups.values()]
     return JoinedDistribution(joined, index)
 
 
-def _mixture(distribution: OutputDistribution) -> AbstractDistribution:
+def _mixture(distribution: OutputDistribution, networks: int) -> AbstractDistribution:
     if not isinstance(distribution, Point):
-        return MixtureDistribution(distribution)
+        return MixtureDistribution(distribution, networks)
     value = distribution.value
-    return PointDistribution(value.expand(2, *value.shape[1:]) if len(value) == 1 else value)  # of two equal samples
+    return PointDistribution(value.expand(2, *value.shape[1:]) if len(value) == 1 else value, networks)  # two equal

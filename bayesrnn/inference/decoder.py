@@ -12,6 +12,7 @@ from bayesrnn.predictive import Origin, TokenPredictive
 
 __all__ = ["Averages", "Decoder", "Scores", "check_one_vocabulary"]
 
+_STATISTICS = ("entropy", "aleatoric", "of_networks", "confidence", "correct")
 _MOST_ROWS = 1024  # rows of one vocabulary product: more are no faster, and leave the caches
 
 
@@ -26,6 +27,7 @@ class Averages:
     weights: Tensor | None = None
     entropy: Tensor | None = None
     aleatoric: Tensor | None = None
+    of_networks: Tensor | None = None  # entropy of each network's mean distribution, averaged over networks
     confidence: Tensor | None = None
     correct: Tensor | None = None
 
@@ -70,21 +72,20 @@ class Decoder:
         log_probs = torch.cat([p.log_probs for p in parts], -1).unflatten(-1, targets.shape)
         if not statistics:
             return Averages(log_probs, weights)
-        joined = {
-            name: torch.cat([getattr(p, name) for p in parts]).view(targets.shape)
-            for name in ("entropy", "aleatoric", "confidence", "correct")
-        }
+        joined = {name: torch.cat([getattr(p, name) for p in parts]).view(targets.shape) for name in _STATISTICS}
         return Averages(log_probs, weights, **joined)
 
     def _group(
         self, features: list[list[Tensor]], targets: Tensor, size: int, weights: Tensor | None, statistics: bool
     ) -> Averages:
-        """All draws of a few tokens: only the mean distribution (tokens, V) is kept while the draws go by."""
+        """All draws of a few tokens: only mean distributions (tokens, V) are kept while the draws go by."""
         total: Tensor | None = None
+        of_networks = torch.zeros(targets.shape, device=targets.device)
         expected = torch.zeros(targets.shape, dtype=torch.float64, device=targets.device)
         found: list[list[Tensor]] = []
         for place, (member, chunks) in enumerate(zip(self.members, features, strict=True)):
             found.append([])
+            own: Tensor | None = None
             start = 0
             for part in (p for chunk in chunks for p in chunk.split(max(size // targets.numel(), 1))):
                 logs = self._log_distribution(member, part, targets)
@@ -95,9 +96,14 @@ class Decoder:
                     if weights is not None:
                         share = weights[place, start : start + len(part)]
                         inner, distribution = share * inner, share.to(distribution).unsqueeze(-1) * distribution
-                    total = distribution.sum(0) if total is None else total.add_(distribution.sum(0))
+                    own = distribution.sum(0) if own is None else own.add_(distribution.sum(0))
                     expected -= inner.sum(0)
                 start += len(part)
+            if own is not None and len(self.members) > 1:
+                weight = own.sum(-1)
+                of_networks += weight * torch.special.entr(own / weight.clamp(min=1e-30)[:, None]).sum(-1)
+            if own is not None:
+                total = own if total is None else total.add_(own)
         log_probs = torch.stack([torch.cat(member) for member in found])
         if total is None:
             return Averages(log_probs)
@@ -106,7 +112,8 @@ class Decoder:
         confidence, mode = mean.max(-1)
         entropy = torch.special.entr(mean).sum(-1)
         aleatoric = torch.minimum((expected / count).to(entropy), entropy)
-        return Averages(log_probs, None, entropy, aleatoric, confidence, mode == targets)
+        of_networks = torch.minimum(torch.maximum(of_networks / count, aleatoric), entropy)
+        return Averages(log_probs, None, entropy, aleatoric, of_networks, confidence, mode == targets)
 
     def _log_distribution(self, member: Member, features: Tensor, targets: Tensor) -> Tensor:
         logits = member.logits(features).float()
@@ -138,7 +145,7 @@ class Scores:
     @classmethod
     def empty(cls, shape: tuple[int, ...], blocks: int, statistics: bool, device: torch.device) -> "Scores":
         """Return room for tokens of `shape` (B, T)."""
-        names = ("entropy", "aleatoric", "confidence", "correct") if statistics else ()
+        names = _STATISTICS if statistics else ()
         made = {
             n: torch.zeros(shape, dtype=torch.bool if n == "correct" else torch.float32, device=device) for n in names
         }
@@ -170,6 +177,8 @@ class Scores:
         extra = dict(self.statistics)
         if extra:
             extra["epistemic"] = (extra["entropy"] - extra["aleatoric"]).clamp(min=0)
+            apart = (extra["entropy"] - extra.pop("of_networks")).clamp(min=0)
+            extra |= {"between_networks": apart} if origin.networks > 1 else {}
         return TokenPredictive(
             chosen,
             origin,

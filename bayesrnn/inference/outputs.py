@@ -21,6 +21,7 @@ __all__ = [
     "map_distribution",
     "parameters",
     "point",
+    "side_by_side",
 ]
 
 
@@ -82,6 +83,36 @@ def join(distributions: Sequence[OutputDistribution], dim: int) -> OutputDistrib
         ]
     )
     return map_distribution(distributions[0], lambda _: next(columns))
+
+
+def side_by_side(members: Sequence[list[OutputDistribution]]) -> list[OutputDistribution]:
+    """Return the outputs (S, B, ...) of M networks as one list of (S * M, B, ...), the networks of a draw together.
+
+    Raises:
+        ValueError: If the networks have different outputs.
+    """
+    if len(members) == 1:
+        return members[0]
+    described = [[_output(distribution) for distribution in outputs] for outputs in members]
+    for place, description in enumerate(described):
+        if description != described[0]:
+            raise ValueError(
+                f"the networks of this ensemble have different outputs, which cannot be averaged: network 0 gives "
+                f"{', '.join(described[0])}, network {place} {', '.join(description)}. Give networks of one task "
+                "with the same likelihood and the same shape of the output, or predict with each by itself."
+            )
+
+    def beside(outputs: tuple[OutputDistribution, ...]) -> OutputDistribution:
+        columns = iter([torch.stack(v, 1).flatten(0, 1) for v in zip(*map(parameters, outputs), strict=True)])
+        return map_distribution(outputs[0], lambda _: next(columns))
+
+    return [beside(outputs) for outputs in zip(*members)]
+
+
+def _output(distribution: OutputDistribution) -> str:
+    """Say what an output is: its distribution and the shapes of its parameters for each row."""
+    kind = distribution if isinstance(distribution, Point) else families.peel(distribution)
+    return f"{type(kind).__name__} of {[tuple(p.shape[2:]) for p in parameters(distribution)]} a row"
 
 
 def bad_rows(distribution: OutputDistribution) -> Tensor:

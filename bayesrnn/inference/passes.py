@@ -1,6 +1,6 @@
 """A prediction in chunks: how draws and rows are cut into passes, and what is collected of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from bayesrnn.inference.accumulators import statistics_of
 from bayesrnn.inference.job import Job
 from bayesrnn.inference.nested import turned
-from bayesrnn.inference.outputs import OutputDistribution, join, map_distribution
+from bayesrnn.inference.outputs import OutputDistribution, join, map_distribution, side_by_side
 from bayesrnn.inference.row_check import check_rows_apart
 
 __all__ = ["Part", "Plan", "collect_as_it_runs"]
@@ -108,12 +108,15 @@ class Plan:
             start = end
 
 
-def collect(job: Job, rows: Tensor, draws: int, plan: Plan, done: Callable[[int], None]) -> tuple[Any, list[Part]]:
+Jobs = Sequence[Job]  # of the networks of an ensemble, or of one model
+
+
+def collect(jobs: Jobs, rows: Tensor, draws: int, plan: Plan, done: Callable[[int], None]) -> tuple[Any, list[Part]]:
     """Run the draws of the rows and return the structure of the output with the parts, disjoint in rows.
 
     Args:
-        job: What to run.
-        rows: Positions of the rows in the job, int64 on the CPU.
+        jobs: What to run: the same inputs through each network.
+        rows: Positions of the rows in the jobs, int64 on the CPU.
         draws: How many draws.
         plan: How to cut.
         done: Told how many draws x rows are done.
@@ -125,7 +128,7 @@ def collect(job: Job, rows: Tensor, draws: int, plan: Plan, done: Callable[[int]
         left = chunk
         for begin, end in plan.checkpoints(draws):
             for first, last in plan.draw_chunks(begin, end, left.numel()):
-                structure, part = _pass(job, left, first, last, plan)
+                structure, part = _pass(jobs, left, first, last, plan)
                 active = part if active is None else active.merge(part)
                 done((last - first) * left.numel())
             if active is None or plan.tolerance is None or end == draws:
@@ -145,7 +148,7 @@ def collect(job: Job, rows: Tensor, draws: int, plan: Plan, done: Callable[[int]
 
 
 def collect_as_it_runs(
-    job: Job, rows: Tensor, draws: int, plan: Plan, done: Callable[[int], None]
+    jobs: Jobs, rows: Tensor, draws: int, plan: Plan, done: Callable[[int], None]
 ) -> tuple[Any, list[Part]]:
     """Run `collect`, in another way where the model refuses its inputs.
 
@@ -154,23 +157,26 @@ def collect_as_it_runs(
     two fit, such as a state of one layer and one row.
     """
     try:
-        return collect(job, rows, draws, plan, done)
+        return collect(jobs, rows, draws, plan, done)
     except (RuntimeError, ValueError) as error:
         if "enforce_sorted" in str(error) and not plan.single:
-            return collect(job, rows, draws, replace(plan, single=True), done)
-        inputs = turned(job.inputs)
+            return collect(jobs, rows, draws, replace(plan, single=True), done)
+        inputs = turned(jobs[0].inputs)
         if inputs is None or isinstance(error, torch.OutOfMemoryError):
             raise
         try:
-            return collect(replace(job, inputs=inputs), rows, draws, plan, done)
+            return collect([replace(job, inputs=inputs) for job in jobs], rows, draws, plan, done)
         except (RuntimeError, ValueError):
             raise error from None
 
 
-def _pass(job: Job, rows: Tensor, first: int, last: int, plan: Plan) -> tuple[Any, Part]:
-    numbers = torch.arange(first, last, device=job.ids.device)
-    structure, distributions = job.run(numbers, rows)
+def _pass(jobs: Jobs, rows: Tensor, first: int, last: int, plan: Plan) -> tuple[Any, Part]:
+    numbers = torch.arange(first, last, device=jobs[0].ids.device)
+    results = [job.run(numbers, rows) for job in jobs]
+    structure = results[0][0]
     if plan.apart:
-        check_rows_apart(job, rows, numbers, distributions, lambda job, draws, rows: job.run(draws, rows)[1])
-    statistics = [statistics_of(distribution, numbers, plan.block) for distribution in distributions]
+        for job, (_, found) in zip(jobs, results):
+            check_rows_apart(job, rows, numbers, found)
+    distributions = side_by_side([found for _, found in results])
+    statistics = [statistics_of(distribution, numbers, plan.block, len(jobs)) for distribution in distributions]
     return structure, Part(rows, last - first, (distributions,) if plan.keep else (), statistics)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bayesrnn.inference.attributes import Attributes
 from bayesrnn.inference.batch_part import BatchPart, differ, largest_gap
 from bayesrnn.inference.context import same_random_state, without_lower_products
+from bayesrnn.inference.job import Job
 from bayesrnn.inference.nested import Rows, leaves, map_leaves
 from bayesrnn.inference.outputs import OutputDistribution
 
@@ -23,9 +24,7 @@ _FEW = 4  # draws and rows of the passes that look for the module
 _known: "WeakKeyDictionary[nn.Module, set[int]]" = WeakKeyDictionary()
 
 
-def check_rows_apart(
-    job: Any, rows: Tensor, draws: Tensor, found: list[OutputDistribution], run: Callable[..., Any]
-) -> None:
+def check_rows_apart(job: Job, rows: Tensor, draws: Tensor, found: list[OutputDistribution]) -> None:
     """Refuse a model that gives a row other results in a batch than with a second row only.
 
     One draw of two rows is run by itself and compared with what the batch gave for it. What differs by more than
@@ -37,7 +36,6 @@ def check_rows_apart(
         rows: Positions of the rows in the batch, (B,).
         draws: Numbers of its draws, (S,).
         found: What the batch gave, with batch shape (S, B, ...).
-        run: From a job, draws and rows to distributions.
 
     Raises:
         ValueError: If rows are used jointly, with the module in which they are first.
@@ -46,25 +44,25 @@ def check_rows_apart(
     if key in _known.get(job.model, ()):
         return
     with same_random_state():
-        _check(job, rows, draws, found, run)
+        _check(job, rows, draws, found)
     _known.setdefault(job.model, set()).add(key)
 
 
-def _check(job: Any, rows: Tensor, draws: Tensor, found: list[OutputDistribution], run: Callable[..., Any]) -> None:
+def _check(job: Job, rows: Tensor, draws: Tensor, found: list[OutputDistribution]) -> None:
     whole: list[OutputDistribution] | None = found
     few: list[OutputDistribution] | None = found
     if rows.numel() * draws.numel() > 1:
         some = _part(job, rows, draws)
-        few = _tried(lambda: run(job, draws[some.draws], rows[some.rows]))
+        few = _tried(lambda: job.run(draws[some.draws], rows[some.rows])[1])
     else:  # a pass of a single row: run it with another one
         some = BatchPart(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
         rows, draws = _with_another(job, rows, draws)
-        whole = _tried(lambda: run(job, draws, rows))
+        whole = _tried(lambda: job.run(draws, rows)[1])
     if whole is not None and few is not None and differ(whole, few, some, rough=True):
-        _confirm(job, rows, draws, run, far=differ(whole, few, some, rough=True, times=50.0))
+        _confirm(job, rows, draws, far=differ(whole, few, some, rough=True, times=50.0))
 
 
-def _part(job: Any, rows: Tensor, draws: Tensor) -> BatchPart:
+def _part(job: Job, rows: Tensor, draws: Tensor) -> BatchPart:
     """Return a part to run by itself: two rows of the last draw, one of them the longest."""
     count, last = rows.numel(), draws.numel() - 1
     if count == 1:
@@ -74,14 +72,14 @@ def _part(job: Any, rows: Tensor, draws: Tensor) -> BatchPart:
     return BatchPart(torch.tensor([last]), torch.tensor(sorted(both)))
 
 
-def _with_another(job: Any, rows: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+def _with_another(job: Job, rows: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Return a single row with another one, or with another draw of itself."""
     others = torch.arange(min(job.rows, 2))
     others = others[others != rows]
     return (torch.cat([rows, others[:1]]), draws) if job.rows > 1 else (rows, torch.cat([draws, draws + 1]))
 
 
-def _longest(job: Any, rows: Tensor) -> int:
+def _longest(job: Job, rows: Tensor) -> int:
     """Return the place of the longest of the rows, where lengths are known: what pads to it pads as in the batch."""
     for _, leaf in leaves((job.options, job.inputs)):
         value = getattr(leaf, "value", None)
@@ -93,7 +91,7 @@ def _longest(job: Any, rows: Tensor) -> int:
     return rows.numel() - 1
 
 
-def _confirm(job: Any, rows: Tensor, draws: Tensor, run: Callable[..., Any], *, far: bool) -> None:
+def _confirm(job: Job, rows: Tensor, draws: Tensor, *, far: bool) -> None:
     """Run a small batch and two parts of it in float64; refuse if they differ, and name the module."""
     wide = _tried(lambda: _wide(job))
     if wide is None:
@@ -103,14 +101,14 @@ def _confirm(job: Any, rows: Tensor, draws: Tensor, run: Callable[..., Any], *, 
     few_rows, few_draws = rows[:_FEW], draws[: _FEW if rows.numel() > 1 else 2 * _FEW]
     beside = min(2, max(len(few_rows) // 2, 1))
     together = 1 if rows.numel() > 1 else min(2, max(len(few_draws) // 2, 1))
-    batch = _tried(lambda: _traced(wide, few_draws, few_rows, run))
+    batch = _tried(lambda: _traced(wide, few_draws, few_rows))
     parts = [
         BatchPart(torch.arange(len(few_draws))[-together:], torch.arange(len(few_rows))[:beside]),
         BatchPart(torch.arange(len(few_draws))[:together], torch.arange(len(few_rows))[-beside:]),
     ]
     for some in parts:
         chosen = few_draws[some.draws], few_rows[some.rows]
-        result = _tried(partial(_twice, wide, *chosen, run))
+        result = _tried(partial(_twice, wide, *chosen))
         if batch is None or result is None:
             if far:
                 raise ValueError(_message("a module that could not be found: the model does not run in float64"))
@@ -125,11 +123,11 @@ def _confirm(job: Any, rows: Tensor, draws: Tensor, run: Callable[..., Any], *, 
             raise ValueError(_message(_first(events, seen, some, size)))
 
 
-def _twice(job: Any, draws: Tensor, rows: Tensor, run: Callable[..., Any]) -> Any:
-    return _traced(job, draws, rows, run), _traced(job, draws, rows, run)
+def _twice(job: Job, draws: Tensor, rows: Tensor) -> Any:
+    return _traced(job, draws, rows), _traced(job, draws, rows)
 
 
-def _wide(job: Any) -> Any:
+def _wide(job: Job) -> Job:
     """Return the job with a copy of the model, and its inputs, in float64."""
 
     def double(leaf: Any) -> Any:
@@ -150,9 +148,7 @@ def _wide(job: Any) -> Any:
 Event = tuple[str, Tensor]
 
 
-def _traced(
-    job: Any, draws: Tensor, rows: Tensor, run: Callable[..., Any]
-) -> tuple[list[OutputDistribution], list[Event]]:
+def _traced(job: Job, draws: Tensor, rows: Tensor) -> tuple[list[OutputDistribution], list[Event]]:
     """Run a job and note what goes into and comes out of every module, with words for the place."""
     events: list[Event] = []
     hooks = []
@@ -168,7 +164,7 @@ def _traced(
         hooks.append(module.register_forward_pre_hook(lambda m, x, w=before: note(w, x)))
         hooks.append(module.register_forward_hook(lambda m, x, y, w=what: note(w, y)))
     try:
-        return run(job, draws, rows), events
+        return job.run(draws, rows)[1], events
     finally:
         for hook in hooks:
             hook.remove()
@@ -188,7 +184,7 @@ def _first(whole: list[Event], alone: list[Event], some: BatchPart, size: tuple[
     return "the forward of the model itself, after its last module, or in the likelihood"
 
 
-def _fingerprint(job: Any) -> tuple[Any, ...]:
+def _fingerprint(job: Job) -> tuple[Any, ...]:
     """Return what decides how rows are used: code, attributes, hooks, weights, kinds of input."""
     inputs = tuple(
         (path, getattr(leaf.value, "dtype", None), getattr(leaf.value, "ndim", 0), leaf.dim)

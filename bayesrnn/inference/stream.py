@@ -73,6 +73,8 @@ class Stream:
     ) -> None:
         check_whole(draws, "draws", 2)
         check_arguments(draws, seed, sharing, None, batch_dim)
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"Stream reads by one torch module, but a {type(model).__name__} was given.")
         check_model(model, draws)
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.precision = usable_precision(precision, device)  # here, to warn once and not at every window

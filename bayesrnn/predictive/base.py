@@ -216,6 +216,11 @@ class Predictive(ABC):
         return self.origin.draws
 
     @property
+    def networks(self) -> int:
+        """Number of networks that the draws are of: above 1 for an ensemble."""
+        return self.origin.networks
+
+    @property
     def draws_per_row(self) -> Tensor | None:
         """Draws that each row took, (B,), where `tolerance=` let converged rows stop early; else None."""
         return self.origin.draws_per_row

@@ -33,6 +33,7 @@ class ClassPredictive(Predictive):
     given_standard_error: Tensor | None = None
     draw_log_probabilities: Tensor | None = None  # (S, B, ..., K)
     class_names: tuple[str, ...] | None = None  # K names; targets may then be texts
+    network_entropy: Tensor | None = None  # (B, ...) float64: of each network's mean probabilities, averaged
 
     def __post_init__(self) -> None:
         self.origin.check_rows(len(self))
@@ -57,7 +58,9 @@ class ClassPredictive(Predictive):
         log_mean = torch.logsumexp(wide, 0) - math.log(len(wide))
         entropy = entropy_of(wide).mean(0)
         votes = F.one_hot(wide.argmax(-1), wide.shape[-1]).sum(0)
-        return cls(log_mean, entropy, votes, origin, dtype, standard_error, logs.detach())
+        of_networks = wide.unflatten(0, (-1, origin.networks)).logsumexp(0).log_softmax(-1)
+        apart = entropy_of(of_networks).mean(0) if origin.networks > 1 else None
+        return cls(log_mean, entropy, votes, origin, dtype, standard_error, logs.detach(), network_entropy=apart)
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -83,6 +86,18 @@ class ClassPredictive(Predictive):
     def epistemic(self) -> Tensor:
         """Mutual information between target and weights, (B, ...), nats."""
         return self._out((entropy_of(self.log_mean) - self.expected_entropy).clamp(min=0))
+
+    @cached_property
+    def between_networks(self) -> Tensor:
+        r"""Mutual information between target and network: $H(\bar p) - \frac1M \sum_m H(\bar p_m)$, (B, ...), nats."""
+        if self.network_entropy is None:
+            return torch.zeros_like(self.epistemic)
+        return self._out((entropy_of(self.log_mean) - self.network_entropy).clamp(min=0))
+
+    @cached_property
+    def between_masks(self) -> Tensor:
+        """Mutual information between target and masks in each network, averaged, (B, ...), nats: the other part."""
+        return (self.epistemic - self.between_networks).clamp(min=0)
 
     @cached_property
     def variation_ratio(self) -> Tensor:
@@ -119,7 +134,8 @@ class ClassPredictive(Predictive):
         import pandas as pd
 
         columns = index_columns(self.shape, self.sequence_ids)
-        names = ("mode", "entropy", "aleatoric", "epistemic", "variation_ratio")
+        parts = ("between_masks", "between_networks") if self.networks > 1 else ()
+        names = ("mode", "entropy", "aleatoric", "epistemic", *parts, "variation_ratio")
         columns |= {name: flat(getattr(self, name)) for name in names}
         if self.class_names:
             columns["mode"] = np.asarray(self.names)[columns["mode"]]
@@ -138,13 +154,14 @@ class ClassPredictive(Predictive):
             dtype=dtype or self.dtype,
             given_standard_error=_move(self.given_standard_error, device, dtype),
             draw_log_probabilities=_move(self.draw_log_probabilities, device, dtype),
+            network_entropy=_move(self.network_entropy, device, None),
         )
 
     def keep_draws(self, draws: Tensor) -> "ClassPredictive":
         """Return the predictive of a subset of the draws (indices): what fewer draws would have said."""
         if self.draw_log_probabilities is None:
             raise ValueError("this predictive kept the averages only: predict with keep_draws=True.")
-        origin = replace(self.origin, draws=len(draws), block_size=1, degrees_of_freedom=None)
+        origin = self.origin.of_draws(draws)
         logs = self.draw_log_probabilities[draws.to(self.device)]
         fewer = ClassPredictive.from_log_probabilities(logs, origin=origin, dtype=self.dtype)
         return replace(fewer, class_names=self.class_names)
@@ -178,11 +195,15 @@ class ClassPredictive(Predictive):
         A map of the mean probabilities has no draws and no Monte Carlo error of its own: both are given up.
         """
         before, after = entropy_of(self.log_mean), entropy_of(log_mean)
-        share = torch.where(before > 0, self.expected_entropy / before.clamp(min=1e-300), 1.0).clamp(0, 1)
+
+        def kept(part: Tensor) -> Tensor:
+            return torch.where(before > 0, part / before.clamp(min=1e-300), 1.0).clamp(0, 1) * after
+
         return replace(
             self,
             log_mean=log_mean,
-            expected_entropy=share * after,
+            expected_entropy=kept(self.expected_entropy),
+            network_entropy=None if self.network_entropy is None else kept(self.network_entropy),
             given_standard_error=None,
             draw_log_probabilities=None,
         )
@@ -201,6 +222,7 @@ class ClassPredictive(Predictive):
             origin=self.origin.map_ids(lambda ids: ids[key]),
             given_standard_error=None if error is None else error[key],
             draw_log_probabilities=None if logs is None else logs[:, key],
+            network_entropy=None if self.network_entropy is None else self.network_entropy[key],
         )
 
     def __repr__(self) -> str:

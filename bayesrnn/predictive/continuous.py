@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -75,6 +75,16 @@ class ContinuousPredictive(Predictive):
     def epistemic(self) -> Tensor:
         """Variance of the mean over draws (divided by S - 1), (B, ...)."""
         return self._out(self.distribution.epistemic())
+
+    @cached_property
+    def between_networks(self) -> Tensor:
+        """Part of the epistemic variance between the networks of an ensemble (divided by M - 1), (B, ...)."""
+        return self._out(self.distribution.between_networks())
+
+    @cached_property
+    def between_masks(self) -> Tensor:
+        """Part of the epistemic variance between the masks of a network, (B, ...): the rest of `epistemic`."""
+        return self._out(self.distribution.epistemic() - self.distribution.between_networks())
 
     @cached_property
     def variance(self) -> Tensor:
@@ -194,8 +204,9 @@ class ContinuousPredictive(Predictive):
         with contextlib.suppress(ValueError):  # only moments are known
             columns["median"] = flat(self.quantile(0.5))
         columns["std"] = flat(self.std)
+        parts = ("aleatoric", "epistemic") + (("between_masks", "between_networks") if self.networks > 1 else ())
         with contextlib.suppress(ValueError):  # samples and quantiles do not tell the parts
-            columns |= {"aleatoric": flat(self.aleatoric), "epistemic": flat(self.epistemic)}
+            columns |= {name: flat(getattr(self, name)) for name in parts}
         for level in check_levels(levels):
             with contextlib.suppress(ValueError):  # the draws do not determine the interval
                 low, high = self.interval(level)
@@ -256,8 +267,7 @@ class ContinuousPredictive(Predictive):
 
     def keep_draws(self, draws: Tensor) -> "ContinuousPredictive":
         """Return the predictive of a subset of the draws (indices): what fewer draws would have said."""
-        origin = replace(self.origin, draws=len(draws), block_size=1, degrees_of_freedom=None)
-        return ContinuousPredictive(self.distribution.keep_draws(draws), origin)
+        return ContinuousPredictive(self.distribution.keep_draws(draws), self.origin.of_draws(draws))
 
     def __len__(self) -> int:
         return self.distribution.shape[0]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_whole
+from bayesrnn.predictive.distributions.networks import networks_kept
 
 DETERMINISTIC = "deterministic"
 
@@ -24,6 +25,7 @@ class Origin:
         sequence_ids: One id per row, if known.
         degrees_of_freedom: Of the standard error, if it came from replicated blocks.
         draws_per_row: Draws that each row took, (B,), where converged rows stopped early; `draws` is then the most.
+        networks: How many networks the draws are of, each network as many; they lie side by side, draw after draw.
     """
 
     draws: int
@@ -33,6 +35,7 @@ class Origin:
     sequence_ids: Tensor | None = None
     degrees_of_freedom: float | None = None
     draws_per_row: Tensor | None = None
+    networks: int = 1
 
     def __post_init__(self) -> None:
         check_whole(self.draws, "draws")
@@ -52,6 +55,11 @@ class Origin:
         groups = whole if most is None else min(whole, most)
         edges = [round(g * whole / groups) * self.block_size for g in range(groups)] + [self.draws]
         return [slice(a, b) for a, b in pairwise(edges)]
+
+    def of_draws(self, draws: Tensor) -> "Origin":
+        """Return the origin of a subset of the draws (indices)."""
+        kept = networks_kept(draws, self.networks)
+        return replace(self, draws=len(draws), block_size=kept, degrees_of_freedom=None, networks=kept)
 
     def shares_draws(self, other: "Origin") -> bool:
         """Whether the draws of the other predictive come from the same masks, so that errors of finite draws cancel."""

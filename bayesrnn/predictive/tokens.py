@@ -13,7 +13,10 @@ from bayesrnn._checks import check_lengths
 from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin
 
-_STATISTICS = ("deterministic_log_prob", "entropy", "aleatoric", "epistemic", "target", "confidence", "correct")
+_STATISTICS = (
+    "deterministic_log_prob", "entropy", "aleatoric", "epistemic", "between_networks", "target", "confidence",
+    "correct",
+)  # fmt: skip
 _PER_TOKEN = ("log_prob", "mask", *_STATISTICS)
 
 
@@ -34,6 +37,7 @@ class TokenPredictive(Predictive):
         entropy: (B, T) of the mean probabilities, nats.
         aleatoric: (B, T) expected entropy, nats.
         epistemic: (B, T) mutual information, nats.
+        between_networks: (B, T) its part between the networks of an ensemble, nats.
         target: (B, T) the tokens.
         confidence: (B, T) largest mean probability.
         correct: (B, T) bool, whether the most probable token is the target.
@@ -47,6 +51,7 @@ class TokenPredictive(Predictive):
     entropy: Tensor | None = None
     aleatoric: Tensor | None = None
     epistemic: Tensor | None = None
+    between_networks: Tensor | None = None
     target: Tensor | None = None
     confidence: Tensor | None = None
     correct: Tensor | None = None
@@ -92,6 +97,12 @@ class TokenPredictive(Predictive):
             counts = check_lengths(lengths, rows, steps).to(log_prob.device)
             statistics["mask"] = torch.arange(steps, device=log_prob.device) < counts[:, None]
         return cls(log_prob, origin, block_log_prob=block_log_prob, **statistics)
+
+    @property
+    def between_masks(self) -> Tensor | None:
+        """(B, T) the part of `epistemic` between the masks of a network, nats: the rest."""
+        apart = self.between_networks
+        return self.epistemic if self.epistemic is None or apart is None else (self.epistemic - apart).clamp(min=0)
 
     @cached_property
     def nll(self) -> float:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesrnn.inference._perplexity import as_models, perplexity
+from bayesrnn.inference._perplexity import perplexity
+from bayesrnn.inference.ensemble import as_models
 from bayesrnn.inference.token_stream import as_factor, as_stream
 from bayesrnn.nn.precision import usable_precision
 
@@ -65,7 +66,7 @@ def tune_perplexity(
         >>> len(tuned.grid)
         6
     """
-    models, tokens = as_models(model), as_stream(tokens)
+    models, tokens = as_models(model, "tune_perplexity"), as_stream(tokens)
     factors = _factors(multipliers, "multipliers", "scale the rates")
     divisors = _factors(temperatures, "temperatures", "divide the logits")
     device = next((p.device for m in models for p in m.parameters()), torch.device("cpu"))

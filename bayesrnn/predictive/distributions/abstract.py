@@ -19,6 +19,7 @@ class AbstractDistribution(ABC):
     device: torch.device
     is_count: bool
     has_density: bool = True  # whether log_prob is known
+    base: "AbstractDistribution"  # where it was made from another one by recalibration
 
     @abstractmethod
     def mean(self) -> Tensor:
@@ -63,6 +64,14 @@ class AbstractDistribution(ABC):
     def variance(self) -> Tensor:
         """Total variance, shape (B, ...): aleatoric + epistemic."""
         return self.aleatoric() + self.epistemic()
+
+    def between_networks(self) -> Tensor:
+        """Part of the epistemic variance between the networks of an ensemble; a recalibrated one keeps its share."""
+        epistemic = self.epistemic()
+        if not hasattr(self, "base"):
+            return torch.zeros_like(epistemic)
+        before = self.base.epistemic()
+        return torch.where(before > 0, self.base.between_networks() / before.clamp(min=1e-300), 0.0) * epistemic
 
     def below(self, y: Tensor) -> Tensor:
         """P(Y < y), shape (B, ...)."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bayesrnn._checks import check_finite
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
+from bayesrnn.predictive.distributions.networks import between, networks_kept
 
 __all__ = ["EmpiricalDistribution", "PointDistribution"]
 
@@ -119,8 +120,27 @@ class EmpiricalDistribution(AbstractDistribution):
 class PointDistribution(EmpiricalDistribution):
     """Draws of the prediction itself, (S, B, ...): what is known of the target without a likelihood."""
 
+    def __init__(self, samples: Tensor, networks: int = 1) -> None:
+        super().__init__(samples)
+        self.networks = networks
+
+    def variance(self) -> Tensor:
+        return self.epistemic()
+
     def aleatoric(self) -> Tensor:
         return torch.zeros_like(self.mean())  # the model says nothing about noise
 
     def epistemic(self) -> Tensor:
-        return self.variance()
+        return sum(between(self.draws(), self.networks))  # type: ignore[return-value]
+
+    def between_networks(self) -> Tensor:
+        return between(self.draws(), self.networks)[1]
+
+    def select(self, key: Any) -> "PointDistribution":
+        return PointDistribution(super().select(key).samples, self.networks)
+
+    def cast(self, function: Callable[[Tensor], Tensor]) -> "PointDistribution":
+        return PointDistribution(function(self.samples), self.networks)
+
+    def keep_draws(self, draws: Tensor) -> "PointDistribution":
+        return PointDistribution(self.samples[draws.to(self.device)], networks_kept(draws, self.networks))

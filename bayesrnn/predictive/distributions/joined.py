@@ -52,6 +52,9 @@ class JoinedDistribution(AbstractDistribution):
     def epistemic(self) -> Tensor:
         return self.each(lambda part: part.epistemic())
 
+    def between_networks(self) -> Tensor:
+        return self.each(lambda part: part.between_networks())
+
     def variance(self) -> Tensor:
         return self.each(lambda part: part.variance())
 

@@ -13,15 +13,20 @@ from torch.distributions import Distribution, Normal
 
 from bayesrnn.likelihoods import families
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
+from bayesrnn.predictive.distributions.networks import between, networks_kept
 from bayesrnn.predictive.distributions.numerics import invert_continuous, invert_count
 
 _PIECE = 2**21  # values of (draws, rows) handled at once
 
 
 class MixtureDistribution(AbstractDistribution):
-    r"""$p(y) = \frac{1}{S}\sum_s p_s(y)$ of S distributions with batch shape (S, B, ...)."""
+    r"""$p(y) = \frac{1}{S}\sum_s p_s(y)$ of S distributions with batch shape (S, B, ...).
 
-    def __init__(self, distribution: Distribution) -> None:
+    Those of several networks lie side by side, draw after draw.
+    """
+
+    def __init__(self, distribution: Distribution, networks: int = 1) -> None:
+        self.networks = networks
         self.components: Distribution = families.map_parameters(distribution, Tensor.detach)
         shape = self.components.batch_shape
         if len(shape) < 2:
@@ -59,8 +64,10 @@ class MixtureDistribution(AbstractDistribution):
         return families.variance_of(self._wide).mean(0)
 
     def epistemic(self) -> Tensor:
-        draws = self.draws()
-        return draws.var(0, correction=1) if self.size > 1 else torch.zeros_like(draws[0])
+        return sum(between(self.draws(), self.networks))  # type: ignore[return-value]
+
+    def between_networks(self) -> Tensor:
+        return between(self.draws(), self.networks)[1]
 
     def cdf(self, y: Tensor) -> Tensor:
         return self._by_rows(lambda distribution, v: families.cdf_of(distribution, v).mean(0), y)
@@ -98,10 +105,10 @@ class MixtureDistribution(AbstractDistribution):
 
     def select(self, key: Any) -> "MixtureDistribution":
         full = (slice(None), *key) if isinstance(key, tuple) else (slice(None), key)
-        return MixtureDistribution(families.map_parameters(self.components, lambda t: t[full]))
+        return MixtureDistribution(families.map_parameters(self.components, lambda t: t[full]), self.networks)
 
     def cast(self, function: Callable[[Tensor], Tensor]) -> "MixtureDistribution":
-        return MixtureDistribution(families.map_parameters(self.components, function))
+        return MixtureDistribution(families.map_parameters(self.components, function), self.networks)
 
     def keep_draws(self, draws: Tensor) -> "MixtureDistribution":
         if (
@@ -112,7 +119,8 @@ class MixtureDistribution(AbstractDistribution):
                 f"{self.size - 1}, but draw {int(draws.max())} was asked for: it did not keep the draws that it was "
                 "made of."
             )
-        return MixtureDistribution(families.map_parameters(self.components, lambda t: t[draws.to(t.device)]))
+        few = families.map_parameters(self.components, lambda t: t[draws.to(t.device)])
+        return MixtureDistribution(few, networks_kept(draws, self.networks))
 
     def _invert(self, distribution: Distribution, q: Tensor) -> Tensor:
         def cdf(y: Tensor) -> Tensor:
@@ -168,7 +176,8 @@ class RemadeDistribution(MixtureDistribution):
         base: AbstractDistribution,
         remake: Callable[[AbstractDistribution], MixtureDistribution],
     ) -> None:
-        super().__init__(distribution)
+        even = isinstance(base, MixtureDistribution) and base.size == distribution.batch_shape[0]
+        super().__init__(distribution, base.networks if even else 1)  # type: ignore[attr-defined]
         self.base, self.remake = base, remake
 
     def select(self, key: Any) -> MixtureDistribution:

@@ -13,11 +13,13 @@ from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 
 
 class MomentsDistribution(AbstractDistribution):
-    """Mean, aleatoric and epistemic variance of each target, and nothing else."""
+    """Mean, aleatoric and epistemic variance of each target, its part between networks, and nothing else."""
 
     has_density = False
 
-    def __init__(self, mean: Tensor, aleatoric: Tensor, epistemic: Tensor) -> None:
+    def __init__(
+        self, mean: Tensor, aleatoric: Tensor, epistemic: Tensor, between_networks: Tensor | None = None
+    ) -> None:
         if not (mean.shape == aleatoric.shape == epistemic.shape) or mean.dim() < 1:
             raise ValueError(
                 "mean, aleatoric and epistemic must have one shape (rows, ...), but they have "
@@ -28,6 +30,7 @@ class MomentsDistribution(AbstractDistribution):
             if bool((~(value >= 0)).any()):
                 raise ValueError(f"{name} is a variance and must be zero or more everywhere, but it is not.")
         self._mean, self._aleatoric, self._epistemic = mean.detach(), aleatoric.detach(), epistemic.detach()
+        self._networks = torch.zeros_like(self._mean) if between_networks is None else between_networks.detach()
         self.shape, self.dtype, self.device, self.is_count = mean.shape, mean.dtype, mean.device, False
 
     def mean(self) -> Tensor:
@@ -38,6 +41,9 @@ class MomentsDistribution(AbstractDistribution):
 
     def epistemic(self) -> Tensor:
         return self._epistemic.double()
+
+    def between_networks(self) -> Tensor:
+        return self._networks.double()
 
     def cdf(self, y: Tensor) -> Tensor:
         raise _no_distribution("cdf")
@@ -61,10 +67,14 @@ class MomentsDistribution(AbstractDistribution):
         raise _no_distribution("draws")
 
     def select(self, key: Any) -> "MomentsDistribution":
-        return MomentsDistribution(self._mean[key], self._aleatoric[key], self._epistemic[key])
+        return MomentsDistribution(*(part[key] for part in self._parts))
 
     def cast(self, function: Callable[[Tensor], Tensor]) -> "MomentsDistribution":
-        return MomentsDistribution(function(self._mean), function(self._aleatoric), function(self._epistemic))
+        return MomentsDistribution(*(function(part) for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self._mean, self._aleatoric, self._epistemic, self._networks
 
 
 def _no_distribution(name: str) -> ValueError:

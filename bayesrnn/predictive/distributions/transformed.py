@@ -134,7 +134,8 @@ def scale_spread(distribution: AbstractDistribution, factor: float) -> AbstractD
         )
     mean = distribution.mean()
     if isinstance(distribution, MomentsDistribution):
-        scaled = MomentsDistribution(mean, factor**2 * distribution.aleatoric(), factor**2 * distribution.epistemic())
+        parts = (distribution.aleatoric(), distribution.epistemic(), distribution.between_networks())
+        scaled = MomentsDistribution(mean, *(factor**2 * part for part in parts))
         return scaled.cast(lambda t: t.to(distribution.dtype))
     if type(distribution) is EmpiricalDistribution:
         return EmpiricalDistribution((mean + factor * (distribution.samples.double() - mean)).to(distribution.dtype))
