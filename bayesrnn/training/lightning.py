@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bayesrnn.nn.sequences import padding
 from bayesrnn.training.batches import Batches, split
 from bayesrnn.training.checkpoint import Checkpoint, optimizer_state, restore_optimizer
-from bayesrnn.training.loss import Loss, masked_mean, negative_log_likelihood
+from bayesrnn.training.loss import Loss, apply_loss, masked_mean, negative_log_likelihood
 from bayesrnn.training.optimizers import OptimizerFactory, make_optimizer
 
 __all__ = ["Bookkeeping", "Training", "quiet"]
@@ -102,7 +102,7 @@ class Training(pl.LightningModule):
     def batch_loss(self, batch: Any) -> tuple[Tensor, int]:
         """Return the mean loss over the targets of a batch that are no padding, and their number."""
         inputs, keywords, target = split(batch)
-        values = self.loss(self.model(*inputs, **keywords), target)
+        values = apply_loss(self.loss, self.model(*inputs, **keywords), target)
         return masked_mean(values, *padding(self.model, inputs, keywords, values), rows=target.shape[0])
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:

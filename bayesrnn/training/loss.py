@@ -14,7 +14,7 @@ from bayesrnn.likelihoods import families
 from bayesrnn.models import SequenceRegressor
 from bayesrnn.nn.sequences import before_padding
 
-__all__ = ["Loss", "masked_mean", "negative_log_likelihood", "warn_of_scale"]
+__all__ = ["Loss", "apply_loss", "masked_mean", "negative_log_likelihood", "warn_of_scale"]
 
 Loss = Callable[[Any, Tensor], Tensor]
 """(output of the model, target) -> a scalar, or one number per target."""
@@ -52,6 +52,29 @@ def negative_log_likelihood(distribution: Distribution, target: Any) -> Tensor:
         target = target.to(families.example_parameter(distribution).dtype)  # binary_cross_entropy takes no other
     _check_support(distribution, target)
     return -distribution.log_prob(target)
+
+
+def apply_loss(loss: Loss, output: Any, target: Any) -> Tensor:
+    """Return `loss(output, target)`; if it fails, the error names shapes, dtypes and the usual fixes.
+
+    Raises:
+        TypeError: If the loss does not take this output and this target, or returns no tensor.
+    """
+    try:
+        values = loss(output, target)
+    except (RuntimeError, IndexError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or not (isinstance(output, Tensor) and isinstance(target, Tensor)):
+            raise
+        name = getattr(loss, "__name__", type(loss).__name__)
+        raise TypeError(
+            f"the loss {name} fails on an output of shape {tuple(output.shape)} ({output.dtype}) and a target of shape "
+            f"{tuple(target.shape)} ({target.dtype}): {str(error).splitlines()[0]}. Losses of numbers and of two "
+            "classes by one logit need a target of the output's shape and dtype (target.float()); cross entropy needs "
+            "outputs (rows, classes, ...) and whole numbers (rows, ...)."
+        ) from error
+    if not isinstance(values, Tensor):
+        raise TypeError(f"the loss must return a tensor, but it returned a {type(values).__name__}.")
+    return values
 
 
 def masked_mean(values: Tensor, lengths: Tensor | None, steps: int | None, rows: int = 1) -> tuple[Tensor, int]:

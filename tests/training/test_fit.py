@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import bayesrnn.nn as layers
 from bayesrnn.models import SequenceClassifier, SequenceRegressor
 from bayesrnn.training import History, Training, fit
 from bayesrnn.training.batches import epoch_seed
@@ -312,3 +313,18 @@ def test_an_epoch_that_is_only_as_good_is_no_better(rows: Rows, make: Make) -> N
     history = fit(make(), rows, rows, epochs=9, schedule=lambda _: 0.0, patience=2)
     assert len(set(history.validation)) == 1
     assert (history.best_epoch, history.epochs, history.stopped_early) == (0, 3, True)
+
+
+@pytest.mark.parametrize("loss", [nn.BCEWithLogitsLoss(), nn.functional.cross_entropy])
+def test_a_loss_that_does_not_take_the_target_names_shapes_dtypes_and_the_fix(loss: nn.Module) -> None:
+    class OneLogit(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.out = layers.LSTM(2, 4, batch_first=True, dropout=0.1), nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.rnn(x)[0][:, -1])[:, 0]
+
+    rows = (torch.randn(8, 5, 2), torch.arange(8) % 2)
+    with pytest.raises(TypeError, match=r"output of shape \(8,\) \(torch.float32\) and a target of shape \(8,\)"):
+        fit(OneLogit(), rows, epochs=1, loss=loss)
