@@ -1,6 +1,7 @@
 """Masks as values: which units fall, and where the masks of a layer come from."""
 
 from bayesrnn.masks.fresh import Fresh as Fresh
+from bayesrnn.masks.sequence import OneSequence as OneSequence
 from bayesrnn.masks.sites import MaskSite as MaskSite
 from bayesrnn.masks.sites import SiteMasks as SiteMasks
 from bayesrnn.masks.sources import Binding as Binding
@@ -23,6 +24,7 @@ __all__ = [
     "MaskSource",
     "MaskStream",
     "Memory",
+    "OneSequence",
     "SiteMasks",
     "StratifiedStream",
     "stream",

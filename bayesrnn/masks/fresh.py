@@ -22,6 +22,10 @@ class Fresh:
         """Return the same source: fresh masks have no address."""
         return self
 
+    def later(self, steps: int) -> "Fresh":
+        """Return the same source: every call draws anew."""
+        return self
+
     def mask(self, key: str, site: MaskSite) -> Tensor:
         """Return the mask of one site; see `MaskSource.mask`."""
         rate = site.number

@@ -32,6 +32,9 @@ class MaskSource(Protocol):
     def at(self, name: str) -> "MaskSource":
         """Return the same source for the layer of that qualified name."""
 
+    def later(self, steps: int) -> "MaskSource":
+        """Return the same source, so many steps later: for masks of single steps."""
+
     def mask(self, key: str, site: MaskSite) -> Tensor | None:
         """Return the mask of a site, (steps or 1, gates or 1, rows or 1, features), or None for no mask.
 
@@ -92,6 +95,10 @@ class Binding:
     def at(self, name: str) -> "Binding":
         """Return the same binding for the module of that qualified name."""
         return replace(self, name=name)
+
+    def later(self, steps: int) -> "Binding":
+        """Return the same binding, so many steps later."""
+        return replace(self, first_step=self.first_step + steps)
 
     def window(self, start: int, index: int, lifetime: str) -> "Binding":
         """Return the binding for window number `index` of a stream, which begins at step `start`.
@@ -179,6 +186,10 @@ class Given:
 
     def at(self, name: str) -> "Given":
         """Return the same source."""
+        return self
+
+    def later(self, steps: int) -> "Given":
+        """Return the same source: the masks are those of the steps at hand."""
         return self
 
     def mask(self, key: str, site: MaskSite) -> Tensor:

@@ -8,5 +8,22 @@ from bayesrnn.nn.layers import GRU as GRU
 from bayesrnn.nn.layers import LSTM as LSTM
 from bayesrnn.nn.layers import RNN as RNN
 from bayesrnn.nn.masked import MaskedModule as MaskedModule
+from bayesrnn.nn.one_sequence import sequence as sequence
+from bayesrnn.nn.steps import GRUCell as GRUCell
+from bayesrnn.nn.steps import LSTMCell as LSTMCell
+from bayesrnn.nn.steps import RNNCell as RNNCell
 
-__all__ = ["GRU", "LSTM", "RNN", "ConcreteDropout", "Dropout", "Embedding", "MaskedModule", "use_compiled"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "ConcreteDropout",
+    "Dropout",
+    "Embedding",
+    "GRUCell",
+    "LSTMCell",
+    "MaskedModule",
+    "RNNCell",
+    "sequence",
+    "use_compiled",
+]

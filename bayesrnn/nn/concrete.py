@@ -127,6 +127,10 @@ class Relaxed:
         """Return the same source."""
         return self
 
+    def later(self, steps: int) -> "Relaxed":
+        """Return the same source: every call draws anew."""
+        return self
+
     def mask(self, key: str, site: MaskSite) -> Tensor:
         """Return the mask of one site; see `MaskSource.mask`."""
         rate = torch.as_tensor(site.rate, device=site.device)

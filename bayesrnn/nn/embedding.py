@@ -113,6 +113,8 @@ class Embedding(MaskedModule, nn.Embedding):
         """
         if self.per_row is not None:
             return self.per_row
+        if self.stepwise and tokens.dim() == 1:  # in a loop over steps: a word per row, or one position for all
+            return len(tokens) > 1 or self.source is None or self.source.rows in (None, 1)
         rows = tokens.shape[0 if self.batch_first or tokens.dim() == 1 else 1]
         current = None if torch.compiler.is_compiling() else self.current
         if current is not None and current.rows is not None:

@@ -17,7 +17,8 @@ class LSTM(Recurrent):
 
     $i, f, o = \sigma(\cdot)$, $g = \tanh(\cdot)$ of $W_k (x_t \circ z_x^k) + b_k + U_k (h_{t-1} \circ z_h^k) + d_k$;
     $c_t = f \circ c_{t-1} + i \circ g$; $h_t = o \circ \tanh c_t$. Signature, parameter names and state_dict keys are
-    `torch.nn.LSTM`'s, except that `dropout` is a rate p (= ``schemes.gal(p)``) or a scheme.
+    `torch.nn.LSTM`'s, except that `dropout` is a rate p (= ``schemes.gal(p)``) or a scheme. With `proj_size` the state
+    h is $W_{hr} (o \circ \tanh c_t)$, and the masks of the site `hidden` act on it.
 
     Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.
 
@@ -40,12 +41,14 @@ class LSTM(Recurrent):
         batch_first: bool = False,
         dropout: float | Scheme = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(
-            CELLS["lstm"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
-        )
+            CELLS["lstm"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
+            device=device, dtype=dtype,
+        )  # fmt: skip
 
 
 class GRU(Recurrent):
@@ -73,8 +76,9 @@ class GRU(Recurrent):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(
-            CELLS["gru"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
-        )
+            CELLS["gru"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            device=device, dtype=dtype,
+        )  # fmt: skip
 
 
 class RNN(Recurrent):

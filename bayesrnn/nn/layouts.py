@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from bayesrnn.nn.devices import watched
+from bayesrnn.nn.one_sequence import EachPass
 
 __all__ = ["Pass", "consecutive", "is_state", "note_output", "unwatched", "watch"]
 
@@ -24,19 +25,19 @@ class Pass(threading.local):
     """What the layers of a converted model know about the pass under way; forgotten when the model returns.
 
     Attributes:
-        rows: Rows of the model's inputs, or None where these disagree.
+        rows: Rows of the model's inputs, or None where these disagree or nothing says which dimension has them.
         sizes: The other sizes of its inputs.
         channels: Channels of the last output of a convolution, a pooling or a batch norm, if no layer with features
             last came after it.
     """
 
-    def __init__(self, batch_first: bool) -> None:
+    def __init__(self, batch_first: bool | None) -> None:
         self.batch_first = batch_first
         self.rows: int | None = None
         self.sizes: frozenset[int] = frozenset()
         self.channels: int | None = None
 
-    def __reduce__(self) -> tuple[type["Pass"], tuple[bool]]:
+    def __reduce__(self) -> tuple[type["Pass"], tuple[bool | None]]:
         return Pass, (self.batch_first,)
 
     def begin(self, module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -52,7 +53,8 @@ class Pass(threading.local):
                 place = 0 if self.batch_first or leaf.dim() == 1 else 1
                 rows.add(leaf.shape[place])
                 sizes.update(size for k, size in enumerate(leaf.shape) if k != place)
-        self.rows, self.sizes, self.channels = (rows.pop() if len(rows) == 1 else None), frozenset(sizes), None
+        known = len(rows) == 1 and self.batch_first is not None
+        self.rows, self.sizes, self.channels = (rows.pop() if known else None), frozenset(sizes), None
 
     def end(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """Forget: a forward hook of the whole model."""
@@ -71,7 +73,7 @@ class Pass(threading.local):
         return x.shape[2] != self.channels or x.stride(1) >= x.stride(2)
 
 
-def watch(model: nn.Module, layers: list[Any], batch_first: bool) -> None:
+def watch(model: nn.Module, layers: list[Any], batch_first: bool | None) -> None:
     """Let `layers` of `model`, if there are any, know about each pass of the model, through hooks."""
     if not layers:
         return
@@ -87,10 +89,11 @@ def watch(model: nn.Module, layers: list[Any], batch_first: bool) -> None:
 
 
 def unwatched(model: nn.Module) -> nn.Module:
-    """Take the hooks of `watch` off a model."""
+    """Take the hooks of `convert` off a model."""
     for part in model.modules():
         for hooks in (part._forward_pre_hooks, part._forward_hooks):
-            for key in [key for key, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), Pass)]:
+            ours = [key for key, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), Pass | EachPass)]
+            for key in ours:
                 del hooks[key]
     return model
 

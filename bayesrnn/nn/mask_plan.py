@@ -29,6 +29,7 @@ class MaskPlan:
         hidden_size: Units.
         num_layers: How many layers.
         bidirectional: Whether each layer has two directions.
+        proj_size: Features to which the hidden state is projected; 0 for none.
     """
 
     cell: Cell
@@ -37,6 +38,12 @@ class MaskPlan:
     hidden_size: int
     num_layers: int
     bidirectional: bool
+    proj_size: int = 0
+
+    @property
+    def outputs(self) -> int:
+        """Features of the hidden state, as the next step and the next layer read it."""
+        return self.proj_size or self.hidden_size
 
     def directions(self) -> Iterator[tuple[int, str]]:
         """Yield (layer, suffix) in the order of torch's parameters."""
@@ -57,11 +64,11 @@ class MaskPlan:
     def shape(self, key: str, placement: Placement, rows: int, steps: int) -> tuple[int, int, int, int]:
         """Return the shape of a mask: (steps or 1, gates or 1, rows, features), or (1, 1, gates * H, H) of a weight."""
         if placement.site == "weight":
-            return 1, 1, self.cell.gates * self.hidden_size, self.hidden_size
-        width = self.hidden_size
+            return 1, 1, self.cell.gates * self.hidden_size, self.outputs
+        width = self.outputs if placement.site in ("hidden", "keep_hidden") else self.hidden_size
         if placement.site == "input":
             first = key in ("input_l0", "input_l0_reverse")
-            width = self.input_size if first else self.hidden_size * (2 if self.bidirectional else 1)
+            width = self.input_size if first else self.outputs * (2 if self.bidirectional else 1)
         times = steps if placement.span == "step" else 1
         return times, self.cell.gates if placement.gates == "untied" else 1, rows, width
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from bayesrnn.masks import Fresh, Given, MaskSite, MaskSource
+from bayesrnn.masks import Fresh, Given, MaskSite, MaskSource, OneSequence
 from bayesrnn.schemes import Placement
 
 __all__ = ["MaskedModule", "bound", "masked_modules", "qualified", "sourced"]
@@ -26,11 +26,13 @@ class MaskedModule(nn.Module):
         source: Where masks come from during a prediction; None outside.
         calls: How often masks were taken from this source.
         rates: Rates by mask key that override the declared ones: numbers, or tensors while they are learned.
+        stepwise: Whether a call is one step of a loop in the user's code; masks hold until the sequence ends.
     """
 
     source: MaskSource | None = None
     calls: int = 0
     rates: Mapping[str, float | Tensor] = MappingProxyType({})
+    stepwise: bool = False
 
     def declared(self) -> dict[str, Placement]:
         """Return the sites with a rate above 0, by mask key, at the rates they were built with."""
@@ -86,7 +88,7 @@ class MaskedModule(nn.Module):
         """
         source: MaskSource | None = Given(given) if given is not None else self.source
         if source is None and self.training:
-            source = Fresh()
+            source = self.fresh()
         if source is None:
             return {}
         if source.rows is not None and (rows == 0 or rows % source.rows):
@@ -95,10 +97,32 @@ class MaskedModule(nn.Module):
                 "The rows of the inputs must reach the layer one to one: check batch_dim, the layer's batch_first, and "
                 "that the module neither flattens rows into steps nor repeats them before the layer."
             )
-        if source is self.source and not torch.compiler.is_compiling():
+        if isinstance(source, OneSequence):
+            if type(self).stepwise:
+                source.check(rows, type(self).__name__)
+        elif source is self.source and not torch.compiler.is_compiling():
             self.calls += 1
         masks = {key: source.mask(key, site) for key, site in sites.items()}
         return {key: mask for key, mask in masks.items() if mask is not None}
+
+    def fresh(self) -> MaskSource:
+        """Return where masks come from in train mode, outside of a pass that has a source.
+
+        Raises:
+            ValueError: If a call is one step of a sequence: it does not say where the sequence begins.
+        """
+        if type(self).stepwise:
+            raise ValueError(unclear(type(self).__name__))
+        return Fresh()
+
+
+def unclear(layer: str) -> str:
+    """Say that a layer that is called step by step does not know where its sequence begins."""
+    return (
+        f"this {layer} is called step by step in train mode and cannot tell whether this call begins a sequence, which "
+        "has new masks, or goes on with one. Put the loop in a block `with bayesrnn.nn.sequence(model):`, or let "
+        "bayesrnn.convert make the model, or give masks=."
+    )
 
 
 def _number(rate: float | Tensor) -> float:
@@ -122,7 +146,8 @@ def sourced(model: nn.Module, source: MaskSource) -> Iterator[dict[str, MaskedMo
     modules = {name: module for name, module in masked_modules(model).items() if module.source is None}
     try:
         for name, module in modules.items():
-            module.source, module.calls = source.at(_address(model, name)), 0
+            at = source.at(_address(model, name))
+            module.source, module.calls = OneSequence(at) if module.stepwise else at, 0
         yield modules
     finally:
         for module in modules.values():

@@ -28,31 +28,43 @@ def as_user(state: State) -> UserState:
     return state[0] if len(state) == 1 else (state[0], state[1])
 
 
-def initial(state: object, cell: Cell, shape: tuple[int, int, int], like: Tensor) -> State:
+def initial(state: object, cell: Cell, shape: tuple[int, ...], like: Tensor, proj_size: int = 0) -> State:
     """Return the initial state: the given one if its shape is right, zeros without one.
 
     Args:
         state: What the user gave, or None.
         cell: The recurrence.
-        shape: (layers * directions, rows, H).
+        shape: (layers * directions, rows, H), or (rows, H) for a cell.
         like: A tensor of the type and device of the state.
+        proj_size: Features of h where they are projected; 0 for H.
 
     Raises:
         ValueError: If a tensor is missing or has another shape.
     """
+    shapes = {name: (*shape[:-1], proj_size) if proj_size and name == "h" else shape for name in cell.states}
     if state is None:
-        return tuple(like.new_zeros(shape) for _ in cell.states)
+        return tuple(like.new_zeros(size) for size in shapes.values())
     given = as_state(state)
     names = ", ".join(cell.states)
     if len(given) != len(cell.states):
         raise ValueError(f"the state of this {cell.name} is ({names}), but {len(given)} tensors were given.")
     for name, value in zip(cell.states, given, strict=True):
-        if value.shape != shape:
-            raise ValueError(
-                f"the state {name} must have shape {shape} (layers * directions, rows, hidden), but "
-                f"{tuple(value.shape)} was given. It has no batch_first form: rows are always in the middle."
-            )
+        if value.shape != shapes[name]:
+            raise ValueError(_wrong_state(name, value, shapes[name]))
     return given
+
+
+def _wrong_state(name: str, value: Tensor, shape: tuple[int, ...]) -> str:
+    """Say what is wrong with a state: its rows are another batch's, or its shape."""
+    stacked, of = len(shape) == 3, "layers * directions, rows, hidden"
+    text = f"the state {name} must have shape {shape} ({of if stacked else 'rows, hidden'}), but "
+    text += f"{tuple(value.shape)} was given. "
+    if value.dim() == len(shape) and value.shape[-1] == shape[-1] and value.shape[:-2] == shape[:-2]:
+        return text + (
+            f"It has the {value.shape[-2]} rows of another batch: if the model keeps it between calls (self.hidden), "
+            "reset the state to None or zeros before a new batch."
+        )
+    return text + ("It has no batch_first form: rows are always in the middle." if stacked else "")
 
 
 def check_input(x: object, features: int, batch_first: bool, dtype: torch.dtype) -> Tensor:

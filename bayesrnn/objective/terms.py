@@ -10,7 +10,7 @@ from bayesrnn.nn.concrete import ConcreteDropout
 from bayesrnn.nn.dropout import Dropout
 from bayesrnn.nn.embedding import Embedding
 from bayesrnn.nn.masked import masked_modules, qualified
-from bayesrnn.nn.recurrent import Recurrent
+from bayesrnn.nn.recurrence import MaskedRecurrence
 
 __all__ = ["WeightTerm", "all_terms", "rate_parameters", "weight_terms"]
 
@@ -118,9 +118,8 @@ def _layer_masks(model: nn.Module) -> dict[str, list[_Mask]]:
         for key, placement in module.placements().items():
             if isinstance(module, Embedding):
                 name, units = "weight", module.num_embeddings
-            elif isinstance(module, Recurrent):
-                site, end = key.rsplit("_l", 1)
-                name = f"weight_{'ih' if site == 'input' else 'hh'}_l{end}"
+            elif isinstance(module, MaskedRecurrence):
+                name = module.weight_of(key)
                 weight = getattr(module, name)
                 copies = module.cell.gates if placement.gates == "untied" else 1
                 units = weight.numel() if placement.site == "weight" else copies * weight.shape[1]
@@ -183,7 +182,7 @@ def _check_alone(model: nn.Module, name: str, dropout: str) -> None:
     """Refuse two masks in one product: a Dropout before a weight whose recurrent layer masks its input as well."""
     layer = model.get_submodule(name.rpartition(".")[0])
     own = [key for key, *_ in _layer_masks(model).get(name, [])]
-    if own and isinstance(layer, Recurrent):
+    if own and isinstance(layer, MaskedRecurrence):
         raise ValueError(
             f"{name!r} sees two masks in one product, {own[0]!r} and the mask of the Dropout {dropout!r}, and "
             "the KL of their product is not offered. Give one of the two the rate 0."

@@ -94,6 +94,16 @@ class Once:
         """Return the same source for the layer of that qualified name."""
         return replace(self, layer=name)
 
+    def later(self, steps: int) -> "Once":
+        """Return the same source at the first step; the masks of later steps would be sample sites of their own."""
+        if steps:
+            raise ValueError(
+                f"{self.layer or 'the model'!r} is called at every step of a loop, and its scheme draws a mask per "
+                "step: one sample site has one value. Use a scheme with the span 'sequence', such as gal, or a "
+                "recurrent layer that is given all steps at once."
+            )
+        return self
+
     def mask(self, key: str, site: MaskSite) -> Tensor:
         """Return the mask of one site; see `MaskSource.mask`."""
         name, shape = qualified(self.layer, key), site.public_shape

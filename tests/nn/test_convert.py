@@ -141,8 +141,6 @@ class _Peephole(nn.LSTM):
 
 
 def test_what_cannot_be_converted_is_refused() -> None:
-    with pytest.raises(ValueError, match="proj_size=2 and cannot be converted"):
-        convert(nn.LSTM(3, 4, proj_size=2), 0.2)
     with pytest.raises(TypeError, match="_Peephole subclasses a recurrent layer"):
         convert(_Peephole(3, 4), 0.2)
     with pytest.raises(ValueError, match=r"Linear holds no nn.LSTM"):
