@@ -88,6 +88,7 @@ def revert(module: nn.Module) -> nn.Module:
         TypeError: If `module` is not a module.
 
     Example:
+        >>> from bayesrnn.nn import LSTM
         >>> revert(LSTM(3, 8, dropout=0.25))
         LSTM(3, 8)
     """

@@ -25,8 +25,6 @@ CELLS: dict[str, tuple[Any, Any, Any]] = {
 }
 _EVERY_CELL = ("untied", "naive", "zaremba")
 LOOPED = [(kind, name) for kind in CELLS for name in SCHEMES if kind == "LSTM" or name in _EVERY_CELL]
-    (kind, name) for kind in CELLS for name in SCHEMES if kind == "LSTM" or name in ("untied", "naive", "zaremba")
-]
 
 
 def unrolled(cell: nn.Module, x: Tensor, state: Any = None) -> Tensor:
