@@ -20,22 +20,25 @@ class Backtest:
     """Forecasts of H steps from O origins.
 
     Args:
-        series: What was forecast.
-        origins: Position of the last value that each forecast knew, (O,), increasing.
+        series: What was forecast: one series, or several.
+        origins: Position of the last value that each forecast knew, (O,), increasing in each series.
         predictive: Distribution of the targets, (O, H).
         target: What happened, (O, H).
+        which: Of several series, the number of each forecast's, (O,).
     """
 
-    series: Series
+    series: Any
     origins: Tensor
     predictive: ContinuousPredictive
     target: Tensor
+    which: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.origins)
 
     def __getitem__(self, rows: Any) -> "Backtest":
-        return Backtest(self.series, self.origins[rows], self.predictive[rows], self.target[rows])
+        which = None if self.which is None else self.which[rows]
+        return Backtest(self.series, self.origins[rows], self.predictive[rows], self.target[rows], which)
 
     @property
     def horizon(self) -> int:
@@ -68,6 +71,14 @@ class Backtest:
         """Return one line per target: origin, horizon, time, observed, mean, std, parts and ends of the intervals."""
         import pandas as pd
 
+        if self.which is not None:
+            single = [
+                replace(self[self.which == k], series=series, which=None).to_frame().assign(id=series.name)
+                for k, series in enumerate(self.series)
+                if bool((self.which == k).any())
+            ]
+            frame = pd.concat(single, ignore_index=True)
+            return frame[["id", *(name for name in frame.columns if name != "id")]]
         rows, steps = self.target.shape
         times = self.series.times
         columns: dict[str, Any] = {

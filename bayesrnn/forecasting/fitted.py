@@ -1,0 +1,81 @@
+"""A fitted forecaster: linear part, network and scales, and forecasts from any origin of any series."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bayesrnn.forecasting.features import Reader, Scale, Windows, scale_of
+from bayesrnn.forecasting.panel import Record
+from bayesrnn.forecasting.skeleton import Skeleton
+from bayesrnn.inference import predict
+from bayesrnn.models.forecaster_residual import ResidualForecaster
+from bayesrnn.predictive import ContinuousPredictive
+
+__all__ = ["Fitted"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a fit leaves: the same parts forecast every series.
+
+    Attributes:
+        reader: Turns histories into windows.
+        skeleton: The linear part.
+        network: What it leaves, learned.
+        scales: Name of a series → its scale; of a new series it comes from its history.
+    """
+
+    reader: Reader
+    skeleton: Skeleton
+    network: ResidualForecaster
+    scales: Mapping[Any, Scale]
+
+    def scale(self, record: Record) -> Scale:
+        """Return the scale of a series, from its history if it is new."""
+        known = self.scales.get(record.id)
+        return scale_of(record, self.reader.layout.seasons[0]) if known is None else known
+
+    def windows(
+        self,
+        record: Record,
+        positions: NDArray[np.int64],
+        ahead: NDArray[np.float64] | None = None,
+    ) -> Windows:
+        """Return the windows at positions of a history.
+
+        Args:
+            record: The history.
+            positions: Of the last known value of each window, (N,).
+            ahead: Known covariates of the H steps after the end, (H, columns); needed for origins at the end.
+        """
+        width = record.known.shape[1]
+        later = np.zeros((self.reader.horizon, width)) if ahead is None else ahead
+        track = self.reader.track(record, self.scale(record), later)
+        origins = positions + self.reader.needed
+        return self.reader.windows(track, origins, self.skeleton.predict(track, origins), record)
+
+    def forecast(self, windows: Windows, *, draws: int, seed: int, progress: bool = False) -> ContinuousPredictive:
+        """Return the distribution of the targets of windows, (N, H), target units."""
+        distribution = predict(
+            self.network, *windows.inputs(), draws=draws, seed=seed, sequence_ids=windows.ids, progress=progress
+        )
+        if not isinstance(distribution, ContinuousPredictive):
+            raise TypeError(f"a forecaster gives a continuous predictive, not a {type(distribution).__name__}.")
+        return distribution
+
+
+def last_windows(fitted: Fitted, records: Sequence[Record], ahead: Sequence[NDArray[np.float64]]) -> Windows:
+    """Return the window at the end of each history."""
+    return Windows.joined(
+        [fitted.windows(r, np.array([len(r) - 1]), later) for r, later in zip(records, ahead, strict=True)]
+    )
+
+
+def observed_loss(distribution: torch.distributions.Distribution, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean negative log-likelihood of the observed targets, nats; `target` is (rows, H, 2) with which."""
+    value, seen = target.unbind(-1)
+    return -(distribution.log_prob(value) * seen).sum() / seen.sum().clamp(min=1.0)

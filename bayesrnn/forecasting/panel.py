@@ -1,0 +1,286 @@
+"""Many series in one table: checked, put on regular times, gaps bridged from the past, covariates made numbers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesrnn.data.series import bridge_gaps
+from bayesrnn.data.steps import following, regular_times, season
+from bayesrnn.forecasting.covariates import Encoding
+
+__all__ = ["Columns", "Record", "covariates_ahead", "read_panel"]
+
+_SINGLE = "series"
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns: id (None for one series), time, target, covariates."""
+
+    id: str | None
+    time: str
+    target: str
+    known: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+
+    def all(self) -> list[str]:
+        """Return every name."""
+        first = [] if self.id is None else [self.id]
+        return [*first, self.time, self.target, *self.known, *self.past, *self.static]
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """The history of one series.
+
+    Attributes:
+        id: Its name; None where the table holds one series.
+        times: (T,) a pandas index at equal steps.
+        values: (T,), target units, gaps bridged from what comes before them.
+        observed: (T,), which were observed.
+        known, past: (T, columns), encoded covariates.
+        static: (columns,), encoded.
+    """
+
+    id: Any
+    times: Any
+    values: NDArray[np.float64]
+    observed: NDArray[np.bool_]
+    known: NDArray[np.float64]
+    past: NDArray[np.float64]
+    static: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def label(self) -> str:
+        """Its name in an error."""
+        return "the series" if self.id is None else f"the series {self.id!r}"
+
+    def until(self, end: int) -> "Record":
+        """Return the first `end` steps."""
+        cut = {name: getattr(self, name)[:end] for name in ("times", "values", "observed", "known", "past")}
+        return replace(self, **cut)
+
+    def joined(self, later: "Record") -> "Record":
+        """Return this history and the rows that follow it.
+
+        Raises:
+            ValueError: If they do not start where it ends.
+        """
+        due = following(self.times, 1)[0]
+        if later.times[0] != due:
+            gap = "a gap: fill it with rows whose target is empty" if later.times[0] > due else "rows known already"
+            raise ValueError(
+                f"new rows of {self.label} must begin at {due}, the step after its last one, but they begin at "
+                f"{later.times[0]} ({gap}, or give only what is new). To start anew call fit."
+            )
+        times = self.times.append(later.times)
+        if getattr(self.times, "freq", None) is not None:
+            times = pd.DatetimeIndex(times, freq=self.times.freq)
+        parts = {n: np.concatenate([getattr(self, n), getattr(later, n)]) for n in ("observed", "known", "past")}
+        raw = np.where(parts["observed"], np.concatenate([self.values, later.values]), np.nan)
+        raw[: len(self)] = self.values  # what was bridged stays as it was
+        known = ~np.isnan(raw)
+        values = raw if known.all() else bridge_gaps(raw, known, _season(times))
+        return replace(self, times=times, values=values, **parts)
+
+
+def read_panel(
+    frame: Any, columns: Columns, encoding: Encoding | None = None, *, fewest: int = _FEWEST, like: Any = None
+) -> tuple[list[Record], Encoding]:
+    """Return the series of a table, in order of their ids, and how covariates become numbers.
+
+    Args:
+        frame: The table.
+        columns: Names of its columns.
+        encoding: Of covariates; learned from the table if not given.
+        fewest: Rows that a series must have.
+        like: Times of a series of the same step, for series too short to show theirs.
+
+    Raises:
+        TypeError: If it is no table, or the target no numbers.
+        ValueError: If a column lacks, a time comes twice or is missing, or covariates do not fit.
+    """
+    check_columns(frame, columns.all(), "the table")
+    if not pd.api.types.is_numeric_dtype(frame[columns.target]) or pd.api.types.is_bool_dtype(frame[columns.target]):
+        raise ValueError(
+            f"the target {columns.target!r} must be numbers, but it holds {frame[columns.target].dtype} (such as "
+            f"{frame[columns.target].iloc[0]!r}). Convert it with pandas.to_numeric, or take a classifier for classes."
+        )
+    encoding = encoding or Encoding.learn(frame, {k: getattr(columns, k) for k in ("known", "past", "static")})
+    return [_record(name, rows, columns, encoding, fewest, like) for name, rows in _by_id(frame, columns)], encoding
+
+
+def covariates_ahead(
+    known: Any, records: Sequence[Record], columns: Columns, encoding: Encoding, horizon: int
+) -> list[NDArray[np.float64]]:
+    """Return the encoded known covariates of the next H steps of each series, (H, columns).
+
+    Raises:
+        ValueError: If they are missing, wholly or for a step.
+    """
+    if not columns.known:
+        if known is not None:
+            raise ValueError("known= was given, but the forecaster was made without known covariates (known=()).")
+        return [np.zeros((horizon, 0)) for _ in records]
+    needed = ", ".join(map(repr, columns.known))
+    if known is None:
+        raise ValueError(
+            f"the forecaster was fitted with covariates known in advance ({needed}), so a forecast needs them for the "
+            f"next {horizon} steps: pass known=, a table with {', '.join(map(repr, _keys(columns)))} and {needed}."
+        )
+    check_columns(known, [*_keys(columns), *columns.known], "known")
+    tables = dict(_by_id(known, columns))
+    ahead = []
+    for record in records:
+        due = following(record.times, horizon)
+        key = _SINGLE if record.id is None else record.id
+        if key not in tables:
+            raise ValueError(f"known holds no rows of {record.label}; give its next {horizon} steps.")
+        rows = tables[key].drop_duplicates(columns.time).set_index(columns.time)
+        rows.index = _times(rows.index, columns, record.times)
+        missing = due.difference(rows.index)
+        rows = rows.reindex(due)
+        empty = rows[list(columns.known)].isna().any(axis=1).to_numpy()
+        if len(missing) or empty.any():
+            first = missing[0] if len(missing) else due[empty][0]
+            raise ValueError(
+                f"known covariates of {record.label} are missing in the horizon, first at {first}: each of the "
+                f"{horizon} steps from {due[0]} to {due[-1]} needs {needed}. A covariate that is not known so far "
+                "ahead belongs to past=, not to known=."
+            )
+        ahead.append(encoding.encode(rows, "known"))
+    return ahead
+
+
+def check_columns(frame: Any, names: Iterable[str], what: str) -> None:
+    """Refuse what is no table, or lacks a column."""
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"{what} must be a pandas DataFrame, but a {type(frame).__name__} was given.")
+    if missing := [name for name in names if name not in frame.columns]:
+        raise ValueError(
+            f"{what} has no column {', '.join(map(repr, missing))}; its columns are "
+            f"{', '.join(map(repr, list(frame.columns)[:20]))}."
+        )
+    if not len(frame):
+        raise ValueError(f"{what} has no rows.")
+
+
+def _keys(columns: Columns) -> list[str]:
+    return [columns.time] if columns.id is None else [columns.id, columns.time]
+
+
+def _by_id(frame: Any, columns: Columns) -> list[tuple[Any, Any]]:
+    if columns.id is None:
+        return [(_SINGLE, frame)]
+    if frame[columns.id].isna().any():
+        raise ValueError(f"{int(frame[columns.id].isna().sum())} rows have no {columns.id!r}: name the series of each.")
+    return [(name, rows) for name, rows in frame.groupby(columns.id, sort=True, observed=True)]
+
+
+def _record(name: Any, rows: Any, columns: Columns, encoding: Encoding, fewest: int, like: Any) -> Record:
+    single = columns.id is None
+    label = "the series" if single else f"the series {name!r}"
+    index = _times(pd.Index(rows[columns.time]), columns, None)
+    rows = rows.set_axis(index, axis=0).sort_index()
+    if rows.index.has_duplicates:
+        again = rows.index[rows.index.duplicated()][0]
+        hint = "If the table holds several series, name the column that tells them apart: id=." if single else ""
+        raise ValueError(f"{label} has more than one row at {again}. {hint}".rstrip())
+    if len(rows) < fewest:
+        raise ValueError(f"{label} has {len(rows)} rows; at least {fewest} are needed.")
+    try:
+        times, places = _regular(rows.index, like)
+    except ValueError as error:
+        raise ValueError(f"{label}: {error}") from None
+    values = np.full(len(times), np.nan)
+    values[places] = rows[columns.target].to_numpy(np.float64, na_value=np.nan)
+    if np.isinf(values).any():
+        raise ValueError(f"{label} holds infinite values, first at {times[np.isinf(values)][0]}. Correct them.")
+    rows = rows.reindex(times)
+    if like is None:
+        start = int(np.argmin(np.isnan(values)))
+        times, values, rows = times[start:], values[start:], rows.iloc[start:]
+    observed = ~np.isnan(values)
+    if like is None and observed.sum() < fewest:
+        raise ValueError(f"only {int(observed.sum())} values of {label} are observed; at least {fewest} are needed.")
+    if like is None and not observed.all():
+        values = bridge_gaps(values, observed, _season(times))
+    known, past = (encoding.encode(rows.ffill(), kind) for kind in ("known", "past"))
+    static = encoding.encode(rows.ffill().bfill().iloc[:1], "static")[0] if columns.static else np.zeros(0)
+    _check_static(rows, columns, label)
+    return Record(None if single else name, times, values, observed, known, past, static)
+
+
+def _regular(index: Any, like: Any) -> tuple[Any, Any]:
+    """Return times at equal steps and where each row stands among them; at the step of `like` where that is given."""
+    if like is None:
+        return regular_times(index, True)
+    if isinstance(like, pd.DatetimeIndex) != isinstance(index, pd.DatetimeIndex):
+        raise ValueError(f"times were {like.dtype} before, but now they are {index.dtype}.")
+    frequency = getattr(like, "freq", None)
+    if frequency is not None:
+        whole = pd.date_range(index[0], index[-1], freq=frequency)
+    else:
+        count = round(float((index[-1] - index[0]) / (like[1] - like[0])))
+        whole = index[:1].append(following(like[:2] + (index[0] - like[1]), count)) if count else index
+    places = whole.get_indexer(index)
+    if (places < 0).any():
+        raise ValueError(f"its time {index[places < 0][0]} is not at the step of the rows before, {frequency}.")
+    return whole, places
+
+
+def _check_static(rows: Any, columns: Columns, label: str) -> None:
+    for name in columns.static:
+        if rows[name].dropna().nunique() > 1:
+            raise ValueError(
+                f"the static covariate {name!r} of {label} changes over time; a static one has one value per series. "
+                "Pass it as past= or known=."
+            )
+
+
+def _times(index: Any, columns: Columns, like: Any) -> Any:
+    if isinstance(index, pd.PeriodIndex):
+        index = index.to_timestamp()
+    if not isinstance(index, pd.DatetimeIndex) and not pd.api.types.is_numeric_dtype(index):
+        try:
+            index = pd.DatetimeIndex(pd.to_datetime(index))
+        except (ValueError, TypeError):
+            raise ValueError(
+                f"the times in {columns.time!r} must be dates or numbers, but {index[0]!r} is neither. Use "
+                "pandas.to_datetime with a format."
+            ) from None
+    if index.hasnans:
+        raise ValueError(f"{int(index.isna().sum())} times in {columns.time!r} are missing. Every row needs its time.")
+    if isinstance(like, pd.DatetimeIndex) and isinstance(index, pd.DatetimeIndex) and like.tz is not None:
+        index = index.tz_localize(like.tz) if index.tz is None else index.tz_convert(like.tz)
+    return index
+
+
+def _season(times: Any) -> int:
+    try:
+        return season(times)
+    except ValueError:
+        return 1
+
+
+def describe(records: Sequence[Record], columns: Columns) -> Mapping[str, Any]:
+    """Return what the data were, as JSON values: series, rows, first and last time, step."""
+    times = records[0].times
+    return {
+        "series": len(records),
+        "rows": sum(len(record) for record in records),
+        "first": str(min(record.times[0] for record in records)),
+        "last": str(max(record.times[-1] for record in records)),
+        "step": getattr(times, "freqstr", None) or str(times[1] - times[0]),
+        "missing": sum(int((~record.observed).sum()) for record in records),
+        "target": columns.target,
+    }

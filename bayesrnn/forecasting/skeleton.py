@@ -1,0 +1,199 @@
+"""The linear part of a forecaster: regressors chosen on the validation span, weights by ridge regression."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesrnn.forecasting.design import Design, Layout, Track
+
+__all__ = ["Choice", "Skeleton", "choose", "fit_skeleton"]
+
+Array = NDArray[np.float64]
+Rows = Sequence[tuple[Design, NDArray[np.int64]]]
+"""Designs with the origins to look at in each."""
+
+_STEPS, _ORIGINS = 10, 500
+_SWEEPS = 2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which regressors take part, where weights shrink to, and how strongly.
+
+    Attributes:
+        lags: Last values that are read.
+        repeats: For each season, how many seasons back; 0 leaves the season out.
+        prior: Where weights shrink to: "anchor" (0), "last" (the last value), "season" (the mean of past seasons),
+            "change" (the last value plus what followed it seasons ago).
+        calendar, mean: Whether the calendar and the mean of the series take part.
+        penalty: Relative to the sum of squares of each regressor.
+    """
+
+    lags: int
+    repeats: tuple[int, ...]
+    prior: str = "anchor"
+    calendar: bool = False
+    mean: bool = False
+    penalty: float = 1e-3
+
+    def columns(self, layout: Layout) -> NDArray[np.int64]:
+        """Return the places of its regressors among those of the layout."""
+        repeats = dict(zip(layout.seasons, self.repeats))
+        keep = {
+            "lag": lambda m, k: k < self.lags,
+            "season": lambda m, k: k < repeats[m],
+            "echo": lambda m, k: k < repeats[m],
+            "level": lambda m, k: repeats[m] > 0,
+            "drift": lambda m, k: repeats[m] > 0 or m == 1,
+            "mean": lambda m, k: self.mean,
+            "calendar": lambda m, k: self.calendar,
+        }
+        return np.array(
+            [i for i, (kind, m, k) in enumerate(layout.groups()) if kind not in keep or keep[kind](m, k)], np.int64
+        )
+
+    def start(self, layout: Layout) -> Array:
+        """Return where the weights of its regressors shrink to."""
+        longest = max((m for m, k in zip(layout.seasons, self.repeats) if k and m > 1), default=0)
+        count = dict(zip(layout.seasons, self.repeats)).get(longest, 0)
+        groups = layout.groups()
+        weights = np.zeros(len(self.columns(layout)))
+        for place, column in enumerate(self.columns(layout)):
+            kind, m, k = groups[column]
+            if self.prior in ("last", "change") and kind == "lag" and k == 0:
+                weights[place] = 1.0
+            elif self.prior in ("season", "change") and kind == "season" and m == longest:
+                weights[place] = 1.0 / count
+            elif self.prior == "change" and kind == "echo" and m == longest:
+                weights[place] = -1.0 / count
+        return weights
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """A fitted linear part: weights (H, columns) of the regressors of a choice."""
+
+    layout: Layout
+    choice: Choice
+    weights: Array
+
+    def predict(self, track: Track, origins: NDArray[np.int64]) -> Array:
+        """Return the forecasts from each origin, (N, H), scaled."""
+        design = Design(track, self.layout)
+        shared, columns = design.shared(origins), self.choice.columns(self.layout)
+        steps = range(1, len(self.weights) + 1)
+        changes = [design.matrix(origins, h, shared)[:, columns] @ self.weights[h - 1] for h in steps]
+        return np.stack(changes, 1) + design.anchor(origins)[:, None]
+
+
+def choose(train: Rows, validation: Rows, layout: Layout, horizon: int) -> tuple[Choice, float]:
+    """Return the regressors with the least mean absolute error in the validation span, and that error.
+
+    One sum of squares and products per step serves every choice; each part of the choice is improved in turn.
+    """
+    steps = sorted({round(h) for h in np.linspace(1, horizon, min(_STEPS, horizon))})
+    products = {h: _products(train, h) for h in steps}
+    held = [(design, _thinned(origins, _ORIGINS // len(validation) + 1)) for design, origins in validation]
+    tests = {h: _stacked(held, h) for h in steps}
+
+    def error(choice: Choice) -> float:
+        columns, start = choice.columns(layout), choice.start(layout)
+        total = []
+        for h in steps:
+            gram, cross = products[h]
+            weights = _solve(gram[np.ix_(columns, columns)], cross[columns], start, choice.penalty)
+            matrix, change, seen = tests[h]
+            total.append(float((np.abs(matrix[:, columns] @ weights - change) * seen).sum() / max(seen.sum(), 1)))
+        return float(np.mean(total))
+
+    best = Choice(_several(layout.lags)[-1], tuple(min(k, 2) for k in layout.repeats), "season", penalty=1e-2)
+    least, tried = error(best), dict[Choice, float]()
+    for _ in range(_SWEEPS):
+        before = best
+        for options in _moves(layout):
+            for changed in options(best):
+                if changed not in tried:
+                    tried[changed] = error(changed)
+                if tried[changed] < least:
+                    best, least = changed, tried[changed]
+        if best == before:
+            break
+    return best, least
+
+
+def fit_skeleton(rows: Rows, layout: Layout, choice: Choice, horizon: int) -> Skeleton:
+    """Return the weights of a choice by ridge regression on the rows."""
+    columns, start = choice.columns(layout), choice.start(layout)
+    weights = []
+    for h in range(1, horizon + 1):
+        gram, cross = _products(rows, h, columns)
+        weights.append(_solve(gram, cross, start, choice.penalty))
+    return Skeleton(layout, choice, np.stack(weights))
+
+
+def _moves(layout: Layout) -> Iterable:
+    yield lambda c: [replace(c, prior=p) for p in ("anchor", "last", "season", "change")]
+    yield lambda c: [replace(c, penalty=p) for p in (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0)]
+    for place, most in enumerate(layout.repeats):
+        yield lambda c, place=place, most=most: [
+            replace(c, repeats=(*c.repeats[:place], k, *c.repeats[place + 1 :])) for k in (0, *_several(most))
+        ]
+    yield lambda c: [replace(c, lags=p) for p in _several(layout.lags)]
+    yield lambda c: [replace(c, calendar=flag) for flag in (False, True)] if layout.calendar else []
+    yield lambda c: [replace(c, mean=flag) for flag in (False, True)]
+
+
+def _several(most: int) -> list[int]:
+    return sorted({k for k in (1, 2, 3, 4, 6, 8, 12, 24, 48, 96) if k < most} | ({most} if most else set()))
+
+
+def _thinned(origins: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    return origins[:: max(-(-len(origins) // most), 1)]
+
+
+def _stacked(rows: Rows, step: int) -> tuple[Array, Array, Array]:
+    """Return regressors, changes from the anchor, and which were observed, of all rows."""
+    parts = []
+    for design, origins in rows:
+        matrix = design.matrix(origins, step, design.shared(origins))
+        change = design.track.values[origins + step] - design.anchor(origins)
+        parts.append((matrix, change, design.track.observed[origins + step].astype(float)))
+    matrix, change, seen = (np.concatenate(p) for p in zip(*parts))
+    return matrix, change, seen
+
+
+def _products(rows: Rows, step: int, columns: NDArray[np.int64] | None = None) -> tuple[Array, Array]:
+    """Return $X^T X$ and $X^T y$ of the observed rows."""
+    parts = []
+    for row in rows:
+        matrix, change, seen = _stacked([row], step)
+        matrix = matrix if columns is None else matrix[:, columns]
+        weighted = (matrix * seen[:, None]).T
+        parts.append((weighted @ matrix, weighted @ change))
+    return sum(gram for gram, _ in parts), sum(cross for _, cross in parts)  # type: ignore[return-value]
+
+
+def _solve(gram: Array, cross: Array, start: Array, penalty: float) -> Array:
+    r"""Return the minimum of $|y - X w|^2 + \lambda \sum_j |x_j|^2 (w_j - w^0_j)^2$."""
+    size = np.sqrt(np.maximum(np.diag(gram), 1e-12 * max(float(np.diag(gram).max()), 1e-300)))
+    scaled = gram / size[:, None] / size
+    right = (cross - gram @ start) / size
+    return start + np.linalg.solve(scaled + (penalty + 1e-9) * np.eye(len(size)), right) / size
+
+
+def cross_fitted(rows: Rows, layout: Layout, choice: Choice, horizon: int, folds: int = 5) -> list[Array]:
+    """Return forecasts of the rows, (N, H) per series, each by weights that were fitted to the other folds of time."""
+    columns, start = choice.columns(layout), choice.start(layout)
+    pieces = [np.array_split(np.arange(len(origins)), folds) for _, origins in rows]
+    forecasts = [np.zeros((len(origins), horizon)) for _, origins in rows]
+    for h in range(1, horizon + 1):
+        of_fold = [[(d, o[piece[f]]) for (d, o), piece in zip(rows, pieces)] for f in range(folds)]
+        products = [_products(fold, h, columns) for fold in of_fold]
+        gram, cross = sum(p[0] for p in products), sum(p[1] for p in products)
+        for f, fold in enumerate(of_fold):
+            weights = _solve(gram - products[f][0], cross - products[f][1], start, choice.penalty)
+            for series, row in enumerate(fold):
+                forecasts[series][pieces[series][f], h - 1] = _stacked([row], h)[0][:, columns] @ weights
+    return [change + design.anchor(origins)[:, None] for change, (design, origins) in zip(forecasts, rows)]

@@ -1,0 +1,171 @@
+"""A saved forecaster: a folder with `forecaster.json` and a safetensors file; loading runs no code."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bayesrnn._files import atomic_path, atomic_write, locked, read_json
+from bayesrnn.forecasting.covariates import Encoding
+from bayesrnn.forecasting.design import Layout
+from bayesrnn.forecasting.features import Reader, Scale
+from bayesrnn.forecasting.fitted import Fitted
+from bayesrnn.forecasting.panel import Columns, Record
+from bayesrnn.forecasting.skeleton import Choice, Skeleton
+from bayesrnn.forecasting.state import State
+from bayesrnn.models.forecaster_residual import ResidualForecaster
+from bayesrnn.schemes import Scheme
+from bayesrnn.storage.weights import fill, misfit, pack, read_tensors, stored_shapes
+
+__all__ = ["load_state", "save_state"]
+
+_FORMAT, _VERSION = "bayesrnn.forecaster", 1
+_CARD, _WEIGHTS = "forecaster.json", "weights-{}.safetensors"
+_HISTORY = ("values", "observed", "known", "past", "static")
+
+
+def save_state(state: State, params: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a fitted forecaster to a folder, in one step.
+
+    Raises:
+        ValueError: If the parent folder does not exist, or the folder holds something else.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist. Create it first.")
+    if path.exists() and not (path / _CARD).is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} exists and is no saved forecaster; it is left alone. Choose another path.")
+    packed = pack(_tensors(state))
+    card = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "params": {**params, "dropout": params["dropout"].to_dict()},
+        "network": state.fitted.network.config(),
+        "layout": asdict(state.fitted.reader.layout),
+        "choice": asdict(state.fitted.skeleton.choice),
+        "reader": {name: getattr(state.fitted.reader, name) for name in ("horizon", "context", "span")},
+        "columns": asdict(state.columns),
+        "encoding": state.encoding.to_dict(),
+        "series": [_series(record, state.fitted.scales.get(record.id)) for record in state.records],
+        "summary": dict(state.summary),
+        "weights": packed.digest,
+    }
+    path.mkdir(exist_ok=True)
+    with locked(path, "another process is saving a forecaster there"):
+        weights = path / _WEIGHTS.format(packed.digest)
+        with atomic_path(weights) as temporary:
+            packed.write(temporary)
+        text = json.dumps(card | {"digest": _digest(card)}, indent=2, allow_nan=False)
+        atomic_write(path / _CARD, text + "\n")
+        for old in path.glob(_WEIGHTS.format("*")):
+            if old != weights:
+                old.unlink(missing_ok=True)
+
+
+def load_state(path: str | os.PathLike[str]) -> tuple[State, dict[str, Any]]:
+    """Return a saved forecaster and the constructor's arguments.
+
+    Raises:
+        ValueError: If there is none, or it is damaged, or of another version.
+    """
+    path = Path(path)
+    card = _card(path)
+    try:
+        return _state(path, card), {**card["params"], "dropout": Scheme.from_dict(card["params"]["dropout"])}
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise ValueError(f"{path / _CARD} does not describe a forecaster: {error!r}.") from None
+
+
+def _state(path: Path, card: Mapping[str, Any]) -> State:
+    weights = path / _WEIGHTS.format(card["weights"])
+    shapes = stored_shapes(weights)
+    prefix = "network."
+    with torch.device("meta"):
+        empty = ResidualForecaster(**card["network"])
+    theirs = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+    if difference := misfit(empty, theirs):
+        raise ValueError(f"the weights in {weights} do not fit {path / _CARD}: {difference}.")
+    tensors = read_tensors(weights, card["weights"])
+    with torch.random.fork_rng(devices=[]):
+        network = ResidualForecaster(**card["network"])
+    fill(network, {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}, str(weights))
+    layout = Layout(**_tuples(card["layout"]))
+    choice = Choice(**_tuples(card["choice"]))
+    skeleton = Skeleton(layout, choice, tensors["skeleton"].numpy())
+    columns = Columns(**_tuples(card["columns"]))
+    scales = {item["id"]: Scale(*item["scale"]) for item in card["series"] if item["scale"]}
+    records = [_record(item, {name: tensors[f"{k}.{name}"] for name in ("times", *_HISTORY)})
+               for k, item in enumerate(card["series"])]  # fmt: skip
+    fitted = Fitted(Reader(layout, **card["reader"]), skeleton, network.eval(), scales)
+    params = card["params"]
+    encoding = Encoding.from_dict(card["encoding"])
+    return State(fitted, records, columns, encoding, params["draws"], params["seed"], card["summary"])
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _tensors(state: State) -> dict[str, torch.Tensor]:
+    tensors = {f"network.{name}": value for name, value in state.fitted.network.state_dict().items()}
+    tensors["skeleton"] = torch.from_numpy(np.ascontiguousarray(state.fitted.skeleton.weights))
+    for k, record in enumerate(state.records):
+        dates = isinstance(record.times, pd.DatetimeIndex)
+        times = record.times.asi8 if dates else record.times.to_numpy()
+        tensors[f"{k}.times"] = torch.from_numpy(times.copy())
+        for name in _HISTORY:
+            tensors[f"{k}.{name}"] = torch.from_numpy(np.ascontiguousarray(getattr(record, name)))
+    return tensors
+
+
+def _series(record: Record, scale: Scale | None) -> dict[str, Any]:
+    dates = isinstance(record.times, pd.DatetimeIndex)
+    name = record.id.item() if isinstance(record.id, np.generic) else record.id
+    if not isinstance(name, str | int | float | None):
+        raise ValueError(f"a series is named by a text or a number to be saved, but {name!r} was given.")
+    return {
+        "id": name,
+        "scale": scale and [scale.mean, scale.width],
+        "dates": dates,
+        "step": record.times.freqstr if dates else None,
+        "unit": record.times.unit if dates else None,
+        "zone": str(record.times.tz) if dates and record.times.tz is not None else None,
+    }
+
+
+def _record(item: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Record:
+    times: Any = pd.Index(tensors["times"].numpy())
+    if item["dates"]:
+        times = pd.DatetimeIndex(tensors["times"].numpy().view(f"datetime64[{item['unit']}]"))
+        times = times if item["zone"] is None else times.tz_localize("UTC").tz_convert(item["zone"])
+        times.freq = item["step"]
+    return Record(item["id"], times, *(tensors[name].numpy() for name in _HISTORY))
+
+
+def _card(path: Path) -> dict[str, Any]:
+    file = path / _CARD
+    if not file.is_file():
+        raise ValueError(f"{path} holds no saved forecaster (there is no {file}). Give the folder that save() wrote.")
+    card = read_json(file)
+    if not isinstance(card, dict) or card.get("format") != _FORMAT:
+        raise ValueError(f"{file} does not describe a bayesrnn forecaster. Give the folder that save() wrote.")
+    if card.get("version") != _VERSION:
+        raise ValueError(
+            f"{file} has the format version {card.get('version')!r}, but this bayesrnn reads {_VERSION}. Use the "
+            "bayesrnn that wrote it, or a newer one."
+        )
+    if card.get("digest") != _digest(card):
+        raise ValueError(f"{file} is damaged: its content is not what was written. Take a copy, or save it again.")
+    return card
+
+
+def _digest(card: Mapping[str, Any]) -> str:
+    text = json.dumps({key: value for key, value in card.items() if key != "digest"}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

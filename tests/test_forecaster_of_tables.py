@@ -1,0 +1,140 @@
+"""`BayesianRNNForecaster`: from a table to forecasts, saved, updated, judged."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayesrnn.estimators import BayesianRNNForecaster
+
+LENGTH = 150
+
+
+def table(series: int = 2, length: int = LENGTH) -> pd.DataFrame:
+    """Daily series with a week, a covariate that acts, one that is only seen afterwards, and a gap."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for k in range(series):
+        promo = rng.integers(0, 2, length)
+        y = 10 * (k + 1) + np.arange(length) % 7 + 3 * promo + rng.normal(scale=0.3, size=length)
+        y[40] = np.nan
+        parts.append(
+            pd.DataFrame(
+                {
+                    "unique_id": f"s{k}",
+                    "ds": pd.date_range("2024-01-01", periods=length, freq="D"),
+                    "y": y,
+                    "promo": promo,
+                    "kind": rng.choice(["a", "b"], length),
+                    "temperature": rng.normal(size=length),
+                    "region": "north" if k else "south",
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def ahead(series: int = 2, steps: int = 4, **columns: Any) -> pd.DataFrame:
+    start = pd.Timestamp("2024-01-01") + pd.Timedelta(days=LENGTH)
+    parts = [
+        pd.DataFrame({"unique_id": f"s{k}", "ds": pd.date_range(start, periods=steps), "promo": 1, "kind": "a"})
+        for k in range(series)
+    ]
+    return pd.concat(parts, ignore_index=True).assign(**columns)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> BayesianRNNForecaster:
+    forecaster = BayesianRNNForecaster(
+        4, known=["promo", "kind"], past=["temperature"], static=["region"], draws=16, epochs=1, hidden_size=8,
+        likelihood="gaussian",
+    )  # fmt: skip
+    return forecaster.fit(table())
+
+
+def test_a_table_of_series_is_forecast_with_its_covariates(fitted: BayesianRNNForecaster) -> None:
+    forecast = fitted.predict(known=ahead())
+    assert list(forecast.columns[:5]) == ["unique_id", "ds", "mean", "median", "std"]
+    assert list(forecast.columns[5:]) == ["lo-50", "hi-50", "lo-80", "hi-80", "lo-95", "hi-95"]
+    assert forecast["unique_id"].tolist() == ["s0"] * 4 + ["s1"] * 4
+    days = (pd.to_datetime(forecast["ds"]) - pd.Timestamp("2024-01-01")).dt.days
+    base = np.where(forecast["unique_id"] == "s0", 10, 20) + days % 7
+    np.testing.assert_allclose(forecast["mean"], base + 3, atol=1.0)
+    without = fitted.predict(known=ahead(promo=0))
+    np.testing.assert_allclose(forecast["mean"] - without["mean"], 3, atol=0.6)
+
+
+def test_a_saved_forecaster_says_the_same(fitted: BayesianRNNForecaster, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    loaded = BayesianRNNForecaster.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(loaded.predict(known=ahead()), fitted.predict(known=ahead()))
+    assert {file.suffix for file in (tmp_path / "model").iterdir()} <= {".json", ".safetensors", ".lock", ""}
+
+
+def test_a_changed_file_is_refused(fitted: BayesianRNNForecaster, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    card = tmp_path / "model" / "forecaster.json"
+    card.write_text(card.read_text().replace('"horizon": 4', '"horizon": 5', 1))
+    with pytest.raises(ValueError, match="is damaged"):
+        BayesianRNNForecaster.load(tmp_path / "model")
+
+
+def test_rolling_origins_judge_each_series(fitted: BayesianRNNForecaster) -> None:
+    test = fitted.backtest(start="2024-05-01", every=5)
+    frame = test.to_frame()
+    assert set(frame["id"]) == {"s0", "s1"}
+    assert frame["origin"].min() == pd.Timestamp("2024-04-30")
+    other = fitted.backtest(start="2024-05-01", every=5, forecast=lambda history, h: np.zeros((3, h)))
+    np.testing.assert_array_equal(other.target, test.target)
+    assert float(other.predictive.mean.abs().max()) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.assign(y="high"), "the target 'y' must be numbers"),
+        (lambda f: f.drop(columns="promo"), "no column 'promo'"),
+        (lambda f: pd.concat([f, f.iloc[:1]]), "more than one row at 2024-01-01"),
+        (
+            lambda f: f.assign(region=(np.arange(len(f)) % 2).astype(str)),
+            "'region' of the series 's0' changes over time",
+        ),
+        (lambda f: f.groupby("unique_id").head(12), "too few for a horizon of 4"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused(change: Any, message: str) -> None:
+    forecaster = BayesianRNNForecaster(4, known=["promo"], static=["region"], draws=2, epochs=1)
+    with pytest.raises(ValueError, match=message):
+        forecaster.fit(change(table()))
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        (None, "needs them for the next 4 steps: pass known="),
+        (ahead(steps=3), "missing in the horizon, first at 2024-06-02"),
+        (ahead(series=1), "known holds no rows of the series 's1'"),
+        (ahead(kind="c"), "has 'c', never seen in training; known are 'a', 'b'"),
+        (ahead(promo=np.nan), "missing in the horizon"),
+    ],
+)
+def test_covariates_that_do_not_fit_are_refused(fitted: BayesianRNNForecaster, known: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fitted.predict(known=known)
+
+
+def test_updates_refuse_gaps_and_unknown_series(fitted: BayesianRNNForecaster) -> None:
+    later = table(length=LENGTH + 6).groupby("unique_id").tail(6)
+    with pytest.raises(ValueError, match=r"must begin at 2024-05-30.*a gap"):
+        fitted.update(later[later["ds"] > "2024-05-31"])
+    with pytest.raises(ValueError, match="rows known already"):
+        fitted.update(table())
+    with pytest.raises(ValueError, match="'new' was not there at the fit"):
+        fitted.update(later.assign(unique_id="new").drop_duplicates("ds"))
+
+
+def test_a_forecaster_that_was_not_fitted_says_so() -> None:
+    with pytest.raises(ValueError, match="was not fitted"):
+        BayesianRNNForecaster(4).predict()
