@@ -17,6 +17,8 @@ from bayesrnn.inference import audit as audit
 from bayesrnn.inference import predict as predict
 from bayesrnn.inference._perplexity import perplexity as perplexity
 from bayesrnn.inference.generation import generate as generate
+from bayesrnn.inference.translation import translate as translate
+from bayesrnn.inference.translation import translate_draws as translate_draws
 from bayesrnn.nn.convert import convert as convert
 from bayesrnn.nn.convert import revert as revert
 from bayesrnn.predictive import Predictive as Predictive
@@ -66,6 +68,8 @@ __all__ = [
     "save",
     "save_weights",
     "schemes",
+    "translate",
+    "translate_draws",
     "tune_perplexity",
 ]
 

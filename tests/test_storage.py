@@ -35,6 +35,7 @@ MODELS = {
     "naive": lambda: models.SequenceRegressor(3, 8, dropout=schemes.naive(0.3), likelihood="homoscedastic"),
     "classifier": lambda: models.SequenceClassifier(vocabulary=9, hidden_size=4, classes=3, dropout=schemes.moon(0.1)),
     "forecaster": lambda: models.Forecaster(24, 6, period=12, hidden_size=4, dropout=schemes.gal(0.1, gates="tied")),
+    "translator": lambda: models.EncoderDecoder(30, 20, 4, 6, dropout=0.3),
     "language": lambda: models.LanguageModel(30, 4, 6, dropout=0.3),
     "shared": lambda: models.LanguageModel(30, 6, 6, dropout=0.3, shared_embeddings=True),
 }
@@ -316,7 +317,10 @@ def edit(folder: Path, **changes: object) -> None:
     [
         ({"format": "other"}, "does not describe a bayesrnn model"),
         ({"version": 2}, "has the format version 2, but this bayesrnn reads 1"),
-        ({"class": "Oracle"}, "holds a 'Oracle', which this version does not know; it knows Forecaster, "),
+        (
+            {"class": "Oracle"},
+            "holds a 'Oracle', which this version does not know; it knows EncoderDecoder, Forecaster, ",
+        ),
         ({"class": "os.system"}, "holds a 'os.system', which this version does not know"),
         ({"class": None}, "lacks the class or the config"),
         ({"config": [1]}, "lacks the class or the config"),

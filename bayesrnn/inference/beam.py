@@ -1,0 +1,80 @@
+"""Beam search: the best unfinished sequences of several searches, grown token by token."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Beams"]
+
+
+class Beams:
+    r"""The `size` best unfinished sequences of each search, and the best finished one.
+
+    A sequence that ends after L tokens scores $\frac{1}{L^a}\sum_t \log p_t$. It is finished if its end is among the
+    `size` best continuations; a search is over once `size` sequences are. Padding and start are never chosen.
+
+    Args:
+        searches: How many searches; none changes another.
+        size: Unfinished sequences per search; 1 is the greedy search.
+        power: The exponent a.
+        most: Most tokens of a sequence, with the end; then every unfinished sequence ends.
+        special: Has the tokens `padding`, `start` and `end`.
+        device: Where the search lives.
+    """
+
+    def __init__(self, searches: int, size: int, power: float, most: int, special: Any, device: torch.device) -> None:
+        self.searches, self.size, self.power, self.most, self.special = searches, size, power, most, special
+        self.tokens = torch.full((searches, size, 0), special.padding, dtype=torch.long, device=device)
+        self.last = torch.full((searches * size,), special.start, dtype=torch.long, device=device)
+        self.sums = torch.full((searches, size), -torch.inf, device=device)
+        self.sums[:, 0] = 0.0  # all begin alike: one of them is enough
+        self.count = torch.zeros(searches, dtype=torch.long, device=device)
+        self.highest = torch.full((searches,), -torch.inf, device=device)
+        self.found = torch.full((searches, most), special.padding, dtype=torch.long, device=device)
+
+    @property
+    def steps(self) -> int:
+        """Tokens of the unfinished sequences."""
+        return self.tokens.shape[2]
+
+    @property
+    def done(self) -> bool:
+        """Whether every search is over."""
+        return self.steps == self.most or bool((self.count >= self.size).all())
+
+    def grow(self, logs: Tensor) -> Tensor:
+        """Take log probabilities of the next token, (searches * size, V); return which row each row goes on from.
+
+        Rows are search * size + place.
+        """
+        special, vocabulary = self.special, logs.shape[-1]
+        total = self.sums[..., None] + logs.view(self.searches, self.size, vocabulary)
+        total[..., [special.padding, special.start]] = -torch.inf
+        if self.steps + 1 == self.most:
+            self._finish(total[..., special.end], torch.arange(self.size, device=logs.device).expand_as(self.sums))
+        sums, best = total.flatten(1).topk(2 * self.size, 1)  # at most `size` of them end
+        ends = best % vocabulary == special.end
+        among = torch.where(ends, sums, -torch.inf)[:, : self.size]
+        self._finish(among, best[:, : self.size] // vocabulary)
+        order = torch.argsort(ends.to(torch.uint8), dim=1, stable=True)[:, : self.size]
+        self.sums, best = sums.gather(1, order), best.gather(1, order)
+        place, token = best // vocabulary, best % vocabulary
+        grown = self.tokens.gather(1, place[..., None].expand(-1, -1, self.steps))
+        self.tokens, self.last = torch.cat([grown, token[..., None]], 2), token.flatten()
+        return (torch.arange(self.searches, device=logs.device)[:, None] * self.size + place).flatten()
+
+    def best(self) -> Tensor:
+        """Return the best finished sequences, (searches, L), with padding behind the end."""
+        return self.found[:, : int((self.found != self.special.padding).sum(1).max())]
+
+    def _finish(self, sums: Tensor, places: Tensor) -> None:
+        """End the sequences at `places` (searches, n), where their sums with the end (searches, n) are finite."""
+        open_ = self.count < self.size
+        self.count += torch.isfinite(sums).sum(1) * open_
+        score, best = (sums / (self.steps + 1) ** self.power).max(1)
+        rows = (open_ & (score > self.highest)).nonzero().flatten()
+        self.highest[rows] = score[rows]
+        self.found[rows] = self.special.padding
+        self.found[rows, : self.steps] = self.tokens[rows, places[rows, best[rows]]]
+        self.found[rows, self.steps] = self.special.end

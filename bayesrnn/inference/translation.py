@@ -1,0 +1,249 @@
+"""Translate with an encoder-decoder, or score a translation that is known, under draws of its masks."""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayesrnn._checks import check_ids, check_seed, check_whole
+from bayesrnn.inference._predict import check_model
+from bayesrnn.inference.beam import Beams
+from bayesrnn.inference.context import undisturbed
+from bayesrnn.inference.token_stream import as_factor
+from bayesrnn.masks import Binding, stream
+from bayesrnn.nn.masked import bound
+
+__all__ = ["Translation", "translate", "translate_draws"]
+
+_ROWS = 512  # draws x sentences x beams that are decoded together: more are no faster
+_NUMBERS = 2**26  # of the distributions that are held at once when a translation is scored
+
+
+@dataclass(frozen=True, eq=False)
+class Translation:
+    r"""Translations, and what S draws think of them; what stands behind the end is padding, and 0 in every number.
+
+    Attributes:
+        tokens: (rows, L), the last of each row is the end.
+        lengths: (rows,), with the end.
+        draw_log_probs: (S, rows, L), log probability of each token given those before, per draw, nats.
+        entropy: (rows, L), entropy of the mean distribution of each token, nats.
+        aleatoric: (rows, L), mean entropy of a draw, nats.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    draw_log_probs: Tensor
+    entropy: Tensor
+    aleatoric: Tensor
+
+    @property
+    def epistemic(self) -> Tensor:
+        """Mutual information between each token and the weights, (rows, L), nats."""
+        return (self.entropy - self.aleatoric).clamp(min=0)
+
+    @property
+    def token_log_prob(self) -> Tensor:
+        r"""Log of the mean probability of each token, $\log \frac1S \sum_s p_s(y_t \mid y_{<t}, x)$, (rows, L)."""
+        return torch.logsumexp(self.draw_log_probs, 0) - math.log(len(self.draw_log_probs))
+
+    @property
+    def log_prob(self) -> Tensor:
+        r"""Log of the mean probability of the sentence, $\log \frac1S \sum_s \prod_t p_s(y_t \mid y_{<t}, x)$, (rows,).
+
+        Each draw reads the whole sentence under one mask. The sum of `token_log_prob` averages anew at every token.
+        """
+        return torch.logsumexp(self.draw_log_probs.sum(-1), 0) - math.log(len(self.draw_log_probs))
+
+
+def translate(
+    model: nn.Module,
+    source: Tensor,
+    target: Tensor | None = None,
+    *,
+    draws: int = 32,
+    seed: int = 0,
+    sampling: str = "stratified",
+    beam: int = 5,
+    length_penalty: float = 1.0,
+    max_length: int | None = None,
+    sequence_ids: Iterable[int] | Tensor | None = None,
+) -> Translation:
+    r"""Return the translation that beam search finds under the mean of draws, or score the one that is given.
+
+    The search maximizes $\frac{1}{L^a} \sum_t \log \frac1S \sum_s p_s(y_t \mid y_{<t}, x)$ with a the length penalty;
+    every draw keeps one mask per sentence, in encoder and decoder alike. A beam of 1 is the greedy search.
+
+    Args:
+        model: A `br.models.EncoderDecoder`, or a module with its `encode`, `decode`, `logits` and special tokens.
+        source: (rows, steps) tokens with padding behind.
+        target: (rows, steps) translations to score, each with its end and padding behind; none are searched then.
+        draws: Draws S; 0 for the deterministic pass, whose epistemic part is 0.
+        seed: Seed of the masks.
+        sampling: `stratified` or `independent`.
+        beam: Unfinished translations that are kept per sentence.
+        length_penalty: The exponent a; 0 compares sums and prefers short translations.
+        max_length: Most tokens of a translation, with the end; 2 steps + 10 if not given.
+        sequence_ids: Whole numbers that name the sentences; 0, 1, 2, ... if not given.
+
+    Raises:
+        ValueError: If tokens are not in the model's vocabularies, a sentence is empty, a target does not end, or
+            nothing in the model is stochastic and draws are asked for.
+
+    Source: beam search with the length normalized as in Jean et al. (2015), arXiv:1412.2007; sentence scores as in
+    Malinin & Gales (2021), arXiv:2002.07650.
+
+    Example:
+        >>> import bayesrnn as br
+        >>> model = br.models.EncoderDecoder(50, 40, 8, 8, dropout=0.3)
+        >>> found = translate(model, torch.randint(3, 40, (2, 6)), draws=16)
+        >>> found.log_prob.shape, bool((found.epistemic >= 0).all())
+        (torch.Size([2]), True)
+    """
+    reader = _Reader(model, source, draws, seed, sampling, sequence_ids)
+    with undisturbed(model, seed):
+        if target is None:
+            target = reader.search(beam, length_penalty, max_length, each=False)
+        return reader.scored(target)
+
+
+def translate_draws(
+    model: nn.Module,
+    source: Tensor,
+    *,
+    draws: int = 32,
+    seed: int = 0,
+    sampling: str = "stratified",
+    beam: int = 1,
+    length_penalty: float = 1.0,
+    max_length: int | None = None,
+    sequence_ids: Iterable[int] | Tensor | None = None,
+) -> Tensor:
+    """Return the translation of every draw by itself, (S, rows, L), with padding behind the end; see `translate`.
+
+    How much they differ says how unsure the model is of the whole sentence.
+
+    Example:
+        >>> import bayesrnn as br
+        >>> model = br.models.EncoderDecoder(50, 40, 8, 8, dropout=0.3)
+        >>> len(translate_draws(model, torch.randint(3, 40, (2, 6)), draws=16))
+        16
+    """
+    check_whole(draws, "draws", 2)
+    reader = _Reader(model, source, draws, seed, sampling, sequence_ids)
+    with undisturbed(model, seed):
+        found = reader.search(beam, length_penalty, max_length, each=True)
+    return found.view(draws, len(source), -1)
+
+
+class _Reader:
+    """A model that reads sentences under draws: rows of its passes are draws x sentences x beams."""
+
+    def __init__(self, model: Any, source: Tensor, draws: int, seed: int, sampling: str, sequence_ids: Any) -> None:
+        check_whole(draws, "draws", 0)
+        check_model(model, draws)
+        if not all(hasattr(model, name) for name in ("encode", "decode", "logits", "padding", "start", "end")):
+            raise TypeError(
+                f"translate takes an encoder-decoder such as br.models.EncoderDecoder, but a {type(model).__name__} "
+                "was given, which has no encode(source), decode(tokens, encoded, state) and logits(features)."
+            )
+        self.model, self.draws, self.copies = model, draws, max(draws, 1)
+        self.device = next(model.parameters()).device
+        self.masks = stream(sampling, check_seed(seed))
+        with undisturbed(model):
+            model.encode(source)  # refuses what is no source, before any work is done
+        self.source = source.to(self.device)
+        ids = torch.arange(len(source)) if sequence_ids is None else torch.as_tensor(sequence_ids)
+        self.ids = check_ids(ids, len(source)).long().to(self.device)
+
+    def search(self, beam: int, length_penalty: float, max_length: int | None, *, each: bool) -> Tensor:
+        """Return the best translations, (rows, L), or (S * rows, L) with one search per draw."""
+        check_whole(beam, "beam")
+        power = as_factor(length_penalty, "length_penalty", "divides the score of a translation", zero=True)
+        most = 2 * self.source.shape[1] + 10 if max_length is None else check_whole(max_length, "max_length")
+        parts = [self._searched(rows, beam, power, most, each) for rows in self._groups(_ROWS // beam)]
+        longest = max(part.shape[-1] for part in parts)
+        padded = [nn.functional.pad(part, (0, longest - part.shape[-1]), value=self.model.padding) for part in parts]
+        return torch.cat(padded, -2).flatten(0, -2)
+
+    def scored(self, target: Tensor) -> Translation:
+        """Return translations with what every draw thinks of them."""
+        lengths = self._ends(target)
+        target = target.to(self.device)[:, : int(lengths.max())]
+        start = torch.full_like(target[:, :1], self.model.start)
+        known = torch.cat([start, target[:, :-1]], 1).masked_fill(target == self.model.padding, self.model.padding)
+        size = _NUMBERS // (self.copies * target.shape[1] * self.model.output_bias.numel())
+        found = [self._score(rows, known[rows], target[rows]) for rows in self._groups(size * self.copies)]
+        log_probs, entropy, aleatoric = (torch.cat(part, -2) for part in zip(*found, strict=True))
+        return Translation(target, lengths, log_probs, entropy, aleatoric)
+
+    def _searched(self, rows: Tensor, beam: int, power: float, most: int, each: bool) -> Tensor:
+        model, places, ids = self.model, len(rows) * beam, self.ids[rows].repeat_interleave(beam)
+        with self._bound(self.ids[rows], 0):
+            encoded = model.encode(self._trimmed(rows).repeat(self.copies, 1))
+        encoded = encoded.take(torch.arange(self.copies * len(rows), device=self.device).repeat_interleave(beam))
+        searches = len(rows) * (self.copies if each else 1)
+        beams, state = Beams(searches, beam, power, most, model, self.device), None
+        while not beams.done:
+            tokens = beams.last if each else beams.last.repeat(self.copies)
+            with self._bound(ids, beams.steps):
+                features, state = model.decode(tokens[:, None], encoded, state)
+            logs = torch.log_softmax(model.logits(features[:, 0]).float(), -1)
+            if not each:
+                logs = torch.logsumexp(logs.view(self.copies, places, -1), 0) - math.log(self.copies)
+            kept = beams.grow(logs)
+            if not each:
+                kept = (torch.arange(self.copies, device=self.device)[:, None] * places + kept).flatten()
+            state = tuple(part[:, kept] for part in state) if isinstance(state, tuple) else state[:, kept]
+        found = beams.best()
+        return found.view(self.copies, len(rows), -1) if each else found[None]
+
+    def _score(self, rows: Tensor, known: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ids = self.ids[rows]
+        with self._bound(ids, 0):
+            distribution = self.model(self._trimmed(rows).repeat(self.copies, 1), known.repeat(self.copies, 1))
+        logs = torch.log_softmax(distribution.logits.float(), -1).view(self.copies, *target.shape, -1)
+        inside = target != self.model.padding
+        chosen = logs.gather(-1, target.expand(self.copies, -1, -1)[..., None])[..., 0].masked_fill(~inside, 0.0)
+        aleatoric = torch.special.entr(logs.exp()).sum(-1).mean(0)
+        entropy = torch.special.entr(logs.exp().mean(0)).sum(-1)
+        return chosen, entropy.masked_fill(~inside, 0.0), torch.minimum(aleatoric, entropy).masked_fill(~inside, 0.0)
+
+    def _bound(self, ids: Tensor, step: int) -> AbstractContextManager[None]:
+        """Bind the masks of the sentences `ids`; those of single steps go on at `step`."""
+        if not self.draws:
+            return nullcontext()
+        drawn = torch.arange(self.draws, device=self.device)
+        return bound(self.model, Binding(self.masks, drawn, ids, first_step=step))
+
+    def _groups(self, rows: int) -> Iterator[Tensor]:
+        """Yield the sentences in groups of so many rows of a pass, which are draws x sentences."""
+        return iter(torch.arange(len(self.source), device=self.device).split(max(rows // self.copies, 1)))
+
+    def _trimmed(self, rows: Tensor) -> Tensor:
+        """Return the sources of some rows without the steps that are padding in all of them."""
+        source = self.source[rows]
+        return source[:, : int((source != self.model.padding).sum(1).max())]
+
+    def _ends(self, target: Tensor) -> Tensor:
+        """Return the lengths of translations, which must end."""
+        if not isinstance(target, Tensor) or target.dim() != 2 or len(target) != len(self.source):
+            what = tuple(target.shape) if isinstance(target, Tensor) else type(target).__name__
+            raise ValueError(
+                f"target must hold a translation of each of the {len(self.source)} sources, (rows, steps), but {what} "
+                "was given."
+            )
+        lengths = (target != self.model.padding).sum(1)
+        last = target.gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
+        wrong = (last != self.model.end) | (lengths == 0)
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0])
+            raise ValueError(
+                f"target {row} does not end with the token {self.model.end}: put the end behind the last word, padding "
+                "behind the end, and no start in front."
+            )
+        return lengths.to(self.device)

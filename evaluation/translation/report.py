@@ -1,0 +1,61 @@
+"""Tables from the JSON files of the networks."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+NETWORKS = {"none": "no masks", "zaremba": "Zaremba", "gal": "Gal"}
+
+
+def write(results: Path) -> None:
+    """Write `table.md` into `results`.
+
+    Raises:
+        ValueError: If there are no results.
+    """
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*-seed*.json"))]
+    if not runs:
+        raise ValueError(f"there are no results in {results}: train first.")
+    text = f"## Scores\n\n{scores(runs)}\n\n## Uncertainty\n\n{uncertainties(runs)}\n"
+    (results / "table.md").write_text(text, encoding="utf-8")
+
+
+def scores(runs: list[dict[str, Any]]) -> str:
+    """BLEU, chrF and likelihood of every network, mean over seeds."""
+    rows = []
+    for (scheme, judged), found in _grouped(runs):
+        cells = [
+            f"{fmean(f[key] for _, f in found):.{digits}f}" for key, digits in (("bleu", 1), ("chrf", 1), ("nll", 3))
+        ]
+        epochs = max(len(run["validation"]) for run, _ in found)
+        hours = fmean(run["cpu_hours"] for run, _ in found)
+        rows.append([f"{NETWORKS[scheme]}, {judged}", str(len(found)), str(epochs), f"{hours:.2f}", *cells])
+    return _table(["network", "seeds", "epochs", "CPU hours", "BLEU", "chrF", "NLL per token"], rows)
+
+
+def uncertainties(runs: list[dict[str, Any]]) -> str:
+    """How well each uncertainty ranks the sentences, mean over seeds."""
+    rows = []
+    for (scheme, judged), found in _grouped(runs):
+        for name in found[0][1]["uncertainty"]:
+            own = [f["uncertainty"][name] for _, f in found]
+            mean = {key: fmean(o[key] for o in own) for key in ("spearman", "bleu_gain", "area")}
+            numbers = [f"{mean['spearman']:.2f}", f"{mean['bleu_gain']:+.1f}", f"{mean['area']:.1f}"]
+            rows.append([f"{NETWORKS[scheme]}, {judged}", name, *numbers])
+    head = ["network", "uncertainty", "rank correlation with chrF", "BLEU gained by rejecting a fifth"]
+    return _table([*head, "area under risk-coverage (100 - chrF)"], rows, 2)
+
+
+def _grouped(runs: list[dict[str, Any]]) -> list[tuple[tuple[str, str], list[Any]]]:
+    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: list(NETWORKS).index(run["scheme"])):
+        for judged, found in run["scores"].items():
+            groups[run["scheme"], judged].append((run, found))
+    return list(groups.items())
+
+
+def _table(head: list[str], rows: list[list[str]], numbers_from: int = 1) -> str:
+    ruler = ["---" if k < numbers_from else "---:" for k in range(len(head))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ruler, *rows))
