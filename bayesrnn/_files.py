@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "atomic_write", "locked", "read_json", "remove_leftovers"]
+__all__ = ["atomic_path", "atomic_write", "locked", "read_json", "remove_leftovers", "umask"]
 
 _LARGEST_JSON = 2**26  # bytes: more than any file that is written here
 
@@ -39,7 +39,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~umask())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -118,7 +118,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return which permissions new files lack."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

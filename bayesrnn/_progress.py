@@ -1,10 +1,14 @@
-"""The one progress bar: on the error stream, and only where that is a terminal or a notebook."""
+"""The one progress bar: on the error stream, a bar on a terminal or in a notebook, else a line per minute."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["progress_bar"]
+__all__ = ["duration", "progress_bar"]
+
+_EVERY = 60.0
+"""Seconds between lines in a log."""
 
 
 @contextmanager
@@ -26,13 +30,56 @@ def progress_bar(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(file=sys.stderr)
+    if not (console.is_terminal or console.is_jupyter):
+        yield _log(total, text)
+        return
     left = (TextColumn("left"), TimeRemainingColumn()) if total else (TextColumn("{task.completed:.0f} done"),)
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), *left)
-    visible = console.is_terminal or console.is_jupyter
-    with Progress(*columns, console=console, transient=not stays, disable=not visible) as bar:
+    with Progress(*columns, console=console, transient=not stays) as bar:
         task = bar.add_task(text, total=total)
 
         def advance(steps: float, text: str | None = None) -> None:
             bar.update(task, advance=steps, description=text)
 
         yield advance
+
+
+def _log(total: float | None, text: str) -> Callable[..., None]:
+    """Return `advance` for a log: a line once a minute, with the time left."""
+    start = last = time.monotonic()
+    done = first = 0.0
+    shown = text
+
+    def advance(steps: float, text: str | None = None) -> None:
+        nonlocal last, done, first, shown
+        done, shown = done + steps, shown if text is None else text
+        now = time.monotonic()
+        if now == start or (first == 0.0 and now - start < 0.1):
+            first = done  # what a resumed training had done before
+        if now - last < _EVERY:
+            return
+        last = now
+        line = f"{shown}: {done:.0f} done"
+        if total and done > first:
+            left = (now - start) * (total - done) / (done - first)
+            line = f"{shown}: {done / total:.0%} done, {duration(left)} left"
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    return advance
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    Example:
+        >>> duration(8), duration(250), duration(9000)
+        ('8 seconds', '4 minutes', '2.5 hours')
+    """
+    if seconds < 90:
+        number, unit = f"{max(round(seconds), 1)}", "second"
+    elif seconds < 90 * 60:
+        number, unit = f"{round(seconds / 60)}", "minute"
+    else:
+        number, unit = f"{seconds / 3600:.2g}", "hour"
+    return f"{number} {unit}{'' if number == '1' else 's'}"

@@ -1,9 +1,13 @@
 """The commands, gathered."""
 
+from collections.abc import Callable
+
 import typer
 
 from bayesrnn.cli.lm_train import train
 from bayesrnn.cli.lm_trained import evaluate, generate
+from bayesrnn.cli.runs import audit, calibrate, compare, models, predict, update
+from bayesrnn.cli.sequences import classify, regress
 from bayesrnn.cli.studies import demo, forecast
 
 app = typer.Typer(
@@ -21,8 +25,12 @@ def bayesrnn() -> None:
 
 
 lm = typer.Typer(help="Language models: train, evaluate, generate.", no_args_is_help=True, rich_markup_mode=None)
-for command in (train, evaluate, generate):
+_OF_TEXT: tuple[Callable[..., None], ...] = (train, evaluate, generate)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    forecast, classify, regress, predict, update, calibrate, compare, audit, models, demo,
+)  # fmt: skip
+for command in _OF_TEXT:
     lm.command()(command)
-app.command()(demo)
-app.command()(forecast)
+for command in _COMMANDS:
+    app.command()(command)
 app.add_typer(lm, name="lm")

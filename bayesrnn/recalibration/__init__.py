@@ -3,6 +3,7 @@
 from typing import Any
 
 from bayesrnn.recalibration.adaptive import AdaptiveConformal
+from bayesrnn.recalibration.class_sets import ClassSets, ConformalSets
 from bayesrnn.recalibration.conformal import SplitConformal
 from bayesrnn.recalibration.horizon import PerHorizon
 from bayesrnn.recalibration.isotonic import Isotonic
@@ -16,6 +17,8 @@ from bayesrnn.recalibration.vector_scaling import VectorScaling
 __all__ = [
     "AbstractRecalibrator",
     "AdaptiveConformal",
+    "ClassSets",
+    "ConformalSets",
     "ConformalizedQuantiles",
     "Isotonic",
     "PerHorizon",
@@ -31,6 +34,7 @@ _KINDS = {
     kind.name: kind
     for kind in (
         AdaptiveConformal,
+        ConformalSets,
         ConformalizedQuantiles,
         Isotonic,
         PerHorizon,

@@ -22,7 +22,7 @@ from bayesrnn.recalibration import AbstractRecalibrator, from_dict
 from bayesrnn.schemes import Scheme
 from bayesrnn.storage.weights import fill, misfit, pack, read_tensors, stored_shapes
 
-__all__ = ["load", "load_recalibration", "read_card", "save"]
+__all__ = ["card_digest", "load", "load_recalibration", "read_card", "save"]
 
 _FORMAT, _VERSION = "bayesrnn.model", 1
 _CARD, _WEIGHTS = "model.json", "weights-{}.safetensors"
@@ -83,7 +83,7 @@ def save(
         weights = path / _WEIGHTS.format(packed.digest)
         with atomic_path(weights) as temporary:
             packed.write(temporary)
-        text = json.dumps(card | {"digest": _digest(card)}, indent=2, allow_nan=False)
+        text = json.dumps(card | {"digest": card_digest(card)}, indent=2, allow_nan=False)
         atomic_write(path / _CARD, text + "\n")
         for old in path.glob(_WEIGHTS.format("*")):
             if old != weights:
@@ -155,7 +155,7 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
         )
     if wrong := sorted(set(card) ^ _KEYS):
         raise ValueError(f"{file} lacks or adds {', '.join(map(repr, wrong[:10]))}: it is not what save() wrote.")
-    if card["digest"] != _digest(card):
+    if card["digest"] != card_digest(card):
         raise ValueError(
             f"{file} is damaged: its content is not what was written. Take a copy, or save the model again."
         )
@@ -187,7 +187,7 @@ def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, **{key: Scheme.from_dict(value) for key, value in schemes.items()}}
 
 
-def _digest(card: Mapping[str, Any]) -> str:
+def card_digest(card: Mapping[str, Any]) -> str:
     """Return a digest of every key and value of a card but the digest itself."""
     text = json.dumps({key: value for key, value in card.items() if key != "digest"}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,158 @@
+"""What is done with a run: predict, update, calibrate, compare, audit, and the list of runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bayesrnn.cli.options import Common, check_table_name, with_common_options, write_table
+
+if TYPE_CHECKING:
+    from bayesrnn.data.labelled import Labelled
+    from bayesrnn.tables import SequenceRun
+
+__all__ = ["audit", "calibrate", "compare", "models", "predict", "update"]
+
+_RUN = Annotated[Path, typer.Argument(help="Folder of a run.")]
+_FILE = Annotated[Path, typer.Argument(help="A file like the one that the run was trained on.")]
+_FOLDER = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the page; by default in the run.")]
+_SEQUENCES = ("classify", "regress")
+
+
+@with_common_options
+def predict(
+    run: _RUN,
+    file: _FILE,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table: .csv, .parquet or .json.")],
+    level: Annotated[float, typer.Option(help="Level of the sets of classes.")] = 0.9,
+    risk: Annotated[float, typer.Option(help="Share of wrong answers accepted: beyond it rows abstain.")] = 0.05,
+    *,
+    common: Common,
+) -> None:
+    """Predict the rows of a file with a run, without training.
+
+    Example: bayesrnn predict run new.csv -o predictions.csv
+    """
+    check_table_name(output)
+    task, data = _opened(run, file, common, need_target=False)
+    frame = task.frame(data, level=level, risk=risk)
+    write_table(frame, output)
+    answered = f"; {int((~frame['abstain']).sum())} answered" if "abstain" in frame else ""
+    common.result({"output": str(output), "rows": len(frame)}, f"{len(frame)} rows are in {output}{answered}.")
+
+
+@with_common_options
+def calibrate(run: _RUN, file: _FILE, output: _FOLDER = None, *, common: Common) -> None:
+    """Judge a run on labelled rows of a file: calibration report, sets, abstention.
+
+    Example: bayesrnn calibrate run labelled.csv
+    """
+    from bayesrnn.tables import judge
+
+    task, data = _opened(run, file, common, need_target=True)
+    judgement = judge(task, data, title=f"{run.name} on {file.name}")
+    folder = output or run / "calibrate"
+    judgement.save(folder)
+    common.result(
+        {"scores": judgement.scores(), "sentences": judgement.sentences},
+        *judgement.sentences,
+        f"Open {folder / 'report' / 'report.html'} in a browser.",
+    )
+
+
+@with_common_options
+def compare(run: _RUN, file: _FILE, output: _FOLDER = None, *, common: Common) -> None:
+    """Compare MC dropout with the deterministic pass on labelled rows of a file.
+
+    Example: bayesrnn compare run labelled.csv
+    """
+    from bayesrnn.tables.judgement import compared
+
+    task, data = _opened(run, file, common, need_target=True)
+    comparison = compared(task, data)
+    page = comparison.save(output or run / "compare")
+    common.result(comparison.to_dict(), comparison.sentence, f"Open {page} in a browser.")
+
+
+@with_common_options
+def update(run: _RUN, file: _FILE, *, common: Common) -> None:
+    """Fit recalibration, sets and abstention anew on labelled rows of a file; the weights stay.
+
+    Example: bayesrnn update run labelled.csv
+    """
+    from dataclasses import replace
+
+    from bayesrnn.cli.sequences import recalibrate_on
+    from bayesrnn.storage.run import held, read_run, write_run
+
+    with held(run):
+        manifest = read_run(run, _SEQUENCES)
+        task, data = _opened(run, file, common, need_target=True)
+        task = recalibrate_on(task, data, common.seed)
+        task.save(run / "model")
+        write_run(run, replace(manifest, details=task.details()))
+    common.result({"run": str(run), "rows": len(data)}, f"{run} is recalibrated on {len(data)} rows of {file.name}.")
+
+
+@with_common_options
+def audit(run: _RUN, *, common: Common) -> None:
+    """List what is stochastic in the model of a run at test time, and at which rate.
+
+    Example: bayesrnn audit run
+    """
+    from bayesrnn.inference import audit as audited
+    from bayesrnn.storage import load
+
+    if not (run / "model").is_dir():
+        raise ValueError(f"{run} holds no model. Give the folder of a finished run.")
+    listed = audited(load(run / "model"))
+    common.result({"sites": listed.to_frame().to_dict("records")}, str(listed))
+
+
+@with_common_options
+def models(
+    folder: Annotated[Path, typer.Argument(help="Where to look for runs.")] = Path("."), *, common: Common
+) -> None:
+    """List the runs in a folder with their data, dates and scores.
+
+    Example: bayesrnn models
+    """
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    from bayesrnn.storage.run import find_runs, read_run
+
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}.")
+    runs = {place: read_run(place) for place in find_runs(folder)}
+    if common.json:
+        keys = ("kind", "data", "date", "scores")
+        common.result({str(place): {key: getattr(m, key) for key in keys} for place, m in runs.items()})
+        return
+    if not runs:
+        common.say(f"There are no runs in {folder}.")
+        return
+    grid = Table(box=SIMPLE)
+    for name in ("run", "kind", "data", "date", "scores"):
+        grid.add_column(name, overflow="fold")
+    for place, manifest in runs.items():
+        scores = ", ".join(f"{name} {value:.3g}" for name, value in manifest.scores.items())
+        grid.add_row(str(place), manifest.kind, str(manifest.data.get("file", "")), manifest.date[:10], scores)
+    if not common.quiet:
+        Console().print(grid)
+
+
+def _opened(run: Path, file: Path, common: Common, *, need_target: bool) -> "tuple[SequenceRun, Labelled]":
+    """Return the model of a run and the rows of a file, read as the training file was."""
+    from bayesrnn.data.labelled import read_labelled
+    from bayesrnn.storage.run import read_run
+    from bayesrnn.tables import SequenceRun
+
+    manifest = read_run(run, _SEQUENCES)
+    task = SequenceRun.load(run / "model", manifest.kind, manifest.details, common.where())
+    columns: dict[str, Any] = dict(task.columns)
+    if not need_target:
+        columns["target"] = None
+        columns["group"] = columns["group"] if task.sets is not None and task.sets.by == "group" else None
+    return task, read_labelled(file, **columns)

@@ -1,0 +1,181 @@
+"""A run: a folder with a model, results and `run.json`, which says of what kind it is and what it was made from."""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bayesrnn._files import atomic_write, locked, read_json, umask
+from bayesrnn.storage.folder import card_digest
+
+__all__ = ["TRAINING", "Manifest", "find_runs", "held", "read_run", "replaced", "same_request", "write_run"]
+
+FILE = "run.json"
+TRAINING = "training"
+_FORMAT, _VERSION = "bayesrnn.run", 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `run.json` says.
+
+    Attributes:
+        kind: "forecast", "classify", "regress" or "lm".
+        data: Summary of the data: file, rows, ...
+        scores: Figures on held-out data.
+        request: Settings and fingerprint of the data: the same request makes the same run.
+        details: What a prediction needs beside the model.
+        date: When it was made, UTC.
+        versions: Of bayesrnn, torch, Python.
+        files: Names in the folder that belong to the run.
+    """
+
+    kind: str
+    data: dict[str, Any]
+    scores: dict[str, float]
+    request: dict[str, Any]
+    details: dict[str, Any] = field(default_factory=dict)
+    date: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+
+
+def write_run(folder: Path, manifest: Manifest) -> None:
+    """Write `run.json` into a folder that holds all else already."""
+    values = asdict(manifest)
+    values["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+    values["versions"] = {"python": platform.python_version()} | {
+        name: _version(name) for name in ("bayesrnn", "torch")
+    }
+    values["files"] = sorted({FILE, *(place.name for place in folder.iterdir())})
+    card = {"format": _FORMAT, "version": _VERSION, **values}
+    atomic_write(folder / FILE, json.dumps(card | {"digest": card_digest(card)}, indent=1, allow_nan=False) + "\n")
+
+
+def read_run(folder: Path, kinds: tuple[str, ...] = ()) -> Manifest:
+    """Read `run.json`.
+
+    Raises:
+        ValueError: If there is no run, or it is unfinished, damaged, of another version, or of none of the `kinds`.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        unfinished = (folder / TRAINING).is_dir()
+        fix = "It is not finished: run the command that began it again." if unfinished else "Give the folder of a run."
+        raise ValueError(f"{folder} holds no finished run (there is no {file}). {fix}")
+    card = read_json(file)
+    if not isinstance(card, dict) or card.get("format") != _FORMAT:
+        raise ValueError(f"{file} does not describe a run of bayesrnn. Give the folder of a run.")
+    if card.get("version") != _VERSION:
+        raise ValueError(
+            f"{file} has the format version {card.get('version')!r}, but this bayesrnn reads {_VERSION}. Use the "
+            "bayesrnn that wrote it, or train anew."
+        )
+    if card.pop("digest", None) != card_digest(card):
+        raise ValueError(f"{file} is damaged: its content is not what was written. Take a copy, or train anew.")
+    values = {name: value for name, value in card.items() if name not in ("format", "version")}
+    manifest = Manifest(**values)
+    if kinds and manifest.kind not in kinds:
+        raise ValueError(
+            f"{folder} holds a run of `bayesrnn {_command(manifest.kind)}`, which this command does not take; it takes "
+            f"runs of {', '.join(_command(kind) for kind in kinds)}."
+        )
+    return manifest
+
+
+def find_runs(folder: Path, depth: int = 3) -> list[Path]:
+    """Return the folders of runs in a folder, itself included, down to a depth."""
+    if (folder / FILE).is_file():
+        return [folder]
+    if depth == 0 or not folder.is_dir():
+        return []
+    inner = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
+    return [run for place in inner for run in find_runs(place, depth - 1)]
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make the folder of a run and hold it for this process during the block; vanishes if it stays empty.
+
+    Raises:
+        ValueError: If it holds something that is no run, cannot be made, or another process works on it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"a run is a folder, but {folder} is a file. Give another name.")
+    if folder.is_dir() and any(folder.iterdir()) and not ((folder / FILE).is_file() or (folder / TRAINING).is_dir()):
+        raise ValueError(f"{folder} is not empty and holds no run; it is left alone. Give another folder.")
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot make the folder {folder} ({error.strerror or error}). Give another place.") from None
+    try:
+        with locked(folder, "another process works on this run"):
+            for leftover in folder.resolve().parent.glob(f".{folder.resolve().name}-????????*"):
+                shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed
+            yield
+    finally:
+        if new and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`; on success it takes its place, on failure it vanishes.
+
+    Files of the old folder that do not belong to the run move to the new one.
+    """
+    folder = folder.resolve()
+    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield new
+        new.chmod(0o777 & ~umask())
+        own = set(read_run(folder).files) if (folder / FILE).is_file() else set()
+        for place in folder.iterdir():
+            if place.name not in own | {TRAINING} and not (new / place.name).exists():
+                os.replace(place, new / place.name)
+        old = new.with_name(f"{new.name}-old")
+        os.replace(folder, old)
+        try:
+            os.replace(new, folder)
+        except OSError:
+            os.replace(old, folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def same_request(folder: Path, request: Mapping[str, Any], anew: bool) -> bool:
+    """Return whether a finished run of the same request is there; refuse one of another request, unless `anew`.
+
+    Raises:
+        ValueError: If another run is there.
+    """
+    if anew or not (folder / FILE).is_file():
+        return False
+    there, request = read_run(folder).request, json.loads(json.dumps(request))
+    differing = sorted(key for key in there.keys() | request.keys() if there.get(key) != request.get(key))
+    if not differing:
+        return True
+    shown = "; ".join(f"{key}: {there.get(key)!r} there, {request.get(key)!r} now" for key in differing[:3])
+    raise ValueError(f"{folder} holds another run ({shown}). Give another folder, or --anew to replace it.")
+
+
+def _command(kind: str) -> str:
+    return "lm train" if kind == "lm" else kind
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "?"

@@ -1,0 +1,129 @@
+"""A run judged on labelled rows: report, comparison with the deterministic pass, sets, abstention."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayesrnn._files import atomic_write
+from bayesrnn.comparison import Comparison, compare_predictives
+from bayesrnn.data.labelled import Labelled
+from bayesrnn.report import CalibrationReport, calibration_report
+from bayesrnn.tables.model import SequenceRun
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["Judgement", "compared", "judge"]
+
+_RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What labelled rows say about a run.
+
+    Attributes:
+        report: Calibration report of the recalibrated predictive.
+        comparison: MC dropout against the deterministic pass on the same rows.
+        sets: Coverage and size of the conformal sets: all, by class, by group; None where there are none.
+        abstention: Per accepted risk: threshold, share answered, share wrong among the answers; None for numbers.
+        predictions: One line per row, with what happened.
+    """
+
+    report: CalibrationReport
+    comparison: Comparison
+    sets: "DataFrame | None"
+    abstention: "DataFrame | None"
+    predictions: "DataFrame"
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was found, most important first."""
+        lines = [self.report.sentence, self.comparison.sentence]
+        if self.sets is not None:
+            row = self.sets.iloc[0]
+            lines.append(
+                f"The {100 * self.level:g} % sets hold {row['coverage']:.0%} of the classes ({row['low']:.0%} to "
+                f"{row['high']:.0%}), with {row['size']:.2f} classes on average."
+            )
+        if self.abstention is not None:
+            row = self.abstention[self.abstention["risk"] == 0.05].iloc[0]
+            said = f"{row['wrong']:.1%} of them are wrong" if row["answered"] else "none is sure enough"
+            lines.append(f"Accepting 5 % wrong answers, {row['answered']:.0%} of the rows are answered; {said}.")
+        return lines
+
+    @property
+    def level(self) -> float:
+        """Level of the sets."""
+        return 0.9
+
+    def scores(self) -> dict[str, float]:
+        """Return the figures of a list of runs: accuracy and nll, or RMSE, CRPS and coverage."""
+        wanted = ("accuracy", "nll", "brier", "rmse", "crps", "coverage_80", "coverage_95")
+        scores = {name: self.report.scores[name].value for name in wanted if name in self.report.scores}
+        return scores | ({} if self.sets is None else {"set_coverage": float(self.sets.iloc[0]["coverage"])})
+
+    def save(self, folder: Path) -> None:
+        """Write the two pages with their pictures, and the tables."""
+        self.report.save(folder / "report")
+        self.comparison.save(folder / "comparison")
+        tables = {"sets": self.sets, "abstention": self.abstention, "held_out": self.predictions}
+        for name, table in tables.items():
+            if table is not None:
+                atomic_write(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+
+
+def judge(
+    run: SequenceRun,
+    data: Labelled,
+    *,
+    title: str = "Calibration report",
+    level: float = 0.9,
+    resamples: int = 1000,
+) -> Judgement:
+    """Judge a run on labelled rows that it has not seen.
+
+    Raises:
+        ValueError: If the rows have no targets, or a class that the model does not know.
+    """
+    target = run.targets(data)
+    predictives = _predictives(run, data)
+    final = predictives[next(reversed(predictives))]
+    groups = None if data.groups is None else [str(group) for group in data.groups]
+    frame = run.frame(data, final, level=level)
+    observed = [run.labels[k] for k in target.tolist()] if run.kind == "classify" else target.numpy()
+    frame.insert(1, "observed", observed)
+    return Judgement(
+        report=calibration_report(final, target, groups, title=title, resamples=resamples),
+        comparison=compare_predictives(predictives, target, groups=groups, resamples=resamples),
+        sets=None if run.sets is None else run.sets.apply(final, data.groups, level=level).coverage(target, groups),
+        abstention=_abstention(run, frame),
+        predictions=frame,
+    )
+
+
+def compared(run: SequenceRun, data: Labelled) -> Comparison:
+    """Compare MC dropout, raw and recalibrated, with the deterministic pass on labelled rows."""
+    groups = None if data.groups is None else [str(group) for group in data.groups]
+    return compare_predictives(_predictives(run, data), run.targets(data), groups=groups)
+
+
+def _predictives(run: SequenceRun, data: Labelled) -> dict[str, Any]:
+    """Return the predictives of the same rows by name, the one that predictions use last."""
+    raw = run.raw(data)
+    named = {"deterministic pass": run.raw(data, 0), "MC dropout": raw}
+    return named | ({} if run.recalibration is None else {"MC dropout, recalibrated": run.recalibration.apply(raw)})
+
+
+def _abstention(run: SequenceRun, frame: Any) -> "DataFrame | None":
+    from pandas import DataFrame
+
+    if run.held_out is None:
+        return None
+    lines = []
+    for risk in _RISKS:
+        threshold = run.threshold(risk)
+        answered = frame[frame["confidence"] >= threshold]
+        wrong = float((answered["predicted"] != answered["observed"]).mean()) if len(answered) else float("nan")
+        lines.append({"risk": risk, "threshold": threshold, "answered": len(answered) / len(frame), "wrong": wrong})
+    return DataFrame(lines)
