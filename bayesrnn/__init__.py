@@ -28,6 +28,7 @@ from bayesrnn.storage import load_weights as load_weights
 from bayesrnn.storage import save as save
 from bayesrnn.storage import save_weights as save_weights
 from bayesrnn.training import fit as fit
+from bayesrnn.training import fit_ensemble as fit_ensemble
 from bayesrnn.tuning.language import tune_perplexity as tune_perplexity
 from bayesrnn.tuning.rates import rate_grid as rate_grid
 from bayesrnn.tuning.rates import rate_search as rate_search
@@ -48,6 +49,7 @@ __all__ = [
     "convert",
     "estimators",
     "fit",
+    "fit_ensemble",
     "forecasting",
     "generate",
     "likelihoods",

@@ -1,13 +1,14 @@
 """Training by Lightning: early stopping, checkpoints that hold no code, resuming after a kill, gradient clipping.
 
-`fit` trains any torch module that returns a torch Distribution, or any other output with a loss of your own. `Training`
-is the LightningModule behind it, for use with a `lightning.Trainer` of your own; Lightning is imported when one of them
-is used. `train_language_model` trains a `LanguageModel` on a stream of tokens as a `Recipe` says.
+`fit` trains any torch module that returns a torch Distribution, or any other output with a loss of your own;
+`fit_ensemble` trains several. `Training` is the LightningModule behind it, for use with a `lightning.Trainer` of your
+own; Lightning is imported when one of them is used. `train_language_model` trains a `LanguageModel` on a stream of tokens as a `Recipe` says.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from bayesrnn.training._fit import fit
+from bayesrnn.training._fit_ensemble import Ensemble, fit_ensemble
 from bayesrnn.training.checkpoint import History
 from bayesrnn.training.language import train_language_model
 from bayesrnn.training.recipes import (
@@ -30,6 +31,7 @@ __all__ = [
     "SGD",
     "AdamW",
     "Cosine",
+    "Ensemble",
     "ExponentialAverage",
     "History",
     "NonMonotoneAverage",
@@ -37,6 +39,7 @@ __all__ = [
     "StepDecay",
     "Training",
     "fit",
+    "fit_ensemble",
     "gal",
     "one_cycle",
     "train_language_model",
