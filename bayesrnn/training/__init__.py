@@ -2,7 +2,8 @@
 
 `fit` trains any torch module that returns a torch Distribution, or any other output with a loss of your own;
 `fit_ensemble` trains several. `Training` is the LightningModule behind it, for use with a `lightning.Trainer` of your
-own; Lightning is imported when one of them is used. `train_language_model` trains a `LanguageModel` on a stream of tokens as a `Recipe` says.
+own; Lightning is imported when one of them is used. `train_language_model` trains a `LanguageModel` on a stream of
+tokens as a `Recipe` says.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -133,7 +133,7 @@ def _side_by_side(
     networks: list[nn.Module], arguments: Callable[[int], dict[str, Any]], workers: int, threads: int
 ) -> Iterator[History]:
     """Train in processes, and give the networks here the weights that come back."""
-    from joblib import Parallel, delayed
+    from sklearn.utils.parallel import Parallel, delayed
 
     tasks = (delayed(_in_process)(network, place, arguments(place), threads) for place, network in enumerate(networks))
     parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator", max_nbytes=None)
