@@ -18,6 +18,8 @@ from bayesrnn.inference.distributed import all_ranks
 from bayesrnn.inference.ensemble import as_models, as_one, with_labels
 from bayesrnn.inference.inputs import batches, rows_at_once
 from bayesrnn.inference.job import Job
+from bayesrnn.inference.linear.job import LinearJob
+from bayesrnn.inference.linear.sources import check_control
 from bayesrnn.inference.nested import map_leaves, sums, values
 from bayesrnn.inference.outputs import Point
 from bayesrnn.inference.passes import Part, Plan, collect_as_it_runs
@@ -48,6 +50,7 @@ def predict(
     draws: int = 100,
     seed: int = 0,
     sampling: str = "stratified",
+    control: str | None = None,
     sharing: str = "sequence",
     likelihood: Callable[[Any], Any] | None = None,
     tolerance: float | None = None,
@@ -82,6 +85,10 @@ def predict(
         draws: How many draws S of each network, at least 2; or 0 for the deterministic pass.
         seed: Seed of the masks.
         sampling: "stratified" (each block of 16 draws covers every unit evenly) or "independent".
+        control: "linear": the part of each draw that is linear in its masks, whose mean and variance are known, takes
+            the sampling error out of means and variances; one gradient per output, worth 3 to 20 times the draws at
+            rates up to .5. Draws are moved and widened to these moments, and the errors of all moments are in
+            `standard_errors`. Masks must hold for a sequence. None: draws as they are.
         sharing: "sequence" for masks of its own for each sequence, or "pass": a draw is one function for all rows.
         likelihood: From the model's output to a torch Distribution; needless if the model returns one. A plain tensor
             without likelihood is a point prediction: its draws show the epistemic variance alone, and the aleatoric
@@ -127,6 +134,8 @@ def predict(
     for place, network in enumerate(models):
         check_model(network, draws, f"network {place} of this ensemble" if len(models) > 1 else "this model")
     model = as_one(models)
+    if check_choice(str(control), "control", ("None", "linear")) == "linear" and draws:
+        check_control(models)
     masks = stream(sampling, seed)
     if not draws:
         sampling, draws, keep_draws, tolerance = DETERMINISTIC, 1, True, None
@@ -137,7 +146,7 @@ def predict(
     structure: Any = None
     block = BLOCK if sampling == "stratified" else 1
     rows_of: Any = {"batch_dim": batch_dim, "batch_dims": batch_dims, "sequence_ids": sequence_ids, "lengths": lengths}
-    options = (draws, seed, sampling, sharing, tolerance, precision, keep_draws)
+    options = (draws, seed, sampling, control, sharing, tolerance, precision, keep_draws)
     shown = progress_bar(progress, None, f"{draws} draws per row", stays=False)
     ranks = all_ranks()
     with undisturbed(model, seed) as fresh, lower_products(model, precision), shown as done:
@@ -155,6 +164,8 @@ def predict(
                 ranks.agree(options, batch.ids.tolist(), *sums(model.state_dict()), *sums(values(batch.inputs)))
                 rows = ranks.rows(job.rows)
             at_once = min(rows_at_once(network, batch.inputs, max_memory) for network in models)
+            if drawn and control == "linear":
+                jobs = [LinearJob(**vars(job), at_once=at_once)]
             one, apart = _one_at_a_time(model, job), rows_interact == "refuse" and (drawn or at_once < job.rows)
             plan = Plan(at_once, block, one, keep_draws, tolerance, apart)
             if rows_interact == "allow":

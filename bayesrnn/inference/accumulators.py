@@ -33,6 +33,14 @@ class Statistics(ABC):
     def replicates(self) -> Replicates:
         """Means over draws with their standard errors: of the target, or of each class's probability."""
 
+    def errors(self) -> dict[str, Tensor]:
+        """Return the standard errors of the moments by name, (B, ...), where they are known."""
+        return {}
+
+    def adjusted(self, distribution: OutputDistribution) -> OutputDistribution:
+        """Return the distributions of the draws as a predictive keeps them."""
+        return distribution
+
     def row_error(self) -> Tensor:
         """Return the largest error of each row by which it may stop, (B,)."""
         error = self.replicates.stopping_error
@@ -125,6 +133,11 @@ class ClassStatistics(Statistics):
         """Entropy of each network's mean probabilities, averaged over networks, (B, ...), nats; None for only one."""
         totals = self.network_totals
         return None if totals is None else entropy_of(totals.log_softmax(-1)).mean(1)
+
+    @property
+    def expected_entropy(self) -> Tensor:
+        """Mean entropy of a draw, (B, ...), nats, float64."""
+        return self.entropies.mean
 
 
 def statistics_of(

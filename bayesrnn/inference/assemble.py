@@ -49,6 +49,7 @@ def _one(
         error = torch.zeros_like(error)
     networks = origin.get("networks", 1)
     counts = torch.cat([torch.full((p.rows.numel(),), p.draws * networks) for p in parts])[order]
+    errors = _errors(statistics, order)
     freedom = min(s.replicates.degrees_of_freedom for s in statistics) or None
     whole = Origin(
         int(counts.max()),
@@ -69,20 +70,28 @@ def _one(
         apart = [s.network_entropy for s in statistics]
         return ClassPredictive(
             torch.cat([s.log_mean for s in statistics])[order],
-            torch.cat([s.entropies.mean for s in statistics])[order],
+            torch.cat([s.expected_entropy for s in statistics])[order],
             torch.cat([s.votes for s in statistics])[order],
             whole,
             dtype,
             error,
             logs,
             network_entropy=None if networks == 1 else torch.cat(apart)[order],
+            given_errors=errors,
         )
     distribution = (
         MomentsDistribution(*(torch.cat(column)[order].to(dtype) for column in zip(*(s.moments() for s in statistics))))
         if kept is None
-        else _kept([p.distribution[kept] for p in parts], parts, order, even, networks)
+        else _kept([s.adjusted(p.distribution[kept]) for s, p in zip(statistics, parts)], parts, order, even, networks)
     )
-    return ContinuousPredictive(distribution, whole, error)
+    return ContinuousPredictive(distribution, whole, error, errors)
+
+
+def _errors(statistics: list[Any], order: Tensor) -> dict[str, Tensor] | None:
+    """Return the standard errors of the moments by name, rows in order, where they are known."""
+    by_part = [s.errors() for s in statistics]
+    dtype = statistics[0].dtype
+    return {name: torch.cat([errors[name] for errors in by_part])[order].to(dtype) for name in by_part[0]} or None
 
 
 def _kept(

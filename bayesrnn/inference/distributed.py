@@ -14,16 +14,30 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bayesrnn.inference.accumulators import ClassStatistics, ContinuousStatistics
+from bayesrnn.inference.linear.halves import Halves
+from bayesrnn.inference.linear.statistics import ControlledClassStatistics, ControlledStatistics
 from bayesrnn.inference.outputs import map_distribution, parameters
 from bayesrnn.inference.passes import Part
-from bayesrnn.inference.statistics import Moments, Replicates
+from bayesrnn.inference.statistics import JointMoments, Moments, Replicates
 
 __all__ = ["Ranks", "all_ranks", "alone"]
 
 _solitary: ContextVar[bool] = ContextVar("_solitary", default=False)
 _carrier: Any = None
 _calls = 0
-_CLASSES = {c.__name__: c for c in (ContinuousStatistics, ClassStatistics, Replicates, Moments)}
+_CLASSES = {
+    c.__name__: c
+    for c in (
+        ContinuousStatistics,
+        ClassStatistics,
+        ControlledStatistics,
+        ControlledClassStatistics,
+        Halves,
+        Replicates,
+        Moments,
+        JointMoments,
+    )
+}
 
 
 @contextmanager

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from bayesrnn.inference.accumulators import statistics_of
 from bayesrnn.inference.context import same_random_state
 from bayesrnn.inference.nested import replicate, take_rows, values
 from bayesrnn.inference.outputs import OutputDistribution, as_distributions, bad_rows, distributions_of
-from bayesrnn.masks import Binding, MaskStream
+from bayesrnn.masks import Binding, MaskSource, MaskStream
 from bayesrnn.nn.masked import bound
 
 __all__ = ["Job", "checked_output"]
@@ -49,22 +50,30 @@ class Job:
         """How many sequences."""
         return self.ids.numel()
 
-    def run(self, draws: Tensor, rows: Tensor) -> tuple[Any, list[OutputDistribution]]:
+    def collect(self, draws: Tensor, rows: Tensor, block: int) -> tuple[Any, list[OutputDistribution], list[Any]]:
+        """Return what `run` returns, and of each distribution what accumulates; `block`: draws that depend."""
+        structure, distributions = self.run(draws, rows)
+        return structure, distributions, [statistics_of(d, draws, block) for d in distributions]
+
+    def run(
+        self, draws: Tensor, rows: Tensor, through: Callable[[Binding], MaskSource] = lambda binding: binding
+    ) -> tuple[Any, list[OutputDistribution]]:
         """Return the output's structure and its distributions, each with batch shape (S, B, ...).
 
         Args:
             draws: Numbers of the draws, (S,).
             rows: Positions of the rows, (B,).
+            through: From the binding of masks to the source that the model is bound to: itself, or one around it.
 
         Raises:
             ValueError: If an output is NaN or infinite, naming the sequences; or has another number of rows.
         """
         ids = self.ids[rows.to(self.ids.device)]
-        binding = None if self.stream is None else Binding(self.stream, draws, ids, self.shared)
+        source = None if self.stream is None else through(Binding(self.stream, draws, ids, self.shared))
         inputs, options = values(replicate(take_rows((self.inputs, self.options), rows), draws.numel()))
         self.fresh()
         return checked_output(
-            lambda: self._forward(binding, inputs, options),
+            lambda: self._forward(source, inputs, options),
             draws.numel(),
             ids,
             self.batch_dim,
@@ -80,8 +89,8 @@ class Job:
         with same_random_state():
             return self._forward(binding, inputs, options), draws.numel() * rows.numel()
 
-    def _forward(self, binding: Binding | None, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        with nullcontext() if binding is None else bound(self.model, binding):
+    def _forward(self, source: MaskSource | None, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        with nullcontext() if source is None else bound(self.model, source):
             output = self.model(*inputs, **options)
         return as_distributions(output, self.likelihood)
 

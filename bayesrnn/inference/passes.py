@@ -172,11 +172,14 @@ def collect_as_it_runs(
 
 def _pass(jobs: Jobs, rows: Tensor, first: int, last: int, plan: Plan) -> tuple[Any, Part]:
     numbers = torch.arange(first, last, device=jobs[0].ids.device)
-    results = [job.run(numbers, rows) for job in jobs]
-    structure = results[0][0]
+    if len(jobs) == 1:
+        one, distributions, statistics = jobs[0].collect(numbers, rows, plan.block)
+        results = [(one, distributions)]
+    else:
+        results = [job.run(numbers, rows) for job in jobs]
+        distributions = side_by_side([found for _, found in results])
+        statistics = [statistics_of(distribution, numbers, plan.block, len(jobs)) for distribution in distributions]
     if plan.apart:
         for job, (_, found) in zip(jobs, results):
             check_rows_apart(job, rows, numbers, found)
-    distributions = side_by_side([found for _, found in results])
-    statistics = [statistics_of(distribution, numbers, plan.block, len(jobs)) for distribution in distributions]
-    return structure, Part(rows, last - first, (distributions,) if plan.keep else (), statistics)
+    return results[0][0], Part(rows, last - first, (distributions,) if plan.keep else (), statistics)

@@ -1,11 +1,13 @@
 r"""Means, variances and Monte Carlo standard errors that accumulate: values that merge in any order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["MIN_BLOCKS", "MIN_BLOCKS_TO_STOP", "Moments", "Replicates"]
+__all__ = ["MIN_BLOCKS", "MIN_BLOCKS_TO_STOP", "JointMoments", "Moments", "Replicates"]
 
 MIN_BLOCKS = 4
 """Whole blocks below which the spread between blocks says too little, and the draws' own spread bounds the error."""
@@ -39,15 +41,20 @@ class Moments:
         """Return the moments of values (n, ...)."""
         wide = values.detach().double()
         mean = wide.mean(0)
-        return cls(len(wide), mean, (wide - mean).square_().sum(0))
+        return cls(len(wide), mean, cls.square(wide - mean).sum(0))
+
+    @staticmethod
+    def square(deviation: Tensor) -> Tensor:
+        """Return what a deviation from the mean adds to the scatter."""
+        return deviation.square()
 
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of both parts together."""
         total = self.count + other.count
         delta = other.mean - self.mean
         mean = self.mean + delta * (other.count / total)
-        scatter = self.scatter + other.scatter + delta.square() * (self.count * other.count / total)
-        return Moments(total, mean, scatter)
+        scatter = self.scatter + other.scatter + self.square(delta) * (self.count * other.count / total)
+        return type(self)(total, mean, scatter)
 
     @property
     def variance(self) -> Tensor:
@@ -56,7 +63,31 @@ class Moments:
 
     def rows(self, index: Tensor) -> "Moments":
         """Return the moments of some rows (axis 0 of the mean)."""
-        return Moments(self.count, self.mean[index], self.scatter[index])
+        return type(self)(self.count, self.mean[index], self.scatter[index])
+
+    def columns(self, index: int | slice) -> "Moments":
+        """Return the moments of some elements of the last axis."""
+        return type(self)(self.count, self.mean[..., index], self.scatter[..., index])
+
+
+class JointMoments(Moments):
+    """Moments of vectors, the last axis (k): the scatter is a matrix (..., k, k).
+
+    Example:
+        >>> JointMoments.of(torch.tensor([[1.0, 2.0], [3.0, 6.0]])).variance
+        tensor([[2., 4.],
+                [4., 8.]], dtype=torch.float64)
+    """
+
+    @staticmethod
+    def square(deviation: Tensor) -> Tensor:
+        """Return the products of all pairs of elements."""
+        return deviation.unsqueeze(-1) * deviation.unsqueeze(-2)
+
+    def weighted(self, weights: Tensor) -> Moments:
+        """Return the moments of m weighted sums of the elements, weights (..., k, m)."""
+        mean = (self.mean.unsqueeze(-2) @ weights).squeeze(-2)
+        return Moments(self.count, mean, ((self.scatter @ weights) * weights).sum(-2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +113,9 @@ class Replicates:
     open: dict[int, Moments] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, values: Tensor, draws: Tensor, block: int) -> "Replicates":
+    def of(cls, values: Tensor, draws: Tensor, block: int, kind: type[Moments] = Moments) -> "Replicates":
         """Return the replicates of values (S, ...) of the draws of these numbers (S,)."""
-        found = cls(block, Moments.of(values))
+        found = cls(block, kind.of(values))
         if block == 1:
             return found
         wide = values.detach().double()
@@ -97,10 +128,10 @@ class Replicates:
             if end - begin == block:
                 closed.append(wide[begin:end].mean(0))
             else:
-                part = cls(block, found.draws, None, {numbers[begin]: Moments.of(wide[begin:end])})
+                part = cls(block, found.draws, None, {numbers[begin]: kind.of(wide[begin:end])})
                 found = found._with(part)
             begin = end
-        return found._with(cls(block, found.draws, Moments.of(torch.stack(closed)))) if closed else found
+        return found._with(cls(block, found.draws, kind.of(torch.stack(closed)))) if closed else found
 
     def merge(self, other: "Replicates") -> "Replicates":
         """Return both parts together: other draws of the same rows."""
@@ -112,7 +143,7 @@ class Replicates:
         for number, part in other.open.items():
             parts[number] = part if number not in parts else parts[number].merge(part)
         for number in [n for n, part in parts.items() if part.count == self.block]:
-            blocks = _merged(blocks, Moments.of(parts.pop(number).mean.unsqueeze(0)))
+            blocks = _merged(blocks, type(self.draws).of(parts.pop(number).mean.unsqueeze(0)))
         return Replicates(self.block, self.draws, blocks, parts)
 
     @property
@@ -134,9 +165,14 @@ class Replicates:
     @property
     def standard_error(self) -> Tensor:
         """Monte Carlo standard error of the mean."""
+        return self.variance_of_mean.clamp(min=0).sqrt()
+
+    @property
+    def variance_of_mean(self) -> Tensor:
+        """Variance of the mean over all draws; of vectors, their covariance matrix."""
         total = self.draws.count
         if not self.replicated or self.blocks is None:
-            return (self.draws.variance / total).sqrt()
+            return self.draws.variance / total
         size = self.block
         of_block = self.blocks.variance
         of_draw = self.draws.scatter / total + of_block / self.blocks.count
@@ -144,7 +180,28 @@ class Replicates:
         of_sum = self.blocks.count * size**2 * of_block
         for part in self.open.values():
             of_sum = of_sum + part.count * of_draw + part.count * (part.count - 1) * covariance
-        return of_sum.clamp(min=0).sqrt() / total
+        return of_sum / total**2
+
+    @property
+    def variance(self) -> Tensor:
+        r"""Variance of a draw, unbiased also where draws of a block depend on one another; of vectors, their matrix.
+
+        Half the mean squared difference of two draws of different blocks. With a single block, which has no such
+        draws, the variance of independent ones.
+        """
+        total, mean = self.draws.count, self.draws.mean
+        sizes, squares = total, self.draws.scatter  # sums over the blocks b of n_b^2, and of (n_b (x_b - x))^2
+        if self.block > 1:
+            sizes, squares = 0, torch.zeros_like(squares)
+            if self.blocks is not None:
+                n, whole = self.block, self.blocks
+                sizes += n**2 * whole.count
+                squares = n**2 * (whole.scatter + whole.count * whole.square(whole.mean - mean))
+            for part in self.open.values():
+                sizes += part.count**2
+                squares = squares + part.count**2 * part.square(part.mean - mean)
+        pairs = total**2 - sizes
+        return self.draws.scatter / total + squares / pairs if pairs else self.draws.variance
 
     @property
     def stopping_error(self) -> Tensor:
@@ -154,12 +211,16 @@ class Replicates:
             return error
         return torch.maximum(error, (self.draws.variance / self.draws.count).sqrt())
 
+    def map(self, function: Callable[[Any], Moments]) -> "Replicates":
+        """Return the replicates with a function of all moments."""
+        blocks = None if self.blocks is None else function(self.blocks)
+        return Replicates(
+            self.block, function(self.draws), blocks, {n: function(part) for n, part in self.open.items()}
+        )
+
     def rows(self, index: Tensor) -> "Replicates":
         """Return the replicates of some rows."""
-        blocks = None if self.blocks is None else self.blocks.rows(index)
-        return Replicates(
-            self.block, self.draws.rows(index), blocks, {n: part.rows(index) for n, part in self.open.items()}
-        )
+        return self.map(lambda moments: moments.rows(index))
 
 
 def _merged(first: Moments | None, second: Moments | None) -> Moments | None:

@@ -64,6 +64,13 @@ def map_parameters(distribution: Distribution, function: Callable[[Tensor], Tens
     return make(**parameters, validate_args=False)
 
 
+def with_parameters(distribution: Distribution, **changed: Tensor) -> Any:
+    """Rebuild a distribution with some of its parameter tensors, by name, in the place of its own."""
+    distribution = peel(distribution)
+    make: Any = type(distribution)
+    return make(**(_parameters(distribution) | changed), validate_args=False)
+
+
 def example_parameter(distribution: Distribution) -> Tensor:
     """Return one of the distribution's parameter tensors: its dtype and device are the distribution's."""
     parameters: list[Tensor] = []

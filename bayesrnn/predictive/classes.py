@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from bayesrnn._checks import as_values, check_seed, check_whole
 from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
-from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error
+from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error, check_errors, map_errors
 from bayesrnn.predictive.probabilities import class_numbers, entropy_of, shortened
 
 
@@ -34,6 +34,7 @@ class ClassPredictive(Predictive):
     draw_log_probabilities: Tensor | None = None  # (S, B, ..., K)
     class_names: tuple[str, ...] | None = None  # K names; targets may then be texts
     network_entropy: Tensor | None = None  # (B, ...) float64: of each network's mean probabilities, averaged
+    given_errors: dict[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         self.origin.check_rows(len(self))
@@ -124,6 +125,15 @@ class ClassPredictive(Predictive):
             return torch.full_like(self.probabilities, unknown)
         return self._out(block_standard_error(self.draw_log_probabilities.double().exp(), self.origin))
 
+    @property
+    def standard_errors(self) -> dict[str, Tensor]:
+        """Monte Carlo standard errors of probabilities (B, ..., K), entropy, aleatoric and epistemic, by name.
+
+        Raises:
+            ValueError: If they were not computed.
+        """
+        return check_errors(self.given_errors)
+
     def log_prob(self, target: Tensor) -> Tensor:
         """Return the log of the mean probability of each target class, (B, ...), nats (-inf where it is 0)."""
         index = self.class_index(target)
@@ -155,6 +165,7 @@ class ClassPredictive(Predictive):
             given_standard_error=_move(self.given_standard_error, device, dtype),
             draw_log_probabilities=_move(self.draw_log_probabilities, device, dtype),
             network_entropy=_move(self.network_entropy, device, None),
+            given_errors=map_errors(lambda e: e.to(device=device, dtype=dtype), self.given_errors),
         )
 
     def keep_draws(self, draws: Tensor) -> "ClassPredictive":
@@ -206,6 +217,7 @@ class ClassPredictive(Predictive):
             network_entropy=None if self.network_entropy is None else kept(self.network_entropy),
             given_standard_error=None,
             draw_log_probabilities=None,
+            given_errors=None,
         )
 
     def __len__(self) -> int:
@@ -223,6 +235,7 @@ class ClassPredictive(Predictive):
             given_standard_error=None if error is None else error[key],
             draw_log_probabilities=None if logs is None else logs[:, key],
             network_entropy=None if self.network_entropy is None else self.network_entropy[key],
+            given_errors=map_errors(lambda e: e[key], self.given_errors),
         )
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
 from bayesrnn.predictive.distributions.mixture import MatchedDistribution, MixtureDistribution
 from bayesrnn.predictive.distributions.moments import MomentsDistribution
-from bayesrnn.predictive.origin import Origin, block_standard_error
+from bayesrnn.predictive.origin import Origin, block_standard_error, check_errors, map_errors
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,6 +33,7 @@ class ContinuousPredictive(Predictive):
     distribution: AbstractDistribution
     origin: Origin
     given_standard_error: Tensor | None = None
+    given_errors: dict[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         self.origin.check_rows(len(self))
@@ -109,6 +110,15 @@ class ContinuousPredictive(Predictive):
         if isinstance(self.distribution, MomentsDistribution):
             return self._out((self.distribution.epistemic() / self.draws_used).sqrt())
         return self._out(block_standard_error(self.distribution.draws(), self.origin))
+
+    @property
+    def standard_errors(self) -> dict[str, Tensor]:
+        """Monte Carlo standard errors of mean, aleatoric, epistemic and variance, (B, ...), by name.
+
+        Raises:
+            ValueError: If they were not computed.
+        """
+        return check_errors(self.given_errors)
 
     def quantile(self, q: float | Sequence[float] | Tensor) -> Tensor:
         """Return the exact quantile of the mixture: (B, ...) for one level, (Q, B, ...) for a list of Q.
@@ -250,7 +260,8 @@ class ContinuousPredictive(Predictive):
             return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
         error = None if self.given_standard_error is None else move(self.given_standard_error)
-        return ContinuousPredictive(self.distribution.cast(move), self.origin, error)
+        errors = map_errors(move, self.given_errors)
+        return ContinuousPredictive(self.distribution.cast(move), self.origin, error, errors)
 
     def at_step(self, step: int | slice) -> "ContinuousPredictive":
         """Return the predictive of one step of targets (B, T, ...), shape (B, ...), or of a slice of the steps."""
@@ -259,7 +270,8 @@ class ContinuousPredictive(Predictive):
             raise ValueError(f"there is no step {step} in a predictive of shape {tuple(self.shape)} (rows, steps).")
         key = (slice(None), step)
         error = None if self.given_standard_error is None else self.given_standard_error[key]
-        return ContinuousPredictive(self.distribution.select(key), self.origin, error)
+        errors = map_errors(lambda e: e[key], self.given_errors)
+        return ContinuousPredictive(self.distribution.select(key), self.origin, error, errors)
 
     def with_distribution(self, distribution: AbstractDistribution) -> "ContinuousPredictive":
         """Return the predictive with a recalibrated distribution; where it came from and its Monte Carlo error stay."""
@@ -275,7 +287,8 @@ class ContinuousPredictive(Predictive):
     def __getitem__(self, rows: Any) -> "ContinuousPredictive":
         key = row_key(rows, len(self))
         error = None if self.given_standard_error is None else self.given_standard_error[key]
-        return ContinuousPredictive(self.distribution.select(key), self.origin.map_ids(lambda ids: ids[key]), error)
+        errors, origin = map_errors(lambda e: e[key], self.given_errors), self.origin.map_ids(lambda ids: ids[key])
+        return ContinuousPredictive(self.distribution.select(key), origin, error, errors)
 
     def __repr__(self) -> str:
         return (

@@ -90,7 +90,7 @@ def draws(
     whole = Origin(distribution.batch_shape[0], **origin)
     if kind == "class":
         families.check_parameters(distribution)
-        logs = class_log_probabilities(distribution)
+        logs = class_log_probabilities(distribution).detach()
         return ClassPredictive.from_log_probabilities(
             logs, origin=whole, dtype=families.example_parameter(distribution).dtype, standard_error=standard_error
         )

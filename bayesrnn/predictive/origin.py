@@ -88,3 +88,22 @@ def block_standard_error(draws: Tensor, origin: Origin) -> Tensor:
         return torch.full_like(draws[0], torch.inf)
     means = draws if origin.block_size == 1 else torch.stack([draws[b].mean(0) for b in blocks])
     return means.std(0, correction=1) / len(blocks) ** 0.5
+
+
+def check_errors(errors: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    """Return the standard errors of all moments, if they are known.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if errors is None:
+        raise ValueError(
+            "the standard errors of all moments are not known, only the standard_error of the mean. Predict with "
+            "control='linear', or ask for one: inference.jackknife(predictive, lambda p: p.epistemic).standard_error."
+        )
+    return errors
+
+
+def map_errors(function: Callable[[Tensor], Tensor], errors: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+    """Return the errors after a function of each."""
+    return None if errors is None else {name: function(error) for name, error in errors.items()}

@@ -55,7 +55,7 @@ def log_probabilities(p: Tensor) -> Tensor:
 def class_log_probabilities(distribution: Distribution) -> Tensor:
     """Return normalized log probabilities (S, B, ..., K) of a Categorical, OneHotCategorical or Bernoulli."""
     distribution = families.peel(distribution)
-    logits: Tensor = distribution.logits.detach()  # type: ignore[attr-defined]
+    logits: Tensor = distribution.logits  # type: ignore[attr-defined]
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     if isinstance(distribution, Bernoulli):
         return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], -1)

@@ -1,0 +1,86 @@
+r"""Averages over draws that are controlled by numbers of mean 0, unbiased though the coefficients are fitted.
+
+$\bar y - \hat\beta\, \bar c$ has the least variance with $\beta = \mathrm{cov}(y, c) / \mathrm{Var}\, c$. A coefficient
+that is fitted to the draws that it serves would bias the average. So the even blocks of draws are served by the
+coefficient of the odd ones, and the odd blocks by that of the even ones.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from bayesrnn.inference.statistics import JointMoments, Replicates
+
+__all__ = ["FEWEST", "Halves"]
+
+FEWEST = 8
+"""Draws of a half from which a coefficient can be fitted; with fewer it is 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """Joint moments of vectors: of the even blocks of draws, and of the odd ones; None where there are none yet."""
+
+    even: Replicates | None
+    odd: Replicates | None
+
+    @classmethod
+    def of(cls, vectors: Tensor, draws: Tensor, block: int) -> "Halves":
+        """Return the moments of vectors (S, B, ..., k) of the draws of these numbers (S,)."""
+
+        def half(parity: int) -> Replicates | None:
+            mine = draws // block % 2 == parity
+            return Replicates.of(vectors[mine], draws[mine], block, JointMoments) if bool(mine.any()) else None
+
+        return cls(half(0), half(1))
+
+    def merge(self, other: "Halves") -> "Halves":
+        """Return both together: other draws of the same rows."""
+        return Halves(_joined(self.even, other.even), _joined(self.odd, other.odd))
+
+    def rows(self, index: Tensor) -> "Halves":
+        """Return the moments of some rows."""
+        return Halves(*(None if half is None else half.rows(index) for half in (self.even, self.odd)))
+
+    @property
+    def whole(self) -> Any:
+        """The replicates of all draws."""
+        return _joined(self.even, self.odd)
+
+    def weighted(self, weights: Callable[[JointMoments | None], Tensor]) -> Any:
+        """Return the replicates of weighted sums of each vector.
+
+        Args:
+            weights: From the moments of the half that is not served to weights (..., k, m); from None where it has too
+                few draws.
+        """
+        served = None
+        for _, half in self._served(weights):
+            served = _joined(served, half)
+        return served
+
+    def average(
+        self, weights: Callable[[JointMoments | None], Tensor], statistic: Callable[[Replicates, Replicates], Tensor]
+    ) -> Tensor:
+        """Return the average over the halves of a statistic of each half and of its weighted sums."""
+        total = self.whole.draws.count
+        parts = [statistic(half, by) * (half.draws.count / total) for half, by in self._served(weights)]
+        return torch.stack(parts).sum(0)
+
+    def _served(self, weights: Callable[[JointMoments | None], Tensor]) -> Iterator[tuple[Replicates, Replicates]]:
+        """Yield each half and its weighted sums."""
+        for half, other in ((self.even, self.odd), (self.odd, self.even)):
+            if half is not None:
+                enough = other is not None and other.draws.count >= FEWEST
+                by = weights(cast(JointMoments, other.draws) if other is not None and enough else None)
+                yield half, half.map(partial(JointMoments.weighted, weights=by))
+
+
+def _joined(first: Replicates | None, second: Replicates | None) -> Replicates | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first.merge(second)
