@@ -12,6 +12,7 @@ from bayesrnn.inference.distributed import alone as alone
 from bayesrnn.inference.outputs import Point as Point
 from bayesrnn.inference.outputs import point as point
 from bayesrnn.inference.stream import Stream as Stream
+from bayesrnn.inference.translation import Translation as Translation
 
 __all__ = [
     "Audit",
@@ -20,6 +21,7 @@ __all__ = [
     "NoLikelihoodWarning",
     "Point",
     "Stream",
+    "Translation",
     "alone",
     "audit",
     "convergence",

@@ -30,7 +30,7 @@ from evaluation.translation.sentences import (
 from evaluation.translation.training import Settings, schemes, trained
 
 QUICK = {
-    "units": 48, "embedding": 48, "vocabulary": 1000, "epochs": 2, "draws": 4, "beam": 2, "scored": 60,
+    "units": 64, "embedding": 64, "vocabulary": 1000, "epochs": 10, "draws": 4, "beam": 2, "scored": 60,
 }  # fmt: skip
 
 

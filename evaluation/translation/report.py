@@ -41,8 +41,9 @@ def uncertainties(runs: list[dict[str, Any]]) -> str:
     for (scheme, judged), found in _grouped(runs):
         for name in found[0][1]["uncertainty"]:
             own = [f["uncertainty"][name] for _, f in found]
-            mean = {key: fmean(o[key] for o in own) for key in ("spearman", "bleu_gain", "area")}
-            numbers = [f"{mean['spearman']:.2f}", f"{mean['bleu_gain']:+.1f}", f"{mean['area']:.1f}"]
+            known = [one["spearman"] for one in own if one["spearman"] is not None]
+            gain, area = (fmean(one[key] for one in own) for key in ("bleu_gain", "area"))
+            numbers = [f"{fmean(known):.2f}" if known else "–", f"{gain:+.1f}", f"{area:.1f}"]
             rows.append([f"{NETWORKS[scheme]}, {judged}", name, *numbers])
     head = ["network", "uncertainty", "rank correlation with chrF", "BLEU gained by rejecting a fifth"]
     return _table([*head, "area under risk-coverage (100 - chrF)"], rows, 2)

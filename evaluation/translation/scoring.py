@@ -32,7 +32,7 @@ def score(
         if draws:
             each = br.translate_draws(net, source, draws=min(draws, 16), beam=1)
             sentences = [vocabulary.decode(drawn) for drawn in each]
-            uncertainty["disagreement between draws (1 - pairwise BLEU)"] = disagreement(sentences)
+            uncertainty["disagreement of the draws"] = disagreement(sentences)
         found[name]["uncertainty"] = judged(uncertainty, texts, pairs.target)
     return found
 
@@ -43,17 +43,19 @@ def nll(translation: Any) -> float:
 
 
 def scores_of(translation: Any) -> dict[str, Array]:
-    """Return the uncertainty of each sentence, higher is less sure."""
+    """Return the uncertainty of each sentence, higher is less sure: negative log probabilities per token, and sums."""
     lengths = translation.lengths
     found = {
-        "sentence under one mask, per token": -translation.log_prob / lengths,
-        "sentence under one mask": -translation.log_prob,
-        "tokens averaged": -translation.token_log_prob.sum(1) / lengths,
-        "entropy": translation.entropy.sum(1) / lengths,
+        "sentence under one mask": -translation.log_prob / lengths,
+        "sentence under one mask, summed": -translation.log_prob,
     }
-    if len(translation.draw_log_probs) > 1:
+    if len(translation.draw_log_probs) == 1:
+        found = {"probability": -translation.log_prob / lengths, "probability, summed": -translation.log_prob}
+    else:
+        found["every token averaged"] = -translation.token_log_prob.sum(1) / lengths
         found["epistemic part"] = translation.epistemic.sum(1) / lengths
         found["spread of the draws"] = (translation.draw_log_probs.sum(-1) / lengths).std(0)
+    found["entropy"] = translation.entropy.sum(1) / lengths
     return {name: value.double().cpu().numpy() for name, value in found.items()}
 
 
@@ -68,13 +70,19 @@ def judged(uncertainty: dict[str, Array], texts: Sequence[str], references: Sequ
         left = corpus_scores([texts[k] for k in kept], [references[k] for k in kept])
         risk = np.cumsum(100 - quality[order]) / np.arange(1, len(order) + 1)
         found[name] = {
-            "spearman": float(spearmanr(-values, quality).statistic),
+            "spearman": rank_correlation(-values, quality),
             "bleu_kept": left["bleu"],
             "bleu_gain": left["bleu"] - whole["bleu"],
             "area": float(risk.mean()),
             "risk": [float(risk[round(len(risk) * share) - 1]) for share in (0.2, 0.4, 0.6, 0.8, 1.0)],
         }
     return found
+
+
+def rank_correlation(first: Array, second: Array) -> float | None:
+    """Return Spearman's correlation; None where one of the two does not vary."""
+    constant = np.ptp(first) == 0 or np.ptp(second) == 0
+    return None if constant else float(spearmanr(first, second).statistic)
 
 
 def corpus_scores(texts: Sequence[str], references: Sequence[str]) -> dict[str, float]:

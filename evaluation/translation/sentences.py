@@ -155,7 +155,7 @@ def needed(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise ValueError(f"{name} is not installed: pip install {name}.") from None
+        raise ValueError(f"{name} is not installed: pip install bayesrnn[translation].") from None
 
 
 class TokenPairs(Dataset[Any]):

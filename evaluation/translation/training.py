@@ -84,7 +84,7 @@ def trained(
 
 
 def _same_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
-    note = folder.with_suffix(".vocabulary.json")
+    note = folder.with_suffix(".vocabulary")
     if note.is_file():
         known = json.loads(note.read_text(encoding="utf-8"))["digest"]
         if known != vocabulary.digest:
