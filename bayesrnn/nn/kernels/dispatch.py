@@ -7,8 +7,8 @@ Paths that agree to rounding:
   kernel does the rest in one launch for all steps. On a CPU the scan is as fast, and where launches are recorded and
   played back it is faster.
 - `scan`: everything else, in train and eval mode.
-- `reference`: plain torch operations, where others give no derivative: masks with a learned rate, forward-mode
-  derivatives, `torch.func`.
+- `reference`: plain torch operations, where others give no derivative: learned rates of masks inside a step,
+  forward-mode derivatives, `torch.func`.
 """
 
 from collections.abc import Callable
@@ -61,8 +61,8 @@ def _path(x: Tensor, layers: list[Layer]) -> Path:
         return reference
     if x.device.type != "cpu" and not played_back() and all(acts_outside(masks) for _, masks in layers):
         return outside
-    learned = any(mask.requires_grad for _, masks in layers for mask in masks.all())
-    return reference if learned else scan
+    inside = [mask for _, masks in layers for mask in (*masks.inside, masks.weight) if mask is not None]
+    return reference if any(mask.requires_grad for mask in inside) else scan
 
 
 def _serves_stock(x: Tensor, layers: list[Layer], lengths: Tensor | None) -> bool:

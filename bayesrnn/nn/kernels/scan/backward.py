@@ -26,7 +26,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients of everything that entered; the biases' as (blocks, H)."""
+    """Gradients of everything that entered, the biases' as (blocks, H), and of the gates at every step."""
 
     x: Tensor | None
     first: Tensor
@@ -34,6 +34,7 @@ class Gradients:
     ih: Tensor
     hh: Tensor
     bias: Tensor
+    gates: Tensor
 
 
 def backward(
@@ -78,7 +79,7 @@ def backward(
             one = input_gradient(low[:, :, block], ih[part], mask)
             grad_x = one if grad_x is None else grad_x.add_(one)
     return Gradients(
-        None if grad_x is None else grad_x.to(saved.x.dtype), grad_h, grad_c, grad_ih, grad_hh, blocks.sum((0, 1))
+        None if grad_x is None else grad_x.to(saved.x.dtype), grad_h, grad_c, grad_ih, grad_hh, blocks.sum((0, 1)), low
     )
 
 

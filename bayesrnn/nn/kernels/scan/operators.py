@@ -13,6 +13,7 @@ from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.scan.backward import Saved, backward
 from bayesrnn.nn.kernels.scan.forward import forward
 from bayesrnn.nn.kernels.scan.layer import Layer
+from bayesrnn.nn.kernels.scan.mask_gradient import SITES, mask_gradients
 from bayesrnn.nn.kernels.scan.pointwise import POINTWISE
 
 __all__ = ["scan_op"]
@@ -27,8 +28,8 @@ _LIBRARY.define(
 )
 _LIBRARY.define(
     f"scan_backward(str cell, {_LAYER}, Tensor?[] gradients, Tensor[] saved, int[] sizes, ScalarType product, "
-    "bool want_x)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    "bool want_masks, bool want_x)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor[])"
 )
 
 
@@ -93,27 +94,32 @@ def _scan_backward(
     saved: list[Tensor],
     sizes: list[int],
     product: torch.dtype,
+    want_masks: bool,
     want_x: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
     """Run `backward`; see there. `gradients`: of outputs and last memory; `saved`: x, outputs, gates, extra."""
     layer = _layer(cell, weights, masks, sites, sizes, product)
     grad_out, grad_last = gradients
     result = backward(layer, tuple(state), Saved(*saved), grad_out, grad_last, want_x)
-    none = state[0].new_empty(0)
+    none, x, out = state[0].new_empty(0), saved[0], saved[1]
+    by_masks: list[Tensor] = []
+    if want_masks:
+        by_masks = mask_gradients(layer, result.gates, x, torch.cat((state[0].unsqueeze(0), out[:-1])))
     return (
-        saved[0].new_empty(0) if result.x is None else result.x,
+        x.new_empty(0) if result.x is None else result.x,
         result.first,
         none if result.memory is None else result.memory,
         result.ih,
         result.hh,
         result.bias,
+        by_masks,
     )
 
 
 def _scan_backward_fake(
-    cell: str, state: list[Tensor], weights: list[Tensor], *rest: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    h, x = state[0], rest[3][0]
+    cell: str, state: list[Tensor], weights: list[Tensor], masks: list[Tensor], sites: str, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+    h, x = state[0], rest[1][0]
     return (
         x.new_empty(x.shape if rest[-1] else (0,)),
         h.new_empty(h.shape),
@@ -121,6 +127,7 @@ def _scan_backward_fake(
         torch.empty_like(weights[0]),
         torch.empty_like(weights[1]),
         h.new_empty(POINTWISE[cell].blocks, h.shape[1]),
+        [m.new_empty(m.shape if site in SITES else (0,)) for site, m in zip(sites.split(), masks) if rest[-2]],
     )
 
 
@@ -140,20 +147,22 @@ def _backward(ctx: Any, grad_out: Tensor | None, grad_last: Tensor | None, *_: T
         )
     tensors = iter(ctx.saved_tensors)
     saved, state, weights, masks = (list(islice(tensors, count)) for count in ctx.counts)
-    want_x = ctx.needs_input_grad[1]
+    want_x, wanted = ctx.needs_input_grad[1], ctx.needs_input_grad[4]
     if grad_last is not None and grad_last.numel() == 0:
         grad_last = None
-    by_x, by_h, by_c, by_ih, by_hh, bias = torch.ops.bayesrnn.scan_backward(
-        ctx.cell, state, weights, masks, ctx.sites, [grad_out, grad_last], saved, ctx.sizes, ctx.product, want_x
-    )
+    by_x, by_h, by_c, by_ih, by_hh, bias, by_masks = torch.ops.bayesrnn.scan_backward(
+        ctx.cell, state, weights, masks, ctx.sites, [grad_out, grad_last], saved, ctx.sizes, ctx.product,
+        any(wanted), want_x,
+    )  # fmt: skip
     by_weights = [by_ih, by_hh]
     if len(weights) == 4:
         cell, dtype = POINTWISE[ctx.cell], weights[2].dtype
         by_weights.append(torch.cat([bias[block] for block, _ in cell.inward]).flatten().to(dtype))
         by_weights.append(bias[cell.hidden].flatten().to(dtype))
-    none = [None] * len(masks)  # torch wants a list in the place of each list of tensors, which an empty one is too
+    # torch wants a list in the place of each list of tensors, which an empty one is too
+    by_masks = [g if want and g.numel() else None for g, want in zip(by_masks or masks, wanted)]
     by_state = [by_h, by_c][: len(state)]
-    return None, by_x if want_x else None, by_state, by_weights, none, None, None if ctx.sizes else [], None, None
+    return None, by_x if want_x else None, by_state, by_weights, by_masks, None, None if ctx.sizes else [], None, None
 
 
 for _name, _kernel, _fake in (("scan", _scan, _scan_fake), ("scan_backward", _scan_backward, _scan_backward_fake)):

@@ -30,8 +30,8 @@ def scan(
 ) -> tuple[Tensor, State]:
     """Run one layer in one direction; the arguments and results are those of `reference`.
 
-    Matrix products are made in the type of autocast or of the weights; the state is float32 at least. Masks get no
-    gradient.
+    Matrix products are made in the type of autocast or of the weights; the state is float32 at least. Masks of the
+    sites `input` and `hidden` get a gradient.
     """
     w_ih, w_hh, b_ih, b_hh = weights
     if masks.weight is not None:
@@ -53,7 +53,7 @@ def scan(
         wide = filled.weights((w_ih, w_hh, b_ih, b_hh), cell.gates)
         layer = Layer(cell.name, *wide, filled.masks(ordered), order.sizes, product)
     parameters = [w for w in (layer.ih, layer.hh, layer.bias_ih, layer.bias_hh) if w is not None]
-    save = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *state, *parameters))
+    save = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *state, *parameters, *masks.all()))
     out, last, _, _ = scan_op(
         cell.name, entering, first, parameters, layer.masks.all(), layer.masks.sites, order.sizes, product, save
     )
