@@ -20,7 +20,7 @@ Study = dict[str, Any]
 
 
 def write(results: Path) -> None:
-    """Write `table.md` into `results`.
+    """Write a page of tables per corpus and kind of split, and one of detection per corpus, into `results`.
 
     Raises:
         ValueError: If there are no studies.
@@ -31,13 +31,10 @@ def write(results: Path) -> None:
     kinds: dict[tuple[str, str], list[Study]] = defaultdict(list)
     for study in studies:
         kinds[study["corpus"], "speaker" if study["split"].startswith("speaker") else study["split"]].append(study)
-    parts = []
-    for (corpus, split), found in sorted(kinds.items()):
-        seeds = len(found[0]["seeds"])
-        parts.append(f"## {corpus}, by {split}: seeds per network {seeds}\n\n{scores(found)}\n\n{differences(found)}\n")
-    for corpus in sorted({study["corpus"] for study in studies}):
-        parts.append(f"## {corpus}: AUROC of the epistemic part / of the entropy\n\n{shifts(studies, corpus)}\n")
-    (results / "table.md").write_text("\n".join(parts), encoding="utf-8")
+    for (corpus, split), found in kinds.items():
+        (results / f"{corpus}-{split}.md").write_text(f"{scores(found)}\n\n{differences(found)}\n", encoding="utf-8")
+    for corpus in {study["corpus"] for study in studies}:
+        (results / f"{corpus}-detection.md").write_text(f"{shifts(studies, corpus)}\n", encoding="utf-8")
 
 
 def scores(studies: list[Study]) -> str:
@@ -72,7 +69,7 @@ def differences(studies: list[Study]) -> str:
 
 
 def shifts(studies: list[Study], corpus: str) -> str:
-    """How well uncertainty tells noise, unknown words and unseen speakers from the test part."""
+    """How well the epistemic part / the entropy tells noise, unknown words and unseen speakers from the test part."""
     titles: dict[str, None] = {}
     cells: dict[tuple[str, str], dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
     for study in studies:

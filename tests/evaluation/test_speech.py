@@ -155,9 +155,9 @@ def test_a_whole_small_run_resumes(tmp_path, capsys, monkeypatch):
     options = ["--results", str(tmp_path / "results"), "--checkpoints", str(tmp_path / "state"), "--synthetic"]
     small = ["--quick", "--epochs", "1", "--cells", "gru", "--splits", "speaker0"]
     assert main([*small, *options]) == 0
-    table = (tmp_path / "results/table.md").read_text()
+    table = (tmp_path / "results/digits-speaker.md").read_text()
     assert "| GRU | Gal, draws minus ensemble of five, no masks |" in table
-    assert "unseen speaker" in table
+    assert "unseen speaker" in (tmp_path / "results/digits-detection.md").read_text()
     record = load("digits-gru-speaker0", tmp_path / "results")
     assert record["settings"]["epochs"] == 1
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob("*.json")}

@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NAMES = ("predict_with_intervals", "calibration", "mc_versus_standard", "language_model")
+NAMES = ("predict_with_intervals", "calibration", "mc_versus_standard", "language_model", "speech")
 
 
 def read(name: str) -> Any:
