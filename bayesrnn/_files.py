@@ -1,27 +1,44 @@
 """Writing files so that nothing half done is ever left behind."""
 
-import json
-import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
-from typing import Any
 
-__all__ = ["atomic_path", "atomic_write", "locked", "read_json", "remove_leftovers", "umask"]
-
-_LARGEST_JSON = 2**26  # bytes: more than any file that is written here
+__all__ = ["atomic_path", "atomic_write", "locked", "remove_leftovers", "umask", "writing"]
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def writing(path: str | os.PathLike[str], need: int | None = None) -> Iterator[None]:
+    """Turn an error of the disk within the block into one line that names `path` and the bytes that it needs.
+
+    Raises:
+        ValueError: In place of an OSError: a full disk, a folder that is read-only, ...
+    """
+    try:
+        yield
+    except OSError as error:
+        needs = f" It needs {max(need / 1e6, 0.1):,.1f} MB there." if need else ""
+        raise ValueError(
+            f"cannot write {path} ({error.strerror or error}).{needs} What was there before is untouched: make room, "
+            "or give a folder that can be written to."
+        ) from error
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str], need: int | None = None) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it replaces `path`, on failure it vanishes.
 
     The suffix of `path` is kept, because many writers choose a format by it.
 
+    Args:
+        path: The file.
+        need: How many bytes will be written, if known: an error names them.
+
     Raises:
-        ValueError: If the folder of `path` does not exist.
+        ValueError: If the folder of `path` does not exist, cannot be written to, or has no room.
 
     Example:
         >>> import tempfile, pathlib
@@ -34,26 +51,26 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist. Create it first.")
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~umask())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path, need):
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.part-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~umask())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def atomic_write(path: str | os.PathLike[str], content: str | bytes | Callable[[Path], object]) -> None:
     """Write text, bytes or whatever a writer function puts at the path it is given, in one step."""
-    with atomic_path(path) as temporary:
-        if callable(content):
-            content(temporary)
-        elif isinstance(content, bytes):
-            temporary.write_bytes(content)
+    data = content.encode() if isinstance(content, str) else content
+    with atomic_path(path, len(data) if isinstance(data, bytes) else None) as temporary:
+        if isinstance(data, bytes):
+            temporary.write_bytes(data)
         else:
-            temporary.write_text(content, encoding="utf-8")
+            data(temporary)
 
 
 @contextmanager
@@ -87,39 +104,12 @@ def locked(folder: Path, reason: str) -> Iterator[None]:
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files that killed processes left of `path`; nobody else may be writing it."""
-    for leftover in path.parent.glob(f".{path.stem}-????????{path.suffix}"):
+    for leftover in path.parent.glob(f".{escape(path.stem)}.part-????????{escape(path.suffix)}"):
         leftover.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, read strictly: no NaN, no infinity, no size or depth without bound.
-
-    Raises:
-        ValueError: If the file is not JSON, or too large or too deep.
-    """
-    if path.stat().st_size > _LARGEST_JSON:
-        raise ValueError(f"{path} is not JSON that was written here: it has {path.stat().st_size:,} bytes.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant, parse_float=_finite)
-    except RecursionError:
-        raise ValueError(f"{path} is not JSON that was written here: it is nested too deeply.") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}). It must be written again.") from None
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is beyond the largest number")
-    return number
-
-
 def umask() -> int:
-    """Return which permissions new files lack."""
+    """Return which permissions new files of this process lack."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

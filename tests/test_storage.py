@@ -1,6 +1,5 @@
 """Saving and loading: the same weights and predictions, no code, nothing half written, errors in one line."""
 
-import contextlib
 import json
 import stat
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 
 import bayesrnn as br
 from bayesrnn import models, schemes, storage
+from bayesrnn._documents import sealed_text
 from bayesrnn._files import atomic_write
 from bayesrnn.inference import predict
 from bayesrnn.predictive import Predictive
@@ -112,8 +112,8 @@ def test_recalibration_and_seed_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        ({"name": "oracle"}, "no recalibrator is called 'oracle'"),
-        ({"name": "variance_scaling", "settings": {"wheels": 4}}, r"model\.json does not describe a recalibrator: "),
+        ({"name": "oracle"}, r"model\.json does not describe a recalibrator: no recalibrator is called 'oracle'"),
+        ({"name": "variance_scaling", "settings": {"wheels": 4}}, "VarianceScaling: missing parameters; unknown none"),
     ],
 )
 def test_recalibrators_that_cannot_be_read(data: dict[str, object], text: str, tmp_path: Path) -> None:
@@ -200,15 +200,13 @@ def test_no_flipped_bit_loads(where: str, tmp_path: Path) -> None:
     model = MODELS["shared"]()
     storage.save(model, tmp_path / "model", recalibration=None, seed=3)
     file = tmp_path / "model" / "model.json" if where == "model.json" else weights_of(tmp_path / "model")
-    whole, loaded = file.read_bytes(), 0
+    whole = file.read_bytes()
     for position in np.random.default_rng(0).integers(0, 8 * len(whole), 400):
         changed = bytearray(whole)
         changed[position // 8] ^= 1 << (position % 8)
         file.write_bytes(changed)
-        with contextlib.suppress(ValueError):
-            assert same(storage.load(tmp_path / "model"), model)  # only white space or the name of the digest changed
-            loaded += 1
-    assert loaded < 20
+        with pytest.raises(ValueError, match=str(tmp_path)):
+            storage.load(tmp_path / "model")
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=str(tmp_path)):
         storage.load(tmp_path / "model")
@@ -269,7 +267,7 @@ def test_keys_of_a_card_are_those_that_were_written(tmp_path: Path) -> None:
     storage.save(models.SequenceRegressor(3, 8), tmp_path / "model", seed=1)
     file = tmp_path / "model" / "model.json"
     file.write_text(file.read_text().replace('"seed"', '"seet"'))
-    with pytest.raises(ValueError, match=r"lacks or adds 'seed', 'seet'"):
+    with pytest.raises(ValueError, match=r"lacks 'seed' and has the unknown 'seet'"):
         storage.load(tmp_path / "model")
 
 
@@ -309,21 +307,24 @@ def edit(folder: Path, **changes: object) -> None:
     """Change a card as somebody would who knows the format: with a digest that fits."""
     file = folder / "model.json"
     card = json.loads(file.read_text()) | changes
-    file.write_text(json.dumps(card | {"digest": storage.folder._digest(card)}))
+    kind = card.pop("format")
+    del card["digest"]
+    file.write_text(sealed_text(kind, card))
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"format": "other"}, "does not describe a bayesrnn model"),
-        ({"version": 2}, "has the format version 2, but this bayesrnn reads 1"),
+        ({"format": "other"}, "does not describe a model of bayesrnn"),
+        ({"format": "bayesrnn.model/1"}, "has the format version 1, but this bayesrnn reads 2"),
         (
             {"class": "Oracle"},
             "holds a 'Oracle', which this version does not know; it knows EncoderDecoder, Forecaster, ",
         ),
         ({"class": "os.system"}, "holds a 'os.system', which this version does not know"),
-        ({"class": None}, "lacks the class or the config"),
-        ({"config": [1]}, "lacks the class or the config"),
+        ({"class": None}, "lacks class, config or weights"),
+        ({"config": [1]}, "lacks class, config or weights"),
+        ({"wheels": 4}, "has the unknown 'wheels': it is not what was written"),
         ({"config": {"wheels": 4}}, "does not describe a SequenceRegressor: .*unexpected keyword argument 'wheels'"),
         ({"config": {"input_size": 3, "hidden_size": 0}}, "does not describe a SequenceRegressor: hidden_size must"),
         ({"config": {"input_size": 3, "hidden_size": 9}}, "do not fit this SequenceRegressor: .*other shapes"),
@@ -355,7 +356,7 @@ def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"model\.json is not JSON"):
             storage.load(folder)
     (folder / "model.json").write_text("[1, 2]")
-    with pytest.raises(ValueError, match="does not describe a bayesrnn model"):
+    with pytest.raises(ValueError, match="does not describe a model of bayesrnn"):
         storage.load(folder)
 
 

@@ -1,7 +1,6 @@
 """A run of a language model: its folder, read back with care, and the options of its commands."""
 
 import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchSize", "Device", "Run", "Seed", "Window", "check_run", "chosen_recipe", "chosen_scheme", "opened"]
 
 VOCABULARY, MODEL, HISTORY = "vocabulary.json", "model", "history.json"
+HISTORY_FORMAT, FACTS = "bayesrnn.history/2", ("level", "vocabulary", "text", "train", "epochs")
 _UNFINISHED = " Was a training begun anew there and not finished? Then run it to its end; else restore the file."
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run: model, vocabulary, checkpoint, history.")]
@@ -60,7 +60,7 @@ def opened(run: Path, device: str) -> "tuple[LanguageModel, Vocabulary, dict[str
             f"{_UNFINISHED}"
         )
     facts = _facts(run / HISTORY)
-    if facts.get("vocabulary", vocabulary.fingerprint()) != vocabulary.fingerprint():
+    if facts["vocabulary"] != vocabulary.fingerprint():
         raise ValueError(
             f"the model in {run} is for another vocabulary than {run / VOCABULARY}: the tokens or their order differ."
             f"{_UNFINISHED}"
@@ -70,16 +70,14 @@ def opened(run: Path, device: str) -> "tuple[LanguageModel, Vocabulary, dict[str
 
 def _facts(path: Path) -> dict[str, Any]:
     """Read what the training noted."""
+    from bayesrnn._documents import read_document
     from bayesrnn.data.text import LEVELS
 
     fix = "Run the same `bayesrnn lm train` again: it writes the file anew, without training again."
     if not path.is_file():
         raise ValueError(f"there is no {path}, which says whether the model is of words or characters. {fix}")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}). {fix}") from None
-    if not isinstance(facts, dict) or facts.get("level") not in LEVELS:
+    facts = read_document(path, HISTORY_FORMAT, FACTS, fix=fix)
+    if facts["level"] not in LEVELS:
         raise ValueError(f"{path} does not say whether the model is of words or characters. {fix}")
     return facts
 

@@ -1,6 +1,5 @@
 """`bayesrnn lm train`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +56,7 @@ def train(
 ) -> None:
     """Train a language model; run the same command again after a kill and it goes on."""
     from bayesrnn._checks import check_choice
-    from bayesrnn._files import atomic_write
+    from bayesrnn._documents import write_document
     from bayesrnn.data.text import LEVELS, part_files
     from bayesrnn.nn.devices import pick_device
     from bayesrnn.storage import save
@@ -74,10 +73,14 @@ def train(
     if resume:
         _check_vocabulary(run, text, corpus)
     history = _trained(model.to(where), corpus, chosen, text, run, seed, resume)
-    trained_on = {"text": text_digest(text)} if text.is_file() else {"train": text_digest(part_files(text)["train"])}
-    facts = {"level": level, "vocabulary": corpus.vocabulary.fingerprint(), **trained_on}
-    epochs_done = history.to_frame().to_dict("records")
-    atomic_write(run / runs.HISTORY, json.dumps(facts | {"epochs": epochs_done}, indent=1) + "\n")
+    facts = {
+        "level": level,
+        "vocabulary": corpus.vocabulary.fingerprint(),
+        "text": text_digest(text) if text.is_file() else None,
+        "train": None if text.is_file() else text_digest(part_files(text)["train"]),
+        "epochs": history.to_frame().to_dict("records"),
+    }
+    write_document(run / runs.HISTORY, runs.HISTORY_FORMAT, facts)
     save(model, run / runs.MODEL)
     typer.echo(f"{history.epochs} epoch{'s' if history.epochs > 1 else ''}; the model is in {run / runs.MODEL}.")
 

@@ -1,7 +1,6 @@
 """The tokens of a model and their numbers."""
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -11,12 +10,12 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_whole
-from bayesrnn._files import atomic_write
+from bayesrnn._documents import read_document, write_document
 
 __all__ = ["EOS", "UNK", "Vocabulary"]
 
 EOS, UNK = "<eos>", "<unk>"
-_FORMAT = "bayesrnn.vocabulary/1"
+_FORMAT, _MOST = "bayesrnn.vocabulary/2", 2**22  # tokens of a file
 
 
 class Vocabulary:
@@ -114,26 +113,21 @@ class Vocabulary:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokens as JSON, in one step."""
-        data = {"format": _FORMAT, "tokens": list(self.tokens)}
-        atomic_write(path, json.dumps(data, ensure_ascii=False, indent=0) + "\n")
+        write_document(Path(path), _FORMAT, {"tokens": list(self.tokens)}, most=_MOST)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Vocabulary":
         """Read what `save` wrote.
 
         Raises:
-            ValueError: If there is no such file, or it is no vocabulary.
+            ValueError: If there is no such file, it is no vocabulary, or it is not what was written.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise ValueError(f"there is no vocabulary {path}.")
+        fix = "Give the vocabulary that the model was trained with, or train anew."
+        tokens = read_document(Path(path), _FORMAT, ("tokens",), fix=fix, most=_MOST)["tokens"]
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            if data["format"] != _FORMAT:
-                raise KeyError(data["format"])
-            return cls(data["tokens"])
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a vocabulary of bayesrnn ({error}).") from None
+            return cls(tokens if isinstance(tokens, list) else "")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a vocabulary of bayesrnn: {error} {fix}") from None
 
     def __len__(self) -> int:
         return len(self.tokens)

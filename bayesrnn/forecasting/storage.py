@@ -1,7 +1,5 @@
 """A saved forecaster: a folder with `forecaster.json` and a safetensors file; loading runs no code."""
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,7 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bayesrnn._files import atomic_path, atomic_write, locked, read_json
+from bayesrnn._documents import read_document, write_document
+from bayesrnn._files import locked, writing
 from bayesrnn.forecasting.covariates import Encoding
 from bayesrnn.forecasting.design import Layout
 from bayesrnn.forecasting.features import Reader, Scale
@@ -22,12 +21,15 @@ from bayesrnn.forecasting.skeleton import Choice, Skeleton
 from bayesrnn.forecasting.state import State
 from bayesrnn.models.forecaster_residual import ResidualForecaster
 from bayesrnn.schemes import Scheme
-from bayesrnn.storage.weights import fill, misfit, pack, read_tensors, stored_shapes
+from bayesrnn.storage.weights import fill, misfit, pack, read_weights, stored_shapes
 
 __all__ = ["load_state", "save_state"]
 
-_FORMAT, _VERSION = "bayesrnn.forecaster", 1
+_FORMAT = "bayesrnn.forecaster/2"
 _CARD, _WEIGHTS = "forecaster.json", "weights-{}.safetensors"
+_KEYS = (
+    "params", "network", "layout", "choice", "reader", "columns", "encoding", "series", "summary", "weights",
+)  # fmt: skip
 _HISTORY = ("values", "observed", "known", "past", "static")
 
 
@@ -44,8 +46,6 @@ def save_state(state: State, params: Mapping[str, Any], path: str | os.PathLike[
         raise ValueError(f"{path} exists and is no saved forecaster; it is left alone. Choose another path.")
     packed = pack(_tensors(state))
     card = {
-        "format": _FORMAT,
-        "version": _VERSION,
         "params": {**params, "dropout": params["dropout"].to_dict()},
         "network": state.fitted.network.config(),
         "layout": asdict(state.fitted.reader.layout),
@@ -57,13 +57,12 @@ def save_state(state: State, params: Mapping[str, Any], path: str | os.PathLike[
         "summary": dict(state.summary),
         "weights": packed.digest,
     }
-    path.mkdir(exist_ok=True)
+    with writing(path):
+        path.mkdir(exist_ok=True)
     with locked(path, "another process is saving a forecaster there"):
         weights = path / _WEIGHTS.format(packed.digest)
-        with atomic_path(weights) as temporary:
-            packed.write(temporary)
-        text = json.dumps(card | {"digest": _digest(card)}, indent=2, allow_nan=False)
-        atomic_write(path / _CARD, text + "\n")
+        packed.write(weights)
+        write_document(path / _CARD, _FORMAT, card, most=_most(path))
         for old in path.glob(_WEIGHTS.format("*")):
             if old != weights:
                 old.unlink(missing_ok=True)
@@ -92,7 +91,7 @@ def _state(path: Path, card: Mapping[str, Any]) -> State:
     theirs = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     if difference := misfit(empty, theirs):
         raise ValueError(f"the weights in {weights} do not fit {path / _CARD}: {difference}.")
-    tensors = read_tensors(weights, card["weights"])
+    tensors = read_weights(weights, card["weights"])
     with torch.random.fork_rng(devices=[]):
         network = ResidualForecaster(**card["network"])
     fill(network, {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}, str(weights))
@@ -153,19 +152,10 @@ def _card(path: Path) -> dict[str, Any]:
     file = path / _CARD
     if not file.is_file():
         raise ValueError(f"{path} holds no saved forecaster (there is no {file}). Give the folder that save() wrote.")
-    card = read_json(file)
-    if not isinstance(card, dict) or card.get("format") != _FORMAT:
-        raise ValueError(f"{file} does not describe a bayesrnn forecaster. Give the folder that save() wrote.")
-    if card.get("version") != _VERSION:
-        raise ValueError(
-            f"{file} has the format version {card.get('version')!r}, but this bayesrnn reads {_VERSION}. Use the "
-            "bayesrnn that wrote it, or a newer one."
-        )
-    if card.get("digest") != _digest(card):
-        raise ValueError(f"{file} is damaged: its content is not what was written. Take a copy, or save it again.")
-    return card
+    fix = "Give a folder that save() wrote, take a copy of it, or save it again."
+    return read_document(file, _FORMAT, _KEYS, fix=fix, most=_most(path))
 
 
-def _digest(card: Mapping[str, Any]) -> str:
-    text = json.dumps({key: value for key, value in card.items() if key != "digest"}, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def _most(path: Path) -> int:
+    """Return how many values a card may have: as many series as the weights beside it can be of."""
+    return max(2**18, sum(file.stat().st_size for file in path.glob(_WEIGHTS.format("*"))) // 32)

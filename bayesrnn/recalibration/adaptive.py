@@ -11,6 +11,7 @@ from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 from bayesrnn.predictive.distributions.conformal import ConformalDistribution
 from bayesrnn.recalibration.conformal import conformal_rank, scores
+from bayesrnn.recalibration.parameters import Numbers, check_per_level
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 
@@ -32,6 +33,11 @@ class AdaptiveConformal(AbstractRecalibrator):
 
     name: ClassVar[str] = "adaptive_conformal"
     kind = ContinuousPredictive
+    legal: ClassVar = {"recent": Numbers(0, many=True), "effective": Numbers(many=True)}
+
+    def check_together(self, parameters: dict[str, Any]) -> None:
+        """Refuse another number of effective levels than of levels."""
+        check_per_level(parameters["effective"], self.levels, "effective levels of AdaptiveConformal")
 
     def __init__(
         self,
@@ -43,7 +49,7 @@ class AdaptiveConformal(AbstractRecalibrator):
         self.levels = check_levels(levels)
         self.step_size = check_level(step_size, "step_size")
         self.window = check_whole(window, "window", 30)
-        self.scaled = scaled
+        self.scaled = bool(scaled)
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

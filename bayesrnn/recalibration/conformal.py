@@ -9,6 +9,7 @@ import torch
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.predictive.distributions.conformal import ConformalDistribution
+from bayesrnn.recalibration.parameters import Numbers
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 IDENTITY = torch.tensor([0.0, 1.0], dtype=torch.float64)
@@ -30,9 +31,10 @@ class SplitConformal(AbstractRecalibrator):
 
     name: ClassVar[str] = "split_conformal"
     kind = ContinuousPredictive
+    legal: ClassVar = {"radii": Numbers(0, many=True, rising=True)}
 
     def __init__(self, scaled: bool = True) -> None:
-        self.scaled = scaled
+        self.scaled = bool(scaled)
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

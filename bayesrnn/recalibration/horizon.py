@@ -9,6 +9,7 @@ from torch import Tensor
 from bayesrnn._checks import as_values
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 from bayesrnn.predictive.distributions.joined import JoinedDistribution
+from bayesrnn.recalibration.parameters import check_keys
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 
@@ -77,8 +78,11 @@ class PerHorizon:
         """Make the recalibrator that `to_dict` described."""
         from bayesrnn.recalibration import from_dict
 
-        if values.get("name") != cls.name or not values.get("steps"):
+        check_keys(values, ("name", "steps"), cls.__name__)
+        if values["name"] != cls.name or not (isinstance(values["steps"], list) and values["steps"]):
             raise ValueError("these are not the values of a fitted PerHorizon.")
+        if any(not isinstance(part, dict) or part.get("name") == cls.name for part in values["steps"]):
+            raise ValueError("each step of a PerHorizon must be one recalibrator, no PerHorizon itself.")
         parts = [from_dict(part) for part in values["steps"]]
         made = cls(type(parts[0]))
         made.steps = parts

@@ -8,11 +8,31 @@ from torch import Tensor
 
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ClassPredictive
+from bayesrnn.recalibration.parameters import Numbers, check_keys
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 from bayesrnn.recalibration.temperature import held_out_classes
 from bayesrnn.recalibration.vector_scaling import check_classes_match
 
 _FOLDS = 5
+
+
+class Maps:
+    """What the maps may be: for each class numbers that rise from x to y."""
+
+    def check(self, value: Any, name: str) -> None:
+        """Refuse what is no list of such maps.
+
+        Raises:
+            ValueError: That names what is wrong.
+        """
+        if not isinstance(value, list) or len(value) < 2:
+            raise ValueError(f"{name} must be a list with a map per class, but {value!r:.60} was given.")
+        for number, points in enumerate(value):
+            check_keys(points, ("x", "y"), f"map {number} of {name}")
+            for axis in ("x", "y"):
+                Numbers(0, 1, many=True, rising=True).check(points[axis], f"{axis} of map {number} of {name}")
+            if len(points["x"]) != len(points["y"]) or points["y"][0] <= 0:
+                raise ValueError(f"map {number} of {name} must have as many x as y, and every y above 0.")
 
 
 class Isotonic(AbstractRecalibrator):
@@ -27,6 +47,7 @@ class Isotonic(AbstractRecalibrator):
 
     name: ClassVar[str] = "isotonic"
     kind = ClassPredictive
+    legal: ClassVar = {"maps": Maps(), "weight": Numbers(0, 1)}
 
     def _fit(self, pairs: Pairs) -> dict[str, Any]:
         logs, target = held_out_classes(pairs)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
+from bayesrnn.recalibration.parameters import check_keys
 
 FEWEST = 30
 
@@ -20,6 +21,8 @@ class AbstractRecalibrator(ABC):
 
     name: ClassVar[str]
     kind: ClassVar[type[Predictive]]
+    legal: ClassVar[dict[str, Any]]
+    """By parameter, what it may be: `check(value, name)` refuses the rest."""
     parameters: dict[str, Any] | None = None
 
     def fit(
@@ -70,15 +73,36 @@ class AbstractRecalibrator(ABC):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make the recalibrator that `to_dict` described."""
+        """Make the recalibrator that `to_dict` described.
+
+        Raises:
+            ValueError: If keys are missing or unknown, or a setting or parameter is none that a fit could give.
+        """
         if not isinstance(values, dict) or values.get("name") != cls.name:
             name = values.get("name") if isinstance(values, dict) else type(values).__name__
             raise ValueError(
                 f"these are not the values of a {cls.__name__}: the name should be {cls.name!r}, not {name!r}."
             )
-        made = cls(**values.get("settings", {}))
-        made.parameters = values.get("parameters")
-        return made
+        title = cls.__name__
+        check_keys(values, ("name", "settings", "parameters"), title)
+        check_keys(values["settings"], cls().settings(), f"settings of {title}")
+        recalibrator = cls(**values["settings"])
+        if recalibrator.settings() != values["settings"]:
+            raise ValueError(f"settings of {title} must be what to_dict gave, but are {values['settings']!r:.200}.")
+        if values["parameters"] is not None:
+            check_keys(values["parameters"], cls.legal, f"parameters of {title}")
+            for name, legal in cls.legal.items():
+                legal.check(values["parameters"][name], f"{name} of {title}")
+            recalibrator.check_together(values["parameters"])
+        recalibrator.parameters = values["parameters"]
+        return recalibrator
+
+    def check_together(self, parameters: dict[str, Any]) -> None:  # noqa: B027
+        """Refuse parameters that are legal each, but not together.
+
+        Raises:
+            ValueError: That says why.
+        """
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

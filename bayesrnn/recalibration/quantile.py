@@ -9,6 +9,7 @@ from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.metrics.score import Array
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.predictive.distributions.transformed import LevelDistribution
+from bayesrnn.recalibration.parameters import Numbers
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 
@@ -24,6 +25,16 @@ class QuantileRecalibration(AbstractRecalibrator):
 
     name: ClassVar[str] = "quantile_recalibration"
     kind = ContinuousPredictive
+    legal: ClassVar = {name: Numbers(0, 1, many=True, rising=True) for name in ("before", "after")}
+
+    def check_together(self, parameters: dict[str, Any]) -> None:
+        """Refuse levels that do not reach from 0 to 1, come twice, or are not matched."""
+        before, after = parameters["before"], parameters["after"]
+        whole = all(levels[0] == 0 and levels[-1] == 1 for levels in (before, after))
+        if len(before) != len(after) or len(set(before)) < len(before) or not whole:
+            raise ValueError(
+                "before and after of QuantileRecalibration must be as many levels, from 0 to 1, those before distinct."
+            )
 
     def _fit(self, pairs: Pairs) -> dict[str, Any]:
         lower, upper = (pairs.take(end) for end in pairs.predictive.distribution.pit(pairs.target.double()))  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.predictive.distributions.conformal import OffsetDistribution
 from bayesrnn.recalibration.conformal import conformal_rank
+from bayesrnn.recalibration.parameters import Numbers, check_per_level
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -31,6 +32,11 @@ class ConformalizedQuantiles(AbstractRecalibrator):
 
     name: ClassVar[str] = "conformalized_quantiles"
     kind = ContinuousPredictive
+    legal: ClassVar = {"offsets": Numbers(many=True)}
+
+    def check_together(self, parameters: dict[str, Any]) -> None:
+        """Refuse another number of offsets than of levels."""
+        check_per_level(parameters["offsets"], self.levels, "offsets of ConformalizedQuantiles")
 
     def __init__(self, levels: Sequence[float] = LEVELS) -> None:
         self.levels = check_levels(levels)

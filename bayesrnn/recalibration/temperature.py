@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ClassPredictive
+from bayesrnn.recalibration.parameters import Flag, Numbers
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
 _REACH = 4.0  # log temperature searched within exp(-4)..exp(4)
@@ -25,6 +26,7 @@ class Temperature(AbstractRecalibrator):
 
     name: ClassVar[str] = "temperature"
     kind = ClassPredictive
+    legal: ClassVar = {"temperature": Numbers(np.exp(-1.01 * _REACH), np.exp(1.01 * _REACH)), "at_bound": Flag()}
 
     @property
     def at_bound(self) -> bool:

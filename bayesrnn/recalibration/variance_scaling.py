@@ -8,8 +8,10 @@ import torch
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.predictive.distributions.transformed import scale_spread
+from bayesrnn.recalibration.parameters import Numbers
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
+_SMALLEST = 1e-12  # factor; the largest is its inverse
 _IMPOSSIBLE = 1e9  # nll of a factor that puts a target outside the support: large, but fit for a line search
 
 
@@ -31,15 +33,17 @@ class VarianceScaling(AbstractRecalibrator):
 
     name: ClassVar[str] = "variance_scaling"
     kind = ContinuousPredictive
+    legal: ClassVar = {"factor": Numbers(_SMALLEST, 1 / _SMALLEST)}
 
     def _fit(self, pairs: Pairs) -> dict[str, Any]:
         p, y = pairs.predictive, torch.as_tensor(pairs.target)
         scale_spread(p.distribution, 1.0)  # counts are refused before anything is computed
         z2 = pairs.take((p.mean - y) ** 2 / p.variance)
         closed = float(np.sqrt(z2.mean()))
-        if not np.isfinite(closed) or closed <= 0:
+        if not 30 * _SMALLEST <= closed <= 1 / (30 * _SMALLEST):
             raise ValueError(
-                "the spread cannot be scaled: every error is zero, or a predicted variance is zero or infinite."
+                "the spread cannot be scaled: every error is zero next to it, or a predicted variance is zero or "
+                "infinite, or so far from the errors that no factor helps."
             )
 
         def nll(factor: float) -> float:

@@ -8,6 +8,7 @@ import torch
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.metrics.score import Array
 from bayesrnn.predictive import ClassPredictive
+from bayesrnn.recalibration.parameters import Numbers
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 from bayesrnn.recalibration.temperature import _SMALLEST, held_out_classes
 
@@ -25,6 +26,12 @@ class VectorScaling(AbstractRecalibrator):
 
     name: ClassVar[str] = "vector_scaling"
     kind = ClassPredictive
+    legal: ClassVar = {"weight": Numbers(-1e6, 1e6, many=True), "bias": Numbers(-1e6, 1e6, many=True)}
+
+    def check_together(self, parameters: dict[str, Any]) -> None:
+        """Refuse another number of weights than of biases."""
+        if len(parameters["weight"]) != len(parameters["bias"]):
+            raise ValueError("weight and bias of VectorScaling must have one number per class each.")
 
     def _fit(self, pairs: Pairs) -> dict[str, Any]:
         from scipy.optimize import minimize

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from bayesrnn._files import atomic_write
+from bayesrnn._folders import atomic_folder
 from bayesrnn.report.page import Page, picture_bytes
 
 if TYPE_CHECKING:
@@ -88,7 +88,11 @@ class Exhibit(ABC):
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the page (self-contained HTML), the table, the figures as JSON, and the pictures as PNG and SVG.
 
-        Everything is computed before the first file is written, and each file appears whole. Returns the page's path.
+        Everything is computed before the first file is written; the files appear together, in one step, and what else
+        the folder holds stays there. Returns the page's path.
+
+        Raises:
+            ValueError: If the folder cannot be written to or has no room: then what was there is untouched.
         """
         contents, images = self.files(), {}
         for name, picture in self.pictures().items():
@@ -97,9 +101,10 @@ class Exhibit(ABC):
             contents[f"{name}.svg"] = picture_bytes(axes, "svg")
         contents[f"{self.page_name}.html"] = self.page(images).html()
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            atomic_write(folder / name, content)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(folder) as staged:
+            for name, content in contents.items():
+                (staged / name).write_bytes(content.encode() if isinstance(content, str) else content)
         return folder / f"{self.page_name}.html"
 
     def __repr__(self) -> str:

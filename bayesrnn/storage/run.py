@@ -1,26 +1,24 @@
 """A run: a folder with a model, results and `run.json`, which says of what kind it is and what it was made from."""
 
 import json
-import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bayesrnn._files import atomic_write, locked, read_json, umask
-from bayesrnn.storage.folder import card_digest
+from bayesrnn._documents import read_document, write_document
+from bayesrnn._files import locked
+from bayesrnn._folders import atomic_folder
 
 __all__ = ["TRAINING", "Manifest", "find_runs", "held", "read_run", "replaced", "same_request", "write_run"]
 
 FILE = "run.json"
 TRAINING = "training"
-_FORMAT, _VERSION = "bayesrnn.run", 1
+_FORMAT = "bayesrnn.run/2"
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,7 @@ def write_run(folder: Path, manifest: Manifest) -> None:
         name: _version(name) for name in ("bayesrnn", "torch")
     }
     values["files"] = sorted({FILE, *(place.name for place in folder.iterdir())})
-    card = {"format": _FORMAT, "version": _VERSION, **values}
-    atomic_write(folder / FILE, json.dumps(card | {"digest": card_digest(card)}, indent=1, allow_nan=False) + "\n")
+    write_document(folder / FILE, _FORMAT, values)
 
 
 def read_run(folder: Path, kinds: tuple[str, ...] = ()) -> Manifest:
@@ -71,18 +68,8 @@ def read_run(folder: Path, kinds: tuple[str, ...] = ()) -> Manifest:
         unfinished = (folder / TRAINING).is_dir()
         fix = "It is not finished: run the command that began it again." if unfinished else "Give the folder of a run."
         raise ValueError(f"{folder} holds no finished run (there is no {file}). {fix}")
-    card = read_json(file)
-    if not isinstance(card, dict) or card.get("format") != _FORMAT:
-        raise ValueError(f"{file} does not describe a run of bayesrnn. Give the folder of a run.")
-    if card.get("version") != _VERSION:
-        raise ValueError(
-            f"{file} has the format version {card.get('version')!r}, but this bayesrnn reads {_VERSION}. Use the "
-            "bayesrnn that wrote it, or train anew."
-        )
-    if card.pop("digest", None) != card_digest(card):
-        raise ValueError(f"{file} is damaged: its content is not what was written. Take a copy, or train anew.")
-    values = {name: value for name, value in card.items() if name not in ("format", "version")}
-    manifest = Manifest(**values)
+    keys = [entry.name for entry in fields(Manifest)]
+    manifest = Manifest(**read_document(file, _FORMAT, keys, fix="Take a copy of the run, or train anew."))
     if kinds and manifest.kind not in kinds:
         raise ValueError(
             f"{folder} holds a run of `bayesrnn {_command(manifest.kind)}`, which this command does not take; it takes "
@@ -119,8 +106,6 @@ def held(folder: Path) -> Iterator[None]:
         raise ValueError(f"cannot make the folder {folder} ({error.strerror or error}). Give another place.") from None
     try:
         with locked(folder, "another process works on this run"):
-            for leftover in folder.resolve().parent.glob(f".{folder.resolve().name}-????????*"):
-                shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed
             yield
     finally:
         if new and folder.is_dir() and not any(folder.iterdir()):
@@ -131,27 +116,11 @@ def held(folder: Path) -> Iterator[None]:
 def replaced(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`; on success it takes its place, on failure it vanishes.
 
-    Files of the old folder that do not belong to the run move to the new one.
+    Files of the old folder that do not belong to the run stay.
     """
-    folder = folder.resolve()
-    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    own = set(read_run(folder).files) if (folder / FILE).is_file() else set()
+    with atomic_folder(folder, replaces=own | {TRAINING}) as new:
         yield new
-        new.chmod(0o777 & ~umask())
-        own = set(read_run(folder).files) if (folder / FILE).is_file() else set()
-        for place in folder.iterdir():
-            if place.name not in own | {TRAINING} and not (new / place.name).exists():
-                os.replace(place, new / place.name)
-        old = new.with_name(f"{new.name}-old")
-        os.replace(folder, old)
-        try:
-            os.replace(new, folder)
-        except OSError:
-            os.replace(old, folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def same_request(folder: Path, request: Mapping[str, Any], anew: bool) -> bool:

@@ -3,25 +3,29 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from bayesrnn._documents import parse_json
 from bayesrnn._files import atomic_path
 
 __all__ = [
     "Packed",
-    "digest_of",
     "fill",
     "load_weights",
     "misfit",
     "pack",
     "read_tensors",
+    "read_weights",
     "save_weights",
+    "stored_facts",
     "stored_shapes",
 ]
 
@@ -31,6 +35,8 @@ _UNREADABLE = (
 )
 _M = TypeVar("_M", bound=nn.Module)
 _SHARED, _DIGEST = "shared", "digest"
+_FOREIGN = {"format"}  # what other libraries note in the header
+_LONGEST_HEADER = 2**22  # bytes; of a large file a quarter
 
 
 def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -47,9 +53,7 @@ def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
         >>> load_weights(torch.nn.Linear(2, 1), path).in_features
         2
     """
-    packed = pack(module.state_dict())
-    with atomic_path(path) as temporary:
-        packed.write(temporary)
+    pack(module.state_dict()).write(Path(path))
 
 
 def load_weights(module: _M, path: str | os.PathLike[str]) -> _M:
@@ -58,23 +62,46 @@ def load_weights(module: _M, path: str | os.PathLike[str]) -> _M:
     Raises:
         ValueError: If the file is missing, is no safetensors file, or does not fit the module.
     """
-    fill(module, read_tensors(Path(path)), str(path))
+    fill(module, read_weights(Path(path)), str(path))
     return module
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Named tensors as a file holds them: shared ones once, with a digest of all content."""
+    """Named tensors as a file holds them, with facts in its header and a digest of all of it.
+
+    Attributes:
+        tensors: Contiguous tensors on the CPU that share no memory.
+        facts: Texts by name.
+    """
 
     tensors: dict[str, Tensor]
-    shared: str
-    digest: str
+    facts: dict[str, str]
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of names, types, shapes, every bit of the tensors, and the facts."""
+        digest = hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode())
+        for name, value in sorted(self.tensors.items()):
+            digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:32]
 
     def write(self, path: Path) -> None:
-        """Write the safetensors file."""
+        """Write the safetensors file in one step.
+
+        Raises:
+            ValueError: If the folder does not exist, cannot be written to, or has no room.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        save_file(self.tensors, path, {_SHARED: self.shared, _DIGEST: self.digest})
+        need = sum(value.nbytes for value in self.tensors.values()) + len(str(self.facts))
+        with atomic_path(path, need) as temporary:
+            try:
+                save_file(self.tensors, temporary, {**self.facts, _DIGEST: self.digest})
+            except SafetensorError as error:
+                raise OSError(str(error)) from None
 
 
 def pack(tensors: Mapping[str, object]) -> Packed:
@@ -95,45 +122,38 @@ def pack(tensors: Mapping[str, object]) -> Packed:
         else:
             first[key] = name
             written[name] = tensor.detach().cpu().contiguous().clone()
-    text = json.dumps(shared)
-    return Packed(written, text, digest_of(written, text))
+    return Packed(written, {_SHARED: json.dumps(shared)})
 
 
-def digest_of(tensors: Mapping[str, Tensor], text: str) -> str:
-    """Return a digest of all content: names, types, shapes, every bit of the tensors, and a text beside them."""
-    digest = hashlib.blake2b(text.encode(), digest_size=16)
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def read_tensors(path: Path, digest: str | None = None) -> dict[str, Tensor]:
-    """Return the tensors of a file by name, shared ones under each of their names.
+def read_tensors(path: Path, digest: str | None = None) -> Packed:
+    """Return tensors and facts of a file that `Packed.write` wrote, or of any safetensors file.
 
     Args:
-        path: A file of `save_weights`, or any safetensors file.
+        path: The file.
         digest: The digest of what was written, if known: a file with other content is refused.
 
     Raises:
         ValueError: If the file is missing, no safetensors file, or not what was written.
     """
-    from safetensors import SafetensorError, safe_open
-
-    _check_file(path)
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = file.metadata() or {}
-        text = facts.get(_SHARED, "{}")
-        expected = digest or facts.get(_DIGEST)
-        whole = expected is None or digest_of(tensors, text) == expected
-        shared = {alias: tensors[name] for alias, name in json.loads(text).items()} if whole else {}
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(_UNREADABLE.format(path=path, error=error)) from None
-    if not whole:
+    with _opened(path) as file:
+        facts = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    noted = facts.pop(_DIGEST, None)
+    packed = Packed(tensors, facts)
+    foreign = digest is None and noted is None and set(facts) <= _FOREIGN
+    if not foreign and (packed.digest != noted or digest not in (None, noted)):
         raise ValueError(f"{path} is damaged: its content is not what was written. Take a copy, or save it again.")
-    return tensors | shared
+    return packed
+
+
+def read_weights(path: Path, digest: str | None = None) -> dict[str, Tensor]:
+    """Return the tensors in a file by name, shared ones under each of their names.
+
+    Raises:
+        ValueError: If the file is missing, no safetensors file, or not what was written.
+    """
+    packed = read_tensors(path, digest)
+    return packed.tensors | {alias: packed.tensors[name] for alias, name in _shared(path, packed.facts).items()}
 
 
 def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -142,16 +162,44 @@ def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         ValueError: If the file is missing or no safetensors file.
     """
+    with _opened(path) as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        shared = _shared(path, file.metadata() or {})
+        return shapes | {alias: shapes[name] for alias, name in shared.items()}
+
+
+def stored_facts(path: Path) -> dict[str, str]:
+    """Return the facts in the header of a file as they stand there, unchecked.
+
+    Raises:
+        ValueError: If the file is missing or no safetensors file.
+    """
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file whose header is not longer than any that is written here."""
     from safetensors import SafetensorError, safe_open
 
     _check_file(path)
     try:
+        with path.open("rb") as start:
+            length = int.from_bytes(start.read(8), "little")
+        if length > max(_LONGEST_HEADER, path.stat().st_size // 4):
+            raise ValueError(f"its header would have {length:,} bytes")
         with safe_open(path, "pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            shared = json.loads((file.metadata() or {}).get(_SHARED, "{}"))
-        return shapes | {alias: shapes[name] for alias, name in shared.items()}
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
+            yield file
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RecursionError, MemoryError) as error:
         raise ValueError(_UNREADABLE.format(path=path, error=error)) from None
+
+
+def _shared(path: Path, facts: Mapping[str, str]) -> dict[str, str]:
+    shared = parse_json(facts.get(_SHARED, "{}").encode(), f"{path} has a header that cannot be read")
+    if not isinstance(shared, dict) or not all(isinstance(name, str) for name in shared.values()):
+        raise ValueError(f"{path} has a header that cannot be read: {_SHARED} must give names of tensors by name.")
+    return shared
 
 
 def _check_file(path: Path) -> None:

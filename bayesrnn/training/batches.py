@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from bayesrnn._checks import as_values, check_finite
-from bayesrnn.storage.weights import digest_of
+from bayesrnn.storage.weights import Packed
 
 __all__ = ["Batches", "Data", "as_batches", "epoch_seed"]
 
@@ -91,7 +91,7 @@ class TensorBatches:
 
     def fingerprint(self) -> str:
         """Return a hash of all values."""
-        return digest_of({f"{i}": tensor.detach().cpu() for i, tensor in enumerate(self.tensors)}, "")
+        return Packed({f"{i}": tensor.detach().cpu() for i, tensor in enumerate(self.tensors)}, {}).digest
 
 
 def as_batches(data: Data, batch_size: int, seed: int, *, shuffle: bool, name: str) -> Batches:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bayesrnn._files import atomic_path
-from bayesrnn.storage.weights import digest_of
+from bayesrnn._documents import parse_json
+from bayesrnn.storage.weights import Packed, read_tensors, stored_facts
 
 if TYPE_CHECKING:
     import pandas
@@ -96,7 +96,8 @@ def _exp(loss: float) -> float:
 
 
 FILE = "checkpoint.safetensors"
-_FORMAT = "bayesrnn.checkpoint/1"
+_FORMAT = "bayesrnn.checkpoint/2"
+_KEYS = {"settings": dict, "history": dict, "numbers": dict}
 
 
 @dataclass
@@ -118,26 +119,18 @@ class Checkpoint:
     numbers: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint: after a kill the folder holds the old one or the new one, whole."""
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
+        """Write the checkpoint: after a kill the folder holds the old one or the new one, whole.
 
+        Raises:
+            ValueError: If the folder cannot be written to or has no room; the old checkpoint is untouched then.
+        """
         flat = {
             f"{part}/{name}": torch.clone(value.detach().cpu(), memory_format=torch.contiguous_format)
             for part, named in self.tensors.items()
             for name, value in named.items()  # cloned: tensors that share memory are written one by one
         }
         content = {"settings": self.settings, "history": asdict(self.history), "numbers": self.numbers}
-        text = json.dumps({"format": _FORMAT, **content})
-        try:
-            with atomic_path(folder / FILE) as temporary:
-                save_file(flat, temporary, {"training": text, "digest": digest_of(flat, text)})
-        except (OSError, SafetensorError) as error:
-            size = sum(value.nbytes for value in flat.values()) + len(text)
-            raise ValueError(
-                f"cannot write to the folder {folder} ({getattr(error, 'strerror', None) or error}): {FILE} needs "
-                f"{size / 1e6:,.1f} MB there. The last checkpoint is untouched; make room, or give another folder."
-            ) from None
+        Packed(flat, {"training": json.dumps({"format": _FORMAT, **content})}).write(folder / FILE)
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint | None":
@@ -146,34 +139,32 @@ class Checkpoint:
         Raises:
             ValueError: If the file is no checkpoint, is of another format, or a bit of it has changed.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         path = folder / FILE
         if not path.exists():
             return None
+        anew, wrong = "Delete it to begin anew.", f"{path} is not a checkpoint of bayesrnn"
         try:
-            data = path.read_bytes()  # at once: a training may put a newer checkpoint in its place meanwhile
-            flat = load(data)
-            metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-            content = json.loads(metadata["training"])
-            written = content.pop("format")
-            whole = metadata["digest"] == digest_of(flat, metadata["training"])
-        except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, RecursionError, OSError) as error:
-            raise ValueError(
-                f"{path} is not a checkpoint of bayesrnn ({type(error).__name__}: {error}). Delete it to begin anew."
-            ) from None
+            content = parse_json(stored_facts(path).get("training", "null").encode(), wrong, anew)
+        except ValueError as error:
+            raise ValueError(f"{wrong}: {error} {anew}") from None
+        written = content.pop("format", None) if isinstance(content, dict) else None
+        if written is None:
+            raise ValueError(f"{wrong}. {anew}")
         if written != _FORMAT:
-            raise ValueError(
-                f"{path} has the format {written!r}, but this version reads {_FORMAT!r}. Delete it to begin anew."
-            )
-        if not whole:
-            raise ValueError(f"{path} is damaged: it is not what was written. Delete it to begin anew.")
+            raise ValueError(f"{path} has the format {written!r}, but this version reads {_FORMAT!r}. {anew}")
+        if set(content) != set(_KEYS) or not all(isinstance(content[key], kind) for key, kind in _KEYS.items()):
+            raise ValueError(f"{wrong}: it should hold {', '.join(_KEYS)}, but holds {', '.join(content)}. {anew}")
+        packed = read_tensors(path)
+        content = json.loads(packed.facts["training"])  # of the same moment as the tensors
         tensors: dict[str, dict[str, Tensor]] = {}
-        for name, value in flat.items():
+        for name, value in packed.tensors.items():
             part, _, key = name.partition("/")
             tensors.setdefault(part, {})[key] = value
-        return cls(content["settings"], History.from_dict(content["history"]), tensors, content["numbers"])
+        try:
+            history = History.from_dict(content["history"])
+        except TypeError as error:
+            raise ValueError(f"{wrong}: its history is of another version ({error}). {anew}") from None
+        return cls(content["settings"], history, tensors, content["numbers"])
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

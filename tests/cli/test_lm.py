@@ -152,7 +152,12 @@ def test_an_exchanged_order_of_the_vocabulary_is_refused(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "there is no"), ("{}", "does not say"), ("garbage", "is not JSON"), ("[1]", "does not say")],
+    [
+        (None, "there is no"),
+        ("{}", "does not describe a history"),
+        ("garbage", "is not JSON"),
+        ("[1]", "does not describe"),
+    ],
 )
 def test_a_damaged_history_is_one_line(
     content: str | None, message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

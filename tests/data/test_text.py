@@ -68,9 +68,9 @@ def test_a_vocabulary_survives_its_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no vocabulary"):
+    with pytest.raises(ValueError, match=r"there is no file .*none\.json. Give the vocabulary"):
         Vocabulary.load(tmp_path / "none.json")
-    with pytest.raises(ValueError, match="is not a vocabulary of bayesrnn"):
+    with pytest.raises(ValueError, match="does not describe a vocabulary of bayesrnn"):
         Vocabulary.load(write(tmp_path / "x.json", '{"format": "other"}'))
 
 

@@ -89,6 +89,7 @@ def test_held_out_values_do_not_reach_the_network(series: Series, found: Study) 
 
 def test_the_files_are_whole(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
+        "manifest.json",
         "forecast.csv", "held_out.csv", "backtest.csv", "comparison.csv", "comparison.json", "report.html",
         *(f"{name}.{end}" for name in ("forecast", "held_out", "calibration", "comparison") for end in ("png", "svg")),
     }  # fmt: skip

@@ -441,3 +441,45 @@ def test_vector_scaling_meets_the_frequencies_of_the_classes() -> None:
     y = (torch.arange(900) % 10 >= 7).long() + (torch.arange(900) % 10 == 9).long()
     fixed = R.VectorScaling().fit(c, y).apply(c)
     torch.testing.assert_close(fixed.probabilities.mean(0), torch.tensor([0.7, 0.2, 0.1]).double(), atol=0.01, rtol=0)
+
+
+def described(kind):
+    predictive, target = gaussian(60) if kind in CONTINUOUS else classes(60)
+    levels = {"levels": (0.5, 0.8)} if kind in (R.ConformalizedQuantiles, R.AdaptiveConformal) else {}
+    return json.loads(json.dumps(kind(**levels).fit(predictive, target).to_dict()))
+
+
+@pytest.mark.parametrize("kind", [*CONTINUOUS, *CLASSES])
+def test_what_was_described_is_read_again_and_nothing_near_it(kind):
+    values = described(kind)
+    assert R.from_dict(values).to_dict() == values
+    for part in ("settings", "parameters"):
+        for changed in ({**values[part], "wheels": 4}, [], 3):
+            with pytest.raises(ValueError, match=rf"{part} of {kind.__name__}.*(unknown wheels|must be a dict)"):
+                R.from_dict(values | {part: changed})
+    for name, value in values["parameters"].items():
+        for wrong in (math.nan, math.inf, -1e308 if name != "at_bound" else 1e308, "1", None, [], [math.nan], [[1.0]]):
+            with pytest.raises(ValueError, match=kind.__name__):
+                R.from_dict(values | {"parameters": values["parameters"] | {name: wrong}})
+        if isinstance(value, list) and name not in ("recent", "radii", "maps"):
+            with pytest.raises(ValueError, match=kind.__name__):
+                R.from_dict(values | {"parameters": values["parameters"] | {name: value[:-1]}})
+    with pytest.raises(ValueError, match="missing parameters"):
+        R.from_dict({key: value for key, value in values.items() if key != "parameters"})
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, 1e308, math.nan])
+def test_factors_that_no_fit_gives_are_refused(factor):
+    with pytest.raises(ValueError, match="factor of VarianceScaling must lie within"):
+        R.from_dict({"name": "variance_scaling", "settings": {}, "parameters": {"factor": factor}})
+
+
+def test_a_per_horizon_is_no_step_of_another():
+    inner = (
+        R.PerHorizon(R.VarianceScaling)
+        .fit(Predictive.from_gaussian(torch.zeros(50, 1), torch.ones(50, 1)), torch.randn(50, 1))
+        .to_dict()
+    )
+    assert R.from_dict(inner).to_dict() == inner
+    with pytest.raises(ValueError, match="no PerHorizon itself"):
+        R.from_dict({"name": "per_horizon", "steps": [inner]})

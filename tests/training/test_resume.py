@@ -232,7 +232,7 @@ def test_learned_rates_do_not_stand_in_the_way(rows: Rows, make: Make, tmp_path:
 
 
 def test_a_second_process_is_told_so_and_leftovers_go(rows: Rows, make: Make, tmp_path: Path) -> None:
-    leftover = tmp_path / ".checkpoint-abcd1234.safetensors"
+    leftover = tmp_path / ".checkpoint.part-abcd1234.safetensors"
     leftover.write_bytes(b"half")
     with locked(tmp_path, "a test"), pytest.raises(ValueError, match="is in use: another process is training there"):
         fit(make(), rows, epochs=1, checkpoint=tmp_path)
@@ -251,7 +251,10 @@ def test_a_disk_that_cannot_be_written_to_is_one_line(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(ValueError, match=r"No space left on device\): checkpoint.safetensors needs 0.0 MB there"):
+    with pytest.raises(
+        ValueError,
+        match=r"safetensors \(No space left on device\)\. It needs 0\.1 MB there\. What was there before is untouched",
+    ):
         fit(make(), rows, epochs=2, checkpoint=tmp_path)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
     (tmp_path / "file").write_text("mine")
