@@ -178,9 +178,9 @@ def test_runs_of_another_kind_or_version_are_refused(
     assert "must end in .csv, .parquet or .json" in refused([*predict[:3], "-o", "p.txt"], capsys)
     text = (copy / "run.json").read_text()
     for change, words in (
-        (('"version": 1', '"version": 9'), "format version 9"),
+        (('"bayesrnn.run/2"', '"bayesrnn.run/9"'), "format version 9"),
         (('"seed": 0', '"seed": 1'), "is damaged"),
-        (('"bayesrnn.run"', '"other"'), "does not describe a run"),
+        (('"bayesrnn.run/2"', '"other"'), "does not describe a run"),
     ):
         (copy / "run.json").write_text(text.replace(*change))
         assert words in refused(predict, capsys)
