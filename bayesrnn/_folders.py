@@ -15,7 +15,7 @@ from pathlib import Path
 from bayesrnn._documents import read_document, write_document
 from bayesrnn._files import locked, umask, writing
 
-__all__ = ["MANIFEST", "atomic_folder"]
+__all__ = ["MANIFEST", "atomic_folder", "versions"]
 
 MANIFEST, _FORMAT, _KEYS = "manifest.json", "bayesrnn.manifest/1", ("files", "made_with")
 
@@ -74,13 +74,19 @@ def _write_manifest(folder: Path) -> None:
     for path in files:
         with path.open("rb") as file:
             sums[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    import torch
+    write_document(folder / MANIFEST, _FORMAT, {"files": sums, "made_with": versions()})
 
-    from bayesrnn import __version__
 
-    versions = {"bayesrnn": __version__} | {name: metadata.version(name) for name in ("torch", "numpy", "safetensors")}
-    machine = {"python": platform.python_version(), "processor": platform.machine(), "threads": torch.get_num_threads()}
-    write_document(folder / MANIFEST, _FORMAT, {"files": sums, "made_with": versions | machine})
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of bayesrnn and of what it computes with."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in ("bayesrnn", "torch", "numpy")}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "?"
 
 
 def _listed(folder: Path) -> set[str]:

@@ -1,18 +1,16 @@
 """A run: a folder with a model, results and `run.json`, which says of what kind it is and what it was made from."""
 
 import json
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bayesrnn._documents import read_document, write_document
 from bayesrnn._files import locked
-from bayesrnn._folders import atomic_folder
+from bayesrnn._folders import atomic_folder, versions
 
 __all__ = ["TRAINING", "Manifest", "find_runs", "held", "read_run", "replaced", "same_request", "write_run"]
 
@@ -50,9 +48,7 @@ def write_run(folder: Path, manifest: Manifest) -> None:
     """Write `run.json` into a folder that holds all else already."""
     values = asdict(manifest)
     values["date"] = datetime.now(UTC).isoformat(timespec="seconds")
-    values["versions"] = {"python": platform.python_version()} | {
-        name: _version(name) for name in ("bayesrnn", "torch")
-    }
+    values["versions"] = versions()
     values["files"] = sorted({FILE, *(place.name for place in folder.iterdir())})
     write_document(folder / FILE, _FORMAT, values)
 
@@ -141,10 +137,3 @@ def same_request(folder: Path, request: Mapping[str, Any], anew: bool) -> bool:
 
 def _command(kind: str) -> str:
     return "lm train" if kind == "lm" else kind
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "?"
