@@ -13,6 +13,7 @@ from bayesrnn import recalibration as recalibration
 from bayesrnn import schemes as schemes
 from bayesrnn.comparison import compare as compare
 from bayesrnn.comparison import compare_predictives as compare_predictives
+from bayesrnn.inference import Stream as Stream
 from bayesrnn.inference import audit as audit
 from bayesrnn.inference import predict as predict
 from bayesrnn.inference._perplexity import perplexity as perplexity
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Predictive",
+    "Stream",
     "audit",
     "calibration_report",
     "compare",

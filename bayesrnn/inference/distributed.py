@@ -1,43 +1,26 @@
 """Several processes share a prediction (torchrun): each predicts some of the rows, and all get the whole result."""
 
 import atexit
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bayesrnn.inference.accumulators import ClassStatistics, ContinuousStatistics
-from bayesrnn.inference.linear.halves import Halves
-from bayesrnn.inference.linear.statistics import ControlledClassStatistics, ControlledStatistics
 from bayesrnn.inference.outputs import map_distribution, parameters
+from bayesrnn.inference.packing import packed, unpacked
 from bayesrnn.inference.passes import Part
-from bayesrnn.inference.statistics import JointMoments, Moments, Replicates
 
 __all__ = ["Ranks", "all_ranks", "alone"]
 
 _solitary: ContextVar[bool] = ContextVar("_solitary", default=False)
 _carrier: Any = None
 _calls = 0
-_CLASSES = {
-    c.__name__: c
-    for c in (
-        ContinuousStatistics,
-        ClassStatistics,
-        ControlledStatistics,
-        ControlledClassStatistics,
-        Halves,
-        Replicates,
-        Moments,
-        JointMoments,
-    )
-}
 
 
 @contextmanager
@@ -157,58 +140,19 @@ def _pack(parts: Sequence[Part]) -> bytes:
     """Return the parts as the bytes of a safetensors file: reading them can run no code."""
     from safetensors.torch import save
 
-    tensors: dict[str, Tensor] = {}
-    described = [
-        _described(
-            [part.rows, part.draws, [[parameters(d) for d in chunk] for chunk in part.distributions], part.statistics],
-            tensors,
-        )
-        for part in parts
-    ]
-    header = torch.frombuffer(bytearray(json.dumps(described).encode()), dtype=torch.uint8)
-    return save(tensors | {"header": header})
+    def plain(part: Part) -> list[Any]:
+        return [part.rows, part.draws, [[parameters(d) for d in c] for c in part.distributions], part.statistics]
+
+    return save(packed([plain(part) for part in parts]))
 
 
 def _unpack(data: bytes, like: Part) -> Iterator[Part]:
     """Yield the parts in `data`; `like`, a part of this process, shows which distributions they hold."""
     from safetensors.torch import load
 
-    tensors = load(data)
-    device = like.statistics[0].replicates.mean.device
-    for described in json.loads(tensors.pop("header").numpy().tobytes()):
-        rows, draws, chunks, statistics = _made(described, {k: t.to(device) for k, t in tensors.items()})
+    for rows, draws, chunks, statistics in unpacked(load(data), like.statistics[0].replicates.mean.device):
         distributions = []
         for chunk in chunks:
             values = iter([tensor for found in chunk for tensor in found])
             distributions.append([map_distribution(d, lambda _, v=values: next(v)) for d in like.distributions[0]])  # type: ignore[misc]
         yield Part(rows.cpu(), draws, tuple(distributions), statistics)
-
-
-def _described(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Return a value as JSON takes it, with its tensors put into `tensors`."""
-    if isinstance(value, Tensor):
-        tensors[str(len(tensors))] = value.detach().cpu().contiguous().clone()
-        return {"tensor": str(len(tensors) - 1)}
-    if isinstance(value, torch.dtype):
-        return {"dtype": str(value).removeprefix("torch.")}
-    if is_dataclass(value):
-        inside = {field.name: _described(getattr(value, field.name), tensors) for field in fields(value)}
-        return {"class": type(value).__name__, "fields": inside}
-    if isinstance(value, dict):
-        return {"items": [[key, _described(item, tensors)] for key, item in value.items()]}
-    return [_described(item, tensors) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _made(described: Any, tensors: dict[str, Tensor]) -> Any:
-    """Return the value that `_described` described."""
-    if isinstance(described, list):
-        return [_made(item, tensors) for item in described]
-    if not isinstance(described, dict):
-        return described
-    if "tensor" in described:
-        return tensors[described["tensor"]]
-    if "dtype" in described:
-        return getattr(torch, described["dtype"])
-    if "items" in described:
-        return {key: _made(item, tensors) for key, item in described["items"]}
-    return _CLASSES[described["class"]](**{k: _made(v, tensors) for k, v in described["fields"].items()})

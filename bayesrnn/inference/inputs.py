@@ -15,7 +15,7 @@ from bayesrnn._checks import check_whole
 from bayesrnn.inference.nested import Rows, leaves, with_rows
 from bayesrnn.nn.masked import MaskedModule
 
-__all__ = ["Batch", "batches", "rows_at_once"]
+__all__ = ["Batch", "batches", "rows_at_once", "whole_numbers"]
 
 _SHARE = 0.25  # of the memory that is free: the rest is the user's, and estimates are rough
 _MOST = 1024  # more rows make a pass no faster: their masks and activations leave the caches
@@ -100,8 +100,8 @@ def batches(
     """
     if not inputs:
         raise ValueError("there is nothing to predict: pass the model's inputs, predict(model, x).")
-    ids = None if sequence_ids is None else _whole_numbers(sequence_ids, "sequence_ids")
-    sizes = None if lengths is None else _whole_numbers(lengths, "lengths")
+    ids = None if sequence_ids is None else whole_numbers(sequence_ids, "sequence_ids")
+    sizes = None if lengths is None else whole_numbers(lengths, "lengths")
     from_loader = len(inputs) == 1 and isinstance(inputs[0], DataLoader)
     offset = 0
     if from_loader:
@@ -157,7 +157,8 @@ def _arguments(batch: Any) -> tuple[Any, ...]:
     return tuple(batch) if isinstance(batch, tuple | list) else (batch,)
 
 
-def _whole_numbers(values: Iterable[int] | Tensor, name: str) -> Tensor:
+def whole_numbers(values: Iterable[int] | Tensor, name: str) -> Tensor:
+    """Return whole numbers, one a row, as int64 on the CPU."""
     found = torch.as_tensor(values if isinstance(values, Tensor) else list(values)).cpu()
     if found.dim() != 1 or found.is_floating_point() or found.dtype == torch.bool:
         raise ValueError(

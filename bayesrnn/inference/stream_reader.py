@@ -32,7 +32,7 @@ class StreamReader:
         self, model: nn.Module, chunks: Sequence[Binding], lifetime: str = "stream", batch_dim: int = 0
     ) -> None:
         self.model, self.chunks, self.lifetime, self.batch_dim = model, chunks, lifetime, batch_dim
-        self._states: dict[int | None, Any] = {}
+        self.states: dict[int | None, Any] = {}
         self._next: dict[int | None, Any] = {}
 
     def output(self, place: int | None, window: Tensor, start: int, index: int = 0) -> Any:
@@ -48,7 +48,7 @@ class StreamReader:
             window = values(replicate(Rows(window, self.batch_dim), binding.draws.numel()))
             binding = binding.window(start, index, self.lifetime)
         with nullcontext() if binding is None else bound(self.model, binding):
-            result = self.call(window, self._states.get(place))
+            result = self.call(window, self.states.get(place))
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(
                 f"a model that reads a stream must return {self.returns}, but it returned a {type(result).__name__}. "
@@ -59,7 +59,7 @@ class StreamReader:
 
     def go_on(self) -> None:
         """Take the states after the last window as those before the next one."""
-        self._states = dict(self._next)
+        self.states = dict(self._next)
 
     def call(self, window: Tensor, state: Any) -> Any:
         """Return (output, state) of the model."""

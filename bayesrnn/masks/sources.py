@@ -116,8 +116,9 @@ class Binding:
             ValueError: If a weight is masked by several draws at once.
         """
         place = f"{self.name}.{key}" if self.name else key
-        if self.memory is not None and place in self.memory.masks:
-            return self.memory.masks[place]
+        remembered = f"{place} {site.shape}"
+        if self.memory is not None and remembered in self.memory.masks:
+            return self.memory.masks[remembered]
         if site.tokens is not None and not self.masked_words:
             return None
         rate = site.number * self.multiplier
@@ -126,7 +127,7 @@ class Binding:
             return dropped.to(site.dtype)
         mask = dropped.logical_not_().to(site.dtype).mul_(1.0 / self._kept(rate))
         if self.memory is not None and site.placement.span == "sequence" and site.tokens is None:
-            self.memory.keep(place, mask)
+            self.memory.keep(remembered, mask)
         return mask
 
     def _kept(self, rate: float) -> float:

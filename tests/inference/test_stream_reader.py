@@ -15,7 +15,7 @@ def test_a_window_that_failed_leaves_the_state_as_it_was() -> None:
     model = br.nn.GRU(2, 4, dropout=0.3, batch_first=True)
     missing = x[:, 5:].clone()
     missing[1, 0] = torch.nan
-    reading, other = Stream(model, draws=16), Stream(model, draws=16)
+    reading, other = Stream(model, 3, draws=16), Stream(model, 3, draws=16)
     for each in (reading, other):
         each.step(x[:, :5])
     with pytest.raises(ValueError, match="NaN or infinite values for the sequences 1"):
