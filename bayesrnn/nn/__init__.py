@@ -3,7 +3,7 @@
 from bayesrnn.nn.concrete import ConcreteDropout as ConcreteDropout
 from bayesrnn.nn.dropout import Dropout as Dropout
 from bayesrnn.nn.embedding import Embedding as Embedding
-from bayesrnn.nn.kernels.scan.cpu_kernels import use_compiled as use_compiled
+from bayesrnn.nn.kernels.scan.library import use_compiled as use_compiled
 from bayesrnn.nn.layers import GRU as GRU
 from bayesrnn.nn.layers import LSTM as LSTM
 from bayesrnn.nn.layers import RNN as RNN

@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.kernels.scan.cpu_kernels import Kernels, kernels
+from bayesrnn.nn.kernels.scan.library import Kernels, kernels, threads_for
 from bayesrnn.nn.kernels.scan.products import turned
 
 __all__ = ["vocabulary_loss"]
 
 _CELLS = 2**24  # logits in memory at a time
 _STRIP = 64  # tokens whose share of the bias's gradient the kernel sums
+_COST = 32  # multiplications that take as long as the loss of one logit
 
 
 class _VocabularyLoss(torch.autograd.Function):
@@ -80,7 +81,7 @@ def _fused(
         scale,
         to_bias.data_ptr(),
         nll.data_ptr(),
-        torch.get_num_threads(),
+        threads_for(logits.numel() * _COST),
     )
     if weight.shape[1] < tokens:  # turning the smaller factor in memory costs less than the larger in the product
         to_features.copy_((turned(weight) @ logits).t())

@@ -10,6 +10,7 @@ from bayesrnn.nn.kernels.scan import fused_loop
 from bayesrnn.nn.kernels.scan.layer import Layer, along, cut, extras, gated, ungated
 from bayesrnn.nn.kernels.scan.pointwise import Kept
 from bayesrnn.nn.kernels.scan.products import input_gradient, weight_gradient
+from bayesrnn.nn.kernels.scan.sequence import kernels_for, sequence_backward
 
 __all__ = ["Gradients", "Saved", "backward"]
 
@@ -57,8 +58,12 @@ def backward(
     """
     cell, masks, product, first = layer.cell, layer.masks, layer.product, state[0]
     old = torch.cat((first.unsqueeze(0), saved.out[:-1]))
-    backend = fused_loop.backend_of(layer, first)
-    if backend is not None:
+    own, backend, grad_x = kernels_for(layer, saved.x, first), fused_loop.backend_of(layer, first), None
+    if own is not None:
+        everything = (saved.x, saved.out, saved.gates, saved.extra)
+        blocks, grad_h, grad_c, grad_x = sequence_backward(own, layer, state, everything, grad_out, grad_last, want_x)
+        low = blocks
+    elif backend is not None:
         kept = (saved.out, saved.gates, saved.extra)
         blocks, low, grad_h, grad_c = fused_loop.fused_backward(backend, layer, state, kept, grad_out, grad_last)
     else:
@@ -68,14 +73,12 @@ def backward(
         grad_h, grad_c = _loop(layer, first, (blocks, carry, by_h), low, grad_out, grad_last)
     grad_ih, grad_hh = torch.empty_like(layer.ih), torch.empty_like(layer.hh)
     weight_gradient(low[:, :, cell.hidden], old, masks.hidden, grad_hh)
-    units = first.shape[1]
-    grad_x = None
-    ih = layer.ih.to(product)
+    units, ih = first.shape[1], layer.ih.to(product)
     for block, gate in cell.inward:
         part = slice(gate.start * units, gate.stop * units)
         mask = masks.input if masks.input is None or masks.input.shape[1] == 1 else masks.input[:, gate]
         weight_gradient(low[:, :, block], saved.x, mask, grad_ih[part])
-        if want_x:
+        if want_x and own is None:
             one = input_gradient(low[:, :, block], ih[part], mask)
             grad_x = one if grad_x is None else grad_x.add_(one)
     return Gradients(

@@ -6,6 +6,7 @@ from bayesrnn.nn.kernels.scan import fused_loop
 from bayesrnn.nn.kernels.scan.fused_loop import Products, Rows, steps_at_once
 from bayesrnn.nn.kernels.scan.layer import Layer, along, cut, extras_along, gated, ungated
 from bayesrnn.nn.kernels.scan.products import GateProduct, of_span
+from bayesrnn.nn.kernels.scan.sequence import kernels_for, sequence_forward
 
 __all__ = ["forward"]
 
@@ -27,6 +28,9 @@ def forward(layer: Layer, x: Tensor, state: tuple[Tensor, ...], save: bool) -> t
         nothing.
     """
     cell, first, masks = layer.cell, state[0], layer.masks
+    own = kernels_for(layer, x, first)
+    if own is not None:
+        return sequence_forward(own, layer, x, state, save)
     (steps, rows), units = x.shape[:2], first.shape[1]
     out = first.new_empty(steps, rows, units)
     last = state[1].clone() if cell.memory else first.new_empty(0)

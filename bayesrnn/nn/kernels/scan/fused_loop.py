@@ -1,6 +1,7 @@
 """The two loops over time with the pointwise part compiled: one matrix product and one kernel per step.
 
-A backend launches the kernels: C++ on a CPU (`cpu_kernels`), Triton on a GPU (`triton_backend`).
+A backend launches the kernels: C++ on a CPU, for products in bfloat16 (`cpu_kernels`), and Triton on a GPU
+(`triton_backend`).
 """
 
 import warnings
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor
 
 from bayesrnn.masks import SiteMasks
-from bayesrnn.nn.kernels.scan.cpu_kernels import CpuBackend, kernels
+from bayesrnn.nn.kernels.scan.cpu_kernels import CpuBackend
 from bayesrnn.nn.kernels.scan.layer import BackwardStep, ForwardStep, Layer, along, gated, ungated
+from bayesrnn.nn.kernels.scan.library import kernels
 from bayesrnn.nn.kernels.scan.products import GateProduct, of_span
 
 __all__ = ["Backend", "Products", "Rows", "backend_of", "fused_backward", "fused_forward", "steps_at_once"]
@@ -89,7 +91,7 @@ def backend_of(layer: Layer, like: Tensor) -> Backend | None:
         return None
     if like.device.type == "cuda":
         return _triton().TritonBackend() if _triton_works() else None
-    if like.device.type != "cpu" or layer.product not in (torch.float32, torch.bfloat16):
+    if like.device.type != "cpu" or layer.product != torch.bfloat16:
         return None
     loaded = kernels()
     return None if loaded is None else CpuBackend(loaded)

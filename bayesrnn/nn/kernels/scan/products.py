@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bayesrnn.nn.kernels.scan.cpu_kernels import kernels
+from bayesrnn.nn.kernels.scan.library import kernels, threads_for
 from bayesrnn.nn.kernels.scan.packed import packed
 
 __all__ = [
@@ -68,7 +68,8 @@ def under(x: Tensor, mask: Tensor, dtype: torch.dtype, out: Tensor | None = None
     out = torch.empty_like(x, dtype=dtype) if out is None else out
     mask = mask.contiguous()
     step, row = (mask.stride(d) if mask.shape[d] > 1 else 0 for d in (0, 1))
-    compiled["masked"](*x.shape, x.data_ptr(), mask.data_ptr(), step, row, out.data_ptr())
+    threads = threads_for(x.numel() * 32)
+    compiled["masked"](*x.shape, x.data_ptr(), mask.data_ptr(), step, row, out.data_ptr(), threads)
     return out
 
 

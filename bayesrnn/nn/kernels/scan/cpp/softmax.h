@@ -1,14 +1,7 @@
 // The loss over a vocabulary and its gradient from logits that are read twice and never widened in memory.
 //
 // Logits have the shape (words, tokens): the product of the weights with the features. In this order the logits and the
-// gradient of the weights are products of matrices that lie in memory as they are read.
-
-#include <cmath>
-#include <vector>
-
-#include "arithmetic.h"
-
-namespace {
+// gradient of the weights are products of matrices that lie in memory as they are read. Once per instruction set.
 
 constexpr Long kStrip = 64;   // tokens whose share of the bias's gradient is summed together
 constexpr Long kHeight = 32;  // words after which the largest logit is looked at again
@@ -71,37 +64,39 @@ void gradient(T* logits, Long words, Long tokens, Long width, const float* bias,
 }
 
 template <class T>
-void part(Long words, Long tokens, Long first, Long width, T* logits, const float* bias, const Long* targets,
-          float scale, float* to_bias, float* nll) {
-  std::vector<float> top(width), sum(width);
-  normalizer(logits + first, words, tokens, width, bias, top.data(), sum.data());
-  for (Long j = 0; j < width; ++j) {
-    Long target = targets[first + j];
-    nll[first + j] = std::log(sum[j]) + top[j] - wide(logits[target * tokens + first + j]) - bias[target];
-    sum[j] = scale / sum[j];
+struct Loss {
+  Long words, tokens, width;
+  T* logits;
+  const float* bias;
+  const Long* targets;
+  float scale;
+  float *to_bias, *nll;
+
+  static void part(void* context, Long i) {
+    auto* l = static_cast<Loss*>(context);
+    Long first = i * l->width, width = l->tokens - first < l->width ? l->tokens - first : l->width;
+    const Long* targets = l->targets + first;
+    T* logits = l->logits + first;
+    std::vector<float> top(width), sum(width);
+    normalizer(logits, l->words, l->tokens, width, l->bias, top.data(), sum.data());
+    for (Long j = 0; j < width; ++j) {
+      Long target = targets[j];
+      l->nll[first + j] = std::log(sum[j]) + top[j] - wide(logits[target * l->tokens + j]) - l->bias[target];
+      sum[j] = l->scale / sum[j];
+    }
+    gradient(logits, l->words, l->tokens, width, l->bias, targets, l->scale, top.data(), sum.data(),
+             l->to_bias + first / kStrip * l->words);
   }
-  gradient(logits + first, words, tokens, width, bias, targets + first, scale, top.data(), sum.data(),
-           to_bias + first / kStrip * words);
-}
-
-template <class T>
-void loss(Long words, Long tokens, T* logits, const float* bias, const Long* targets, float scale, float* to_bias,
-          float* nll, Long threads) {
-  Long strips = (tokens + kStrip - 1) / kStrip, width = (strips + threads - 1) / threads * kStrip;
-#pragma omp parallel for schedule(static, 1)
-  for (Long first = 0; first < tokens; first += width)
-    part(words, tokens, first, tokens - first < width ? tokens - first : width, logits, bias, targets, scale, to_bias,
-         nll);
-}
-
-}  // namespace
+};
 
 // `to_bias` has the shape (strips of 64 tokens, words): a sum over strips in a fixed order gives the same bits for any
 // number of threads.
-extern "C" void bayesrnn_vocabulary_loss(Long words, Long tokens, void* logits, int low, const float* bias,
-                                         const Long* targets, float scale, float* to_bias, float* nll, Long threads) {
-  if (low)
-    loss(words, tokens, static_cast<Low*>(logits), bias, targets, scale, to_bias, nll, threads);
-  else
-    loss(words, tokens, static_cast<float*>(logits), bias, targets, scale, to_bias, nll, threads);
+void vocabulary_loss(Long words, Long tokens, void* logits, int low, const float* bias, const Long* targets, float scale,
+                     float* to_bias, float* nll, Long threads) {
+  Long strips = (tokens + kStrip - 1) / kStrip, each = (strips + threads - 1) / threads;
+  Long width = (each ? each : 1) * kStrip, parts = (tokens + width - 1) / width;
+  Loss<Low> narrow{words, tokens, width, static_cast<Low*>(logits), bias, targets, scale, to_bias, nll};
+  Loss<float> wide{words, tokens, width, static_cast<float*>(logits), bias, targets, scale, to_bias, nll};
+  if (low) spread(threads, parts, Loss<Low>::part, &narrow);
+  else spread(threads, parts, Loss<float>::part, &wide);
 }

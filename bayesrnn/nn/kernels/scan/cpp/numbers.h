@@ -1,11 +1,5 @@
-// Numbers as the kernels read them: bfloat16 as its bits, and an exponential that vectorizes.
+// Numbers as the kernels read them: bfloat16 as its bits, and an exponential that vectorizes; once per instruction set.
 
-#pragma once
-
-#include <cstdint>
-#include <cstring>
-
-using Long = int64_t;
 using Low = uint16_t;
 
 inline float wide(float x) { return x; }

@@ -1,0 +1,14 @@
+// Everything of one instruction set, and its kernels in the order of `library.py`.
+
+#include "numbers.h"
+#include "vector.h"
+#include "tiles.h"
+#include "forward.h"
+#include "backward.h"
+#include "steps.h"
+#include "softmax.h"
+
+void* const kTable[] = {
+    (void*)forward,       (void*)backward,     (void*)lstm_forward, (void*)gru_forward,
+    (void*)lstm_backward, (void*)gru_backward, (void*)masked,       (void*)vocabulary_loss,
+};

@@ -1,0 +1,187 @@
+// A block of rows through all steps forward; included once per instruction set.
+
+struct Packed {
+  const Layer* layer;
+  float *ih, *hh, *bias;  // panels; [panel][slot][kWidth] of the biases
+  Long panels, block;     // rows per block
+};
+
+void pack_panel(void* context, Long panel) {
+  auto* p = static_cast<Packed*>(context);
+  const Layer& l = *p->layer;
+  Long gates = kGates[l.cell], slots = l.cell == kGru ? 4 : gates;
+  pack_gates(l.ih, gates, l.units, l.features, panel, p->ih);
+  pack_gates(l.hh, gates, l.units, l.units, panel, p->hh);
+  float* bias = p->bias + panel * slots * kWidth;
+  for (Long s = 0; s < slots; ++s)
+    for (Long j = 0; j < kWidth; ++j) {
+      Long unit = panel * kWidth + j, from = (s < 3 ? s : gates - 1) * l.units + unit;
+      bool apart = l.cell == kGru && s >= 2;
+      float value = 0.0f;
+      if (l.bias_ih && unit < l.units)
+        value = !apart ? l.bias_ih[from] + l.bias_hh[from] : s == 2 ? l.bias_ih[from] : l.bias_hh[from];
+      bias[s * kWidth + j] = value;
+    }
+}
+
+// Rows of a block at one step: where the state is held and where the results go.
+struct Point {
+  const Layer* l;
+  Long first, wide;          // first row of the block, row stride of what follows
+  float *state, *next;       // c of an LSTM, else h; what enters the next product
+  Long planes, plane, t;
+};
+
+INLINE void emit(const Point& p, Long r, Long u, Long lanes, V h) {
+  const Layer& l = *p.l;
+  store(l.out.at(p.t, p.first + r) + u, h, lanes);
+  if (p.t + 1 == l.steps) return;
+  for (Long g = 0; g < p.planes; ++g) {
+    V m = l.mask_h.data ? load(l.mask_h.at(p.t + 1, p.first + r, g) + u, lanes) : all(1.0f);
+    store(p.next + g * p.plane + r * p.wide + u, h * m);
+  }
+}
+
+INLINE void keep(const Point& p, Long r, Long u, Long lanes, const V* gates, int count, V extra) {
+  const Layer& l = *p.l;
+  Long row = p.t * l.rows + p.first + r;
+  for (int g = 0; g < count; ++g) store(l.gates + (row * count + g) * l.units + u, gates[g], lanes);
+  if (l.extra) store(l.extra + row * l.units + u, extra, lanes);
+}
+
+void lstm_point(const Point& p, const V* pre, Long from, Long rows, Long u, Long lanes) {
+  const Layer& l = *p.l;
+  for (Long r = from; r < from + rows; ++r, pre += 4) {
+    float* state = p.state + r * p.wide + u;
+    V old = load(state), i = exponential(-pre[0]).value(), f = exponential(-pre[1]).value();
+    V g = exponential(pre[2] + pre[2]).less_one(), o = exponential(-pre[3]).value(), c;
+    if (l.gates) {
+      V gates[] = {1.0f / (1.0f + i), 1.0f / (1.0f + f), g / (g + 2.0f), 1.0f / (1.0f + o)};
+      c = gates[1] * old + gates[0] * gates[2];
+      keep(p, r, u, lanes, gates, 4, c);
+    } else {  // one division for c, one for h
+      V under = (1.0f + i) * (g + 2.0f), forget = 1.0f + f;
+      c = (old * under + g * forget) / (under * forget);
+    }
+    store(state, c);
+    V seen = l.mask_c.data ? c * load(l.mask_c.at(p.t, p.first + r) + u, lanes) : c;
+    V e = exponential(seen + seen).less_one();
+    emit(p, r, u, lanes, e / ((e + 2.0f) * (1.0f + o)));
+  }
+}
+
+void gru_point(const Point& p, const V* pre, Long from, Long rows, Long u, Long lanes) {
+  const Layer& l = *p.l;
+  for (Long r = from; r < from + rows; ++r, pre += 4) {
+    float* state = p.state + r * p.wide + u;
+    V old = load(state), reset = sigmoid(pre[0]), z = exponential(-pre[1]).value();
+    V inner = pre[2] + reset * pre[3], e = exponential(inner + inner).less_one(), h;
+    if (l.gates) {
+      V gates[] = {reset, 1.0f / (1.0f + z), e / (e + 2.0f)};
+      h = gates[1] * (old - gates[2]) + gates[2];
+      keep(p, r, u, lanes, gates, 3, pre[3]);
+    } else {  // n (1 - z) + z h in one division
+      h = (e * z + old * (e + 2.0f)) / ((e + 2.0f) * (1.0f + z));
+    }
+    store(state, h);
+    emit(p, r, u, lanes, h);
+  }
+}
+
+void rnn_point(const Point& p, const V* pre, Long from, Long rows, Long u, Long lanes) {
+  for (Long r = from; r < from + rows; ++r, ++pre) {
+    V h = p.l->cell == kTanh ? hyperbolic(pre[0]) : pre[0] < 0.0f ? V{} : pre[0];
+    if (p.l->gates) keep(p, r, u, lanes, &h, 1, h);
+    store(p.state + r * p.wide + u, h);
+    emit(p, r, u, lanes, h);
+  }
+}
+
+// Writes rows under their mask, one plane per gate that has its own.
+void mask_rows(const float* from, Long row, const Strided& mask, Long t, Long first, Long rows, Long width, Long planes,
+               Long plane, Long wide, float* into) {
+  for (Long g = 0; g < planes; ++g)
+    for (Long r = 0; r < rows; ++r) {
+      const float *a = from + r * row, *m = mask.data ? mask.at(t, first + r, g) : nullptr;
+      float* to = into + g * plane + r * wide;
+      if (m)
+        for (Long k = 0; k < width; ++k) to[k] = a[k] * m[k];
+      else
+        std::memcpy(to, a, width * 4);
+    }
+}
+
+template <int Gates>
+void forward_block(const Packed& p, Long first, Long rows) {
+  const Layer& l = *p.layer;
+  constexpr Long kSlots = slots<Gates>();
+  const Long wide = up(l.units, 16), plane = rows * wide, deep = up(l.features, 16), plane_x = rows * deep;
+  const Long planes_h = l.mask_h.gate ? Gates : 1, planes_x = l.mask_x.gate ? Gates : 1;
+  Room state(plane), even(planes_h * plane), odd(planes_h * plane), in(planes_x * plane_x);
+  float *entering = even.get(), *next = odd.get();
+  std::memset(state.get(), 0, plane * 4);
+  const float* held = l.cell == kLstm ? l.memory : l.first;
+  for (Long r = 0; r < rows; ++r)
+    std::memcpy(state.get() + r * wide, held + (first + r) * l.units, l.units * 4);
+  mask_rows(l.first + first * l.units, l.units, l.mask_h, 0, first, rows, l.units, planes_h, plane, wide, entering);
+  V pre[TILE * kSlots];
+  for (Long t = 0; t < l.steps; ++t) {
+    Long alive = l.alive ? l.alive[t] - first : rows;
+    alive = alive < 0 ? 0 : alive > rows ? rows : alive;
+    for (Long r = alive; r < rows; ++r) std::memset(l.out.at(t, first + r), 0, l.units * 4);
+    if (!alive) continue;
+    Entering x{l.x.at(t, first), l.x.row, 0}, h{entering, wide, planes_h > 1 ? plane : 0};
+    if (l.mask_x.data) {
+      mask_rows(x.data, x.row, l.mask_x, t, first, alive, l.features, planes_x, plane_x, deep, in.get());
+      x = {in.get(), deep, planes_x > 1 ? plane_x : 0};
+    }
+    Point point{&l, first, wide, state.get(), next, planes_h, plane, t};
+    const Long tiles = (alive + TILE - 1) / TILE, each = alive / tiles, larger = alive % tiles;
+    for (Long panel = 0; panel < p.panels; ++panel) {
+      const float *w = p.ih + panel * l.features * Gates * kWidth, *u = p.hh + panel * l.units * Gates * kWidth;
+      const Long unit = panel * kWidth, lanes = l.units - unit;
+      for (Long k = 0, r = 0, n; k < tiles; ++k, r += n) {
+        n = each + (k < larger);
+        tile_of<Gates>(n, {x.data + r * x.row, x.row, x.plane}, {h.data + r * wide, wide, h.plane}, w, u, l.features,
+                       l.units, p.bias + panel * kSlots * kWidth, pre);
+        if (Gates == 4) lstm_point(point, pre, r, n, unit, lanes);
+        else if (Gates == 3) gru_point(point, pre, r, n, unit, lanes);
+        else rnn_point(point, pre, r, n, unit, lanes);
+      }
+    }
+    float* swap = entering;
+    entering = next, next = swap;
+  }
+  if (l.cell == kLstm)
+    for (Long r = 0; r < rows; ++r)
+      std::memcpy(l.last + (first + r) * l.units, state.get() + r * wide, l.units * 4);
+}
+
+void forward_rows(void* context, Long i) {
+  auto* p = static_cast<Packed*>(context);
+  Long first = i * p->block, rows = p->layer->rows - first;
+  rows = rows < p->block ? rows : p->block;
+  switch (p->layer->cell) {
+    case kLstm: return forward_block<4>(*p, first, rows);
+    case kGru: return forward_block<3>(*p, first, rows);
+    default: return forward_block<1>(*p, first, rows);
+  }
+}
+
+// Rows per block: as many as keep what is read again in the second cache, spread evenly over threads.
+Long rows_per_block(const Layer& l, Long row_floats) {
+  Long most = kBlockFloats / row_floats / TILE * TILE;
+  most = most < 4 * TILE ? 4 * TILE : most;
+  Long blocks = (l.rows + most - 1) / most;
+  if (l.rows >= l.threads) blocks = up(blocks, l.threads);
+  return (l.rows + blocks - 1) / blocks;
+}
+
+void forward(const Layer& l) {
+  Long gates = kGates[l.cell], slots = l.cell == kGru ? 4 : gates, panels = (l.units + kWidth - 1) / kWidth;
+  Long wide = panels * kWidth;
+  Room ih(wide * gates * l.features), hh(wide * gates * l.units), bias(wide * slots);
+  Packed p{&l, ih.get(), hh.get(), bias.get(), panels, rows_per_block(l, l.features + 3 * l.units)};
+  spread(wide * gates * (l.features + l.units) < (1 << 16) ? 1 : l.threads, panels, pack_panel, &p);
+  spread(l.threads, (l.rows + p.block - 1) / p.block, forward_rows, &p);
+}

@@ -1,0 +1,84 @@
+// Matrix products whose sums stay in registers; included once per instruction set.
+
+// What enters a product: rows of numbers, in one plane per gate where gates have masks of their own.
+struct Entering {
+  const float* data;
+  Long row, plane;
+};
+
+// Packs W (gates * units, depth) into panels [unit / kWidth][depth][gate][kWidth], zeros beyond the last unit.
+void pack_gates(const float* w, Long gates, Long units, Long depth, Long panel, float* into) {
+  into += panel * depth * gates * kWidth;
+  for (Long g = 0; g < gates; ++g)
+    for (Long j = 0; j < kWidth; ++j) {
+      Long unit = panel * kWidth + j;
+      const float* from = w + (g * units + unit) * depth;
+      float* to = into + g * kWidth + j;
+      if (unit < units)
+        for (Long k = 0; k < depth; ++k) to[k * gates * kWidth] = from[k];
+      else
+        for (Long k = 0; k < depth; ++k) to[k * gates * kWidth] = 0.0f;
+    }
+}
+
+// Where the sum of gate g goes: a GRU keeps the two parts of its candidate apart.
+template <int Gates, bool Hidden>
+constexpr int slot(int g) { return Gates == 3 && Hidden && g == 2 ? 3 : g; }
+template <int Gates>
+constexpr int slots() { return Gates == 3 ? 4 : Gates; }
+
+template <int Rows, int Gates, bool Hidden, bool Untied>
+INLINE void add_product(V (&sum)[Rows][slots<Gates>()], Entering a, const float* w, Long depth) {
+  for (Long k = 0; k < depth; ++k, w += Gates * kWidth) {
+    V b[Gates];
+#pragma GCC unroll 8
+    for (int g = 0; g < Gates; ++g) b[g] = load(w + g * kWidth);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      const float* at = a.data + r * a.row + k;
+      V v = all(*at);
+#pragma GCC unroll 8
+      for (int g = 0; g < Gates; ++g) {
+        if (Untied) v = all(at[g * a.plane]);
+        sum[r][slot<Gates, Hidden>(g)] += v * b[g];
+      }
+    }
+  }
+}
+
+// Writes bias + W x + U h of some rows and the units of one panel to `pre`, [row][slot].
+template <int Rows, int Gates>
+__attribute__((noinline)) void tile(Entering x, Entering h, const float* w, const float* u, Long features, Long units,
+                                    const float* bias, V* pre) {
+  constexpr int kSlots = slots<Gates>();
+  V sum[Rows][kSlots];
+#pragma GCC unroll 8
+  for (int s = 0; s < kSlots; ++s) {
+    V b = load(bias + s * kWidth);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) sum[r][s] = b;
+  }
+  if (x.plane) add_product<Rows, Gates, false, true>(sum, x, w, features);
+  else add_product<Rows, Gates, false, false>(sum, x, w, features);
+  if (h.plane) add_product<Rows, Gates, true, true>(sum, h, u, units);
+  else add_product<Rows, Gates, true, false>(sum, h, u, units);
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+    for (int s = 0; s < kSlots; ++s) pre[r * kSlots + s] = sum[r][s];
+}
+
+template <int Gates>
+INLINE void tile_of(Long rows, Entering x, Entering h, const float* w, const float* u, Long features, Long units,
+                    const float* bias, V* pre) {
+  switch (rows) {
+    case 1: return tile<1, Gates>(x, h, w, u, features, units, bias, pre);
+    case 2: return tile<2, Gates>(x, h, w, u, features, units, bias, pre);
+    case 3: return tile<3, Gates>(x, h, w, u, features, units, bias, pre);
+#if TILE > 3
+    case 4: return tile<4, Gates>(x, h, w, u, features, units, bias, pre);
+    case 5: return tile<5, Gates>(x, h, w, u, features, units, bias, pre);
+    case 6: return tile<6, Gates>(x, h, w, u, features, units, bias, pre);
+#endif
+  }
+}
