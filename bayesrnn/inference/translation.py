@@ -1,13 +1,14 @@
 """Translate with an encoder-decoder, or score a translation that is known, under draws of its masks."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from bayesrnn._checks import check_ids, check_seed, check_whole
 from bayesrnn.inference._predict import check_model
@@ -62,7 +63,7 @@ class Translation:
 
 def translate(
     model: nn.Module,
-    source: Tensor,
+    source: Tensor | PackedSequence,
     target: Tensor | None = None,
     *,
     draws: int = 32,
@@ -80,7 +81,7 @@ def translate(
 
     Args:
         model: A `br.models.EncoderDecoder`, or a module with its `encode`, `decode`, `logits` and special tokens.
-        source: (rows, steps) tokens with padding behind.
+        source: (rows, steps) tokens with padding behind, or packed.
         target: (rows, steps) translations to score, each with its end and padding behind; none are searched then.
         draws: Draws S; 0 for the deterministic pass, whose epistemic part is 0.
         seed: Seed of the masks.
@@ -113,7 +114,7 @@ def translate(
 
 def translate_draws(
     model: nn.Module,
-    source: Tensor,
+    source: Tensor | PackedSequence,
     *,
     draws: int = 32,
     seed: int = 0,
@@ -123,9 +124,7 @@ def translate_draws(
     max_length: int | None = None,
     sequence_ids: Iterable[int] | Tensor | None = None,
 ) -> Tensor:
-    """Return the translation of every draw by itself, (S, rows, L), with padding behind the end; see `translate`.
-
-    How much they differ says how unsure the model is of the whole sentence.
+    """Return the translation of every draw by itself, (S, rows, L): their differences say how unsure the model is.
 
     Example:
         >>> import bayesrnn as br
@@ -137,13 +136,15 @@ def translate_draws(
     reader = _Reader(model, source, draws, seed, sampling, sequence_ids)
     with undisturbed(model, seed):
         found = reader.search(beam, length_penalty, max_length, each=True)
-    return found.view(draws, len(source), -1)
+    return found.view(draws, len(reader.source), -1)
 
 
 class _Reader:
     """A model that reads sentences under draws: rows of its passes are draws x sentences x beams."""
 
-    def __init__(self, model: Any, source: Tensor, draws: int, seed: int, sampling: str, sequence_ids: Any) -> None:
+    def __init__(
+        self, model: Any, source: Tensor | PackedSequence, draws: int, seed: int, sampling: str, sequence_ids: Any
+    ) -> None:
         check_whole(draws, "draws", 0)
         check_model(model, draws)
         if not all(hasattr(model, name) for name in ("encode", "decode", "logits", "padding", "start", "end")):
@@ -154,6 +155,8 @@ class _Reader:
         self.model, self.draws, self.copies = model, draws, max(draws, 1)
         self.device = next(model.parameters()).device
         self.masks = stream(sampling, check_seed(seed))
+        if isinstance(source, PackedSequence):
+            source = pad_packed_sequence(source, True, model.padding)[0]
         with undisturbed(model):
             model.encode(source)  # refuses what is no source, before any work is done
         self.source = source.to(self.device)
@@ -176,7 +179,7 @@ class _Reader:
         target = target.to(self.device)[:, : int(lengths.max())]
         start = torch.full_like(target[:, :1], self.model.start)
         known = torch.cat([start, target[:, :-1]], 1).masked_fill(target == self.model.padding, self.model.padding)
-        size = _NUMBERS // (self.copies * target.shape[1] * self.model.output_bias.numel())
+        size = _NUMBERS // (self.copies * target.shape[1] * getattr(self.model, "target_size", 50_000))
         found = [self._score(rows, known[rows], target[rows]) for rows in self._groups(size * self.copies)]
         log_probs, entropy, aleatoric = (torch.cat(part, -2) for part in zip(*found, strict=True))
         return Translation(target, lengths, log_probs, entropy, aleatoric)
@@ -220,9 +223,9 @@ class _Reader:
         drawn = torch.arange(self.draws, device=self.device)
         return bound(self.model, Binding(self.masks, drawn, ids, first_step=step))
 
-    def _groups(self, rows: int) -> Iterator[Tensor]:
-        """Yield the sentences in groups of so many rows of a pass, which are draws x sentences."""
-        return iter(torch.arange(len(self.source), device=self.device).split(max(rows // self.copies, 1)))
+    def _groups(self, rows: int) -> Sequence[Tensor]:
+        """Return the sentences in groups of so many rows of a pass, which are draws x sentences."""
+        return torch.arange(len(self.source), device=self.device).split(max(rows // self.copies, 1))
 
     def _trimmed(self, rows: Tensor) -> Tensor:
         """Return the sources of some rows without the steps that are padding in all of them."""
@@ -239,11 +242,11 @@ class _Reader:
             )
         lengths = (target != self.model.padding).sum(1)
         last = target.gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
-        wrong = (last != self.model.end) | (lengths == 0)
+        wrong = (last != self.model.end) | (lengths == 0) | (target[:, :1] == self.model.start).any(1)
         if bool(wrong.any()):
             row = int(wrong.nonzero()[0])
             raise ValueError(
-                f"target {row} does not end with the token {self.model.end}: put the end behind the last word, padding "
-                "behind the end, and no start in front."
+                f"target {row} must be words and the end, {self.model.end}, but {target[row].tolist()} was given: put "
+                f"padding ({self.model.padding}) behind the end, and no start ({self.model.start}) in front."
             )
         return lengths.to(self.device)

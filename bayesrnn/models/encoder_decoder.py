@@ -1,5 +1,6 @@
 """A recurrent encoder-decoder with attention: a sentence in, the distribution of each word of another out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from bayesrnn._checks import check_choice, check_whole
+from bayesrnn._checks import check_choice, check_lengths, check_whole
 from bayesrnn.models.encoder import scheme_of
 from bayesrnn.nn import GRU, LSTM, Dropout, Embedding
 from bayesrnn.nn.states import UserState, as_state, as_user
@@ -73,8 +74,8 @@ class EncoderDecoder(nn.Module):
 
     Example:
         >>> model = EncoderDecoder(50, 40, 8, 8, dropout=0.3).eval()
-        >>> source, target = torch.randint(3, 40, (2, 6)), torch.randint(3, 40, (2, 5))
-        >>> model(source, target).probs.shape
+        >>> source, known = torch.randint(3, 40, (2, 6)), torch.randint(3, 40, (2, 5))
+        >>> model(source, known).probs.shape
         torch.Size([2, 5, 40])
     """
 
@@ -103,7 +104,6 @@ class EncoderDecoder(nn.Module):
         self.cell = check_choice(cell, "cell", _CELLS)
         self.scheme, self.shared_embeddings = scheme_of(dropout), shared_embeddings
         self.padding, self.start, self.end = _special(padding, start, end, self.target_size)
-
         width, layer, sizes = self.embedding_size, _CELLS[cell], (self.hidden_size, self.num_layers)
         words: dict[str, Any] = {"padding_idx": padding, "dropout": self.scheme, "per_row": True}
         self.embedding = Embedding(self.target_size, width, **words)
@@ -133,27 +133,37 @@ class EncoderDecoder(nn.Module):
             if table is not None:
                 nn.init.uniform_(table, -bound, bound)
 
-    def forward(self, source: Tensor | PackedSequence, target: Tensor | PackedSequence) -> Categorical:
-        """Return the distributions of the tokens that follow each of `target`, batch shape (rows, target steps).
+    def forward(
+        self,
+        source: Tensor | PackedSequence,
+        known: Tensor | PackedSequence,
+        lengths: Tensor | Iterable[int] | None = None,
+    ) -> Categorical:
+        """Return the distributions of the tokens that follow each of `known`, batch shape (rows, target steps).
 
         Args:
             source: (rows, steps) tokens with padding behind, or packed.
-            target: The target so far, with `start` in front: position t is given, position t + 1 is predicted.
+            known: The target so far, with `start` in front: position t is given, position t + 1 is predicted.
+            lengths: Tokens of each row of `known`; what lies beyond counts as padding, and `br.fit` leaves it out.
 
         Raises:
-            ValueError: If tokens are not (rows, steps) of whole numbers in the vocabulary, a source is empty, or
+            ValueError: If tokens are not (rows, steps) of whole numbers in the vocabulary, a sentence is empty, or
                 padding stands before a token.
         """
-        source, target = self._tokens(source, "source"), self._tokens(target, "target")
-        if len(source) != len(target):
+        if lengths is not None and isinstance(known, Tensor) and known.dim() == 2:
+            beyond = torch.arange(known.shape[1]) >= check_lengths(lengths, *known.shape)[:, None]
+            known = known.masked_fill(beyond.to(known.device), self.padding)
+        source, known = self._tokens(source, "source"), self._tokens(known, "known")
+        if len(source) != len(known):
             raise ValueError(
-                f"source and target must hold the same sentences, but they have {len(source)} and {len(target)} rows."
+                f"source and known must hold the same sentences, but they have {len(source)} and {len(known)} rows."
             )
         if self.source_embedding is None:  # one call, so that a word is dropped in both languages or in none
-            read, known = self.embedding(torch.cat([source, target], 1)).split([source.shape[1], target.shape[1]], 1)
+            both = self.embedding(torch.cat([source, known], 1))
+            read, told = both.split([source.shape[1], known.shape[1]], 1)
         else:
-            read, known = self.source_embedding(source), self.embedding(target)
-        features, _ = self._decoded(known, self._encoded(source, read))
+            read, told = self.source_embedding(source), self.embedding(known)
+        features, _ = self._decoded(told, self._encoded(source, read))
         return Categorical(logits=self.logits(features), validate_args=False)
 
     def encode(self, source: Tensor | PackedSequence) -> EncodedSource:

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_sequence
 
 import bayesrnn as br
 from bayesrnn.inference.beam import Beams
@@ -94,6 +95,8 @@ def test_the_batch_changes_nothing(beam: int, monkeypatch: pytest.MonkeyPatch) -
         steps = int(alone.lengths[0])
         assert alone.tokens[0].tolist() == both.tokens[row, :steps].tolist()
         torch.testing.assert_close(alone.log_prob[0], both.log_prob[row], rtol=1e-4, atol=1e-5)
+    packed = pack_sequence([SOURCE[0], SOURCE[1, :2]], enforce_sorted=False)
+    torch.testing.assert_close(translate(net, packed, draws=16, beam=beam, max_length=8).tokens, both.tokens)
     monkeypatch.setattr("bayesrnn.inference.translation._ROWS", 1)
     monkeypatch.setattr("bayesrnn.inference.translation._NUMBERS", 1)
     torch.testing.assert_close(translate(net, SOURCE, draws=16, beam=beam, max_length=8).tokens, both.tokens)
@@ -130,7 +133,11 @@ def test_the_model_and_the_random_state_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": torch.tensor([[3, END], [3, 4]])}, "target 1 does not end with the token 2"),
+        (
+            {"target": torch.tensor([[3, END], [3, 4]])},
+            r"target 1 must be words and the end, 2, but \[3, 4\] was given",
+        ),
+        ({"target": torch.tensor([[1, END], [3, END]])}, r"target 0 must be .* no start \(1\) in front"),
         ({"target": torch.tensor([[3, END]])}, r"of each of the 2 sources, \(rows, steps\), but \(1, 2\)"),
         ({"beam": 0}, "beam must be"),
         ({"length_penalty": -1.0}, "length_penalty divides"),

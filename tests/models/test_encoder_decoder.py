@@ -155,6 +155,17 @@ def test_fit_learns_to_turn_words_around_and_the_model_is_kept(tmp_path) -> None
     assert again.config() == net.config()
 
 
+def test_lengths_keep_padding_out_of_the_loss_of_fit() -> None:
+    net, target, lengths = model(), torch.tensor([[5, 3, 5, 2], [4, 2, 6, 6]]), torch.tensor([4, 2])
+    filled = TARGET.masked_fill(TARGET == 0, 6)
+    rows = {"source": SOURCE, "known": filled, "lengths": lengths, "target": target}
+    history = br.fit(net, rows, rows, epochs=1, learning_rate=1e-12, progress=False)
+    logs = net(SOURCE, TARGET).logits.gather(-1, target[..., None])[..., 0]
+    exact = -torch.cat([logs[0], logs[1, :2]]).mean()
+    assert history.validation[0] == pytest.approx(float(exact.detach()), rel=1e-5)
+    torch.testing.assert_close(net(SOURCE, filled, lengths).logits[1, :2], net(SOURCE, TARGET).logits[1, :2])
+
+
 @pytest.mark.parametrize(("shared", "weight"), [(True, "embedding.weight"), (False, "output_weight")])
 def test_every_site_acts_and_weights_are_known(shared: bool, weight: str) -> None:
     net = model(dropout=0.3, shared_embeddings=shared)
@@ -176,7 +187,7 @@ def test_every_site_acts_and_weights_are_known(shared: bool, weight: str) -> Non
         (SOURCE[:1], TARGET, "they have 1 and 2 rows"),
         (torch.tensor([[3, 4], [0, 0]]), TARGET, "source sentence 1 is empty.*Leave out empty lines"),
         (SOURCE[:, :0], TARGET, "source sentence 0 is empty"),
-        (SOURCE, torch.tensor([[1, 0, 4], [1, 4, 0]]), r"target sentence 0 has padding \(0\) before a token"),
+        (SOURCE, torch.tensor([[1, 0, 4], [1, 4, 0]]), r"known sentence 0 has padding \(0\) before a token"),
         (SOURCE + 5, TARGET, "check that the vocabulary is the model's"),
     ],
 )
