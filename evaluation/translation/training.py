@@ -23,7 +23,7 @@ class Settings:
     vocabulary: int = 4000
     epochs: int = 30
     batch: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     constant: float = 0.4  # share of the epochs before the learning rate falls to 0 in a straight line
     beam: int = 5
     draws: int = 16
