@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from bayesrnn._checks import check_ids, check_seed, check_whole
@@ -92,11 +93,10 @@ def translate(
         sequence_ids: Whole numbers that name the sentences; 0, 1, 2, ... if not given.
 
     Raises:
-        ValueError: If tokens are not in the model's vocabularies, a sentence is empty, a target does not end, or
-            nothing in the model is stochastic and draws are asked for.
+        ValueError: If tokens are not in the vocabularies, a sentence is empty, a target does not end, or nothing in the
+            model is stochastic and draws are asked for.
 
-    Source: beam search with the length normalized as in Jean et al. (2015), arXiv:1412.2007; sentence scores as in
-    Malinin & Gales (2021), arXiv:2002.07650.
+    Source: the two averages of a sentence: Malinin & Gales (2021), arXiv:2002.07650.
 
     Example:
         >>> import bayesrnn as br
@@ -107,9 +107,8 @@ def translate(
     """
     reader = _Reader(model, source, draws, seed, sampling, sequence_ids)
     with undisturbed(model, seed):
-        if target is None:
-            target = reader.search(beam, length_penalty, max_length, each=False)
-        return reader.scored(target)
+        found = reader.search(beam, length_penalty, max_length, each=False) if target is None else target
+        return reader.scored(found)
 
 
 def translate_draws(
@@ -125,6 +124,8 @@ def translate_draws(
     sequence_ids: Iterable[int] | Tensor | None = None,
 ) -> Tensor:
     """Return the translation of every draw by itself, (S, rows, L): their differences say how unsure the model is.
+
+    Arguments and errors are those of `translate`; padding stands behind the end. A beam of 1 is the greedy search.
 
     Example:
         >>> import bayesrnn as br
@@ -169,9 +170,8 @@ class _Reader:
         power = as_factor(length_penalty, "length_penalty", "divides the score of a translation", zero=True)
         most = 2 * self.source.shape[1] + 10 if max_length is None else check_whole(max_length, "max_length")
         parts = [self._searched(rows, beam, power, most, each) for rows in self._groups(_ROWS // beam)]
-        longest = max(part.shape[-1] for part in parts)
-        padded = [nn.functional.pad(part, (0, longest - part.shape[-1]), value=self.model.padding) for part in parts]
-        return torch.cat(padded, -2).flatten(0, -2)
+        long, fill = max(part.shape[-1] for part in parts), self.model.padding
+        return torch.cat([F.pad(part, (0, long - part.shape[-1]), value=fill) for part in parts], -2).flatten(0, -2)
 
     def scored(self, target: Tensor) -> Translation:
         """Return translations with what every draw thinks of them."""
