@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import typer
 
+from bayesrnn.cli.forecasts import forecast
 from bayesrnn.cli.lm_train import train
 from bayesrnn.cli.lm_trained import evaluate, generate
 from bayesrnn.cli.runs import audit, calibrate, compare, models, predict, update
 from bayesrnn.cli.sequences import classify, regress
-from bayesrnn.cli.studies import demo, forecast
+from bayesrnn.cli.studies import demo
 
 app = typer.Typer(
     name="bayesrnn",

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bayesrnn.cli import forecast_runs
 from bayesrnn.cli.options import Common, check_table_name, with_common_options, write_table
 
 if TYPE_CHECKING:
     from bayesrnn.data.labelled import Labelled
+    from bayesrnn.storage.run import Manifest
     from bayesrnn.tables import SequenceRun
 
 __all__ = ["audit", "calibrate", "compare", "models", "predict", "update"]
@@ -16,42 +18,65 @@ __all__ = ["audit", "calibrate", "compare", "models", "predict", "update"]
 _RUN = Annotated[Path, typer.Argument(help="Folder of a run.")]
 _FILE = Annotated[Path, typer.Argument(help="A file like the one that the run was trained on.")]
 _FOLDER = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the page; by default in the run.")]
-_SEQUENCES = ("classify", "regress")
+_SEQUENCES, _FORECASTS = ("classify", "regress"), ("forecast",)
 
 
 @with_common_options
 def predict(
     run: _RUN,
-    file: _FILE,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The table: .csv, .parquet or .json.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Rows to predict; of a forecast newer rows, or none: it goes on from those it knows."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The table: .csv, .parquet or .json (a line per row).")
+    ] = Path("predictions.csv"),
     level: Annotated[float, typer.Option(help="Level of the sets of classes.")] = 0.9,
     risk: Annotated[float, typer.Option(help="Share of wrong answers accepted: beyond it rows abstain.")] = 0.05,
+    future: Annotated[Path | None, typer.Option(help="Of a forecast: file of the known covariates ahead.")] = None,
     *,
     common: Common,
 ) -> None:
-    """Predict the rows of a file with a run, without training.
+    """Predict the rows of a file with a run, or forecast from the newest rows, without training.
 
     Example: bayesrnn predict run new.csv -o predictions.csv
     """
+    from bayesrnn.storage.run import read_run
+
     check_table_name(output)
-    task, data = _opened(run, file, common, need_target=False)
-    frame = task.frame(data, level=level, risk=risk)
+    manifest = read_run(run, (*_SEQUENCES, *_FORECASTS))
+    if manifest.kind in _FORECASTS:
+        frame = forecast_runs.predicted(run, manifest, file, future, common)
+        note = ""
+    else:
+        if file is None:
+            raise ValueError(f"which rows? {run} predicts rows of a file: bayesrnn predict {run} FILE -o {output}.")
+        task, data = _opened(run, manifest, file, common, need_target=False)
+        frame = task.frame(data, level=level, risk=risk)
+        note = f"; {int((~frame['abstain']).sum())} answered" if "abstain" in frame else ""
     write_table(frame, output)
-    answered = f"; {int((~frame['abstain']).sum())} answered" if "abstain" in frame else ""
-    common.result({"output": str(output), "rows": len(frame)}, f"{len(frame)} rows are in {output}{answered}.")
+    common.result({"output": str(output), "rows": len(frame)}, f"{len(frame)} rows are in {output}{note}.")
 
 
 @with_common_options
 def calibrate(run: _RUN, file: _FILE, output: _FOLDER = None, *, common: Common) -> None:
-    """Judge a run on labelled rows of a file: calibration report, sets, abstention.
+    """Judge a run on new rows of a file: calibration report, and sets and abstention of classes.
 
     Example: bayesrnn calibrate run labelled.csv
     """
+    from bayesrnn.storage.run import read_run
+
+    manifest, folder = read_run(run, (*_SEQUENCES, *_FORECASTS)), output or run / "calibrate"
+    title = f"{run.name} on {file.name}"
+    if manifest.kind in _FORECASTS:
+        report = forecast_runs.reported(run, manifest, file, common, title)
+        page = report.save(folder)
+        common.result(report.to_dict(), report.sentence, f"Open {page} in a browser.")
+        return
     from bayesrnn.tables import judge
 
-    task, data = _opened(run, file, common, need_target=True)
-    judgement = judge(task, data, title=f"{run.name} on {file.name}")
-    folder = output or run / "calibrate"
+    task, data = _opened(run, manifest, file, common, need_target=True)
+    judgement = judge(task, data, title=title)
     judgement.save(folder)
     common.result(
         {"scores": judgement.scores(), "sentences": judgement.sentences},
@@ -62,13 +87,21 @@ def calibrate(run: _RUN, file: _FILE, output: _FOLDER = None, *, common: Common)
 
 @with_common_options
 def compare(run: _RUN, file: _FILE, output: _FOLDER = None, *, common: Common) -> None:
-    """Compare MC dropout with the deterministic pass on labelled rows of a file.
+    """Compare MC dropout with the deterministic pass (and a forecast with baselines) on new rows of a file.
 
     Example: bayesrnn compare run labelled.csv
     """
+    from bayesrnn.storage.run import read_run
+
+    manifest = read_run(run, (*_SEQUENCES, *_FORECASTS))
+    if manifest.kind in _FORECASTS:
+        shown = forecast_runs.judged_later(run, manifest, file, common)
+        page = shown.save(output or run / "compare")
+        common.result(shown.to_dict(), *(text for text, _ in shown.sentences), f"Open {page} in a browser.")
+        return
     from bayesrnn.tables.judgement import compared
 
-    task, data = _opened(run, file, common, need_target=True)
+    task, data = _opened(run, manifest, file, common, need_target=True)
     comparison = compared(task, data)
     page = comparison.save(output or run / "compare")
     common.result(comparison.to_dict(), comparison.sentence, f"Open {page} in a browser.")
@@ -76,22 +109,28 @@ def compare(run: _RUN, file: _FILE, output: _FOLDER = None, *, common: Common) -
 
 @with_common_options
 def update(run: _RUN, file: _FILE, *, common: Common) -> None:
-    """Fit recalibration, sets and abstention anew on labelled rows of a file; the weights stay.
+    """Take new rows in: a forecast goes on from them, sequences are recalibrated on them; the weights stay.
 
-    Example: bayesrnn update run labelled.csv
+    Example: bayesrnn update run new.csv
     """
     from dataclasses import replace
 
-    from bayesrnn.cli.sequences import recalibrate_on
     from bayesrnn.storage.run import held, read_run, write_run
 
     with held(run):
-        manifest = read_run(run, _SEQUENCES)
-        task, data = _opened(run, file, common, need_target=True)
-        task = recalibrate_on(task, data, common.seed)
-        task.save(run / "model")
-        write_run(run, replace(manifest, details=task.details()))
-    common.result({"run": str(run), "rows": len(data)}, f"{run} is recalibrated on {len(data)} rows of {file.name}.")
+        manifest = read_run(run, (*_SEQUENCES, *_FORECASTS))
+        if manifest.kind in _FORECASTS:
+            manifest, text = forecast_runs.updated(run, manifest, file, common)
+        else:
+            from bayesrnn.cli.sequences import recalibrate_on
+
+            task, data = _opened(run, manifest, file, common, need_target=True)
+            task = recalibrate_on(task, data, common.seed)
+            task.save(run / "model")
+            manifest = replace(manifest, details=task.details())
+            text = f"{run} is recalibrated on {len(data)} rows of {file.name}."
+        write_run(run, manifest)
+    common.result({"run": str(run), "data": manifest.data}, text)
 
 
 @with_common_options
@@ -101,11 +140,8 @@ def audit(run: _RUN, *, common: Common) -> None:
     Example: bayesrnn audit run
     """
     from bayesrnn.inference import audit as audited
-    from bayesrnn.storage import load
 
-    if not (run / "model").is_dir():
-        raise ValueError(f"{run} holds no model. Give the folder of a finished run.")
-    listed = audited(load(run / "model"))
+    listed = audited(_network(run))
     common.result({"sites": listed.to_frame().to_dict("records")}, str(listed))
 
 
@@ -143,16 +179,29 @@ def models(
         Console().print(grid)
 
 
-def _opened(run: Path, file: Path, common: Common, *, need_target: bool) -> "tuple[SequenceRun, Labelled]":
+def _opened(
+    run: Path, manifest: "Manifest", file: Path, common: Common, *, need_target: bool
+) -> "tuple[SequenceRun, Labelled]":
     """Return the model of a run and the rows of a file, read as the training file was."""
     from bayesrnn.data.labelled import read_labelled
-    from bayesrnn.storage.run import read_run
     from bayesrnn.tables import SequenceRun
 
-    manifest = read_run(run, _SEQUENCES)
     task = SequenceRun.load(run / "model", manifest.kind, manifest.details, common.where())
     columns: dict[str, Any] = dict(task.columns)
     if not need_target:
         columns["target"] = None
         columns["group"] = columns["group"] if task.sets is not None and task.sets.by == "group" else None
     return task, read_labelled(file, **columns)
+
+
+def _network(run: Path) -> Any:
+    """Return the network of a run of any kind."""
+    if (run / "model" / "forecaster.json").is_file():
+        from bayesrnn.estimators import BayesianRNNForecaster
+
+        return BayesianRNNForecaster.load(run / "model")._fitted().fitted.network
+    from bayesrnn.storage import load
+
+    if not (run / "model").is_dir():
+        raise ValueError(f"{run} holds no model. Give the folder of a finished run.")
+    return load(run / "model")

@@ -41,8 +41,8 @@ def compare_forecasts(
 
     Args:
         forecasts: Name → predictive, (O, H).
-        target: What happened, (O, H).
-        origins: Position of each origin, (O,), increasing.
+        target: What happened, (O, H); NaN where nothing was observed.
+        origins: Position of each origin in time, (O,); those of several series at one position are one block.
         reference: Name of the forecast that the others are compared with.
         units: Units of the target.
 
@@ -59,12 +59,13 @@ def compare_forecasts(
     (Journal of Business & Economic Statistics 28).
     """
     horizon = int(target.shape[1])
-    blocks, spacing = blocks_of(origins, horizon), _spacing(origins)
+    positions, place = origins.unique(return_inverse=True)
+    blocks, spacing = blocks_of(positions, horizon), _spacing(positions)
     comparison = compare_predictives(
         forecasts,
         target,
         reference=reference,
-        sequences=torch.arange(len(origins)) if blocks is None else blocks,
+        sequences=place if blocks is None else blocks[place],
         method="student",
         measures=[
             measure
@@ -72,6 +73,7 @@ def compare_forecasts(
             if measure.key.partition("_")[0] in _SCORES
         ],
         monte_carlo=False,
+        nan="drop",
         units=units,
     )
     measures = {d.measure.key: d.measure for d in comparison.differences}

@@ -166,7 +166,7 @@ def score_panels(
     middle.set_xlabel("targets inside the interval (dotted: its level)")
     right.set_xlabel(with_units("mean width of the 80 % interval", units))
     percent_axis(middle.xaxis)
-    legend(middle, loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.09))
+    legend(middle, loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.36 / (0.5 + 0.6 * len(names))))
     for panel, title in ((left, "Score of the whole distribution"), (middle, "Calibration"), (right, "Sharpness")):
         panel.grid(axis="y", color=NEUTRAL, alpha=0.2)
         headline(panel, title)

@@ -8,7 +8,19 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_levels
-from bayesrnn.plots.style import BLUE, ORANGE, SKY, VERMILLION, blended, canvas, finish, ink, squared, with_units
+from bayesrnn.plots.style import (
+    BLUE,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    blended,
+    canvas,
+    finish,
+    ink,
+    short_dates,
+    squared,
+    with_units,
+)
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 
 if TYPE_CHECKING:
@@ -81,6 +93,7 @@ def fan_chart(
     ax.set_xlabel(xlabel)
     ax.set_ylabel(with_units(ylabel, units))
     ax.margins(x=0.01)
+    short_dates(ax, times)
     return finish(ax, title, note, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 

@@ -65,6 +65,17 @@ def finish(
     return ax
 
 
+def short_dates(ax: "Axes", times: Any) -> None:
+    """Label an axis of dates so that labels do not meet: the year and month once, days between."""
+    if getattr(getattr(times, "dtype", None), "kind", "") != "M":
+        return
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(maxticks=8)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
 def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper left", pad: float | None = None) -> None:
     """Write the title, and the numbers that matter in a corner of the picture, or "above" where it has no room."""
     _plain_labels(ax)

@@ -1,5 +1,8 @@
 """`bayesrnn demo` and `bayesrnn forecast`: files, words, exit codes."""
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +11,7 @@ import pandas as pd
 import pytest
 
 from bayesrnn.cli import main
+from bayesrnn.storage.run import read_run, write_run
 
 
 @pytest.fixture
@@ -33,12 +37,136 @@ def test_the_demo_runs_through(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "report.html" in shown
 
 
-def test_a_series_of_ones_own(table: Path, tmp_path: Path) -> None:
-    arguments = ["forecast", str(table), "--time", "day", "--target", "sales", "--horizon", "5", "--quick"]
-    assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
-    forecast = pd.read_csv(tmp_path / "out" / "forecast.csv")
-    assert {"held_out.csv", "held_out.png", "forecast.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
-    assert forecast["time"].tolist() == [f"2024-06-{day:02d}" for day in range(9, 14)]
+QUICK = ["--quick", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a series of 160 days, of which the last ten are in `later.csv`."""
+    folder = tmp_path_factory.mktemp("series")
+    steps = np.arange(170)
+    values = np.sin(2 * np.pi * steps / 7) + 0.05 * np.random.default_rng(0).normal(size=170).cumsum()
+    table = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=170, freq="D"), "sales": values})
+    table.head(160).to_csv(folder / "early.csv", index=False)
+    table.tail(20).to_csv(folder / "later.csv", index=False)  # ten days are in both
+    table.tail(7).to_csv(folder / "gap.csv", index=False)
+    options = ["--time", "day", "--target", "sales", "--horizon", "5", *QUICK]
+    assert main(["forecast", str(folder / "early.csv"), *options, "-o", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def panel(rows: int, ahead: int, skip: int = 0) -> pd.DataFrame:
+    """Three shops with a holiday that acts; the last `ahead` days without sales."""
+    parts = []
+    for k, shop in enumerate(("north", "south", "west")):
+        rng = np.random.default_rng(k)
+        holiday = rng.random(400) < 0.15
+        sold = 20 * (k + 1) + 4 * np.sin(2 * np.pi * np.arange(400) / 7) + 12 * holiday + rng.normal(size=400)
+        days = pd.date_range("2024-01-01", periods=400)
+        part = pd.DataFrame({"shop": shop, "day": days, "sold": sold, "holiday": np.where(holiday, "yes", "no")})
+        part.loc[rows:, "sold"] = np.nan
+        parts.append(part.iloc[skip : rows + ahead])
+    return pd.concat(parts)
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shops")
+    panel(200, 6).to_csv(folder / "early.csv", index=False)
+    panel(230, 6, skip=200).to_csv(folder / "later.csv", index=False)
+    options = ["--time", "day", "--id", "shop", "--target", "sold", "--known", "holiday", "--horizon", "6", *QUICK]
+    assert main(["forecast", str(folder / "early.csv"), *options, "-o", str(folder / "run"), "--epochs", "3"]) == 0
+    return folder / "run"
+
+
+def test_a_series_of_ones_own(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert {"run.json", "model", "report.html", "forecast.png", "held_out.png", "calibration.png"} <= names
+    forecast = pd.read_csv(run / "forecast.csv")
+    assert forecast["day"].tolist() == [f"2024-06-{day:02d}" for day in range(9, 14)]
+    assert {"mean", "median", "std", "lo-80", "hi-80", "lo-95", "hi-95"} <= set(forecast.columns)
+    phase = np.sin(2 * np.pi * np.arange(160, 165) / 7)
+    assert np.corrcoef(forecast["mean"], phase)[0, 1] > 0.9
+
+
+def test_predict_goes_on_from_what_is_known_or_from_newer_rows(run: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(run), "-o", str(tmp_path / "now.csv")]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "now.csv"), pd.read_csv(run / "forecast.csv"))
+    assert main(["predict", str(run), str(run.parent / "later.csv"), "-o", str(tmp_path / "tomorrow.csv")]) == 0
+    tomorrow = pd.read_csv(tmp_path / "tomorrow.csv")
+    assert tomorrow["day"].iloc[0] == "2024-06-19"
+    copy = shutil.copytree(run, tmp_path / "copy")
+    assert main(["update", str(copy), str(run.parent / "later.csv")]) == 0
+    assert main(["predict", str(copy), "-o", str(tmp_path / "then.parquet.csv")]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "then.parquet.csv"), tomorrow)
+    assert json.loads((copy / "run.json").read_text())["data"]["rows"] == 170
+
+
+def test_runs_are_judged_on_later_rows(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    later = str(run.parent / "later.csv")
+    assert main(["calibrate", str(run), later, "-o", str(tmp_path / "c"), "--json"]) == 0
+    assert "coverage_80" in json.loads(capsys.readouterr().out)["metrics"]
+    assert main(["compare", str(run), later, "-o", str(tmp_path / "d")]) == 0
+    assert "10 rows of later.csv that the run knows already are left out" in capsys.readouterr().out
+    assert (tmp_path / "d" / "comparison.png").is_file()
+    assert main(["audit", str(run)]) == 0
+    assert "hidden_l0 at rate 0.5" in capsys.readouterr().out
+
+
+def test_many_series_with_known_covariates(shops: Path, tmp_path: Path) -> None:
+    forecast = pd.read_csv(shops / "forecast.csv").merge(panel(200, 6), on=["shop"], suffixes=("", "_"))
+    forecast = forecast[forecast["day"] == forecast["day_"].astype(str)]
+    base = {"north": 20, "south": 40, "west": 60}
+    error = forecast["mean"] - forecast["shop"].map(base) - np.where(forecast["holiday"] == "yes", 12, 0)
+    assert error.abs().max() < 8  # the week is 4 high, a holiday 12
+    assert main(["predict", str(shops), str(shops.parent / "later.csv"), "-o", str(tmp_path / "p.json")]) == 0
+    assert len(pd.read_json(tmp_path / "p.json", lines=True)) == 18
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert main(arguments) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    return complaint
+
+
+def test_what_does_not_fit_a_run_is_one_line(
+    run: Path, shops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["-o", str(tmp_path / "p.csv")]
+    changed = tmp_path / "changed.csv"
+    for arguments, words in (
+        ([str(shops)], "needs them for the next 6 steps"),
+        ([str(run), str(run.parent / "gap.csv")], "must begin at 2024-06-09"),
+        ([str(run), str(shops.parent / "later.csv")], "no column 'sales'"),
+        ([str(tmp_path)], "holds no finished run"),
+        ([str(run), "--future", str(run.parent / "later.csv")], "the run has none"),
+    ):
+        assert words in refused(["predict", *arguments, *out], capsys)
+    for change, words in (
+        ({"holiday": "perhaps"}, "has 'perhaps', never seen in training"),
+        ({"holiday": ""}, "missing in the horizon"),
+    ):
+        later = panel(230, 6, skip=200)
+        for column, value in change.items():
+            later.loc[later["sold"].isna(), column] = value
+        later.to_csv(changed, index=False)
+        assert words in refused(["predict", str(shops), str(changed), *out], capsys)
+    panel(230, 6, skip=200).head(36).assign(shop="east").to_csv(changed, index=False)
+    assert "was not there at the fit" in refused(["update", str(shops), str(changed)], capsys)
+    assert "no row comes after" in refused(["update", str(run), str(run.parent / "early.csv")], capsys)
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_runs_of_sequences_and_of_series_are_not_confused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    manifest = replace(read_run(copy), kind="lm")
+    write_run(copy, manifest)
+    predict = ["predict", str(copy), "-o", str(tmp_path / "p.csv")]
+    assert "holds a run of `bayesrnn lm train`" in refused(predict, capsys)
 
 
 @pytest.mark.parametrize(
@@ -47,35 +175,24 @@ def test_a_series_of_ones_own(table: Path, tmp_path: Path) -> None:
         ({"--target": "nothing"}, "no column 'nothing'"),
         ({"--target": "other"}, "must hold numbers"),
         ({"--horizon": "0"}, "--horizon must be at least 1"),
-        ({"--horizon": "100"}, "too short"),
-        ({"--period": "90"}, "too short"),
-        ({"--seed": "-1"}, "seed must be at least 0"),
+        ({"--horizon": "100"}, "too few for a horizon of 100"),
+        ({"--season": "90"}, "a season of 90 steps needs two of them"),
+        ({"--season": "week"}, "--season must be whole numbers"),
+        ({"--seed": "-1"}, "--seed"),
+        ({"--known": "other,sales"}, "was named for two things"),
+        ({"--known": "price"}, "no column 'price'"),
+        ({"--id": "other", "--duplicates": "mean"}, "are for one series without covariates"),
+        ({"--draws": "0"}, "draws must be at least 2"),
+        ({"--epochs": "0"}, "epochs must be at least 1"),
+        ({"--device": "abacus"}, "device must be"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str], words: str
 ) -> None:
     options = {"--time": "day", "--target": "sales", "--horizon": "5", "--output": str(tmp_path / "out")} | change
-    assert main(["forecast", str(table), *(part for pair in options.items() for part in pair)]) == 2
-    complaint = capsys.readouterr().err
-    assert words in complaint
-    assert complaint.count("\n") == 1
-    assert not list((tmp_path / "out").glob("*"))
-
-
-def test_what_is_asked_for_wins_over_quick(
-    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-    fixed = ["--time", "day", "--target", "sales", "--horizon", "5", "--output", str(tmp_path / "o"), "--quick"]
-    arguments = ["forecast", str(table), *fixed]
-    for option in ("--draws", "--epochs"):
-        assert main([*arguments, option, "0"]) == 2
-        assert f"{option.strip('-')} must be at least" in capsys.readouterr().err
-    monkeypatch.setattr("bayesrnn.cli.studies.show_study", lambda series, settings, *a, **k: seen.append(settings))
-    assert main(arguments) == 0
-    assert main([*arguments, "--draws", "48", "--epochs", "3"]) == 0
-    assert [(s.draws, s.epochs, s.hidden_size) for s in seen] == [(16, 2, 8), (48, 3, 8)]
+    assert words in refused(["forecast", str(table), *(p for pair in options.items() for p in pair), *QUICK], capsys)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_output_that_is_a_file_is_refused(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,100 @@
+"""What is done with the run of a forecast: predict from newer rows, update, judge on them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayesrnn.cli.forecasts import time_text, with_future
+from bayesrnn.cli.options import Common
+
+if TYPE_CHECKING:
+    from bayesrnn.estimators import BayesianRNNForecaster
+    from bayesrnn.report import CalibrationReport
+    from bayesrnn.storage.run import Manifest
+    from bayesrnn.tables.forecast_page import ForecastPage
+
+__all__ = ["judged_later", "predicted", "reported", "updated"]
+
+
+def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path | None, common: Common) -> Any:
+    """Return the forecast of the next steps as a table.
+
+    Rows that follow those of the run are taken in first; a file of new series, or of whole histories, is forecast on
+    its own.
+    """
+    forecaster = _loaded(run, common)
+    frame, ahead = with_future(manifest.details["reading"], file, future)
+    if frame is None:
+        return forecaster.predict(known=ahead)
+    state = forecaster._fitted()
+    ends = {record.id: record.times[-1] for record in state.records}
+    names = [None] * len(frame) if state.columns.id is None else frame[state.columns.id].tolist()
+    new = sorted({str(name) for name in names if name not in ends})
+    times = frame[state.columns.time]
+    later = [name in ends and time > ends[name] for name, time in zip(names, times)]
+    if new or not any(later):
+        common.say(f"Forecast from the rows of {file} only" + (f"; new series: {', '.join(new[:5])}." if new else "."))
+        return forecaster.predict(frame, known=ahead)
+    forecaster.update(frame[later])
+    return forecaster.predict(known=ahead)
+
+
+def updated(run: Path, manifest: "Manifest", file: Path, common: Common) -> "tuple[Manifest, str]":
+    """Write the forecaster that goes on from the new rows of a file, and return its manifest and what was done."""
+    forecaster, frame, _ = _with_later_rows(run, manifest, file, common)
+    forecaster.save(run / "model")
+    data = {**manifest.data, **forecaster.summary_}
+    text = (
+        f"{run} knows {len(frame)} rows more and goes on after {data['last']}: bayesrnn predict {run} -o tomorrow.csv"
+    )
+    return replace(manifest, data=data), text
+
+
+def judged_later(run: Path, manifest: "Manifest", file: Path, common: Common) -> "ForecastPage":
+    """Return the page of the forecasts of rows that came after those of the run."""
+    from bayesrnn.tables.forecast_page import ForecastPage
+    from bayesrnn.tables.forecasts import judge_ahead
+
+    forecaster, frame, start = _with_later_rows(run, manifest, file, common)
+    units = manifest.details["reading"]["units"]
+    judgement = judge_ahead(forecaster, None, start, units=units)
+    setup = f"{run.name}, as it was learned, on {len(frame)} rows of {file.name} from {time_text(start)} on."
+    return ForecastPage(judgement, setup, units)
+
+
+def reported(run: Path, manifest: "Manifest", file: Path, common: Common, title: str) -> "CalibrationReport":
+    """Return the calibration report of the forecasts of rows that came after those of the run."""
+    from bayesrnn.report import calibration_report
+    from bayesrnn.tables.forecasts import judge_ahead, steps_since_start
+
+    forecaster, _, start = _with_later_rows(run, manifest, file, common)
+    test = judge_ahead(forecaster, None, start).test
+    units, spans = manifest.details["reading"]["units"], steps_since_start(test) // (2 * test.horizon)
+    groups = None if test.which is None else [test.series[k].name for k in test.which.tolist()]
+    return calibration_report(
+        test.predictive, test.target, groups, level=0.8, nan="drop", sequences=spans, title=title, units=units
+    )
+
+
+def _loaded(run: Path, common: Common) -> "BayesianRNNForecaster":
+    from bayesrnn.estimators import BayesianRNNForecaster
+
+    common.where()
+    return BayesianRNNForecaster.load(run / "model")
+
+
+def _with_later_rows(
+    run: Path, manifest: "Manifest", file: Path, common: Common
+) -> "tuple[BayesianRNNForecaster, Any, Any]":
+    """Return the forecaster after the new rows of a file, those rows, and the time of the first."""
+    from bayesrnn.tables.forecasts import rows_after
+
+    forecaster = _loaded(run, common)
+    frame, _ = with_future(manifest.details["reading"], file, None)
+    if frame is None:
+        raise ValueError(f"{file} holds no row with a value of {manifest.details['reading']['target']!r}.")
+    later = rows_after(forecaster, frame)
+    if len(later) < len(frame):
+        common.say(f"{len(frame) - len(later)} rows of {file.name} that the run knows already are left out.")
+    forecaster.update(later)
+    return forecaster, later, later[forecaster._fitted().columns.time].min()

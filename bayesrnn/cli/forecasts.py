@@ -1,0 +1,277 @@
+"""`bayesrnn forecast`: judge on the last part of a file, learn from all of it, keep the model, forecast."""
+
+import time as clock
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bayesrnn.cli.options import Common, columns_of, stopped, with_common_options
+
+if TYPE_CHECKING:
+    from bayesrnn.estimators import BayesianRNNForecaster
+    from bayesrnn.tables.forecast_page import ForecastPage
+
+__all__ = ["forecast", "read_frame", "with_future"]
+
+
+@with_common_options
+def forecast(
+    file: Annotated[Path, typer.Argument(help="A csv file with a header line; or JSON lines, or Parquet.")],
+    target: Annotated[str, typer.Option(help="Column of the values.")],
+    horizon: Annotated[int, typer.Option(help="Steps ahead.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run: model, forecast, page, tables.")],
+    time: Annotated[
+        str | None, typer.Option(help="Column of the times; parts are joined by commas: date,hour.")
+    ] = None,
+    id: Annotated[str | None, typer.Option(help="Column that names the series, if there are several.")] = None,
+    known: Annotated[
+        str | None, typer.Option(help="Covariates known in advance; rows ahead without target hold them.")
+    ] = None,
+    past: Annotated[str | None, typer.Option(help="Covariates known afterwards only.")] = None,
+    static: Annotated[str | None, typer.Option(help="Covariates that do not change over time.")] = None,
+    future: Annotated[Path | None, typer.Option(help="File of the known covariates ahead.")] = None,
+    season: Annotated[
+        str | None, typer.Option(help="Steps of the seasons, as 24,168; by default from the time step.")
+    ] = None,
+    every: Annotated[str | None, typer.Option(help="Without times: the step, as 5min, h, D, B, W, MS, QS, YS.")] = None,
+    start: Annotated[str | None, typer.Option(help="With --every: time of the first row.")] = None,
+    day_first: Annotated[
+        bool | None,
+        typer.Option("--day-first/--month-first", help="How 03/04/2024 is read; by default as the file shows."),
+    ] = None,
+    decimal: Annotated[str | None, typer.Option(help="Decimal sign: . or ,; by default as the file shows.")] = None,
+    missing: Annotated[
+        str | None, typer.Option(help="Numbers that mean missing, as -9999,-200; none: keep such numbers.")
+    ] = None,
+    duplicates: Annotated[str, typer.Option(help="Times that come twice: mean, first, last or error.")] = "error",
+    bridge: Annotated[
+        bool, typer.Option("--bridge", help="Bridge missing values and rows; they are neither learned nor scored.")
+    ] = False,
+    units: Annotated[str, typer.Option(help="Units of the values, for labels.")] = "",
+    hidden: Annotated[int, typer.Option(help="Units of the network.")] = 32,
+    epochs: Annotated[int | None, typer.Option(help="Most passes over the training windows.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Mask sets per forecast; by default 200.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes, and worse forecasts.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Replace the run that is there.")] = False,
+    *,
+    common: Common,
+) -> None:
+    """Forecast the series of a file with intervals: judged on its last fifth, then learned from all of it.
+
+    Example: bayesrnn forecast sales.csv --time date --target sold --horizon 14 -o run
+    """
+    from bayesrnn._checks import check_whole
+
+    reading = {
+        "time": time, "target": target, "id": id, "known": columns_of(known), "past": columns_of(past),
+        "static": columns_of(static), "every": every, "start": start, "day_first": day_first, "decimal": decimal,
+        "missing": None if missing is None else numbers_of(missing), "duplicates": duplicates, "bridge": bridge,
+        "units": units,
+    }  # fmt: skip
+    options: dict[str, Any] = {
+        "horizon": check_whole(horizon, "--horizon"),
+        "seasons": None if season is None else [whole(part, "--season") for part in columns_of(season)],
+        "hidden_size": min(hidden, 8) if quick else hidden,
+        "epochs": 2 if quick and epochs is None else epochs,
+        "draws": (16 if quick else 200) if draws is None else draws,
+        "likelihood": "gaussian" if quick else "auto",
+        "seed": common.seed,
+    }
+    _run(file, future, output, reading, options, common, anew=anew)
+
+
+def _run(
+    file: Path,
+    future: Path | None,
+    output: Path,
+    reading: dict[str, Any],
+    options: dict[str, Any],
+    common: Common,
+    *,
+    anew: bool,
+) -> None:
+    """Read, judge, learn from everything, forecast, and put the run in its place as a whole."""
+    from bayesrnn.data.panels import without_future
+    from bayesrnn.storage.run import held, same_request
+    from bayesrnn.tables.forecasts import table_digest
+
+    common.where()
+    frame, names = read_frame(file, reading)
+    if not reading["known"]:
+        ahead = None
+    elif future is None:
+        frame, ahead = without_future(frame, names["time"], names["target"])
+    else:
+        ahead = read_frame(future, reading, ahead=True)[0]
+    forecaster = _forecaster(options, reading, common)
+    request = {"options": options, "reading": reading, "data": table_digest(frame)}
+    request |= {} if ahead is None else {"ahead": table_digest(ahead)}
+    with held(output):
+        if same_request(output, request, anew):
+            common.result({"run": str(output)}, f"{output} holds this run already; --anew makes it again.")
+            return
+        try:
+            page = _judged(forecaster, frame, ahead, names, reading["units"], common)
+        except KeyboardInterrupt:
+            raise stopped(output) from None
+        summary = {"file": file.name, **forecaster.summary_}
+        _keep(output, forecaster, page, summary, request, {"reading": reading})
+    _show(output, page, summary, common)
+
+
+def _forecaster(options: dict[str, Any], reading: dict[str, Any], common: Common) -> "BayesianRNNForecaster":
+    from bayesrnn.estimators import BayesianRNNForecaster
+
+    roles = {role: reading[role] for role in ("known", "past", "static")}
+    return BayesianRNNForecaster(**options, **roles, progress=common.progress)
+
+
+def _judged(
+    forecaster: "BayesianRNNForecaster", frame: Any, ahead: Any, names: dict[str, str], units: str, common: Common
+) -> "ForecastPage":
+    """Judge a twin that learned from the first four fifths, fit the forecaster to everything, forecast."""
+    from bayesrnn._progress import duration
+    from bayesrnn.estimators import BayesianRNNForecaster
+    from bayesrnn.tables.forecast_page import ForecastPage
+    from bayesrnn.tables.forecasts import held_out_start, histories_of, judge_ahead, time_needed
+
+    cut = held_out_start(frame, names["time"])
+    early = BayesianRNNForecaster(**forecaster.get_params())
+    needed = time_needed(forecaster)
+    common.say(
+        f"{len(frame)} rows; judged on those from {time_text(cut)} on"
+        + (f"; about {duration(needed)} on this machine, --quick takes seconds." if needed > 20 else ".")
+    )
+    since, seconds = clock.perf_counter(), {}
+    try:
+        early.fit(frame[frame[names["time"]] < cut], **names)
+    except ValueError as error:
+        raise ValueError(
+            f"the first four fifths, which are learned from to judge the rest, do not do: {error}"
+        ) from None
+    seconds["learning to judge"] = clock.perf_counter() - since
+    since = clock.perf_counter()
+    judgement = judge_ahead(early, frame, cut, units=units, say=lambda text: common.say(f"· {text} ..."))
+    seconds["judging"] = clock.perf_counter() - since
+    common.say(f"· learning from everything, about {duration(seconds['learning to judge'])} ...")
+    since = clock.perf_counter()
+    forecaster.fit(frame, **names)
+    seconds["learning from everything"] = clock.perf_counter() - since
+    distribution = forecaster.predict_distribution(known=ahead)
+    forecaster.progress = False
+    setup = (
+        f"Judged by a twin that learned from the rows before {time_text(cut)}, on {len(judgement.test)} origins, "
+        f"{forecaster.horizon} steps each, {forecaster.draws} mask sets; then learned again from all {len(frame)} rows."
+    )
+    return ForecastPage(
+        judgement, setup, units, distribution, forecaster.predict(known=ahead), histories_of(forecaster), seconds
+    )
+
+
+def _keep(
+    output: Path,
+    forecaster: "BayesianRNNForecaster",
+    page: "ForecastPage",
+    summary: dict[str, Any],
+    request: dict[str, Any],
+    details: dict[str, Any],
+) -> None:
+    from bayesrnn.storage.run import Manifest, replaced, write_run
+
+    with replaced(output) as folder:
+        forecaster.save(folder / "model")
+        page.save(folder)
+        write_run(folder, Manifest("forecast", summary, page.judgement.scores(), request, details))
+
+
+def _show(output: Path, page: "ForecastPage", summary: dict[str, Any], common: Common) -> None:
+    from rich.console import Console
+
+    from bayesrnn.cli.shown import score_grid
+
+    if not common.json and not common.quiet:
+        Console().print(score_grid(page.judgement.comparison, page.units))
+    common.result(
+        {"run": str(output), "scores": page.judgement.scores(), "data": summary, **page.to_dict()},
+        *(text for text, _ in page.sentences),
+        f"The forecast is {output / 'forecast.csv'}; open {output / 'report.html'} in a browser. With newer rows: "
+        f"bayesrnn predict {output} NEW.csv -o tomorrow.csv",
+    )
+
+
+def read_frame(file: Path, reading: dict[str, Any], *, ahead: bool = False) -> tuple[Any, dict[str, str]]:
+    """Return the rows of a file as a forecaster takes them, and the names of its columns for `fit`.
+
+    One series without covariates is read as `read_series` reads it; with ids or covariates missing rows and values
+    count as not observed. Rows `ahead` have no target.
+    """
+    from bayesrnn.data import read_series
+    from bayesrnn.data.panels import read_panel_file
+
+    covariates = [*reading["known"], *reading["past"], *reading["static"]]
+    target, id = reading["target"], reading["id"]
+    shared = {name: reading[name] for name in ("day_first", "decimal", "missing")}
+    if id is None and not covariates:
+        import numpy as np
+        import pandas as pd
+
+        kept = {name: reading[name] for name in ("time", "every", "start", "duplicates", "bridge")}
+        series = read_series(file, target=target, **kept, **shared)
+        time = reading["time"] or "time"
+        values = np.where(series.observed.numpy(), series.values.numpy(), np.nan)
+        return pd.DataFrame({time: series.times, target: values}), {"time": time, "target": target}
+    if reading["time"] is None or reading["duplicates"] != "error":
+        raise ValueError(
+            "a file with ids or covariates needs --time, and has each time of a series once: --every, --start and "
+            "--duplicates are for one series without covariates."
+        )
+    names = {"time": reading["time"], "target": target} | ({} if id is None else {"id": id})
+    wanted = reading["known"] if ahead else covariates
+    frame = read_panel_file(
+        file, time=reading["time"], target=None if ahead else target, id=id, covariates=wanted, **shared
+    )
+    return frame, names
+
+
+def with_future(run_reading: dict[str, Any], file: Path | None, future: Path | None) -> tuple[Any, Any]:
+    """Return the rows with values and the rows of known covariates ahead, from one file or two."""
+    from bayesrnn.data.panels import without_future
+
+    frame = ahead = None
+    if file is not None:
+        frame, names = read_frame(file, run_reading)
+        if run_reading["known"]:
+            frame, ahead = without_future(frame, names["time"], names["target"])
+    if future is not None:
+        if not run_reading["known"]:
+            raise ValueError("--future holds known covariates, but the run has none. Leave it out.")
+        ahead = read_frame(future, run_reading, ahead=True)[0]
+    return None if frame is None or not len(frame) else frame, None if ahead is None or not len(ahead) else ahead
+
+
+def numbers_of(text: str) -> list[float]:
+    """Return the numbers of --missing."""
+    if text.strip().lower() == "none":
+        return []
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--missing must be numbers joined by commas, or none, but {text!r} was given.") from None
+
+
+def whole(text: str, name: str) -> int:
+    """Return a whole number of an option."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name} must be whole numbers joined by commas, but {text!r} was given.") from None
+
+
+def time_text(time: Any) -> str:
+    """Return a time of an array as text, without the clock where that is midnight."""
+    import pandas as pd
+
+    return str(pd.Timestamp(time) if hasattr(time, "dtype") and time.dtype.kind == "M" else time).removesuffix(
+        " 00:00:00"
+    )
