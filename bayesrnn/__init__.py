@@ -24,6 +24,7 @@ from bayesrnn.nn.convert import convert as convert
 from bayesrnn.nn.convert import revert as revert
 from bayesrnn.predictive import Predictive as Predictive
 from bayesrnn.report import calibration_report as calibration_report
+from bayesrnn.serving import export as export
 from bayesrnn.storage import load as load
 from bayesrnn.storage import load_weights as load_weights
 from bayesrnn.storage import save as save
@@ -50,6 +51,7 @@ __all__ = [
     "compare_predictives",
     "convert",
     "estimators",
+    "export",
     "fit",
     "fit_ensemble",
     "forecasting",

@@ -165,6 +165,14 @@ def check_ids(ids: Tensor, rows: int) -> Tensor:
     return ids
 
 
+def is_exporting() -> bool:
+    """True while `torch.export` traces a model: no number may be read from a tensor, and only plain operators are left.
+
+    torch 2.6 does not tell.
+    """
+    return bool(getattr(torch.compiler, "is_exporting", bool)())
+
+
 def check_lengths(lengths: Tensor | Iterable[int], rows: int, steps: int) -> Tensor:
     """Return `lengths` as an int64 CPU tensor if each row's length lies in 1..steps."""
     values = torch.as_tensor(lengths if isinstance(lengths, Tensor) else list(lengths)).cpu()
@@ -175,6 +183,8 @@ def check_lengths(lengths: Tensor | Iterable[int], rows: int, steps: int) -> Ten
     if values.numel() != rows:
         raise ValueError(f"lengths has {values.numel()} entries for {rows} rows. Give one length per row.")
     values = values.long()
+    if is_exporting():
+        return values
     if rows and (int(values.min()) < 1 or int(values.max()) > steps):
         bad = ((values < 1) | (values > steps)).nonzero().flatten().tolist()
         raise ValueError(

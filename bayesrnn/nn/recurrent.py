@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from bayesrnn._checks import check_lengths, check_whole
+from bayesrnn._checks import check_lengths, check_whole, is_exporting
+from bayesrnn.nn.exported import run_exported
 from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.dispatch import run
 from bayesrnn.nn.kernels.torch_kernel import flatten
@@ -118,8 +119,9 @@ class Recurrent(MaskedRecurrence):
         own = self._site_masks(rows, steps, masks)
         layers = [(self._weights(*place), masks) for place, masks in own]
         run_layers: Callable[..., tuple[Tensor, State]] = run
-        if self.proj_size:
-            run_layers = partial(run_projected, [w for place, _ in own for w in self._projection(*place)])
+        if self.proj_size or is_exporting():
+            kernel = run_exported if is_exporting() else run_projected
+            run_layers = partial(kernel, [w for place, _ in own for w in self._projection(*place)])
         outputs, last = run_layers(self.cell, x, states, layers, lengths=ends, bidirectional=self.bidirectional)
         note_output(shape[0], rows, steps, self.plan.outputs, self.num_directions)
         return outputs, as_user(last)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from bayesrnn._checks import is_exporting
+
 __all__ = ["before_padding", "padding", "repack", "turned_steps", "unpack", "without_padding"]
 
 
@@ -71,7 +73,7 @@ def repack(outputs: Tensor, lengths: Tensor, like: PackedSequence) -> PackedSequ
 def without_padding(x: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return x (steps, rows, features) with zeros beyond each length, and the lengths, or None without padding."""
     steps = x.shape[0]
-    if bool((sizes == steps).all()):
+    if not is_exporting() and bool((sizes == steps).all()):
         return x, None
     dead = torch.arange(steps, device=x.device).unsqueeze(1) >= sizes.to(x.device)
     return x.masked_fill(dead.unsqueeze(-1), 0.0), sizes

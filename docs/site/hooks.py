@@ -32,6 +32,7 @@ REFERENCE = {
     "bayesrnn.estimators": "scikit-learn estimators",
     "bayesrnn.data": "Data",
     "bayesrnn.storage": "Storage",
+    "bayesrnn.serving": "Export",
     "bayesrnn.pyro": "Pyro bridge",
 }
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.S)
