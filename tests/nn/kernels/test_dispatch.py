@@ -256,7 +256,9 @@ def test_each_kind_of_mask_takes_its_path(monkeypatch: pytest.MonkeyPatch) -> No
     layer(x, masks=layer.sample_masks(1, seed=0))
     layer.train()(x)
     layer(x, masks={k: m.requires_grad_() for k, m in layer.sample_masks(2, seed=0).items()})
-    assert used == ["stock", "stock", "scan", "reference"]
+    cell = build("LSTM", schemes.moon(0.3))
+    cell(x, masks={k: m.requires_grad_() for k, m in cell.sample_masks(2, seed=0).items()})
+    assert used == ["stock", "stock", "scan", "scan", "reference"]
 
 
 def test_masks_that_ask_for_a_gradient_get_one() -> None:
