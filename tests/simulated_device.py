@@ -20,7 +20,10 @@ from bayesrnn.nn.kernels.scan import operators as ops
 
 _NAME = "npy"  # one of the names that torch parses for backends of others
 _MEETING = ("copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put_impl_", "_pack_padded_sequence")
-_OURS: dict[str, Callable[..., Any]] = {"bayesrnn::scan": ops._scan, "bayesrnn::scan_backward": ops._scan_backward}
+_OURS: dict[str, Callable[..., Any]] = {
+    "bayesrnn::scan_layer": ops._scan,
+    "bayesrnn::scan_gradients": ops._scan_gradients,
+}
 _LIBRARY = torch.library.Library("aten", "IMPL")
 
 

@@ -44,6 +44,7 @@ def backward(
     saved: Saved,
     grad_out: Tensor | None,
     grad_last: Tensor | None,
+    want_weights: bool,
     want_x: bool,
 ) -> Gradients:
     """Go backward through a layer; the weights' gradients are one product over all steps, at the end.
@@ -54,6 +55,7 @@ def backward(
         saved: What the forward pass kept.
         grad_out: Gradient of the outputs, or None.
         grad_last: Gradient of the last memory, or None.
+        want_weights: Whether the gradients of the weights are needed; without, they are empty.
         want_x: Whether the gradient of the inputs is needed.
     """
     cell, masks, product, first = layer.cell, layer.masks, layer.product, state[0]
@@ -72,12 +74,14 @@ def backward(
         low = blocks if product == blocks.dtype else torch.empty_like(blocks, dtype=product)
         grad_h, grad_c = _loop(layer, first, (blocks, carry, by_h), low, grad_out, grad_last)
     grad_ih, grad_hh = torch.empty_like(layer.ih), torch.empty_like(layer.hh)
-    weight_gradient(low[:, :, cell.hidden], old, masks.hidden, grad_hh)
+    if want_weights:
+        weight_gradient(low[:, :, cell.hidden], old, masks.hidden, grad_hh)
     units, ih = first.shape[1], layer.ih.to(product)
     for block, gate in cell.inward:
         part = slice(gate.start * units, gate.stop * units)
         mask = masks.input if masks.input is None or masks.input.shape[1] == 1 else masks.input[:, gate]
-        weight_gradient(low[:, :, block], saved.x, mask, grad_ih[part])
+        if want_weights:
+            weight_gradient(low[:, :, block], saved.x, mask, grad_ih[part])
         if want_x and own is None:
             one = input_gradient(low[:, :, block], ih[part], mask)
             grad_x = one if grad_x is None else grad_x.add_(one)

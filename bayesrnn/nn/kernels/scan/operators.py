@@ -21,14 +21,15 @@ __all__ = ["scan_op"]
 _LAYER = "Tensor[] state, Tensor[] weights, Tensor[] masks, str sites"
 """State: h, or h and c. Weights: ih and hh, or with both biases. Masks: of the named sites."""
 
+# torch keeps compiled graphs on disk, by the names of the operators in them: a change of arguments needs new names.
 _LIBRARY = torch.library.Library("bayesrnn", "FRAGMENT")
 _LIBRARY.define(
-    f"scan(str cell, Tensor x, {_LAYER}, int[] sizes, ScalarType product, bool save)"
+    f"scan_layer(str cell, Tensor x, {_LAYER}, int[] sizes, ScalarType product, bool save)"
     " -> (Tensor, Tensor, Tensor, Tensor)"
 )
 _LIBRARY.define(
-    f"scan_backward(str cell, {_LAYER}, Tensor?[] gradients, Tensor[] saved, int[] sizes, ScalarType product, "
-    "bool want_masks, bool want_x)"
+    f"scan_gradients(str cell, {_LAYER}, Tensor?[] gradients, Tensor[] saved, int[] sizes, ScalarType product, "
+    "bool want_masks, bool want_weights, bool want_x)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor[])"
 )
 
@@ -84,7 +85,7 @@ def _scan_fake(cell: str, x: Tensor, state: list[Tensor], *rest: Any) -> tuple[T
 
 
 @_eager
-def _scan_backward(
+def _scan_gradients(
     cell: str,
     state: list[Tensor],
     weights: list[Tensor],
@@ -95,12 +96,13 @@ def _scan_backward(
     sizes: list[int],
     product: torch.dtype,
     want_masks: bool,
+    want_weights: bool,
     want_x: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
     """Run `backward`; see there. `gradients`: of outputs and last memory; `saved`: x, outputs, gates, extra."""
     layer = _layer(cell, weights, masks, sites, sizes, product)
     grad_out, grad_last = gradients
-    result = backward(layer, tuple(state), Saved(*saved), grad_out, grad_last, want_x)
+    result = backward(layer, tuple(state), Saved(*saved), grad_out, grad_last, want_weights, want_x)
     none, x, out = state[0].new_empty(0), saved[0], saved[1]
     by_masks: list[Tensor] = []
     if want_masks:
@@ -116,7 +118,7 @@ def _scan_backward(
     )
 
 
-def _scan_backward_fake(
+def _scan_gradients_fake(
     cell: str, state: list[Tensor], weights: list[Tensor], masks: list[Tensor], sites: str, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
     h, x = state[0], rest[1][0]
@@ -127,7 +129,7 @@ def _scan_backward_fake(
         torch.empty_like(weights[0]),
         torch.empty_like(weights[1]),
         h.new_empty(POINTWISE[cell].blocks, h.shape[1]),
-        [m.new_empty(m.shape if site in SITES else (0,)) for site, m in zip(sites.split(), masks) if rest[-2]],
+        [m.new_empty(m.shape if site in SITES else (0,)) for site, m in zip(sites.split(), masks) if rest[-3]],
     )
 
 
@@ -150,12 +152,14 @@ def _backward(ctx: Any, grad_out: Tensor | None, grad_last: Tensor | None, *_: T
     want_x, wanted = ctx.needs_input_grad[1], ctx.needs_input_grad[4]
     if grad_last is not None and grad_last.numel() == 0:
         grad_last = None
-    by_x, by_h, by_c, by_ih, by_hh, bias, by_masks = torch.ops.bayesrnn.scan_backward(
+    by_x, by_h, by_c, by_ih, by_hh, bias, by_masks = torch.ops.bayesrnn.scan_gradients(
         ctx.cell, state, weights, masks, ctx.sites, [grad_out, grad_last], saved, ctx.sizes, ctx.product,
-        any(wanted), want_x,
+        any(wanted), any(ctx.needs_input_grad[3]), want_x,
     )  # fmt: skip
-    by_weights = [by_ih, by_hh]
-    if len(weights) == 4:
+    by_weights: list[Tensor | None] = [by_ih, by_hh]
+    if not any(ctx.needs_input_grad[3]):
+        by_weights = [None] * len(weights)
+    elif len(weights) == 4:
         cell, dtype = POINTWISE[ctx.cell], weights[2].dtype
         by_weights.append(torch.cat([bias[block] for block, _ in cell.inward]).flatten().to(dtype))
         by_weights.append(bias[cell.hidden].flatten().to(dtype))
@@ -165,9 +169,12 @@ def _backward(ctx: Any, grad_out: Tensor | None, grad_last: Tensor | None, *_: T
     return None, by_x if want_x else None, by_state, by_weights, by_masks, None, None if ctx.sizes else [], None, None
 
 
-for _name, _kernel, _fake in (("scan", _scan, _scan_fake), ("scan_backward", _scan_backward, _scan_backward_fake)):
+for _name, _kernel, _fake in (
+    ("scan_layer", _scan, _scan_fake),
+    ("scan_gradients", _scan_gradients, _scan_gradients_fake),
+):
     _LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
     torch.library.register_fake(f"bayesrnn::{_name}", _fake, lib=_LIBRARY)
-torch.library.register_autograd("bayesrnn::scan", _backward, setup_context=_setup, lib=_LIBRARY)
+torch.library.register_autograd("bayesrnn::scan_layer", _backward, setup_context=_setup, lib=_LIBRARY)
 
-scan_op: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]] = torch.ops.bayesrnn.scan.default
+scan_op: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]] = torch.ops.bayesrnn.scan_layer.default
