@@ -84,7 +84,8 @@ class Packed:
         digest = hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode())
         for name, value in sorted(self.tensors.items()):
             digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+            if value.numel():  # numpy gives empty tensors strides that no view of bytes takes
+                digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()[:32]
 
     def write(self, path: Path) -> None:
