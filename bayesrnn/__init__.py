@@ -16,6 +16,7 @@ from bayesrnn.comparison import compare_predictives as compare_predictives
 from bayesrnn.inference import Stream as Stream
 from bayesrnn.inference import audit as audit
 from bayesrnn.inference import predict as predict
+from bayesrnn.inference import predict_to as predict_to
 from bayesrnn.inference._perplexity import perplexity as perplexity
 from bayesrnn.inference.generation import generate as generate
 from bayesrnn.inference.translation import translate as translate
@@ -66,6 +67,7 @@ __all__ = [
     "perplexity",
     "plots",
     "predict",
+    "predict_to",
     "pyro",
     "rate_grid",
     "rate_search",

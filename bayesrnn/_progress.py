@@ -1,11 +1,16 @@
 """The one progress bar: on the error stream, a bar on a terminal or in a notebook, else a line per minute."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["duration", "progress_bar"]
+__all__ = ["duration", "logger", "progress_bar"]
+
+logger = logging.getLogger("bayesrnn")
+"""Has a line per minute at level INFO, also where no bar is wanted; `logging.basicConfig(level="INFO")` shows it."""
+logger.addHandler(logging.NullHandler())
 
 _EVERY = 60.0
 """Seconds between lines in a log."""
@@ -23,15 +28,16 @@ def progress_bar(
         text: What to write beside the bar at first.
         stays: Whether the bar stays on the screen when it is done.
     """
+    log = _log(total, text, logger.info)
     if not wanted:
-        yield lambda steps, text=None: None
+        yield log
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(file=sys.stderr)
     if not (console.is_terminal or console.is_jupyter):
-        yield _log(total, text)
+        yield _log(total, text, _to_error_stream)
         return
     left = (TextColumn("left"), TimeRemainingColumn()) if total else (TextColumn("{task.completed:.0f} done"),)
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), *left)
@@ -40,11 +46,12 @@ def progress_bar(
 
         def advance(steps: float, text: str | None = None) -> None:
             bar.update(task, advance=steps, description=text)
+            log(steps, text)
 
         yield advance
 
 
-def _log(total: float | None, text: str) -> Callable[..., None]:
+def _log(total: float | None, text: str, write: Callable[[str], None]) -> Callable[..., None]:
     """Return `advance` for a log: a line once a minute, with the time left."""
     start = last = time.monotonic()
     done = first = 0.0
@@ -63,10 +70,15 @@ def _log(total: float | None, text: str) -> Callable[..., None]:
         if total and done > first:
             left = (now - start) * (total - done) / (done - first)
             line = f"{shown}: {done / total:.0%} done, {duration(left)} left"
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        write(line)
 
     return advance
+
+
+def _to_error_stream(line: str) -> None:
+    logger.info(line)
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def duration(seconds: float) -> str:

@@ -69,7 +69,7 @@ def _others(
             table = _history(record.until(int(origin) + 1), columns)
             results.append(_samples(forecast(table, horizon), horizon))
     fewest = min(len(samples) for samples in results)
-    return Predictive.from_samples(torch.stack([samples[:fewest] for samples in results], 1))
+    return Predictive.from_samples(torch.stack([samples[:fewest] for samples in results], 1), axis=0)
 
 
 def _history(record: Record, columns: Columns) -> Any:

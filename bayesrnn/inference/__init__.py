@@ -8,6 +8,7 @@ from bayesrnn.inference._convergence import convergence as convergence
 from bayesrnn.inference._convergence import jackknife as jackknife
 from bayesrnn.inference._predict import NoLikelihoodWarning as NoLikelihoodWarning
 from bayesrnn.inference._predict import predict as predict
+from bayesrnn.inference._predict_to import predict_to as predict_to
 from bayesrnn.inference.distributed import alone as alone
 from bayesrnn.inference.outputs import Point as Point
 from bayesrnn.inference.outputs import point as point
@@ -28,4 +29,5 @@ __all__ = [
     "jackknife",
     "point",
     "predict",
+    "predict_to",
 ]

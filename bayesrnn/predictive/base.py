@@ -60,19 +60,26 @@ class Predictive(ABC):
 
     @staticmethod
     def from_samples(
-        samples: Tensor, *, seed: int | None = None, sequence_ids: Tensor | None = None
+        samples: Any, *, seed: int | None = None, sequence_ids: Tensor | None = None, axis: int | None = None
     ) -> "ContinuousPredictive":
         """Return the predictive known through samples of the target, shape (draws, rows, ...).
 
         The samples must be of the target, noise included; means of draws without the noise are too narrow (for those
         use `from_draws`). Quantiles finer than the samples resolve are refused.
 
+        Args:
+            samples: A tensor, array or list.
+            seed: Seed of the samples.
+            sequence_ids: One id per row.
+            axis: Which axis holds the draws, such as -1; the first if not given, unless it is unclear.
+
         Raises:
-            ValueError: If there is one draw only, or a value is not finite.
+            ValueError: If there is one draw only, a value is not finite, or the array looks like one of darts or MAPIE
+                whose draws are not on axis 0.
         """
         from bayesrnn.predictive import make
 
-        return make.samples(samples, seed, sequence_ids)
+        return make.samples(samples, seed, sequence_ids, axis)
 
     @staticmethod
     def from_probabilities(
@@ -150,13 +157,14 @@ class Predictive(ABC):
 
     @staticmethod
     def from_intervals(
-        level: Any, low: Any, high: Any, median: Any = None, *, sequence_ids: Tensor | None = None
+        level: Any, low: Any, high: Any = None, median: Any = None, *, sequence_ids: Tensor | None = None
     ) -> "ContinuousPredictive":
         """Return the predictive through the ends of central intervals: `from_quantiles` at (1 - p)/2 and (1 + p)/2.
 
         Args:
             level: Probability of the interval, or a list of them.
-            low: Lower ends, (rows, ...), or (levels, rows, ...) for a list.
+            low: Lower ends, (rows, ...), or (levels, rows, ...) for a list; without `high` both ends, (rows, 2, levels)
+                as MAPIE has them.
             high: Upper ends, the same shape.
             median: The median, (rows, ...), if known.
             sequence_ids: One id per row.
@@ -169,20 +177,35 @@ class Predictive(ABC):
         return make.intervals(level, low, high, median, sequence_ids)
 
     @staticmethod
-    def from_frame(frame: Any, model: str | None = None) -> "ContinuousPredictive":
-        """Return the predictive (series, steps) of a forecast table of neuralforecast or statsforecast.
+    def from_frame(
+        frame: Any, model: str | None = None, *, level: float | None = None
+    ) -> "ContinuousPredictive | ClassPredictive":
+        """Return the predictive of another library's table of forecasts, or of what `to_frame` wrote.
+
+        Known are neuralforecast and statsforecast (`LSTM-lo-80`, `LSTM-median`, `LSTM_ql0.1`), sktime and skpro
+        (`predict_interval`, `predict_quantiles`), darts (`load_q0.100`, `load_s0`, a TimeSeries), GluonTS (a
+        list of forecasts) and statsmodels (`summary_frame`). Quantiles become a predictive as in `from_quantiles`.
 
         Args:
-            frame: A DataFrame with columns `unique_id`, `ds`, `MODEL-lo-80`, `MODEL-hi-80` and perhaps `MODEL-median`;
-                series in the order of their ids, steps in the order of time.
-            model: Which model, where the table holds several.
+            frame: The table. Series and times in columns `unique_id` and `ds`, or in the index, give shape (series,
+                steps), in the order of ids and times; dated lines without series (1, steps); other lines (rows,).
+            model: Which model or variable, where the table holds several.
+            level: Level of the intervals, where statsmodels does not write it into the table.
 
         Raises:
-            ValueError: If the model is not there, there are several cutoffs, or series differ in length.
-        """
-        from bayesrnn.predictive import make
+            ValueError: If no known columns or not the model are there, there are several cutoffs, a line is there
+                twice, or series differ in length.
+            TypeError: If it is no table.
 
-        return make.frame(frame, model)
+        Example:
+            >>> import pandas as pd
+            >>> table = pd.DataFrame({"unique_id": "a", "ds": [1, 2], "GRU-lo-80": [0.0, 1], "GRU-hi-80": [2.0, 4]})
+            >>> Predictive.from_frame(table).quantile(0.5)
+            tensor([[1.0000, 2.5000]], dtype=torch.float64)
+        """
+        from bayesrnn.predictive import frames
+
+        return frames.frame(frame, model, level)
 
     @abstractmethod
     def __len__(self) -> int:

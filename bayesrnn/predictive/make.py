@@ -1,6 +1,5 @@
 """Make a predictive from what any model gives: a Gaussian, samples, probabilities, distributions per draw."""
 
-import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +22,6 @@ __all__ = [
     "ClassPredictive",
     "ContinuousPredictive",
     "draws",
-    "frame",
     "gaussian",
     "intervals",
     "probabilities",
@@ -56,10 +54,39 @@ def gaussian(mean: Any, std: Any, sequence_ids: Tensor | None) -> ContinuousPred
     return ContinuousPredictive(distribution, Origin(1, sampling=DETERMINISTIC, sequence_ids=sequence_ids))
 
 
-def samples(values: Any, seed: int | None, sequence_ids: Tensor | None) -> ContinuousPredictive:
-    """Return the predictive known through samples of the target, (draws, rows, ...)."""
-    distribution = EmpiricalDistribution(values)
-    return ContinuousPredictive(distribution, Origin(len(values), seed, "samples", sequence_ids=sequence_ids))
+def samples(values: Any, seed: int | None, sequence_ids: Tensor | None, axis: int | None) -> ContinuousPredictive:
+    """Return the predictive known through samples of the target, draws on `axis`."""
+    values = floating(values, "samples")
+    if axis is None:
+        _check_axis(values)
+    elif not (isinstance(axis, int) and -values.dim() <= axis < values.dim()):
+        raise ValueError(f"axis must be one of the {values.dim()} axes of the samples, but {axis!r} was given.")
+    distribution = EmpiricalDistribution(values.movedim(axis or 0, 0))
+    return ContinuousPredictive(
+        distribution, Origin(len(distribution.samples), seed, "samples", sequence_ids=sequence_ids)
+    )
+
+
+def _check_axis(values: Tensor) -> None:
+    """Refuse arrays of other libraries whose draws are surely, or may be, not on axis 0."""
+    if values.dim() != 3:
+        return
+    draws, rows, last = values.shape
+    if rows == 1 and draws == last > 1:
+        raise ValueError(
+            f"samples of shape {tuple(values.shape)} do not say whether the draws are the first axis or the last, as "
+            "in darts: pass axis=0 or axis=-1."
+        )
+    low, high = (values[:, 0], values[:, 1]) if rows == 2 else (None, None)
+    if low is None or high is None or draws < 2 or not bool((low <= high).all()):
+        return
+    widths = (high - low).diff(dim=1)
+    if bool((widths >= 0).all()) or bool((widths <= 0).all()):
+        raise ValueError(
+            f"samples of shape {tuple(values.shape)} look like the ends of intervals, (rows, 2, levels) as in MAPIE: "
+            "every [:, 0] lies below [:, 1]. Give those to from_intervals(levels, array); if they are draws of two "
+            "rows, pass axis=0."
+        )
 
 
 def probabilities(p: Any, class_names: Sequence[Any] | None, sequence_ids: Tensor | None) -> ClassPredictive:
@@ -124,6 +151,8 @@ def quantiles(levels: Any, values: Any, sequence_ids: Tensor | None) -> Continuo
 
 def intervals(level: Any, low: Any, high: Any, median: Any, sequence_ids: Tensor | None) -> ContinuousPredictive:
     """Return the predictive through the ends of central intervals, one level or several on axis 0."""
+    if high is None:
+        low, high = _both_ends(level, low)
     ends = [floating(low, "low"), floating(high, "high")]
     if isinstance(level, int | float):
         level, ends = [level], [end[None] for end in ends]
@@ -142,38 +171,17 @@ def intervals(level: Any, low: Any, high: Any, median: Any, sequence_ids: Tensor
     return quantiles(levels, torch.cat(parts), sequence_ids)
 
 
-def frame(table: Any, model: str | None) -> ContinuousPredictive:
-    """Return the predictive of a forecast table with columns MODEL-lo-80, MODEL-hi-80, MODEL-median."""
-    pattern = re.compile(r"^(?P<model>.+)-(?P<side>lo|hi)-(?P<percent>[0-9.]+)$")
-    matches = [match for column in map(str, table.columns) if (match := pattern.match(column))]
-    models = sorted({match["model"] for match in matches})
-    if model is None and len(models) == 1:
-        model = models[0]
-    if model not in models:
+def _both_ends(level: Any, ends: Any) -> tuple[Tensor, Tensor]:
+    """Return low and high, levels first, of ends (rows, 2, levels); for a single level without its axis."""
+    ends = floating(ends, "low")
+    levels = 1 if isinstance(level, int | float) else len(level)
+    if ends.dim() != 3 or tuple(ends.shape[1:]) != (2, levels):
         raise ValueError(
-            f"the table holds intervals of the models {models}, and model={model!r} was asked for. Columns are "
-            "called MODEL-lo-80 and MODEL-hi-80; name one of the models with model=."
+            f"without high=, low holds both ends, of shape (rows, 2, levels) with {levels} levels, but its shape is "
+            f"{tuple(ends.shape)}."
         )
-    if "cutoff" in table.columns and table["cutoff"].nunique() > 1:
-        raise ValueError(
-            f"the table holds {table['cutoff'].nunique()} cutoffs: forecasts of one time from several origins would be "
-            "mixed. Choose one: frame[frame['cutoff'] == cutoff]."
-        )
-    chosen: dict[float, float | str] = {}
-    for match in matches:
-        if match["model"] == model:
-            half = float(match["percent"]) / 200
-            chosen[0.5 - half if match["side"] == "lo" else 0.5 + half] = match.string
-    if f"{model}-median" in table.columns:
-        chosen[0.5] = f"{model}-median"
-    sizes = table.groupby("unique_id", sort=False).size() if "unique_id" in table.columns else None
-    if sizes is not None and sizes.nunique() > 1:
-        raise ValueError("the series of the table have different numbers of rows: take them one by one.")
-    series = 1 if sizes is None else len(sizes)
-    ordered = table if sizes is None else table.sort_values(["unique_id", "ds"], kind="stable")
-    levels = sorted(chosen)
-    values = torch.as_tensor(ordered[[chosen[level] for level in levels]].to_numpy(dtype=float).T.copy())
-    return quantiles(levels, values.reshape(len(levels), series, -1), None)
+    low, high = ends.movedim(2, 0).unbind(2)
+    return (low[0], high[0]) if isinstance(level, int | float) else (low, high)
 
 
 def floating(value: Any, name: str) -> Tensor:
