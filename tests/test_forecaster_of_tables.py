@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from bayesrnn.estimators import BayesianRNNForecaster
 
@@ -133,6 +134,45 @@ def test_updates_refuse_gaps_and_unknown_series(fitted: BayesianRNNForecaster) -
         fitted.update(table())
     with pytest.raises(ValueError, match="'new' was not there at the fit"):
         fitted.update(later.assign(unique_id="new").drop_duplicates("ds"))
+
+
+def test_new_rows_at_once_or_one_after_the_other_give_the_same_numbers(tmp_path: Path) -> None:
+    rows = table(length=LENGTH + 9)
+    early, late = rows.groupby("unique_id").head(LENGTH), rows.groupby("unique_id").tail(9)
+    forecaster = BayesianRNNForecaster(3, draws=8, epochs=1, hidden_size=4, likelihood="gaussian").fit(early)
+    before = forecaster.predict()
+    forecaster.save(tmp_path / "model")
+    whole, pieces = (BayesianRNNForecaster.load(tmp_path / "model") for _ in range(2))
+    whole.update(late)
+    for _, day in late.groupby("ds"):
+        pieces.update(day)
+    for name, losses in whole.state_.losses.items():
+        assert torch.allclose(losses, pieces.state_.losses[name], rtol=1e-10)
+        assert not torch.allclose(losses, forecaster.state_.losses[name], rtol=1e-3)
+    pd.testing.assert_frame_equal(whole.predict(), pieces.predict(), rtol=1e-9)
+    assert (whole.predict()["ds"].min() - before["ds"].min()).days == 9
+
+
+def test_a_new_series_is_forecast_from_its_history(fitted: BayesianRNNForecaster) -> None:
+    new = table().query("unique_id == 's1'").tail(40).assign(unique_id="new", region="south", y=lambda f: 5 * f["y"])
+    known = ahead(series=1).assign(unique_id="new", promo=0)
+    forecast = fitted.predict(new, known)
+    days = (pd.to_datetime(forecast["ds"]) - pd.Timestamp("2024-01-01")).dt.days
+    np.testing.assert_allclose(forecast["mean"], 5 * (20 + days % 7), rtol=0.15)
+
+
+def test_paths_move_together_as_errors_did() -> None:
+    """Errors of a random walk add up: the spread of a total is wide, and that of independent steps too narrow."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=2000).cumsum()
+    frame = pd.DataFrame({"ds": np.arange(2000), "y": y})
+    forecaster = BayesianRNNForecaster(6, seasons=[1], draws=8, epochs=1, hidden_size=4, likelihood="gaussian")
+    paths = forecaster.fit(frame).paths(4000)[:, 0]
+    exact = sum((7 - k) ** 2 for k in range(1, 7)) ** 0.5  # a total of six steps counts the first innovation six times
+    assert float(paths.sum(1).std()) == pytest.approx(exact, rel=0.2)
+    low, high = forecaster.predict_distribution().interval(0.8)
+    inside = ((paths >= low) & (paths <= high)).double().mean(0)
+    np.testing.assert_allclose(inside, 0.8, atol=0.03)
 
 
 def test_a_forecaster_that_was_not_fitted_says_so() -> None:

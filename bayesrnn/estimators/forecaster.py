@@ -21,6 +21,9 @@ from bayesrnn.schemes import Scheme, gal
 __all__ = ["BayesianRNNForecaster"]
 
 
+_SCHEMES = tuple(gal(input=p, hidden=q, output=q, gates="tied") for p, q in ((0.05, 0.1), (0.2, 0.5)))
+
+
 class BayesianRNNForecaster:
     r"""Forecasts of one or many series with intervals, from a table of rows.
 
@@ -39,8 +42,10 @@ class BayesianRNNForecaster:
         seed: Seed of weights and masks.
         hidden_size: Units of each recurrent layer.
         num_layers: Recurrent layers.
-        dropout: A rate (= ``schemes.gal(p)``) or a scheme; by default .2 on inputs and .5 on states.
-        likelihood: "gaussian", "student_t", or "auto" for the one that is better in the validation span.
+        dropout: A rate (= ``schemes.gal(p)``) or a scheme; by default .05 on inputs and .1 on states, or .2 and .5
+            where it is better in the validation span.
+        likelihood: "gaussian", "student_t", "mixture" (of two Gaussians), or "auto" for the better one of the first and
+            the last in the validation span.
         epochs: Most passes over the windows; by default as many as 600 steps make.
         learning_rate: Highest step size of AdamW.
         progress: Whether to show bars on a terminal.
@@ -79,10 +84,10 @@ class BayesianRNNForecaster:
         self.seed = check_seed(seed)
         self.hidden_size = check_whole(hidden_size, "hidden_size")
         self.num_layers = check_whole(num_layers, "num_layers")
-        self.dropout = gal(input=0.2, hidden=0.5, output=0.5, gates="tied") if dropout is None else scheme_of(dropout)
-        if not self.dropout.active:
+        self.dropout = None if dropout is None else scheme_of(dropout)
+        if self.dropout is not None and not self.dropout.active:
             raise ValueError("dropout must be above 0: without masks there is no epistemic uncertainty.")
-        self.likelihood = check_choice(likelihood, "likelihood", ("auto", "gaussian", "student_t"))
+        self.likelihood = check_choice(likelihood, "likelihood", ("auto", "gaussian", "student_t", "mixture"))
         self.epochs = None if epochs is None else check_whole(epochs, "epochs")
         self.learning_rate = learning_rate
         self.progress = progress
@@ -113,8 +118,10 @@ class BayesianRNNForecaster:
         single = id == "unique_id" and hasattr(frame, "columns") and id not in frame.columns
         columns = Columns(None if single else id, time, target, self.known, self.past, self.static)
         records, encoding = read_panel(frame, columns)
+        schemes = _SCHEMES if self.dropout is None else (self.dropout,)
+        likelihoods = ("mixture", "gaussian") if self.likelihood == "auto" else (self.likelihood,)
         options = Options(
-            self.horizon, self.seasons, self.hidden_size, self.num_layers, self.dropout, self.likelihood, self.epochs,
+            self.horizon, self.seasons, self.hidden_size, self.num_layers, schemes, likelihoods, self.epochs,
             self.learning_rate, self.seed, self.progress,
         )  # fmt: skip
         outcome = learn(records, options, validation)
@@ -170,6 +177,8 @@ class BayesianRNNForecaster:
         *,
         start: Any = None,
         every: int = 1,
+        draws: int | None = None,
+        recalibrate: bool = True,
         forecast: Callable[..., Any] | None = None,
     ) -> Backtest:
         """Forecast from origins that roll through a table, knowing at each only what came before it.
@@ -181,10 +190,20 @@ class BayesianRNNForecaster:
             frame: Histories; by default what was fitted and updated.
             start: Time of the first target; by default as early as the context allows.
             every: Steps between origins.
+            draws: Mask sets per forecast; 0 for the deterministic pass (the standard dropout approximation).
+            recalibrate: Whether intervals follow the errors that each origin already knows.
             forecast: Another forecaster to judge on the same origins, ``forecast(history, horizon)``: from a table of
                 rows up to the origin to samples (n, horizon) or a `Predictive`.
         """
-        return judged(self._fitted(), frame, start=start, every=check_whole(every, "every"), forecast=forecast)
+        return judged(
+            self._fitted(),
+            frame,
+            start=start,
+            every=check_whole(every, "every"),
+            draws=self.draws if draws is None else check_whole(draws, "draws", 0),
+            recalibrate=recalibrate,
+            forecast=forecast,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the forecaster to a folder: safetensors and JSON, from which loading runs no code."""
@@ -221,7 +240,7 @@ class BayesianRNNForecaster:
         records = state.records if frame is None else read_panel(frame, state.columns, state.encoding)[0]
         later = covariates_ahead(known, records, state.columns, state.encoding, self.horizon)
         windows = last_windows(state.fitted, records, later)
-        return state.distribution(windows), list(records)
+        return state.forecast(windows, records), list(records)
 
     def _fitted(self) -> State:
         if self.state_ is None:

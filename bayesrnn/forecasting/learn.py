@@ -35,8 +35,8 @@ class Options:
         horizon: Steps ahead.
         seasons: Steps of each season; None for what the time step suggests.
         hidden_size, num_layers: Of the network.
-        scheme: Its masks.
-        likelihood: "gaussian", "student_t", or "auto" for the better one in the validation span.
+        schemes: Its masks; of several those that are better in the validation span.
+        likelihoods: Of several the one that is better in the validation span, with the masks chosen before.
         epochs: Most passes over the windows; None for as many as 600 steps make.
         learning_rate: Highest step size.
         seed: Of weights and masks.
@@ -47,8 +47,8 @@ class Options:
     seasons: tuple[int, ...] | None
     hidden_size: int
     num_layers: int
-    scheme: Scheme
-    likelihood: str
+    schemes: tuple[Scheme, ...]
+    likelihoods: tuple[str, ...]
     epochs: int | None
     learning_rate: float
     seed: int
@@ -104,7 +104,7 @@ def learn(records: Sequence[Record], options: Options, validation: Any = None) -
     early, history = _fitted(reader, records, train, scales, choice, options, watch, None)
     scales = {r.id: scale_of(r, layout.seasons[0]) for r in records}
     everything = [_origins(reader, record, layout.seasons[0], len(record)) for record in records]
-    chosen = replace(options, likelihood=early.network.likelihood)
+    chosen = replace(options, schemes=(early.network.scheme,), likelihoods=(early.network.likelihood,))
     final, _ = _fitted(reader, records, everything, scales, choice, chosen, None, history)
     return Outcome(early, final, choice, history, starts)
 
@@ -138,14 +138,33 @@ def _fitted(
         held = Windows.joined(
             [fitted.windows(record, o[k] - reader.needed) for record, o, k in zip(records, watch, few) if len(k)]
         )
-    names = ("gaussian", "student_t") if options.likelihood == "auto" else (options.likelihood,)
-    results = [_trained(windows, held, name, options, before) for name in names]
-    network, history = min(results, key=lambda result: result[1].best or 0.0)
+    network, history = _best(windows, held, options, before)
     return replace(fitted, network=network), history
 
 
+def _best(
+    windows: Windows, held: Windows | None, options: Options, before: History | None
+) -> tuple[ResidualForecaster, History]:
+    """Train with each scheme, then with each further likelihood under the better one; return the best."""
+
+    def tried(scheme: Scheme, likelihood: str) -> tuple[ResidualForecaster, History]:
+        return _trained(windows, held, scheme, likelihood, options, before)
+
+    def loss(result: tuple[ResidualForecaster, History]) -> float:
+        return result[1].best or 0.0
+
+    best = min((tried(scheme, options.likelihoods[0]) for scheme in options.schemes), key=loss)
+    others = [tried(best[0].scheme, likelihood) for likelihood in options.likelihoods[1:]]
+    return min([best, *others], key=loss)
+
+
 def _trained(
-    windows: Windows, held: Windows | None, likelihood: str, options: Options, before: History | None
+    windows: Windows,
+    held: Windows | None,
+    scheme: Scheme,
+    likelihood: str,
+    options: Options,
+    before: History | None,
 ) -> tuple[ResidualForecaster, History]:
     most = options.epochs or max(1, min(_EPOCHS, round(_STEPS * _BATCH / len(windows))))
     epochs = most if before is None else (before.best_epoch or 0) + 1
@@ -157,7 +176,7 @@ def _trained(
             windows.base.shape[-1],
             hidden_size=options.hidden_size,
             num_layers=options.num_layers,
-            dropout=options.scheme,
+            dropout=scheme,
             likelihood=likelihood,
         )
     error = (windows.target - windows.base) / windows.scale

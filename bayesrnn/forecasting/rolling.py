@@ -10,9 +10,11 @@ from torch import Tensor
 
 from bayesrnn.data.series import Series
 from bayesrnn.forecasting._backtest import Backtest
+from bayesrnn.forecasting.distribution import ForecastDistribution
 from bayesrnn.forecasting.features import Windows
+from bayesrnn.forecasting.hedged import HedgedIntervals
 from bayesrnn.forecasting.panel import Columns, Record, read_panel
-from bayesrnn.forecasting.state import State
+from bayesrnn.forecasting.state import State, predictive_of
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 
 __all__ = ["judged"]
@@ -20,7 +22,16 @@ __all__ = ["judged"]
 Forecast = Callable[[Any, int], Any]
 
 
-def judged(state: State, frame: Any, *, start: Any, every: int, forecast: Forecast | None) -> Backtest:
+def judged(
+    state: State,
+    frame: Any,
+    *,
+    start: Any,
+    every: int,
+    draws: int,
+    recalibrate: bool,
+    forecast: Forecast | None,
+) -> Backtest:
     """Return forecasts from origins that roll through each series, with what happened.
 
     Raises:
@@ -34,10 +45,12 @@ def judged(state: State, frame: Any, *, start: Any, every: int, forecast: Foreca
             f"no series has room for an origin: the longest has {max(map(len, records))} steps, and a forecast needs "
             f"{least} before its origin and {horizon} after it. Give more rows, or an earlier start."
         )
-    parts = [state.fitted.windows(r, o) for r, o in zip(records, places) if len(o)]
-    windows = Windows.joined(parts)
+    windows = Windows.joined([state.fitted.windows(r, o) for r, o in zip(records, places) if len(o)])
     if forecast is None:
-        predictive = state.distribution(windows)
+        raw = state.raw(windows, draws)
+        if recalibrate:
+            raw = HedgedIntervals.for_horizon(horizon).stretch(raw, _factors(state, raw, windows, records, places))
+        predictive = predictive_of(raw, draws, state.seed, windows.ids)
     else:
         predictive = _others(forecast, records, places, state.columns, horizon)
     which = torch.repeat_interleave(torch.arange(len(records)), torch.tensor([len(o) for o in places]))
@@ -46,6 +59,27 @@ def judged(state: State, frame: Any, *, start: Any, every: int, forecast: Foreca
     if state.columns.id is None:
         return Backtest(series[0], origins, predictive, windows.target)
     return Backtest(series, origins, predictive, windows.target, which)
+
+
+def _factors(
+    state: State, raw: ForecastDistribution, windows: Windows, records: Sequence[Record], places: Sequence[Any]
+) -> Tensor:
+    """Return the factors of every origin, (levels, O, H), from the errors that each series had shown by then."""
+    hedge, parts, first = HedgedIntervals.for_horizon(raw.shape[1]), [], 0
+    ends = {record.id: record.times[-1] for record in state.records}
+    for record, origins in zip(records, places):
+        if not len(origins):
+            continue
+        rows = slice(first, first + len(origins))
+        end = ends.get(record.id)
+        counted = -1 if end is None else int(record.times.searchsorted(end, side="right")) - 1
+        since = min(max(counted, int(origins[0])), int(origins[-1]))
+        known = torch.from_numpy(origins)[:, None] + torch.arange(1, raw.shape[1] + 1)
+        past = hedge.past(raw.select(rows), windows.target[rows], known)
+        wanted = origins.tolist()
+        parts.append(hedge.rolled(state.lost(record), past, wanted, since=since, until=wanted[-1])[0])
+        first += len(origins)
+    return torch.cat(parts, 1)
 
 
 def _origins(record: Record, start: Any, least: int, horizon: int, every: int) -> Any:

@@ -5,16 +5,26 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from bayesrnn.data.steps import following
 from bayesrnn.forecasting.covariates import Encoding
+from bayesrnn.forecasting.distribution import ForecastDistribution, table_of
 from bayesrnn.forecasting.features import Windows
 from bayesrnn.forecasting.fitted import Fitted
+from bayesrnn.forecasting.hedged import HedgedIntervals
 from bayesrnn.forecasting.learn import Outcome
 from bayesrnn.forecasting.panel import Columns, Record, read_panel
+from bayesrnn.masks import BLOCK
 from bayesrnn.predictive import ContinuousPredictive
+from bayesrnn.predictive.origin import Origin
 
 __all__ = ["State"]
+
+_WATCHED = 300
+"""Validation origins that recalibration begins with, at most about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +38,9 @@ class State:
         encoding: How covariates become numbers.
         draws: Mask sets per forecast.
         seed: Seed of the masks.
+        correlation: Of the normal scores of errors h and k steps ahead, (H, H).
+        losses: Name of a series → what each factor of its intervals has lost so far.
+        every: Steps between the origins whose errors recalibrate.
         summary: What was chosen and how it scored in the validation span, as JSON values.
     """
 
@@ -37,28 +50,79 @@ class State:
     encoding: Encoding
     draws: int
     seed: int
+    correlation: Tensor
+    losses: Mapping[Any, Tensor]
+    every: int
     summary: Mapping[str, Any]
 
     @staticmethod
     def after(
         outcome: Outcome, records: Sequence[Record], columns: Columns, encoding: Encoding, *, draws: int, seed: int
     ) -> "State":
-        """Return the state after a fit."""
+        """Return the state after a fit; recalibration has seen the errors of the validation span."""
+        horizon = outcome.final.reader.horizon
+        spans = [len(r) - start for r, start in zip(records, outcome.starts)]
+        every = max(horizon // 8, -(-sum(spans) // _WATCHED), 1)
+        state = State(
+            outcome.early, records, columns, encoding, min(draws, 64), seed, torch.eye(horizon, dtype=torch.float64),
+            {}, min(every, horizon), {},
+        )  # fmt: skip
+        correlation, losses, crps = state.begun(outcome.starts)
         choice = outcome.choice
         summary = {
-            "horizon": outcome.final.reader.horizon,
+            "horizon": horizon,
             "seasons": list(outcome.final.reader.layout.seasons),
             "lags": choice.lags,
             "repeats": list(choice.repeats),
             "calendar": choice.calendar,
             "likelihood": outcome.final.network.likelihood,
-            "epochs": outcome.history.epochs and (outcome.history.best_epoch or 0) + 1,
+            "epochs": (outcome.history.best_epoch or 0) + 1,
+            "validation_crps": crps,
         }
-        return State(outcome.final, list(records), columns, encoding, draws, seed, summary)
+        return replace(
+            state, fitted=outcome.final, draws=draws, correlation=correlation, losses=losses, summary=summary
+        )
 
-    def distribution(self, windows: Windows) -> ContinuousPredictive:
-        """Return the distribution of the targets of windows."""
-        return self.fitted.forecast(windows, draws=self.draws, seed=self.seed)
+    def begun(self, starts: Sequence[int]) -> tuple[Tensor, dict[Any, Tensor], float]:
+        """Return correlation, losses and CRPS (in scales) of forecasts from origins in the validation spans."""
+        hedge = HedgedIntervals.for_horizon(self.fitted.reader.horizon)
+        losses, scores, crps = {}, [], []
+        for record, start in zip(self.records, starts):
+            origins = self.watched(record, start - 1, len(record) - 1)
+            losses[record.id] = hedge.start(self.fitted.reader.horizon)
+            if not len(origins):
+                continue
+            windows = self.fitted.windows(record, origins)
+            raw = self.raw(windows)
+            past = hedge.past(raw, windows.target, known_at(origins, windows))
+            _, losses[record.id] = hedge.rolled(losses[record.id], past, [], since=start - 1, until=len(record) - 1)
+            seen = torch.nan_to_num(windows.target, nan=0.0)
+            unknown = torch.isnan(windows.target)
+            scores.append(torch.special.ndtri(raw.cdf(seen).clamp(1e-4, 1 - 1e-4)).masked_fill(unknown, 0.0))
+            crps.append((raw.crps(seen) / windows.scale)[~unknown])
+        return _correlation(torch.cat(scores)), losses, float(torch.cat(crps).mean())
+
+    def raw(self, windows: Windows, draws: int | None = None) -> ForecastDistribution:
+        """Return the distribution of the targets of windows as the draws give it."""
+        predictive = self.fitted.forecast(windows, draws=self.draws if draws is None else draws, seed=self.seed)
+        return table_of(predictive.distribution, self.correlation)
+
+    def forecast(self, windows: Windows, records: Sequence[Record]) -> ContinuousPredictive:
+        """Return the recalibrated distribution of the steps after the end of each record."""
+        hedge = HedgedIntervals.for_horizon(self.fitted.reader.horizon)
+        raw = self.raw(windows)
+        factors = torch.stack([hedge.factors(self.lost(record)) for record in records], 1)
+        return predictive_of(hedge.stretch(raw, factors), self.draws, self.seed, windows.ids)
+
+    def lost(self, record: Record) -> Tensor:
+        """Return the losses of a series; of a new one the mean over all."""
+        known = self.losses.get(record.id)
+        return torch.stack(list(self.losses.values())).mean(0) if known is None else known
+
+    def watched(self, record: Record, first: int, last: int) -> NDArray[np.int64]:
+        """Return the positions between `first` and `last` from which recalibration looks ahead."""
+        first = max(first, 2 * self.fitted.reader.layout.seasons[0])
+        return np.arange(-(-first // self.every) * self.every, last, self.every)
 
     def updated(self, frame: Any) -> "State":
         """Return the state after new rows.
@@ -73,9 +137,17 @@ class State:
                 f"the series {', '.join(map(repr, unknown[:5]))} was not there at the fit, so there is no history to "
                 "go on from. Forecast new series with predict(frame), or fit again with all of them."
             )
+        hedge, losses = HedgedIntervals.for_horizon(self.fitted.reader.horizon), dict(self.losses)
         for record in new:
-            by_id[record.id] = by_id[record.id].joined(record)
-        return replace(self, records=list(by_id.values()))
+            before = by_id[record.id]
+            after = by_id[record.id] = before.joined(record)
+            origins = self.watched(after, len(before) - self.fitted.reader.horizon, len(after) - 1)
+            if len(origins):
+                windows = self.fitted.windows(after, origins)
+                past = hedge.past(self.raw(windows), windows.target, known_at(origins, windows))
+                span = {"since": len(before) - 1, "until": len(after) - 1}
+                _, losses[record.id] = hedge.rolled(losses[record.id], past, [], **span)
+        return replace(self, records=list(by_id.values()), losses=losses)
 
     def frame(self, distribution: ContinuousPredictive, records: Sequence[Record], levels: Sequence[float]) -> Any:
         """Return the forecasts of the steps after the end of each record, one line per step."""
@@ -89,3 +161,23 @@ class State:
         table[columns.time] = times[0] if len(times) == 1 else times[0].append(times[1:])
         keep = ["mean", "median", "std", *(f"{end}-{100 * p:.10g}" for p in levels for end in ("lo", "hi"))]
         return pd.DataFrame(table).join(distribution.to_frame(levels)[keep])
+
+
+def predictive_of(distribution: ForecastDistribution, draws: int, seed: int, ids: Tensor) -> ContinuousPredictive:
+    """Return the predictive of a distribution that draws were averaged for."""
+    if not draws:
+        return ContinuousPredictive(distribution, Origin(1, None, "deterministic", 1, ids))
+    return ContinuousPredictive(distribution, Origin(draws, seed, "stratified", BLOCK, ids))
+
+
+def known_at(origins: NDArray[np.int64], windows: Windows) -> Tensor:
+    """Return the position at which each target of windows is known, (N, H)."""
+    return torch.from_numpy(origins)[:, None] + torch.arange(1, windows.base.shape[1] + 1)
+
+
+def _correlation(scores: Tensor) -> Tensor:
+    """Return the correlation of the columns, drawn towards independence where rows are few."""
+    second = scores.T @ scores
+    width = torch.diag(second).sqrt().clamp(min=1e-12)
+    shrunk = len(scores) / (len(scores) + 10.0)
+    return shrunk * second / width / width[:, None] + (1 - shrunk) * torch.eye(len(second), dtype=second.dtype)

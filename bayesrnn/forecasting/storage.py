@@ -46,7 +46,7 @@ def save_state(state: State, params: Mapping[str, Any], path: str | os.PathLike[
         raise ValueError(f"{path} exists and is no saved forecaster; it is left alone. Choose another path.")
     packed = pack(_tensors(state))
     card = {
-        "params": {**params, "dropout": params["dropout"].to_dict()},
+"params": {**params, "dropout": params["dropout"] and params["dropout"].to_dict()},
         "network": state.fitted.network.config(),
         "layout": asdict(state.fitted.reader.layout),
         "choice": asdict(state.fitted.skeleton.choice),
@@ -54,6 +54,7 @@ def save_state(state: State, params: Mapping[str, Any], path: str | os.PathLike[
         "columns": asdict(state.columns),
         "encoding": state.encoding.to_dict(),
         "series": [_series(record, state.fitted.scales.get(record.id)) for record in state.records],
+        "every": state.every,
         "summary": dict(state.summary),
         "weights": packed.digest,
     }
@@ -77,7 +78,8 @@ def load_state(path: str | os.PathLike[str]) -> tuple[State, dict[str, Any]]:
     path = Path(path)
     card = _card(path)
     try:
-        return _state(path, card), {**card["params"], "dropout": Scheme.from_dict(card["params"]["dropout"])}
+        dropout = card["params"]["dropout"]
+        return _state(path, card), {**card["params"], "dropout": dropout and Scheme.from_dict(dropout)}
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise ValueError(f"{path / _CARD} does not describe a forecaster: {error!r}.") from None
 
@@ -100,12 +102,16 @@ def _state(path: Path, card: Mapping[str, Any]) -> State:
     skeleton = Skeleton(layout, choice, tensors["skeleton"].numpy())
     columns = Columns(**_tuples(card["columns"]))
     scales = {item["id"]: Scale(*item["scale"]) for item in card["series"] if item["scale"]}
-    records = [_record(item, {name: tensors[f"{k}.{name}"] for name in ("times", *_HISTORY)})
+    records = [_record(item, {n: tensors.get(f"{k}.{n}") for n in ("times", *_HISTORY)})
                for k, item in enumerate(card["series"])]  # fmt: skip
     fitted = Fitted(Reader(layout, **card["reader"]), skeleton, network.eval(), scales)
     params = card["params"]
     encoding = Encoding.from_dict(card["encoding"])
-    return State(fitted, records, columns, encoding, params["draws"], params["seed"], card["summary"])
+    losses = {record.id: tensors[f"{k}.losses"] for k, record in enumerate(records)}
+    return State(
+        fitted, records, columns, encoding, params["draws"], params["seed"], tensors["correlation"], losses,
+        card["every"], card["summary"],
+    )  # fmt: skip
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,12 +121,15 @@ def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 def _tensors(state: State) -> dict[str, torch.Tensor]:
     tensors = {f"network.{name}": value for name, value in state.fitted.network.state_dict().items()}
     tensors["skeleton"] = torch.from_numpy(np.ascontiguousarray(state.fitted.skeleton.weights))
+    tensors["correlation"] = state.correlation
     for k, record in enumerate(state.records):
+        tensors[f"{k}.losses"] = state.losses[record.id]
         dates = isinstance(record.times, pd.DatetimeIndex)
         times = record.times.asi8 if dates else record.times.to_numpy()
         tensors[f"{k}.times"] = torch.from_numpy(times.copy())
         for name in _HISTORY:
-            tensors[f"{k}.{name}"] = torch.from_numpy(np.ascontiguousarray(getattr(record, name)))
+            if getattr(record, name).size:
+                tensors[f"{k}.{name}"] = torch.from_numpy(np.ascontiguousarray(getattr(record, name)))
     return tensors
 
 
@@ -139,13 +148,15 @@ def _series(record: Record, scale: Scale | None) -> dict[str, Any]:
     }
 
 
-def _record(item: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Record:
-    times: Any = pd.Index(tensors["times"].numpy())
+def _record(item: Mapping[str, Any], tensors: Mapping[str, torch.Tensor | None]) -> Record:
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in tensors.items() if value is not None}
+    times: Any = pd.Index(arrays["times"])
     if item["dates"]:
-        times = pd.DatetimeIndex(tensors["times"].numpy().view(f"datetime64[{item['unit']}]"))
+        times = pd.DatetimeIndex(arrays["times"].view(f"datetime64[{item['unit']}]"))
         times = times if item["zone"] is None else times.tz_localize("UTC").tz_convert(item["zone"])
         times.freq = item["step"]
-    return Record(item["id"], times, *(tensors[name].numpy() for name in _HISTORY))
+    nothing = {"known": np.zeros((len(times), 0)), "past": np.zeros((len(times), 0)), "static": np.zeros(0)}
+    return Record(item["id"], times, *(arrays.get(n, nothing.get(n)) for n in _HISTORY))
 
 
 def _card(path: Path) -> dict[str, Any]:

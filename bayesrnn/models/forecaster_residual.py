@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import Categorical, Distribution, MixtureSameFamily, Normal
+from torch.nn import functional as F
 
 from bayesrnn import likelihoods
 from bayesrnn._checks import check_choice, check_whole
@@ -15,7 +16,8 @@ from bayesrnn.schemes import Scheme, as_scheme
 
 __all__ = ["ResidualForecaster"]
 
-_HEADS = {"gaussian": (likelihoods.gaussian, 2), "student_t": (likelihoods.student_t, 3)}
+_HEADS = {"gaussian": 2, "student_t": 3, "mixture": 4}
+"""Numbers per step that each likelihood is made of."""
 _WIDTH = 0.3
 """Spread over draws of the mean of an untrained network, in standard deviations of the errors of the linear part."""
 
@@ -36,7 +38,8 @@ class ResidualForecaster(nn.Module):
         hidden_size: Units of each layer.
         num_layers: Layers.
         dropout: Rate p (= ``schemes.gal(p)``) or a scheme (or what `Scheme.to_dict` says).
-        likelihood: `gaussian` or `student_t`; both heteroscedastic.
+        likelihood: `gaussian`, `student_t`, or `mixture`: two Gaussians at one place, one wider than the other, with
+            heavy tails whose quantiles are fast.
 
     Raises:
         ValueError: If a size is below 1, or the likelihood unknown.
@@ -77,7 +80,7 @@ class ResidualForecaster(nn.Module):
         self.ahead = nn.Linear(horizon_size, hidden_size)
         self.recurrent = LSTM(hidden_size, hidden_size, num_layers, batch_first=True, dropout=self.scheme)
         self.output_dropout = Dropout(output.rate, output.span) if output else nn.Identity()
-        self.head = nn.Linear(hidden_size, _HEADS[likelihood][1])
+        self.head = nn.Linear(hidden_size, _HEADS[likelihood])
         nn.init.zeros_(self.head.weight)  # an untrained network is the linear part with its own errors,
         nn.init.zeros_(self.head.bias)
         nn.init.normal_(self.head.weight[0], std=_WIDTH / hidden_size**0.5)  # but its draws differ
@@ -86,7 +89,7 @@ class ResidualForecaster(nn.Module):
             self.register_buffer(f"{name}_scale", torch.ones(size))
         self.register_buffer("error", torch.ones(horizon))
 
-    def forward(self, context: Tensor, ahead: Tensor, base: Tensor, scale: Tensor) -> Normal | StudentT:
+    def forward(self, context: Tensor, ahead: Tensor, base: Tensor, scale: Tensor) -> Distribution:
         """Return the distribution of the next values, batch shape (rows, H), in the units and dtype of `base`.
 
         Args:
@@ -98,13 +101,8 @@ class ResidualForecaster(nn.Module):
         read = self.read((context - self.context_center) / self.context_scale)
         told = self.ahead((ahead - self.horizon_center) / self.horizon_scale)
         hidden, _ = self.recurrent(torch.cat([read, told], 1))
-        raw = self.head(self.output_dropout(hidden[:, -self.horizon :]))
-        distribution: Any = _HEADS[self.likelihood][0](raw.to(base.dtype))
-        unit = scale * self.error
-        location, spread = base + unit * distribution.loc, unit * distribution.scale
-        if isinstance(distribution, StudentT):
-            return StudentT(distribution.df, location, spread, validate_args=False)
-        return Normal(location, spread, validate_args=False)
+        raw = self.head(self.output_dropout(hidden[:, -self.horizon :])).to(base.dtype)
+        return self._distribution(raw, base, scale * self.error)
 
     @torch.no_grad()
     def standardize(self, context: Tensor, ahead: Tensor, error: Tensor) -> "ResidualForecaster":
@@ -116,6 +114,20 @@ class ResidualForecaster(nn.Module):
             getattr(self, f"{name}_scale").copy_(torch.where(width > 1e-6 * flat.abs().amax(0), width, 1.0))
         self.error.copy_(error)
         return self
+
+    def _distribution(self, raw: Tensor, base: Tensor, unit: Tensor) -> Distribution:
+        if self.likelihood == "student_t":
+            t: Any = likelihoods.student_t(raw)
+            return StudentT(t.df, base + unit * t.loc, unit * t.scale, validate_args=False)
+        normal: Any = likelihoods.gaussian(raw[..., :2])
+        location, spread = base + unit * normal.loc, unit * normal.scale
+        if self.likelihood == "gaussian":
+            return Normal(location, spread, validate_args=False)
+        share = torch.sigmoid(raw[..., 2] - 2.0)  # of the wide part: an eighth at first, three times as wide
+        wider = spread * (1.0 + F.softplus(raw[..., 3] + 2.0))
+        parts = Normal(torch.stack([location, location], -1), torch.stack([spread, wider], -1), validate_args=False)
+        weights = Categorical(probs=torch.stack([1 - share, share], -1), validate_args=False)
+        return MixtureSameFamily(weights, parts, validate_args=False)
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that make a network of this shape, as plain data."""

@@ -1,8 +1,8 @@
-"""`python -m evaluation.forecasting`: our forecaster, raw and recalibrated, against its peers on three real series.
+"""`python -m evaluation.forecasting`: our forecaster and its peers side by side on four real series.
 
-python -m evaluation.forecasting                       # CO2, taxi, ETTh1: about half an hour on two cores
+python -m evaluation.forecasting                       # all: about an hour on one core; stopped, it goes on
 python -m evaluation.forecasting co2 --seed 1          # one of them
-python -m evaluation.forecasting report                # tables from the JSON files
+python -m evaluation.forecasting report                # the tables from the JSON files
 python -m evaluation.forecasting --smoke               # seconds, small networks, to see that it runs
 
 The data are read from the folder that BAYESRNN_DATA names. DeepAR takes part where neuralforecast is installed.
@@ -10,16 +10,16 @@ The data are read from the folder that BAYESRNN_DATA names. DeepAR takes part wh
 
 import argparse
 import os
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bayesrnn.forecasting import Study, compare_forecasts, study
 from evaluation import records
 from evaluation.forecasting import deepar, report
-from evaluation.forecasting.anomalies import anomalies
-from evaluation.forecasting.tasks import TASKS, Task
+from evaluation.forecasting.peers import FORECASTS, Problem
+from evaluation.forecasting.scores import scores
+from evaluation.forecasting.tasks import TASKS
 from evaluation.options import OneLineParser, at_least, named
 from evaluation.options import run as run_script
 
@@ -39,64 +39,53 @@ def _work(given: argparse.Namespace) -> None:
     data = os.environ.get("BAYESRNN_DATA")
     if not data:
         raise ValueError("the data are not here: set BAYESRNN_DATA to the folder that holds co2_noaa/, nyc_taxi/, ett/")
-    for name, task in named(given.tasks, {name: (name, task) for name, task in TASKS.items()}, "a task"):
-        result = run(task, Path(data), seed=given.seed, smoke=given.smoke, per_step=not given.skip_naive)
-        suffix = f"_seed{given.seed}" if given.seed else ""
-        print(records.save(name + suffix, result, seed=given.seed, folder=results))
+    chosen = {name: (name, task) for name, task in TASKS.items()}
+    forecasts = {name: (name, make) for name, make in _forecasts().items()}
+    for name, task in named(given.tasks, chosen, "a task"):
+        problem = Problem(task, task.read(Path(data)), given.seed, given.smoke)
+        for forecast, make in named(given.only, forecasts):
+            suffix = f"_seed{given.seed}" if given.seed else ""
+            cell = f"{name}-{_slug(forecast)}{suffix}"
+            if (results / f"{cell}.json").is_file() and not given.again:
+                continue
+            print(f"{name}: {forecast}", flush=True)
+            result = _cell(problem, forecast, make)
+            print(records.save(cell, result, seed=given.seed, folder=results), flush=True)
     report.write(results)
 
 
-def run(task: Task, data: Path, *, seed: int, smoke: bool, per_step: bool = True) -> dict[str, Any]:
-    """Return the scores of one task."""
-    settings = replace(task.settings, seed=seed)
-    if smoke:
-        settings = replace(settings, hidden_size=4, epochs=1, draws=8, every=10 * task.settings.every)
-    found = study(
-        task.read(data),
-        settings,
-        validation=task.validation,
-        held_out=task.held_out,
-        per_step=per_step and not smoke,
-        say=print,
-    )
-    seconds = dict(found.seconds)
-    if deepar.available() and not smoke:
-        found, seconds["DeepAR"] = _with_deepar(found)
-    table = found.table
-    result = {
-        "title": task.title,
-        "settings": asdict(settings),
-        "spans": {
-            name: str(found.series.times[getattr(found.split, name)].date()) for name in ("validation", "held_out")
-        },
-        "held_out_forecasts": found.raw.target.numel(),
-        "origins": len(found.raw),
-        "units": found.series.units,
-        "mean_factor_80": float(found.factors[1].mean()),
-        "scores": table.astype(object).where(table.notna(), None).to_dict("records"),
-        "seconds": seconds,
+def _cell(problem: Problem, forecast: str, make: Any) -> dict[str, Any]:
+    since = time.process_time()
+    predictive = make(problem)
+    seconds = time.process_time() - since
+    task, series = problem.task, problem.series
+    return {
+        "series": task.title,
+        "forecast": forecast,
+        "horizon": task.horizon,
+        "origins": len(problem.origins),
+        "every": int(problem.origins[1] - problem.origins[0]),
+        "held_out_from": str(series.times[problem.learned]),
+        "cpu_seconds": round(seconds, 1),
+        **scores(predictive, problem.target, task.scale(series)),
     }
-    if task is TASKS["taxi"]:
-        result["anomalies"] = anomalies(found)
-    return result
 
 
-def _with_deepar(found: Study) -> tuple[Study, float]:
-    """The study with DeepAR among its forecasts: without a density (known by quantiles), so without NLL."""
-    predictive, seconds = deepar.deepar(found)
-    forecasts = found.forecasts | {"DeepAR": predictive}
-    reference, units = found.comparison.reference, found.series.units
-    target, origins = found.raw.target, found.raw.origins
-    comparison = compare_forecasts(forecasts, target, origins, reference=reference, units=units)
-    return replace(found, comparison=comparison), seconds
+def _forecasts() -> dict[str, Any]:
+    return FORECASTS | ({"DeepAR": deepar.deepar} if deepar.available() else {})
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower()).replace("--", "-").strip("-")
 
 
 def _parser() -> OneLineParser:
     parser = OneLineParser(prog="python -m evaluation.forecasting", description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="*", help=f"of {', '.join(TASKS)}; or report")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", help="forecasts to run")
+    parser.add_argument("--again", action="store_true", help="run what has a result already")
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--skip-naive", action="store_true", help="leave out the network with per-step masks")
     parser.add_argument("--results", type=Path)
     return parser
 

@@ -4,71 +4,75 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import records
+from evaluation.forecasting.peers import OURS
+from evaluation.forecasting.scores import geometric_mean, paired_error
 
 __all__ = ["write"]
-
-_COLUMNS = ("crps", "rmse", "nll", "coverage_80", "coverage_95", "width_80", "width_95")
 
 
 def write(folder: Path) -> None:
     """Write README.md beside the JSON files of `folder`."""
-    parts = [
-        "# Forecasting three real series",
-        "Held-out scores. Drawn by `python -m evaluation.forecasting report` from the JSON files of this folder, which "
-        "hold the bootstrap intervals, settings, seeds and commands. Nothing was chosen on the held-out spans: the "
-        "rates come from the validation span of the CO2 record that ships with statsmodels and are the same here; "
-        "units, epochs and context of the hourly series were set before their held-out spans were looked at.",
-    ]
-    for path in sorted(folder.glob("*.json")):
-        parts += _section(path.stem, records.load(path.stem, folder))
-    (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    cells: dict[str, dict[str, dict[str, Any]]] = {}
+    for path in sorted(folder.glob("*-*.json")):
+        cell = records.load(path.stem, folder)
+        if not cell["provenance"]["seed"]:
+            cells.setdefault(path.stem.split("-")[0], {})[cell["forecast"]] = cell
+    if not cells:
+        return
+    parts = ["# Forecasting four real series", _ABOUT, _table(cells), _differences(cells), _calibration(cells)]
+    (folder / "README.md").write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
 
 
-def _section(name: str, result: dict[str, Any]) -> list[str]:
-    rows: dict[str, dict[str, float]] = {}
-    for line in result["scores"]:
-        rows.setdefault(line["forecast"], {})[line["score"]] = line["value"]
-    spans, settings = result["spans"], result["settings"]
-    facts = (
-        f"Validation from {spans['validation']}, held out from {spans['held_out']}; {result['origins']} origins, "
-        f"horizon {settings['horizon']}, {settings['draws']} draws, seed {settings['seed']}; units: {result['units']}. "
-        f"Recalibration changed the 80 % intervals by a factor of {result['mean_factor_80']:.2f} on average."
-    )
-    head = ["forecast", *(_label(c) for c in _COLUMNS)]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join([n, *(_cell(c, row.get(c)) for c in _COLUMNS)]) + " |" for n, row in rows.items()]
-    seconds = "; ".join(f"{stage} {taken:.0f} s" for stage, taken in result["seconds"].items())
-    parts = [f"## {name}: {result['title']}", facts, "\n".join(lines), f"Seconds: {seconds}."]
-    if "DeepAR" not in rows:
-        parts.append("DeepAR is missing: its package was not installed where this ran.")
-    if "anomalies" in result:
-        parts.append(_anomalies(result["anomalies"]))
-    return parts
+_ABOUT = (
+    "Drawn by `python -m evaluation.forecasting report` from the JSON files of this folder, which hold the scores of "
+    "every origin, commits, seeds and commands. Everything was chosen before the held-out fifth of each series. CRPS "
+    "is in units of the mean absolute error of the seasonal naive forecast in the training span."
+)
 
 
-def _anomalies(found: dict[str, Any]) -> str:
-    share, limit = found["share_outside_ordinary_days"], found["share_outside_99th_percentile_of_ordinary_days"]
-    lines = [
-        f"Known anomalies: share of a day's forecasts outside the {100 * found['level']:g} % interval (ordinary days: "
-        f"{100 * share:.1f} % on average, 99th percentile {100 * limit:.0f} %) and the highest epistemic variance over "
-        "its 99th percentile on ordinary days.",
-        "",
-        "| event | outside | epistemic, ratio | told apart |",
-        "|---|---|---|---|",
-    ]
-    for name, event in found["events"].items():
-        told = "yes" if event["told_apart"] else "no"
-        ratio = event["epistemic_over_99th_percentile"]
-        lines.append(f"| {name} | {100 * event['share_outside']:.0f} % | {ratio:.2f} | {told} |")
-    return "\n".join(lines)
+def _names(cells: dict[str, Any]) -> list[str]:
+    whole = [name for of in cells.values() for name in of]
+    names = [name for name in dict.fromkeys(whole) if all(name in of for of in cells.values())]
+    return sorted(names, key=lambda name: geometric_mean([of[name]["crps"] for of in cells.values()]))
 
 
-def _label(score: str) -> str:
-    name, _, level = score.partition("_")
-    return f"{name} {level} %" if level else name.upper()
+def _table(cells: dict[str, Any]) -> str:
+    rows = []
+    for name in _names(cells):
+        values = [of[name]["crps"] for of in cells.values()]
+        seconds = sum(of[name]["cpu_seconds"] for of in cells.values()) / len(values)
+        rows.append([name, *(f"{v:.3f}" for v in values), f"{geometric_mean(values):.3f}", f"{seconds:.0f}"])
+    return _lines(["scaled CRPS", *cells, "geometric mean", "CPU s per series"], rows)
 
 
-def _cell(score: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{100 * value:.1f} %" if score.startswith("coverage") else f"{value:.3g}"
+def _differences(cells: dict[str, Any]) -> str:
+    """Ours against each other forecast: relative change of the CRPS, and the difference in standard errors."""
+    rows = []
+    for name in _names(cells):
+        if name == OURS or not all(OURS in of for of in cells.values()):
+            continue
+        cols = []
+        for of in cells.values():
+            mean, error = paired_error(of[OURS], of[name], of[name]["horizon"] / of[name]["every"])
+            cols.append(f"{100 * mean / of[name]['crps']:+.1f} % ({mean / error:+.1f})" if error else "–")
+        ratio = geometric_mean([of[OURS]["crps"] / of[name]["crps"] for of in cells.values()])
+        rows.append([name, *cols, f"{100 * (ratio - 1):+.1f} %"])
+    return _lines([f"CRPS of {OURS} against", *cells, "geometric mean"], rows) if rows else ""
+
+
+def _calibration(cells: dict[str, Any]) -> str:
+    rows = []
+    for name in _names(cells):
+        held = [f"{100 * of[name]['coverage_80']:.1f}, {100 * of[name]['coverage_95']:.1f}" for of in cells.values()]
+        errors = [
+            100 * sum(abs(of[name][f"coverage_{p}"] - p / 100) for of in cells.values()) / len(cells) for p in (80, 95)
+        ]
+        score = geometric_mean([of[name]["interval_score_95"] for of in cells.values()])
+        rows.append([name, *held, f"{errors[0]:.1f}, {errors[1]:.1f}", f"{score:.2f}"])
+    head = ["80 % and 95 % intervals hold [%]", *cells, "mean error [points]", "95 % interval score"]
+    return _lines(head, rows)
+
+
+def _lines(head: list[str], rows: list[list[str]]) -> str:
+    ruler = ["---", *("---:" for _ in head[1:])]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ruler, *rows))

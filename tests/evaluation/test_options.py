@@ -11,7 +11,7 @@ import pytest
         ("demo", "--seeds 0 -1", "--seeds must be at least 0, but -1"),
         ("posterior.__main__", "--chains 1", "--chains must be at least 2, but 1"),
         ("posterior.__main__", "--samples x", "argument --samples: invalid int value: 'x'"),
-        ("forecasting.__main__", "co2 weather", "a task must be of ['co2', 'taxi', 'ett'], but 'weather'"),
+        ("forecasting.__main__", "co2 weather", "a task must be of ['co2', 'taxi', 'etth1', 'etth2'], but 'weather'"),
         ("forecasting.__main__", "--seed -1", "--seed must be at least 0, but -1"),
         ("speed.__main__", "train --only 3x3", "--only must be of ['2x650', '2x1500', '1x128'], but '3x3'"),
         ("speed.__main__", "predict --only 3x3", "--only must be of ['100x1', '100x20', '1000x20'], but '3x3'"),
