@@ -28,7 +28,8 @@ __all__ = ["load_state", "save_state"]
 _FORMAT = "bayesrnn.forecaster/2"
 _CARD, _WEIGHTS = "forecaster.json", "weights-{}.safetensors"
 _KEYS = (
-    "params", "network", "layout", "choice", "reader", "columns", "encoding", "series", "summary", "weights",
+    "params", "network", "layout", "choice", "reader", "columns", "encoding", "series", "every", "summary",
+    "weights",
 )  # fmt: skip
 _HISTORY = ("values", "observed", "known", "past", "static")
 
@@ -46,7 +47,7 @@ def save_state(state: State, params: Mapping[str, Any], path: str | os.PathLike[
         raise ValueError(f"{path} exists and is no saved forecaster; it is left alone. Choose another path.")
     packed = pack(_tensors(state))
     card = {
-"params": {**params, "dropout": params["dropout"] and params["dropout"].to_dict()},
+        "params": {**params, "dropout": params["dropout"] and params["dropout"].to_dict()},
         "network": state.fitted.network.config(),
         "layout": asdict(state.fitted.reader.layout),
         "choice": asdict(state.fitted.skeleton.choice),
