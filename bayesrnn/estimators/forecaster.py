@@ -200,7 +200,7 @@ class BayesianRNNForecaster:
             frame,
             start=start,
             every=check_whole(every, "every"),
-            draws=self.draws if draws is None else check_whole(draws, "draws", 0),
+            draws=None if draws is None else check_whole(draws, "draws", 0),
             recalibrate=recalibrate,
             forecast=forecast,
         )

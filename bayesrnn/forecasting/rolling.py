@@ -28,15 +28,16 @@ def judged(
     *,
     start: Any,
     every: int,
-    draws: int,
-    recalibrate: bool,
-    forecast: Forecast | None,
+    draws: int | None = None,
+    recalibrate: bool = True,
+    forecast: Forecast | None = None,
 ) -> Backtest:
     """Return forecasts from origins that roll through each series, with what happened.
 
     Raises:
         ValueError: If no series has room for an origin.
     """
+    draws = state.draws if draws is None else draws
     horizon, least = state.fitted.reader.horizon, 2 * state.fitted.reader.layout.seasons[0]
     records = list(state.records if frame is None else read_panel(frame, state.columns, state.encoding)[0])
     places = [_origins(record, start, least, horizon, every) for record in records]

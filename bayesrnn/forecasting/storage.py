@@ -156,8 +156,9 @@ def _record(item: Mapping[str, Any], tensors: Mapping[str, torch.Tensor | None])
         times = pd.DatetimeIndex(arrays["times"].view(f"datetime64[{item['unit']}]"))
         times = times if item["zone"] is None else times.tz_localize("UTC").tz_convert(item["zone"])
         times.freq = item["step"]
-    nothing = {"known": np.zeros((len(times), 0)), "past": np.zeros((len(times), 0)), "static": np.zeros(0)}
-    return Record(item["id"], times, *(arrays.get(n, nothing.get(n)) for n in _HISTORY))
+    wide = np.zeros((len(times), 0))
+    known, past, static = (arrays.get(n, empty) for n, empty in (("known", wide), ("past", wide), ("static", wide[0])))
+    return Record(item["id"], times, arrays["values"], arrays["observed"], known, past, static)
 
 
 def _card(path: Path) -> dict[str, Any]:
