@@ -19,7 +19,7 @@ Rates may be given per site: ``gal(word=.3, input=.5, hidden=.3, output=.5)``; a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from bayesrnn._checks import check_choice, check_rate
@@ -120,10 +120,7 @@ class Scheme:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data from which `from_dict` makes an equal scheme."""
-        return {
-            "name": self.name,
-            "placements": [{"site": p.site, "rate": p.rate, "span": p.span, "gates": p.gates} for p in self.placements],
-        }
+        return {"name": self.name, "placements": [asdict(p) for p in self.placements]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Scheme":

@@ -3,6 +3,9 @@
 from bayesrnn.nn.concrete import ConcreteDropout as ConcreteDropout
 from bayesrnn.nn.dropout import Dropout as Dropout
 from bayesrnn.nn.embedding import Embedding as Embedding
+from bayesrnn.nn.foreign import from_fastai as from_fastai
+from bayesrnn.nn.foreign import from_flax as from_flax
+from bayesrnn.nn.foreign import from_keras as from_keras
 from bayesrnn.nn.kernels.scan.library import use_compiled as use_compiled
 from bayesrnn.nn.layers import GRU as GRU
 from bayesrnn.nn.layers import LSTM as LSTM
@@ -24,6 +27,9 @@ __all__ = [
     "LSTMCell",
     "MaskedModule",
     "RNNCell",
+    "from_fastai",
+    "from_flax",
+    "from_keras",
     "sequence",
     "use_compiled",
 ]

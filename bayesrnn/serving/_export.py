@@ -73,17 +73,17 @@ def export(
         raise ValueError(f"a file of format {format!r} ends in {suffix!r}, but {str(path)!r} was given.")
     copy = copied(model).eval().requires_grad_(False)
     inputs = examples(example, batch_dim)
-    found = find_masks(copy, inputs, batch_dim) if masks else {}
-    graph = Graph(copy, list(found))
-    neutral = {name: mask.neutral(*_sizes(inputs, batch_dim)) for name, mask in found.items()}
-    program = _traced(graph, inputs, neutral, dynamic_shapes(inputs, found, batch_dim))
-    _check_other_sizes(graph, program, inputs, found, batch_dim)
+    asked = find_masks(copy, inputs, batch_dim) if masks else {}
+    graph = Graph(copy, list(asked))
+    neutral = {name: mask.neutral(*_sizes(inputs, batch_dim)) for name, mask in asked.items()}
+    program = _traced(graph, inputs, neutral, dynamic_shapes(inputs, asked, batch_dim))
+    _check_other_sizes(graph, program, inputs, asked, batch_dim)
     if format == "torch":
         atomic_write(path, lambda target: torch.export.save(program, target))
     else:
         _write_onnx(program, path, graph.input_names(len(inputs)), list(graph(*inputs, masks=neutral or None)))
-    if found:
-        atomic_write(path.with_name(f"{path.stem}_masks.py"), _sampler_code(found))
+    if asked:
+        atomic_write(path.with_name(f"{path.stem}_masks.py"), _sampler_code(asked))
     return path
 
 

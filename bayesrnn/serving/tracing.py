@@ -146,10 +146,10 @@ def named_tensors(output: Any, name: str = "") -> dict[str, Tensor]:
     parts = dict(enumerate(output)) if isinstance(output, tuple | list) else output
     if not isinstance(parts, Mapping):
         raise ValueError(f"the model returns a {type(output).__name__}; a graph returns tensors or distributions.")
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for key, part in parts.items():
-        found |= named_tensors(part, f"{name or 'output'}_{key}")
-    return found
+        tensors |= named_tensors(part, f"{name or 'output'}_{key}")
+    return tensors
 
 
 def check_exportable(model: nn.Module, *, masks: bool) -> None:
