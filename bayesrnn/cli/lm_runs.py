@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    import torch
+
     from bayesrnn.data import Vocabulary
     from bayesrnn.models import LanguageModel
     from bayesrnn.schemes import Scheme
     from bayesrnn.training.recipes import Recipe
 
-__all__ = ["BatchSize", "Device", "Run", "Seed", "Window", "check_run", "chosen_recipe", "chosen_scheme", "opened"]
+__all__ = ["BatchSize", "Run", "Window", "check_run", "chosen_recipe", "chosen_scheme", "opened"]
 
 VOCABULARY, MODEL, HISTORY = "vocabulary.json", "model", "history.json"
 HISTORY_FORMAT, FACTS = "bayesrnn.history/2", ("level", "vocabulary", "text", "train", "epochs")
 _UNFINISHED = " Was a training begun anew there and not finished? Then run it to its end; else restore the file."
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run: model, vocabulary, checkpoint, history.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a CUDA device where there is one.")]
 
 
 def check_run(run: Path) -> None:
@@ -41,14 +42,12 @@ def text_digest(path: Path) -> str:
     return hashlib.sha256("\n".join(lines_of(read_text(path))).encode()).hexdigest()[:16]
 
 
-def opened(run: Path, device: str) -> "tuple[LanguageModel, Vocabulary, dict[str, Any]]":
+def opened(run: Path, where: "torch.device") -> "tuple[LanguageModel, Vocabulary, dict[str, Any]]":
     """Return the model (on the device), the vocabulary and the facts of a finished run."""
     from bayesrnn.data import Vocabulary
     from bayesrnn.models import LanguageModel
-    from bayesrnn.nn.devices import pick_device
     from bayesrnn.storage import load
 
-    where = pick_device(device)
     if not (run / MODEL).is_dir():
         raise ValueError(f"{run} holds no trained model. Run `bayesrnn lm train TEXT {run}` to its end first.")
     model = load(run / MODEL)
@@ -86,7 +85,6 @@ SCHEMES = ("none", "zaremba", "naive", "gal", "gal-tied", "moon")
 RECIPES = ("zaremba", "gal", "one-cycle", "adamw")
 RATE = 0.2
 
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, masks and choices.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Parallel rows.")]
 Window = Annotated[int, typer.Option(min=1, help="Steps of a window.")]
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayesrnn.cli import lm_runs as runs
-from bayesrnn.cli.lm_runs import BatchSize, Device, Run, Seed, Window, check_run, text_digest
+from bayesrnn.cli.lm_runs import BatchSize, Run, Window, check_run, text_digest
+from bayesrnn.cli.options import Common, with_common_options
 
 if TYPE_CHECKING:
     from bayesrnn.data import Corpus
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
+@with_common_options
 def train(
     text: Annotated[
         Path,
@@ -49,30 +51,33 @@ def train(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs; the recipe is squeezed into them.")] = 13,
     batch_size: BatchSize = 20,
     window: Window = 35,
-    seed: Seed = 0,
     bf16: Annotated[bool, typer.Option(help="bfloat16 factors in matrix products.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on from the run's checkpoint.")] = True,
-    device: Device = "auto",
+    *,
+    common: Common,
 ) -> None:
-    """Train a language model; run the same command again after a kill and it goes on."""
+    """Train a language model; run the same command again after a kill and it goes on.
+
+    Example: bayesrnn lm train text.txt run --epochs 5
+    """
     from bayesrnn._checks import check_choice
     from bayesrnn._documents import write_document
     from bayesrnn.data.text import LEVELS, part_files
-    from bayesrnn.nn.devices import pick_device
     from bayesrnn.storage import save
+    from bayesrnn.storage.run import Manifest, write_run
 
     check_choice(level, "--level", LEVELS)
     check_choice(cell, "--cell", ("lstm", "gru"))
-    where = pick_device(device)
+    where = common.where()
     chosen = runs.chosen_recipe(recipe, epochs, batch_size, window, "bf16" if bf16 else None)
     dropout = runs.chosen_scheme(scheme, rate)
     check_run(run)
     corpus = _corpus(text, level, min_count, max_size)
     shape = {"embedding_size": embedding, "hidden_size": hidden, "num_layers": layers, "cell": cell}
-    model = _model(seed, len(corpus.vocabulary), dropout=dropout, shared_embeddings=shared, **shape)
+    model = _model(common.seed, len(corpus.vocabulary), dropout=dropout, shared_embeddings=shared, **shape)
     if resume:
         _check_vocabulary(run, text, corpus)
-    history = _trained(model.to(where), corpus, chosen, text, run, seed, resume)
+    history = _trained(model.to(where), corpus, chosen, text, run, common, resume)
     facts = {
         "level": level,
         "vocabulary": corpus.vocabulary.fingerprint(),
@@ -82,7 +87,12 @@ def train(
     }
     write_document(run / runs.HISTORY, runs.HISTORY_FORMAT, facts)
     save(model, run / runs.MODEL)
-    typer.echo(f"{history.epochs} epoch{'s' if history.epochs > 1 else ''}; the model is in {run / runs.MODEL}.")
+    scores = {} if history.best is None else {"validation_perplexity": min(history.validation_perplexity)}
+    write_run(run, Manifest("lm", {"file": text.name, "level": level}, scores, {}))
+    common.result(
+        {"run": str(run), "epochs": history.epochs, "scores": scores},
+        f"{history.epochs} epoch{'s' if history.epochs > 1 else ''}; the model is in {run / runs.MODEL}.",
+    )
 
 
 def _model(seed: int, size: int, **arguments: Any) -> "LanguageModel":
@@ -110,7 +120,7 @@ def _check_vocabulary(run: Path, text: Path, corpus: "Corpus") -> None:
 
 
 def _trained(
-    model: "LanguageModel", corpus: "Corpus", recipe: "Recipe", text: Path, run: Path, seed: int, resume: bool
+    model: "LanguageModel", corpus: "Corpus", recipe: "Recipe", text: Path, run: Path, common: Common, resume: bool
 ) -> "History":
     """Train and show the progress; return the losses of the epochs."""
     from bayesrnn.training.language import train_language_model
@@ -121,7 +131,7 @@ def _trained(
     def start() -> None:
         corpus.vocabulary.save(run / runs.VOCABULARY)
         started.append(True)
-        typer.echo(_parts(text, corpus))
+        common.say(_parts(text, corpus))
 
     try:
         return train_language_model(
@@ -130,10 +140,10 @@ def _trained(
             recipe,
             corpus.parts.get("validation"),
             vocabulary=corpus.vocabulary,
-            seed=seed,
+            seed=common.seed,
             checkpoint=run,
             resume=resume,
-            on_epoch=lambda history: typer.echo(_line(history)),
+            on_epoch=lambda history: common.say(_line(history)),
             on_start=start,
         )
     except OtherTraining as error:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayesrnn.cli.lm_runs import BatchSize, Device, Run, Seed, Window, opened, text_digest
+from bayesrnn.cli.lm_runs import BatchSize, Run, Window, opened, text_digest
+from bayesrnn.cli.options import Common, with_common_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "generate"]
 
 
+@with_common_options
 def evaluate(
     run: Run,
     text: Annotated[
@@ -30,38 +32,43 @@ def evaluate(
     drop_words: Annotated[bool, typer.Option(help="Drop word types too.")] = True,
     batch_size: BatchSize = 1,
     window: Window = 35,
-    seed: Seed = 0,
     bf16: Annotated[bool, typer.Option(help="bfloat16 factors in matrix products.")] = False,
     whole: Annotated[
         bool, typer.Option("--whole", help="Evaluate all of the file, even if it was trained on.")
     ] = False,
-    device: Device = "auto",
+    *,
+    common: Common,
 ) -> None:
-    """Print the perplexity of a text, deterministic and averaged over draws, with its uncertainty."""
+    """Print the perplexity of a text, deterministic and averaged over draws, with its uncertainty.
+
+    Example: bayesrnn lm evaluate run text.txt
+    """
     from bayesrnn._checks import check_choice
     from bayesrnn.data.vocabulary import UNK
     from bayesrnn.inference._perplexity import perplexity
 
     check_choice(lifetime, "--lifetime", ("stream", "window"))
-    model, vocabulary, facts = opened(run, device)
+    model, vocabulary, facts = opened(run, common.where())
     tokens, note = _tokens(text, vocabulary, facts, whole)
     result = perplexity(
         model,
         tokens,
         draws=draws,
-        seed=seed,
+        seed=common.seed,
         lifetime=lifetime,
         drop_words=drop_words,
         batch_size=batch_size,
         window=window,
         precision="bf16" if bf16 else None,
-        progress=True,
+        progress=common.progress,
     )
     if note:
-        typer.echo(note)
+        common.say(note)
     unknown = int((tokens[1:] == vocabulary.encode([UNK])).sum()) if UNK in vocabulary else 0
-    for name, value in _lines(result, draws, unknown, len(tokens) - 1):
-        typer.echo(f"{name:<27}{value}")
+    lines = _lines(result, draws, unknown, len(tokens) - 1)
+    values = {"tokens": int(result.mask.sum()), "deterministic_perplexity": result.deterministic_perplexity}
+    values |= {"draws": draws, "perplexity": float(result.perplexity)} if draws else {}
+    common.result(values, *(f"{name:<27}{value}" for name, value in lines))
 
 
 def _lines(result: "TokenPredictive", draws: int, unknown: int, tokens: int) -> list[tuple[str, str]]:
@@ -111,37 +118,42 @@ def _error(result: "TokenPredictive") -> str:
     return f"{error:.2f}" if error < float("inf") else "unknown: one block of draws; take 32 or more"
 
 
+@with_common_options
 def generate(
     run: Run,
     prompt: Annotated[str, typer.Option(help="Text to go on from; the end of a line if not given.")] = "",
     length: Annotated[int, typer.Option(min=1, help="Tokens to write.")] = 40,
     draws: Annotated[int, typer.Option(min=0, help="Draws; 0 for the deterministic pass.")] = 100,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the most probable token.")] = 1.0,
-    seed: Seed = 0,
     plain: Annotated[bool, typer.Option(help="Print the text without the table.")] = False,
-    device: Device = "auto",
+    *,
+    common: Common,
 ) -> None:
-    """Write text, each token with its probability and its uncertainty (total and epistemic, nats)."""
+    """Write text, each token with its probability and its uncertainty (total and epistemic, nats).
+
+    Example: bayesrnn lm generate run --prompt "the cat" --length 20
+    """
     from bayesrnn.data.text import tokenize
     from bayesrnn.data.vocabulary import EOS, UNK
     from bayesrnn.inference.generation import generate as write
 
-    model, vocabulary, facts = opened(run, device)
+    model, vocabulary, facts = opened(run, common.where())
     level = facts["level"]
     words = tokenize(prompt, level)[:-1] if prompt else [EOS]
     if not words:
         raise ValueError(f"--prompt holds no word, only {prompt!r}. Give words, or leave it out to begin a line.")
-    result = write(model, vocabulary.encode(words), length=length, draws=draws, seed=seed, temperature=temperature)
+    result = write(
+        model, vocabulary.encode(words), length=length, draws=draws, seed=common.seed, temperature=temperature
+    )
     unknown = [word for word in words if word not in vocabulary]
     if unknown:
         typer.echo(f"read as {UNK}, not in the vocabulary: {', '.join(map(repr, unknown))}", err=True)
     tokens = vocabulary.decode(result.tokens)
-    typer.echo(("" if level == "character" else " ").join(["\n" if token == EOS else token for token in tokens]))
-    if plain:
-        return
-    typer.echo(f"\n{'token':<20}{'probability':>12}{'entropy':>9}{'epistemic':>11}")
-    for i, token in enumerate(tokens):
-        probability = float(result.log_prob[i].exp())
-        typer.echo(
-            f"{token:<20}{probability:>12.4f}{float(result.entropy[i]):>9.3f}{float(result.epistemic[i]):>11.3f}"
-        )
+    text = ("" if level == "character" else " ").join(["\n" if token == EOS else token for token in tokens])
+    rows: list[dict[str, Any]] = [
+        {"token": token, "probability": float(p.exp()), "entropy": float(entropy), "epistemic": float(epistemic)}
+        for token, p, entropy, epistemic in zip(tokens, result.log_prob, result.entropy, result.epistemic)
+    ]
+    lines = [f"\n{'token':<20}{'probability':>12}{'entropy':>9}{'epistemic':>11}"]
+    lines += ["{token:<20}{probability:>12.4f}{entropy:>9.3f}{epistemic:>11.3f}".format(**row) for row in rows]
+    common.result({"text": text, "tokens": rows}, text, *([] if plain else lines))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayesrnn.cli.options import Common
     from bayesrnn.comparison import Comparison
     from bayesrnn.data import Series
     from bayesrnn.forecasting import Settings
@@ -37,10 +38,10 @@ def show_study(
     series: "Series",
     settings: "Settings",
     output: Path,
+    common: "Common",
     *,
     validation: Any = None,
     held_out: Any = None,
-    future: bool = False,
 ) -> None:
     """Run a study, write its files and show what it found."""
     from rich.console import Console
@@ -48,22 +49,23 @@ def show_study(
     from bayesrnn.forecasting import study
 
     check_folder(output)
-    console = Console()
     result = study(
         series,
         settings,
         validation=validation,
         held_out=held_out,
-        future=future,
-        progress=console.is_terminal,
-        say=lambda text: console.print(f"[dim]· {text} ...[/dim]"),
+        progress=common.progress,
+        say=lambda text: common.say(f"· {text} ..."),
     )
     page = result.save(output)
-    console.print(score_grid(result.comparison, series.units))
-    console.print(result.setup, style="dim")
-    for text, tone in result.sentences:
-        console.print(text, style="yellow" if tone in ("warn", "bad") else "")
-    console.print(f"\nTables and pictures are in {output}. Open {page} in a browser.", soft_wrap=True, markup=False)
+    if not common.json and not common.quiet:
+        Console().print(score_grid(result.comparison, series.units))
+    common.result(
+        {"output": str(output), **result.to_dict()},
+        result.setup,
+        *(text for text, _ in result.sentences),
+        f"Tables and pictures are in {output}. Open {page} in a browser.",
+    )
 
 
 def check_folder(folder: Path) -> None:
