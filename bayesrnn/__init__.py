@@ -15,6 +15,7 @@ from bayesrnn.comparison import compare as compare
 from bayesrnn.comparison import compare_predictives as compare_predictives
 from bayesrnn.inference import Stream as Stream
 from bayesrnn.inference import audit as audit
+from bayesrnn.inference import linearize as linearize
 from bayesrnn.inference import predict as predict
 from bayesrnn.inference import predict_to as predict_to
 from bayesrnn.inference._perplexity import perplexity as perplexity
@@ -58,6 +59,7 @@ __all__ = [
     "forecasting",
     "generate",
     "likelihoods",
+    "linearize",
     "load",
     "load_weights",
     "metrics",

@@ -6,10 +6,12 @@ from bayesrnn.inference._audit import audit as audit
 from bayesrnn.inference._convergence import Jackknife as Jackknife
 from bayesrnn.inference._convergence import convergence as convergence
 from bayesrnn.inference._convergence import jackknife as jackknife
+from bayesrnn.inference._linearize import linearize as linearize
 from bayesrnn.inference._predict import NoLikelihoodWarning as NoLikelihoodWarning
 from bayesrnn.inference._predict import predict as predict
 from bayesrnn.inference._predict_to import predict_to as predict_to
 from bayesrnn.inference.distributed import alone as alone
+from bayesrnn.inference.linear.result import LinearPredictive as LinearPredictive
 from bayesrnn.inference.outputs import Point as Point
 from bayesrnn.inference.outputs import point as point
 from bayesrnn.inference.stream import Stream as Stream
@@ -19,6 +21,7 @@ __all__ = [
     "Audit",
     "AuditWarning",
     "Jackknife",
+    "LinearPredictive",
     "NoLikelihoodWarning",
     "Point",
     "Stream",
@@ -27,6 +30,7 @@ __all__ = [
     "audit",
     "convergence",
     "jackknife",
+    "linearize",
     "point",
     "predict",
     "predict_to",

@@ -14,6 +14,7 @@ from bayesrnn.plots.intervals import coverage_width, interval_reliability
 from bayesrnn.plots.masks import mask_diagram, mask_picture
 from bayesrnn.plots.pit import pit_ecdf, pit_histogram
 from bayesrnn.plots.selective import risk_coverage
+from bayesrnn.plots.sources import uncertainty_sources
 from bayesrnn.plots.spread import error_against_spread
 from bayesrnn.plots.text import token_strip
 
@@ -38,4 +39,5 @@ __all__ = [
     "risk_coverage",
     "score_by_part",
     "token_strip",
+    "uncertainty_sources",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from bayesrnn.masks import MaskSite
 
 __all__ = ["MOST_OUTPUTS", "FirstOrder", "Place", "first_order"]
 
+Masks = dict[str, tuple[Tensor, MaskSite]]
 MOST_OUTPUTS = 1024
 """Numbers per row of which gradients are taken: more of them cost more than the draws that they save."""
 
@@ -47,11 +49,13 @@ class FirstOrder:
         value: f(1), of the deterministic pass, (B, C), float64.
         places: By address, such as `lstm.hidden_l0`.
         distributions: Of the deterministic pass, batch shape (1, B, ...).
+        structure: What the model returned.
     """
 
     value: Tensor
     places: Mapping[str, Place]
     distributions: list[OutputDistribution]
+    structure: Any
 
     @property
     def variance(self) -> Tensor:
@@ -67,7 +71,7 @@ class FirstOrder:
         return total
 
 
-def first_order(job: Job, rows: Tensor, at_once: int) -> FirstOrder:
+def first_order(job: Job, rows: Tensor, at_once: int, means: bool = False) -> FirstOrder:
     """Differentiate the numbers of a prediction by all masks at their mean.
 
     Each number gets a copy of its row, so that one backward pass serves as many numbers as fit at once.
@@ -76,12 +80,15 @@ def first_order(job: Job, rows: Tensor, at_once: int) -> FirstOrder:
         job: What to run; its stream is not read.
         rows: Positions of the rows, (B,).
         at_once: Rows that one pass may hold.
+        means: Of means and probabilities only, neither variances nor entropies.
 
     Raises:
         ValueError: If there are more than `MOST_OUTPUTS` numbers per row, or none has a derivative by a mask.
     """
     with torch.enable_grad(), _frozen(job.model):
-        distributions, pieces, masks = _mean_pass(job, rows, 1)
+        masks: Masks = {}
+        structure, distributions = _mean_pass(job, rows, 1, masks)
+        pieces = _pieces(distributions, means)
         columns = [k for k, piece in enumerate(pieces) for _ in range(piece[0, 0].numel())]
         active = [c for c, piece in enumerate(columns) if pieces[piece].requires_grad]
         _check(len(columns), bool(active))
@@ -90,7 +97,8 @@ def first_order(job: Job, rows: Tensor, at_once: int) -> FirstOrder:
         size = max(at_once // len(rows), 1)
         for few in torch.tensor(active).split(size):
             if len(active) > 1:
-                _, pieces, masks = _mean_pass(job, rows, len(few))
+                masks = {}
+                pieces = _pieces(_mean_pass(job, rows, len(few), masks)[1], means)
             flat = torch.cat([piece.reshape(*piece.shape[:2], -1) for piece in pieces], 2)
             chosen = flat[torch.arange(len(few)), :, few].sum()
             leaves = [mask for mask, _ in masks.values()]
@@ -104,17 +112,17 @@ def first_order(job: Job, rows: Tensor, at_once: int) -> FirstOrder:
                 whole = gradients.setdefault(name, new.new_zeros(*new.shape[:2], len(columns)))
                 whole[..., few] = new
     places = {name: Place(site.number, gradients[name], site) for name, (_, site) in masks.items()}
-    return FirstOrder(value, places, distributions)
+    return FirstOrder(value, places, distributions, structure)
 
 
-def _mean_pass(
-    job: Job, rows: Tensor, copies: int
-) -> tuple[list[OutputDistribution], list[Tensor], dict[str, tuple[Tensor, MaskSite]]]:
-    """Run copies of rows with all masks at their mean; return the distributions, their numbers, and the masks."""
-    masks: dict[str, tuple[Tensor, MaskSite]] = {}
+def _mean_pass(job: Job, rows: Tensor, copies: int, masks: Masks) -> tuple[Any, list[OutputDistribution]]:
+    """Run copies of rows with all masks at their mean, which are put into `masks`."""
     draws = torch.arange(copies, device=job.ids.device)
-    _, distributions = job.run(draws, rows, lambda binding: MeanMasks(binding, masks))
-    return distributions, [piece for d in distributions for piece in targets(d)], masks
+    return job.run(draws, rows, lambda binding: MeanMasks(binding, masks))
+
+
+def _pieces(distributions: list[OutputDistribution], means: bool) -> list[Tensor]:
+    return [piece for d in distributions for piece in targets(d)[: 1 if means else 2]]
 
 
 @contextmanager
