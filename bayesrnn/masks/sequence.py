@@ -7,7 +7,7 @@ from torch import Tensor
 from bayesrnn.masks.sites import MaskSite
 from bayesrnn.masks.sources import MaskSource
 
-__all__ = ["OneSequence"]
+__all__ = ["OneSequence", "unclear"]
 
 
 @dataclass
@@ -71,3 +71,12 @@ class OneSequence:
             self.masks[name] = self.source.mask(key, site.every_word())
         mask = self.masks[name]
         return None if mask is None else site.of_tokens(mask)
+
+
+def unclear(layer: str) -> str:
+    """Say that a layer that is called step by step does not know where its sequence begins."""
+    return (
+        f"this {layer} is called step by step in train mode and cannot tell whether this call begins a sequence, which "
+        "has new masks, or goes on with one. Put the loop in a block `with bayesrnn.nn.sequence(model):`, or let "
+        "bayesrnn.convert make the model, or give masks=."
+    )

@@ -1,6 +1,5 @@
 """What every layer with masks shares: it says which masks it needs, and asks one source for them."""
 
-import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,24 +10,40 @@ import torch
 from torch import Tensor, nn
 
 from bayesrnn.masks import Fresh, Given, MaskSite, MaskSource, OneSequence
+from bayesrnn.masks.sequence import unclear
+from bayesrnn.nn.transformers import no_fused_transformers
 from bayesrnn.schemes import Placement
 
 __all__ = ["MaskedModule", "bound", "masked_modules", "qualified", "sourced"]
 
 
 class MaskedModule(nn.Module):
-    """A layer that multiplies by masks.
+    """A layer that multiplies by masks: the protocol for layers of your own.
 
-    A subclass lists its placements in `declared`. In its forward pass it describes each mask by a `MaskSite`, made by
-    `site`, and gets the masks from `masks`.
+    A subclass sets `places`, and in its forward pass asks `factors` for the masks. `predict`, `audit`, `compare`,
+    `ConcreteDropout` and `bayesrnn.pyro` then treat it like the layers of this package. (Those override `declared`,
+    describe masks of other forms by `site`, and ask `masks`.)
 
     Attributes:
+        places: Where masks act, by the key of the mask: which site, rate, span and gates.
         source: Where masks come from during a prediction; None outside.
         calls: How often masks were taken from this source.
         rates: Rates by mask key that override the declared ones: numbers, or tensors while they are learned.
         stepwise: Whether a call is one step of a loop in the user's code; masks hold until the sequence ends.
+
+    Example:
+        >>> class Highway(MaskedModule):
+        ...     def __init__(self, units, rate):
+        ...         super().__init__()
+        ...         self.places, self.gate = {"input": Placement("input", rate)}, nn.Linear(units, units)
+        ...     def forward(self, x, masks=None):
+        ...         z = self.factors(x, masks, rows=len(x), input=x.shape[-1])
+        ...         return x * torch.sigmoid(self.gate(x * z["input"]))
+        >>> Highway(3, 0.5).train()(torch.zeros(2, 3)).shape
+        torch.Size([2, 3])
     """
 
+    places: Mapping[str, Placement] | None = None
     source: MaskSource | None = None
     calls: int = 0
     rates: Mapping[str, float | Tensor] = MappingProxyType({})
@@ -36,7 +51,9 @@ class MaskedModule(nn.Module):
 
     def declared(self) -> dict[str, Placement]:
         """Return the sites with a rate above 0, by mask key, at the rates they were built with."""
-        raise TypeError(f"{type(self).__name__} must say where its masks act: define declared().")
+        if self.places is None:
+            raise TypeError(f"{type(self).__name__} must say where its masks act: set self.places.")
+        return {key: place for key, place in self.places.items() if place.rate > 0.0}
 
     def placements(self) -> dict[str, Placement]:
         """Return the active sites, by mask key, at the rates of this moment."""
@@ -105,6 +122,46 @@ class MaskedModule(nn.Module):
         masks = {key: source.mask(key, site) for key, site in sites.items()}
         return {key: mask for key, mask in masks.items() if mask is not None}
 
+    def factors(
+        self,
+        like: Tensor,
+        given: Mapping[str, Tensor] | None = None,
+        *,
+        rows: int,
+        steps: int = 1,
+        gates: int = 1,
+        **features: int,
+    ) -> dict[str, Tensor | float]:
+        """Return what to multiply by at each declared site: its mask, or 1.0 where there is none.
+
+        Args:
+            like: A tensor of the type and on the device of the masks.
+            given: Masks from the user, one per declared site.
+            rows: Rows of the input.
+            steps: Steps of this call, for masks of the span `step`.
+            gates: How many gates there are, for masks with untied gates.
+            **features: The features of each mask, by its key.
+
+        Returns:
+            Masks ([steps,] [gates,] rows, features), by key: steps for the span `step`, gates where they are untied.
+
+        Raises:
+            ValueError: If the keys are not those declared, or masks do not fit.
+        """
+        declared = self.declared()
+        for keys in (features, features if given is None else given):
+            if set(declared) - set(keys):
+                raise ValueError(
+                    f"this {type(self).__name__} declares masks for {sorted(declared)}, but {sorted(keys)} were given."
+                )
+        sites = {}
+        for key, place in declared.items():
+            times, copies = steps if place.span == "step" else 1, gates if place.gates == "untied" else 1
+            sites[key] = self.site(key, place, (times, copies, rows, features[key]), like)
+        masks = {} if self.idle(given) else self.masks(sites, rows, given)
+        ones: dict[str, Tensor | float] = dict.fromkeys(features, 1.0)
+        return ones | {key: sites[key].public(mask) for key, mask in masks.items()}
+
     def fresh(self) -> MaskSource:
         """Return where masks come from in train mode, outside of a pass that has a source.
 
@@ -114,15 +171,6 @@ class MaskedModule(nn.Module):
         if type(self).stepwise:
             raise ValueError(unclear(type(self).__name__))
         return Fresh()
-
-
-def unclear(layer: str) -> str:
-    """Say that a layer that is called step by step does not know where its sequence begins."""
-    return (
-        f"this {layer} is called step by step in train mode and cannot tell whether this call begins a sequence, which "
-        "has new masks, or goes on with one. Put the loop in a block `with bayesrnn.nn.sequence(model):`, or let "
-        "bayesrnn.convert make the model, or give masks=."
-    )
 
 
 def _number(rate: float | Tensor) -> float:
@@ -172,7 +220,7 @@ def bound(model: nn.Module, source: MaskSource) -> Iterator[None]:
             "Wait for it, or give each thread its own copy.deepcopy(model)."
         )
     with sourced(model, source) as modules:
-        with _no_fused_transformers():
+        with no_fused_transformers():
             yield
         _warn_of_repeated({name: module.calls for name, module in modules.items() if module.calls > 1})
 
@@ -187,30 +235,6 @@ def _warn_of_repeated(calls: dict[str, int]) -> None:
             "of its own.",
             stacklevel=2,
         )
-
-
-class _Fused:
-    """How many blocks want torch's fused transformer kernels off, and whether they were on before the first."""
-
-    lock = threading.Lock()
-    blocks = 0
-    before = True
-
-
-@contextmanager
-def _no_fused_transformers() -> Iterator[None]:
-    with _Fused.lock:
-        if _Fused.blocks == 0:
-            _Fused.before = torch.backends.mha.get_fastpath_enabled()
-            torch.backends.mha.set_fastpath_enabled(False)
-        _Fused.blocks += 1
-    try:
-        yield
-    finally:
-        with _Fused.lock:
-            _Fused.blocks -= 1
-            if _Fused.blocks == 0:
-                torch.backends.mha.set_fastpath_enabled(_Fused.before)
 
 
 def _address(model: nn.Module, name: str) -> str:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from bayesrnn._checks import check_choice
 from bayesrnn.masks import Fresh, MaskSource, OneSequence
+from bayesrnn.masks.sequence import unclear
 from bayesrnn.nn.kernels.cells import CELLS, Cell, State
 from bayesrnn.nn.kernels.reference import masked_product
 from bayesrnn.nn.mask_plan import Masks
-from bayesrnn.nn.masked import unclear
 from bayesrnn.nn.recurrence import MaskedRecurrence
 from bayesrnn.nn.states import UserState, as_state, as_user, check_input, initial
 from bayesrnn.nn.torch_names import torch_names
