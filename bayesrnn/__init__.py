@@ -28,8 +28,10 @@ from bayesrnn.predictive import Predictive as Predictive
 from bayesrnn.report import calibration_report as calibration_report
 from bayesrnn.serving import export as export
 from bayesrnn.storage import load as load
+from bayesrnn.storage import load_predictive as load_predictive
 from bayesrnn.storage import load_weights as load_weights
 from bayesrnn.storage import save as save
+from bayesrnn.storage import save_predictive as save_predictive
 from bayesrnn.storage import save_weights as save_weights
 from bayesrnn.training import fit as fit
 from bayesrnn.training import fit_ensemble as fit_ensemble
@@ -61,6 +63,7 @@ __all__ = [
     "likelihoods",
     "linearize",
     "load",
+    "load_predictive",
     "load_weights",
     "metrics",
     "models",
@@ -76,6 +79,7 @@ __all__ = [
     "recalibration",
     "revert",
     "save",
+    "save_predictive",
     "save_weights",
     "schemes",
     "translate",

@@ -59,7 +59,7 @@ def map_parameters(distribution: Distribution, function: Callable[[Tensor], Tens
         return D.TransformedDistribution(
             map_parameters(distribution.base_dist, function), transforms, validate_args=False
         )
-    parameters = {name: function(value) for name, value in _parameters(distribution).items()}
+    parameters = {name: function(value) for name, value in parameters_of(distribution).items()}
     make: Any = type(distribution)
     return make(**parameters, validate_args=False)
 
@@ -68,7 +68,7 @@ def with_parameters(distribution: Distribution, **changed: Tensor) -> Any:
     """Rebuild a distribution with some of its parameter tensors, by name, in the place of its own."""
     distribution = peel(distribution)
     make: Any = type(distribution)
-    return make(**(_parameters(distribution) | changed), validate_args=False)
+    return make(**(parameters_of(distribution) | changed), validate_args=False)
 
 
 def example_parameter(distribution: Distribution) -> Tensor:
@@ -220,7 +220,8 @@ def _moment(distribution: Distribution, name: Literal["mean", "variance"]) -> Te
     )
 
 
-def _parameters(distribution: Distribution) -> dict[str, Tensor]:
+def parameters_of(distribution: Distribution) -> dict[str, Tensor]:
+    """Return the parameter tensors by name; of logits and probabilities those that were given."""
     names = list(distribution.arg_constraints)
     if "logits" in names and "probs" in names:
         names.remove(

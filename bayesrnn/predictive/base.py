@@ -207,6 +207,54 @@ class Predictive(ABC):
 
         return frames.frame(frame, model, level)
 
+    @staticmethod
+    def concatenate(parts: Sequence["Predictive"]) -> Any:
+        """Return the predictive of the rows of all parts, one after the other: of batches, files or series.
+
+        Draws are kept where all parts have the same number of them, ids where all have some.
+
+        Raises:
+            ValueError: If the parts differ in steps, classes or class names.
+            TypeError: If they are no predictives, or of several kinds.
+
+        Example:
+            >>> one = Predictive.from_gaussian(torch.zeros(3), torch.ones(3))
+            >>> len(Predictive.concatenate([one, one[:1]]))
+            4
+        """
+        from bayesrnn.predictive import joining
+
+        return joining.concatenated(parts)
+
+    def to_xarray(self) -> Any:
+        """Return an xarray Dataset: the columns of `to_frame()` over row and step, and `draws` over network and draw.
+
+        Raises:
+            ImportError: If xarray is not installed.
+        """
+        from bayesrnn.predictive import exchange
+
+        return exchange.to_xarray(self)
+
+    def to_arviz(self, target: Any = None, seed: int = 0) -> Any:
+        """Return a DataTree for ArviZ: `posterior` has the mean (or probabilities) of each draw, over chain and draw.
+
+        `posterior_predictive` has one sample `y` of the target from each draw, `observed_data` the target. The networks
+        of an ensemble are the chains. ArviZ before 1.0 has a class of its own:
+        ``InferenceData(**{name: group.to_dataset() for name, group in tree.children.items()})``.
+
+        Args:
+            target: What happened, (rows, ...), if known.
+            seed: Seed of the samples.
+
+        Raises:
+            ValueError: If the draws were not kept, or the target does not fit.
+            ImportError: If xarray is not installed.
+        """
+        from bayesrnn.predictive import exchange
+
+        return exchange.to_arviz(self, target, seed)  # type: ignore[arg-type]
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of rows."""
@@ -286,6 +334,13 @@ def row_key(rows: Any, size: int) -> Any:
     if key is None or key.is_floating_point() or key.is_complex():
         raise TypeError(f"rows are chosen by an int, a slice, a list, or a tensor of indices or bools, not {rows!r}.")
     return key
+
+
+def check_step(step: int | slice, shape: torch.Size) -> None:
+    """Refuse a step that a predictive of that shape does not have."""
+    legal = isinstance(step, slice) or (len(shape) > 1 and -shape[1] <= step < shape[1])
+    if len(shape) < 2 or not legal:
+        raise ValueError(f"there is no step {step} in a predictive of shape {tuple(shape)} (rows, steps).")
 
 
 def index_columns(shape: torch.Size, sequence_ids: Tensor | None) -> dict[str, Any]:

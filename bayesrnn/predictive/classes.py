@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bayesrnn._checks import as_values, check_seed, check_whole
-from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
+from bayesrnn.predictive.base import Predictive, check_step, flat, index_columns, row_key
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error, check_errors, map_errors
 from bayesrnn.predictive.probabilities import class_numbers, entropy_of, shortened
 
@@ -218,6 +218,21 @@ class ClassPredictive(Predictive):
             given_standard_error=None,
             draw_log_probabilities=None,
             given_errors=None,
+        )
+
+    def at_step(self, step: int | slice) -> "ClassPredictive":
+        """Return the predictive of one step of targets (B, T, ...), shape (B, ...), or of a slice of the steps."""
+        check_step(step, self.shape)
+        error, logs, apart = self.given_standard_error, self.draw_log_probabilities, self.network_entropy
+        return replace(
+            self,
+            log_mean=self.log_mean[:, step],
+            expected_entropy=self.expected_entropy[:, step],
+            votes=self.votes[:, step],
+            given_standard_error=None if error is None else error[:, step],
+            draw_log_probabilities=None if logs is None else logs[:, :, step],
+            network_entropy=None if apart is None else apart[:, step],
+            given_errors=map_errors(lambda e: e[:, step], self.given_errors),
         )
 
     def __len__(self) -> int:

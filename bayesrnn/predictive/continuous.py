@@ -12,7 +12,7 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
 from bayesrnn._checks import as_values, check_level, check_levels, check_seed, check_whole
 from bayesrnn.likelihoods import families
-from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
+from bayesrnn.predictive.base import Predictive, check_step, flat, index_columns, row_key
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
 from bayesrnn.predictive.distributions.mixture import MatchedDistribution, MixtureDistribution
@@ -265,9 +265,7 @@ class ContinuousPredictive(Predictive):
 
     def at_step(self, step: int | slice) -> "ContinuousPredictive":
         """Return the predictive of one step of targets (B, T, ...), shape (B, ...), or of a slice of the steps."""
-        legal = isinstance(step, slice) or (len(self.shape) > 1 and -self.shape[1] <= step < self.shape[1])
-        if len(self.shape) < 2 or not legal:
-            raise ValueError(f"there is no step {step} in a predictive of shape {tuple(self.shape)} (rows, steps).")
+        check_step(step, self.shape)
         key = (slice(None), step)
         error = None if self.given_standard_error is None else self.given_standard_error[key]
         errors = map_errors(lambda e: e[key], self.given_errors)

@@ -98,6 +98,11 @@ class TokenPredictive(Predictive):
             statistics["mask"] = torch.arange(steps, device=log_prob.device) < counts[:, None]
         return cls(log_prob, origin, block_log_prob=block_log_prob, **statistics)
 
+    @staticmethod
+    def per_token() -> tuple[str, ...]:
+        """Return the names of the attributes of shape (B, T)."""
+        return _PER_TOKEN
+
     @property
     def between_masks(self) -> Tensor | None:
         """(B, T) the part of `epistemic` between the masks of a network, nats: the rest."""

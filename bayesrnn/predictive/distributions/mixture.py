@@ -94,6 +94,11 @@ class MixtureDistribution(AbstractDistribution):
         rows = torch.randint(self.size, (n, self.shape[0]), generator=choice)
         return self._of_draws(rows.reshape(n, -1, *(1 for _ in self.shape[1:])).expand(n, *self.shape), noise)
 
+    def sample_of_each(self, generator: torch.Generator) -> Tensor:
+        """Return one target of every draw, (S, B, ...)."""
+        draws = torch.arange(self.size).reshape(-1, *(1 for _ in self.shape)).expand(self.size, *self.shape)
+        return self._of_draws(draws, generator)
+
     def _of_draws(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
         """Return targets (n, B, ...) sampled from the distributions of the chosen draws (n, B, ...)."""
         grid = torch.meshgrid(*(torch.arange(s) for s in self.shape), indexing="ij")
