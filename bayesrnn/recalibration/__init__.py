@@ -7,6 +7,7 @@ from bayesrnn.recalibration.class_sets import ClassSets, ConformalSets
 from bayesrnn.recalibration.conformal import SplitConformal
 from bayesrnn.recalibration.horizon import PerHorizon
 from bayesrnn.recalibration.isotonic import Isotonic
+from bayesrnn.recalibration.part_scaling import PartScaling
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 from bayesrnn.recalibration.quantile import QuantileRecalibration
 from bayesrnn.recalibration.quantiles import ConformalizedQuantiles
@@ -21,6 +22,7 @@ __all__ = [
     "ConformalSets",
     "ConformalizedQuantiles",
     "Isotonic",
+    "PartScaling",
     "PerHorizon",
     "QuantileRecalibration",
     "SplitConformal",
@@ -37,6 +39,7 @@ _KINDS = {
         ConformalSets,
         ConformalizedQuantiles,
         Isotonic,
+        PartScaling,
         PerHorizon,
         QuantileRecalibration,
         SplitConformal,
