@@ -58,10 +58,10 @@ class HedgedIntervals:
     Source: interval score: Gneiting & Raftery 2007, eq. 43; weights: Vovk 1990 (aggregating strategies).
     """
 
-    rate: float = 0.2
+    rate: float = 0.01
     memory: float = 1000.0
-    reach: float = 24.0
-    width: float = 0.5
+    reach: float = 12.0
+    width: float = 0.25
     levels: Sequence[float] = LEVELS
 
     def __post_init__(self) -> None:
@@ -74,8 +74,11 @@ class HedgedIntervals:
 
     @classmethod
     def for_horizon(cls, horizon: int) -> "HedgedIntervals":
-        """Return the recalibration that pools targets over half a horizon."""
-        return cls(memory=max(20.0 * horizon, 200.0), reach=max(horizon / 2, 1.0))
+        """Return the recalibration that pools targets over half a horizon and lets a horizon count as a quarter.
+
+        Errors of one horizon move together: counted one by one, they would move the factors by chance.
+        """
+        return cls(rate=0.25 / horizon, memory=max(50.0 * horizon, 500.0), reach=max(horizon / 2, 1.0))
 
     def start(self, horizon: int) -> Tensor:
         """Return the losses before anything is known, (levels, H, factors)."""
