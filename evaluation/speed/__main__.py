@@ -1,4 +1,4 @@
-"""`python -m evaluation.speed train|predict|memory|draws|versions|report [--quick]`: times against other ways."""
+"""`python -m evaluation.speed train|predict|memory|draws|control|versions|report [--quick]`: times and rivals."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,19 +9,21 @@ import bayesrnn as br
 from evaluation.options import OneLineParser, run
 
 _HELP = (
-    "a training step; a prediction with many draws; its memory; what a stratified draw is worth; this version beside "
-    "another checkout; report: the tables of what was measured before"
+    "a training step; a prediction with many draws; its memory; what a stratified draw is worth, and control "
+    "variates; this version beside another checkout; report: the tables of what was measured before"
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark named on the command line, save it as JSON, and write and print its table."""
     parser = OneLineParser(prog="python -m evaluation.speed", description=__doc__)
-    parser.add_argument("what", choices=("train", "predict", "memory", "draws", "versions", "report"), help=_HELP)
+    parser.add_argument(
+        "what", choices=("train", "predict", "memory", "draws", "control", "versions", "report"), help=_HELP
+    )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
     only = (
         "some sizes: 2x650, 2x1500, 1x128 (train); draws x sequences: 100x1, 100x20, 1000x20 (predict), 10x20, "
-        "100x20, 1000x20 (memory); models by name (draws); parts of a workload's name (versions)"
+        "100x20, 1000x20 (memory); models by name (draws, control); parts of a workload's name (versions)"
     )
     parser.add_argument("--only", nargs="+", help=only)
     parser.add_argument("--other", type=Path, help="a checkout of another commit (versions)")

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import records
-from evaluation.speed import draws, memory, predict, train, versions
+from evaluation.speed import control, draws, memory, predict, train, versions
 
 __all__ = ["report", "write"]
 
 _MARKDOWN: dict[str, Callable[[dict[str, Any]], str]] = {
+    "control": control.markdown,
     "draws": draws.markdown,
     "memory": memory.markdown,
     "predict": predict.markdown,
