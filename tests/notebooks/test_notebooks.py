@@ -11,7 +11,15 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NAMES = ("predict_with_intervals", "calibration", "mc_versus_standard", "language_model", "speech")
+NAMES = (
+    "predict_with_intervals",
+    "calibration",
+    "mc_versus_standard",
+    "language_model",
+    "speech",
+    "forecast_your_csv",
+    "classify_texts",
+)
 
 
 def read(name: str) -> Any:
