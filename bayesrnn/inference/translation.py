@@ -107,8 +107,8 @@ def translate(
     """
     reader = _Reader(model, source, draws, seed, sampling, sequence_ids)
     with undisturbed(model, seed):
-        found = reader.search(beam, length_penalty, max_length, each=False) if target is None else target
-        return reader.scored(found)
+        sentences = reader.search(beam, length_penalty, max_length, each=False) if target is None else target
+        return reader.scored(sentences)
 
 
 def translate_draws(

@@ -39,7 +39,7 @@ def energy_score(predictive: Predictive, target: Any, *, paths: int = 200, **opt
     Source: Gneiting & Raftery 2007, section 4.3; Ferro 2014 for the fair form.
 
     Example:
-        >>> p = Predictive.from_samples(torch.tensor([[[0.0, 0.0]], [[2.0, 0.0]]]))
+        >>> p = Predictive.from_samples(torch.tensor([[[0.0, 0.0]], [[2.0, 0.0]]]), axis=0)
         >>> float(energy_score(p, torch.tensor([[1.0, 0.0]])))
         0.0
     """
