@@ -78,7 +78,7 @@ class HedgedIntervals:
 
         Errors of one horizon move together: counted one by one, they would move the factors by chance.
         """
-        return cls(rate=0.25 / horizon, memory=max(50.0 * horizon, 500.0), reach=max(horizon / 2, 1.0))
+        return cls(rate=0.25 / horizon, memory=max(100.0 * horizon, 1000.0), reach=max(horizon / 2, 1.0))
 
     def start(self, horizon: int) -> Tensor:
         """Return the losses before anything is known, (levels, H, factors)."""
