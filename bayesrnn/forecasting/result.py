@@ -30,9 +30,11 @@ __all__ = ["BASELINES", "MC", "NAIVE_MASKS", "RAW", "STANDARD", "STANDARD_RECALI
 
 MC = "MC dropout, recalibrated"
 RAW = "MC dropout"
-STANDARD = "standard approximation"
-STANDARD_RECALIBRATED = "standard, recalibrated"
+STANDARD = "deterministic pass"
+STANDARD_RECALIBRATED = "deterministic pass, recalibrated"
 NAIVE_MASKS = "per-step masks (naive)"
+_ROOM = 0.16
+"""Share of the height that is left free above a picture."""
 BASELINES = ("ETS", "seasonal naive + drift", "seasonal naive")
 
 
@@ -49,7 +51,7 @@ class Study(Exhibit):
         raw: Forecasts of the held-out span as the draws give them.
         recalibrated: The same with spreads that follow past errors.
         factors: By how much the 50, 80 and 95 % intervals were widened, (3, O, H).
-        comparison: Every forecast of the held-out targets against the standard approximation.
+        comparison: Every forecast of the held-out targets against the deterministic pass.
         future: Recalibrated distribution of the steps after the end of the series, (1, H); None if not asked for.
         seconds: Name of a stage → how long it took.
     """
@@ -148,9 +150,16 @@ class Study(Exhibit):
         page.section("Against the standard dropout approximation, per-step masks and baselines")
         page.picture(images["comparison"], texts["comparison"])
         page.table(tables.score_rows(self.comparison), f"Held-out scores{units}; brackets: 95 % intervals.")
-        page.table(tables.difference_rows(self.comparison), folded=f"Paired differences from the {STANDARD}")
+        page.table(
+            tables.difference_rows(self.comparison),
+            tables.DIFFERENCES,
+            folded=f"Paired differences from the {STANDARD}",
+        )
         page.section("What the uncertainty is made of")
-        page.table(tables.part_rows(self.recalibrated), f"Mean over origins{units}, recalibrated.")
+        page.table(
+            tables.part_rows(self.recalibrated),
+            f"Root mean squares over origins{units}, recalibrated; shares of the mean variance.",
+        )
         page.section("How it was made")
         page.table([{"setting": k, "value": str(v)} for k, v in vars(self.settings).items()], folded="Settings")
         return page.facts("; ".join(f"{stage} {taken:.0f} s" for stage, taken in self.seconds.items()) + ".")
@@ -210,7 +219,7 @@ class Study(Exhibit):
         rows, steps = test.chained()
         span = slice(max(int(test.origins[0]) + 1 - 2 * test.horizon, 0), int(test.origins[-1]) + test.horizon + 1)
         values = torch.where(series.observed, series.values, torch.nan)[span]
-        return rolling_forecasts(
+        axes = rolling_forecasts(
             test.predictive[rows],
             test.target[rows],
             series.times.to_numpy()[test.positions()[rows].numpy()],
@@ -221,11 +230,14 @@ class Study(Exhibit):
             note=f"80 % intervals hold {100 * self.value(MC, 'coverage_80'):.0f} %, over all {len(test)} origins",
             ax=ax,
         )
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + _ROOM * (high - low))  # for the legend, which would hide the tops of bands
+        return _with_short_dates(axes)
 
     def _after(self, future: ContinuousPredictive, ax: "Axes | None") -> "Axes":
         steps, series = self.settings.horizon, self.series
         past = series[max(len(series) - 3 * steps, 0) :]
-        return plots.fan_chart(
+        axes = plots.fan_chart(
             future,
             history=torch.where(past.observed, past.values, torch.nan),
             times=series.future(steps).to_numpy(),
@@ -237,6 +249,7 @@ class Study(Exhibit):
             title=f"{series.name}: the next {steps} steps",
             ax=ax,
         )
+        return _with_short_dates(axes)
 
     def _comparison(self, ax: "Axes | None") -> "Axes":
         shown = {"crps": "CRPS", **{f"coverage_{100 * level:g}": f"{100 * level:g} %" for level in LEVELS}}
@@ -248,3 +261,14 @@ class Study(Exhibit):
             for name, scores in self.comparison.scores.items()
         }
         return score_panels(scores, units=self.series.units, ax=ax)
+
+
+def _with_short_dates(axes: "Axes") -> "Axes":
+    """Write dates as short as the span allows, so that neighbors do not overlap."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateConverter
+
+    if isinstance(axes.xaxis.get_converter(), DateConverter):
+        locator = AutoDateLocator(minticks=3, maxticks=8)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    return axes

@@ -10,7 +10,7 @@ from bayesrnn.forecasting.settings import Settings
 from bayesrnn.forecasting.splits import Split
 from bayesrnn.metrics import Score
 from bayesrnn.predictive import ContinuousPredictive
-from bayesrnn.report.format import number, percent, span
+from bayesrnn.report.format import number, percent
 from bayesrnn.report.page import Tone
 
 __all__ = ["PANELS", "best_baseline", "coverage", "fans", "floor", "last_step", "setup", "too_few_blocks", "widening"]
@@ -50,7 +50,7 @@ def coverage(which: str, scores: Mapping[str, Score]) -> tuple[str, Tone]:
         else:
             verdict, tone = "too narrow" if off < 0 else "too wide", "bad"
         tones.append(tone)
-        ends = f" {span(*score.interval, scale=100, digits=2)}" if score.interval else ""
+        ends = f" ({' to '.join(map(percent, score.interval))})" if score.interval else ""
         parts.append(f"{100 * level:g} % intervals hold {percent(score.value)}{ends}: {verdict}")
     return f"The {which} {'; the '.join(parts)}.", max(tones, key=("good", "warn", "bad").index)
 

@@ -43,12 +43,19 @@ def split_in_time(
     first = last - size if validation is None else _position(series, validation)
     if first < needed + horizon or last - first < 2 * horizon or end - last < 2 * horizon:
         raise ValueError(
-            f"a series of {end} values is too short: {max(first, 0)} for training, {last - first} for validation and "
-            f"{end - last} held out, where at least {needed + horizon}, {2 * horizon} and {2 * horizon} are needed "
-            f"({needed} for a context with its horizon of {horizon}). Bring a longer series, or shorten the horizon, "
-            "the context or the period."
+            f"a series of {end} values is too short for a horizon of {horizon}: with {end - last} values held out and "
+            f"{last - first} for validation (at least {2 * horizon} each), {first} are left to train on, where "
+            f"{needed + horizon} are needed ({needed} for a context with its horizon). {_advice(end, needed, horizon)}"
         )
     return Split(first, last, end)
+
+
+def _advice(end: int, needed: int, horizon: int) -> str:
+    """Say which horizon fits, with the context as it is."""
+    context = needed - horizon
+    longest = (end - context) // 6  # two horizons in each of two spans, one in a window, one more to train on
+    fits = f"A horizon of {longest} fits, " if 0 < longest < horizon else ""
+    return f"{fits}{'or b' if fits else 'B'}ring a longer series, or shorten the context or the period."
 
 
 def windows_between(forecaster: Forecaster, series: Series, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,9 @@ from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.metrics import Score
 from bayesrnn.report.format import number, percent, span
 
-__all__ = ["difference_rows", "heading", "part_rows", "rounded", "score_rows"]
+__all__ = ["DIFFERENCES", "difference_rows", "heading", "part_rows", "rounded", "score_rows"]
+
+DIFFERENCES = "Of shares inside an interval, the difference is that of the distance from its level; else of the score."
 
 
 def heading(key: str) -> str:

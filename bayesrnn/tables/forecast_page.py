@@ -125,7 +125,10 @@ class ForecastPage(Exhibit):
         page.table(tables.score_rows(self.judgement.comparison), f"Held-out scores{units}.")
         page.table(tables.difference_rows(self.judgement.comparison), folded=f"Paired differences from the {PLAIN}")
         page.section("What the uncertainty is made of")
-        page.table(tables.part_rows(self.judgement.test), f"Mean over origins{units}.")
+        page.table(
+            tables.part_rows(self.judgement.test),
+            f"Root mean squares over origins{units}; shares of the mean variance.",
+        )
         return page.facts("; ".join(f"{stage} {taken:.0f} s" for stage, taken in self.seconds.items()) + ".")
 
     def files(self) -> dict[str, str | bytes]:

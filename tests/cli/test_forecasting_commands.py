@@ -236,7 +236,7 @@ def test_the_scores_are_shown_whole_at_any_scale() -> None:
     from bayesrnn.cli.shown import _SHOWN, score_grid
 
     scores = {s: 1.0 if s.startswith("coverage") else -1.8423e-9 for s in _SHOWN}
-    names = ("MC dropout, recalibrated", "standard approximation")
+    names = ("MC dropout, recalibrated", "deterministic pass")
     held = {name: {key: SimpleNamespace(value=value) for key, value in scores.items()} for name in names}
     console = Console(width=80)
     with console.capture() as captured:
