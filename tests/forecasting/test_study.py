@@ -142,10 +142,10 @@ def test_narrow_intervals_are_called_narrow(found: Study) -> None:
     near = replace(scores["coverage_95"], value=0.95)
     far = replace(scores["coverage_80"], value=0.52, interval=(0.45, 0.6))
     text, tone = sentences.coverage("raw", {"coverage_80": far, "coverage_95": near})
-    assert "80 % intervals hold 52 % [45, 60]: too narrow; the 95 %" in text
+    assert "80 % intervals hold 52 % (45 % to 60 %): too narrow; the 95 %" in text
     assert tone == "bad"
     text, tone = sentences.coverage("raw", {"coverage_80": replace(far, interval=(0.2, 0.9)), "coverage_95": near})
-    assert "52 % [20, 90]: below the level, perhaps by chance" in text
+    assert "52 % (20 % to 90 %): below the level, perhaps by chance" in text
     assert tone == "warn"
     text, tone = sentences.coverage("raw", {"coverage_80": replace(far, value=0.8, interval=None), "coverage_95": near})
     assert "hold 80 %: within 8 points of the level" in text
@@ -217,7 +217,7 @@ def test_text_and_picture_say_the_same_coverage(found: Study) -> None:
     notes = [text.get_text() for ax in axes.figure.axes for text in ax.texts]
     held = f"{100 * found.value(MC, 'coverage_80'):.0f} %"
     assert notes == [f"80 % intervals hold {held}, over all {len(found.raw)} origins"]
-    assert f"80 % intervals hold {held} [" in found.sentences[1][0]
+    assert f"80 % intervals hold {held} (" in found.sentences[1][0]
 
 
 def test_the_forecast_after_the_end_is_made_only_if_asked_for(found: Study) -> None:
