@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 
 from bayesrnn.inference.accumulators import statistics_of
 from bayesrnn.inference.context import same_random_state
+from bayesrnn.inference.misfit import explained
 from bayesrnn.inference.nested import replicate, take_rows, values
 from bayesrnn.inference.outputs import OutputDistribution, as_distributions, bad_rows, distributions_of
 from bayesrnn.masks import Binding, MaskSource, MaskStream
@@ -90,7 +91,7 @@ class Job:
             return self._forward(binding, inputs, options), draws.numel() * rows.numel()
 
     def _forward(self, source: MaskSource | None, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        with nullcontext() if source is None else bound(self.model, source):
+        with nullcontext() if source is None else bound(self.model, source), explained(self.model, inputs):
             output = self.model(*inputs, **options)
         return as_distributions(output, self.likelihood)
 

@@ -354,3 +354,35 @@ def test_bad_input_of_a_cell() -> None:
         cell(torch.zeros(2, 3), masks={"input_l0": torch.ones(2, 5), "hidden_l0": torch.ones(3, 2, 4)})
     with pytest.raises(ValueError, match="nonlinearity must be one of"):
         br.nn.RNNCell(3, 4, nonlinearity="sigmoid")  # type: ignore[arg-type]
+
+
+class Language(nn.Module):
+    """A language model whose loop is the user's, or the layer's; its state is a pair (rows, H)."""
+
+    def __init__(self, scheme: schemes.Scheme, whole: bool) -> None:
+        super().__init__()
+        self.words, self.out = br.nn.Embedding(9, 4, dropout=scheme), nn.Linear(5, 9)
+        self.whole, self.rnn = whole, CELLS["LSTM"][2 if whole else 1](4, 5, dropout=scheme)
+
+    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        x, outputs = self.words(tokens).transpose(0, 1), []
+        if self.whole:
+            y, (h, c) = self.rnn(x, None if state is None else tuple(s.unsqueeze(0) for s in state))
+            return self.out(y.transpose(0, 1)), (h[0], c[0])
+        for step in x:
+            state = self.rnn(step, state)
+            outputs.append(state[0])
+        return self.out(torch.stack(outputs, 1)), state
+
+
+@pytest.mark.parametrize("lifetime", ["stream", "window"])
+@pytest.mark.parametrize("scheme", [schemes.gal(0.3), schemes.naive(0.3), schemes.zoneout(0.2, 0.2)], ids=str)
+def test_a_stream_read_by_a_loop_is_the_stream_read_by_a_layer(scheme: schemes.Scheme, lifetime: str) -> None:
+    torch.manual_seed(0)
+    loop, whole = Language(scheme, False), Language(scheme, True)
+    whole.load_state_dict({k + "_l0" if k.startswith("rnn") else k: v for k, v in loop.state_dict().items()})
+    tokens = torch.randint(0, 9, (60,))
+    options: dict[str, Any] = {"draws": 4, "batch_size": 2, "window": 7, "lifetime": lifetime}
+    torch.testing.assert_close(
+        br.perplexity(loop, tokens, **options).log_prob, br.perplexity(whole, tokens, **options).log_prob
+    )
