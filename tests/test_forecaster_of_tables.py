@@ -138,8 +138,13 @@ def test_updates_refuse_gaps_and_unknown_series(fitted: BayesianRNNForecaster) -
 
 def test_new_rows_at_once_or_one_after_the_other_give_the_same_numbers(tmp_path: Path) -> None:
     rows = table(length=LENGTH + 9)
+    days = (rows["ds"] - rows["ds"].min()).dt.days
+    rows.loc[days.isin([LENGTH - 1, LENGTH, LENGTH + 4]), "y"] = np.nan  # gaps at and across the ends of pieces
+    rows.loc[days == LENGTH + 2, "temperature"] = np.nan
     early, late = rows.groupby("unique_id").head(LENGTH), rows.groupby("unique_id").tail(9)
-    forecaster = BayesianRNNForecaster(3, draws=8, epochs=1, hidden_size=4, likelihood="gaussian").fit(early)
+    forecaster = BayesianRNNForecaster(
+        3, past=["temperature"], draws=8, epochs=1, hidden_size=4, likelihood="gaussian"
+    ).fit(early)
     before = forecaster.predict()
     forecaster.save(tmp_path / "model")
     whole, pieces = (BayesianRNNForecaster.load(tmp_path / "model") for _ in range(2))
@@ -151,6 +156,19 @@ def test_new_rows_at_once_or_one_after_the_other_give_the_same_numbers(tmp_path:
         assert not torch.allclose(losses, forecaster.state_.losses[name], rtol=1e-3)
     pd.testing.assert_frame_equal(whole.predict(), pieces.predict(), rtol=1e-9)
     assert (whole.predict()["ds"].min() - before["ds"].min()).days == 9
+
+
+def test_a_forecast_knows_nothing_after_its_origin(fitted: BayesianRNNForecaster) -> None:
+    rows = table()
+    later = rows["ds"] > "2024-05-05"
+    changed = rows.assign(y=rows["y"].where(~later, rows["y"] * 3), temperature=rows["temperature"].where(~later, 9.0))
+    tests = [fitted.backtest(f, start="2024-04-20", every=3) for f in (rows, changed)]
+    early = (torch.stack([t.target for t in tests]).diff(dim=0)[0].abs().nan_to_num(0) == 0).all(1)
+    assert 0 < int(early.sum()) < len(early)
+    days = tests[0].series[0].times[tests[0].origins.numpy()] <= "2024-05-05"
+    same = torch.isclose(tests[0].predictive.mean, tests[1].predictive.mean, rtol=1e-9).all(1)
+    assert same[torch.from_numpy(days)].all()
+    assert not same.all()
 
 
 def test_a_new_series_is_forecast_from_its_history(fitted: BayesianRNNForecaster) -> None:

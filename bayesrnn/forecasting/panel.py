@@ -86,10 +86,9 @@ class Record:
         if getattr(self.times, "freq", None) is not None:
             times = pd.DatetimeIndex(times, freq=self.times.freq)
         parts = {n: np.concatenate([getattr(self, n), getattr(later, n)]) for n in ("observed", "known", "past")}
-        raw = np.where(parts["observed"], np.concatenate([self.values, later.values]), np.nan)
-        raw[: len(self)] = self.values  # what was bridged stays as it was
-        known = ~np.isnan(raw)
-        values = raw if known.all() else bridge_gaps(raw, known, _season(times))
+        values = np.concatenate([self.values, later.values])
+        if not parts["observed"].all():  # from the past only, so what was bridged before stays
+            values = bridge_gaps(np.where(parts["observed"], values, np.nan), parts["observed"], _season(times))
         return replace(self, times=times, values=values, **parts)
 
 
@@ -214,7 +213,7 @@ def _record(name: Any, rows: Any, columns: Columns, encoding: Encoding, fewest: 
         raise ValueError(f"only {int(observed.sum())} values of {label} are observed; at least {fewest} are needed.")
     if like is None and not observed.all():
         values = bridge_gaps(values, observed, _season(times))
-    known, past = (encoding.encode(rows.ffill(), kind) for kind in ("known", "past"))
+    known, past = (encoding.encode(rows, kind) for kind in ("known", "past"))
     static = encoding.encode(rows.ffill().bfill().iloc[:1], "static")[0] if columns.static else np.zeros(0)
     _check_static(rows, columns, label)
     return Record(None if single else name, times, values, observed, known, past, static)
