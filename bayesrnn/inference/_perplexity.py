@@ -10,6 +10,7 @@ from bayesrnn._checks import check_choice, check_seed, check_whole
 from bayesrnn._progress import progress_bar
 from bayesrnn.data.text import fold_stream
 from bayesrnn.inference._audit import check_stochastic
+from bayesrnn.inference.averaging import Averaging
 from bayesrnn.inference.context import lower_products, undisturbed
 from bayesrnn.inference.decoder import Decoder, Scores, check_one_vocabulary
 from bayesrnn.inference.ensemble import as_models, as_one
@@ -36,7 +37,10 @@ def perplexity(
     drop_words: bool = True,
     sampling: str = "stratified",
     multiplier: float = 1.0,
+    average: str | float = "arithmetic",
     temperature: float = 1.0,
+    temperature_of: str = "draws",
+    carry: str = "own",
     statistics: bool = True,
     precision: str | None = None,
     max_memory: int = 2**29,
@@ -67,7 +71,13 @@ def perplexity(
         drop_words: Whether word types are dropped too (Gal's test had them off).
         sampling: `stratified` or `independent`.
         multiplier: Factor on all rates at test time.
-        temperature: Each draw's logits are divided by it.
+        average: How the draws' distributions become one: "arithmetic" (Monte Carlo dropout), "geometric", or the power
+            a of the mean $\bigl(\frac1S \sum_s p_s(v)^a\bigr)^{1/a}$, normalized over the vocabulary. Only the
+            arithmetic mean has a Monte Carlo error here; entropies stay those of the mixture of the draws.
+        temperature: Each draw's logits are divided by it, or those of the mean.
+        temperature_of: "draws": before the mean; "mean": after it.
+        carry: "own": each draw carries its own state from window to window; "deterministic": each window of a draw
+            begins with the state of the pass without masks.
         statistics: Whether to compute entropies and confidences per token; without, the pass is faster.
         precision: "bf16" for bfloat16 products with float32 state, where the processor has units for them.
         max_memory: Bytes that logits and activations may take, roughly; one draw of all rows is made whatever it takes.
@@ -83,8 +93,8 @@ def perplexity(
         TypeError: If the model returns something else than a distribution and a state, or an argument is of another
             type.
 
-    Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.1, and its authors' code (`run_MC_test`); temperature
-    and multiplier: Melis et al. (2018), arXiv:1805.09208.
+    Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.1, and its authors' code (`run_MC_test`); temperature,
+    multiplier and power means: Melis et al. (2018), arXiv:1805.09208.
 
     Example:
         >>> from bayesrnn.models.language_model import LanguageModel
@@ -104,6 +114,14 @@ def perplexity(
     check_whole(window, "window")
     check_whole(max_memory, "max_memory")
     temperature = as_factor(temperature, "temperature", "divides the logits")
+    after = check_choice(temperature_of, "temperature_of", ("draws", "mean")) == "mean"
+    averaging = Averaging.of(average, temperature if after else 1.0)
+    check_choice(carry, "carry", ("own", "deterministic"))
+    if weighting == "past" and not averaging.plain:
+        raise ValueError(
+            "weighting='past' is Bayes' rule for the mean of probabilities: it goes with average='arithmetic' and "
+            "temperature_of='draws'."
+        )
     multiplier = as_factor(multiplier, "multiplier", "scales the rates")
     _check_vocabularies(models)
     if draws:
@@ -126,16 +144,17 @@ def perplexity(
             if draws
             else [],
             lifetime,
+            carry,
         )
 
     past = weighting == "past" and draws > 0
-    plan = _Blocks([], draws) if past else _Blocks.of(draws, block)
+    plan = _Blocks([], draws) if past or not averaging.plain else _Blocks.of(draws, block)
     read = torch.zeros(len(models), draws, batch_size, dtype=torch.float64, device=device)
     scores = Scores.empty(tuple(targets.shape), plan.count, statistics, device)
     together = as_one(models)
     with undisturbed(together, seed), lower_products(together, precision):
         members = [member(part) for part in models]
-        decoder = Decoder(members, temperature, max_memory)
+        decoder = Decoder(members, 1.0 if after else temperature, max_memory, averaging)
         starts = range(0, inputs.shape[1], window)
         for index, start in enumerate(_shown(starts, progress, batch_size * window)):
             span = slice(start, start + window)

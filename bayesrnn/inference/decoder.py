@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bayesrnn.inference.averaging import Averaging
 from bayesrnn.inference.token_stream import Member
 from bayesrnn.predictive import Origin, TokenPredictive
 
@@ -20,11 +21,13 @@ _MOST_ROWS = 1024  # rows of one vocabulary product: more are no faster, and lea
 class Averages:
     """What the draws of all members say of some tokens: `log_probs` (M, S, ...) of targets, and statistics (...).
 
-    `weights` (M, S, ...) are the draws' shares in every token, adding up to 1; None for equal ones.
+    `weights` (M, S, ...) are the draws' shares in every token, adding up to 1; None for equal ones. `log_prob` (...) is
+    that of the mean where it is not the mean of the probabilities.
     """
 
     log_probs: Tensor
     weights: Tensor | None = None
+    log_prob: Tensor | None = None
     entropy: Tensor | None = None
     aleatoric: Tensor | None = None
     of_networks: Tensor | None = None  # entropy of each network's mean distribution, averaged over networks
@@ -35,21 +38,29 @@ class Averages:
 class Decoder:
     """Turns the features of members into averages over their draws, within a budget of memory."""
 
-    def __init__(self, members: list[Member], temperature: float, max_memory: int) -> None:
+    def __init__(
+        self, members: list[Member], temperature: float, max_memory: int, averaging: Averaging | None = None
+    ) -> None:
         self.members, self.temperature, self.max_memory = members, temperature, max_memory
+        self.averaging = averaging or Averaging()
 
     def plain(self, features: list[Tensor], targets: Tensor) -> Tensor:
         """Return the log probability (B, T) of targets, probabilities averaged over the members without masks."""
         flat, size = targets.flatten(), self._rows(targets)
         parts = []
         for group in _groups(flat.numel(), size):
-            logs, sizes = [], []
+            logs, sizes, total = [], [], None
             for member, part in zip(self.members, features, strict=True):
                 distribution = self._log_distribution(member, part.flatten(0, -2)[group], flat)
                 sizes.append(distribution.shape[-1])
+                check_one_vocabulary(sizes)
                 logs.append(distribution.gather(-1, flat[group, None])[:, 0])
-            check_one_vocabulary(sizes)
+                if not self.averaging.plain:
+                    total = self.averaging.add(total, distribution[None])
             parts.append(torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs)))
+            if total is not None:
+                mean = self.averaging.distribution(total, len(logs))
+                parts[-1] = mean.gather(-1, flat[group, None])[:, 0]
         return torch.cat(parts).view(targets.shape)
 
     def averaged(
@@ -70,16 +81,20 @@ class Decoder:
             for group in _groups(flat.numel(), group_size)
         ]
         log_probs = torch.cat([p.log_probs for p in parts], -1).unflatten(-1, targets.shape)
+        log_prob = None
+        if not self.averaging.plain:
+            log_prob = torch.cat([p.log_prob for p in parts if p.log_prob is not None]).view(targets.shape)
         if not statistics:
-            return Averages(log_probs, weights)
+            return Averages(log_probs, weights, log_prob)
         joined = {name: torch.cat([getattr(p, name) for p in parts]).view(targets.shape) for name in _STATISTICS}
-        return Averages(log_probs, weights, **joined)
+        return Averages(log_probs, weights, log_prob, **joined)
 
     def _group(
         self, features: list[list[Tensor]], targets: Tensor, size: int, weights: Tensor | None, statistics: bool
     ) -> Averages:
         """All draws of a few tokens: only mean distributions (tokens, V) are kept while the draws go by."""
         total: Tensor | None = None
+        powers: Tensor | None = None
         of_networks = torch.zeros(targets.shape, device=targets.device)
         expected = torch.zeros(targets.shape, dtype=torch.float64, device=targets.device)
         found: list[list[Tensor]] = []
@@ -90,6 +105,8 @@ class Decoder:
             for part in (p for chunk in chunks for p in chunk.split(max(size // targets.numel(), 1))):
                 logs = self._log_distribution(member, part, targets)
                 found[-1].append(logs.gather(-1, targets.expand(logs.shape[:-1]).unsqueeze(-1))[..., 0])
+                if not self.averaging.plain:
+                    powers = self.averaging.add(powers, logs)
                 if statistics:
                     distribution = logs.exp()
                     inner = _inner(distribution, logs)
@@ -105,15 +122,19 @@ class Decoder:
             if own is not None:
                 total = own if total is None else total.add_(own)
         log_probs = torch.stack([torch.cat(member) for member in found])
-        if total is None:
-            return Averages(log_probs)
         count = log_probs.shape[0] * log_probs.shape[1] if weights is None else 1
+        log_prob, scored = None, None
+        if powers is not None:
+            scored = self.averaging.distribution(powers, count)
+            log_prob = scored.gather(-1, targets[:, None])[:, 0]
+        if total is None:
+            return Averages(log_probs, None, log_prob)
         mean = total / count
-        confidence, mode = mean.max(-1)
+        confidence, mode = (mean if scored is None else scored.exp()).max(-1)
         entropy = torch.special.entr(mean).sum(-1)
         aleatoric = torch.minimum((expected / count).to(entropy), entropy)
         of_networks = torch.minimum(torch.maximum(of_networks / count, aleatoric), entropy)
-        return Averages(log_probs, None, entropy, aleatoric, of_networks, confidence, mode == targets)
+        return Averages(log_probs, None, log_prob, entropy, aleatoric, of_networks, confidence, mode == targets)
 
     def _log_distribution(self, member: Member, features: Tensor, targets: Tensor) -> Tensor:
         logits = member.logits(features).float()
@@ -159,7 +180,8 @@ class Scores:
     def put(self, span: slice, averages: Averages, blocks: list[slice]) -> None:
         """Note the draws of one window: probabilities are averaged, then the logarithm is taken."""
         logs = averages.log_probs.double()  # (M, S, B, T)
-        self.log_prob[:, span] = _log_mean(logs, averages.weights)
+        log_prob = averages.log_prob
+        self.log_prob[:, span] = _log_mean(logs, averages.weights) if log_prob is None else log_prob.float()
         for r, block in enumerate(blocks):
             self.blocks[r][:, span] = _log_mean(logs[:, block])
         for name, values in self.statistics.items():

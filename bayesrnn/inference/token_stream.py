@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from bayesrnn._checks import as_number
+from bayesrnn.inference.nested import Rows, leaves, map_leaves
 from bayesrnn.inference.stream_reader import StreamReader
 from bayesrnn.masks import Binding
 from bayesrnn.nn.masked import masked_modules
@@ -26,8 +27,9 @@ class Member(StreamReader):
 
     returns = "(distribution of the next token, state)"
 
-    def __init__(self, model: nn.Module, chunks: list[Binding], lifetime: str) -> None:
+    def __init__(self, model: nn.Module, chunks: list[Binding], lifetime: str, carry: str = "own") -> None:
         super().__init__(model, chunks, lifetime)
+        self.carry = carry
         self.split = hasattr(model, "features") and hasattr(model, "logits")
         self.logits: Callable[[Tensor], Tensor] = model.logits if self.split else _identity  # type: ignore[assignment]
 
@@ -43,6 +45,8 @@ class Member(StreamReader):
 
     def _advance(self, place: int | None, tokens: Tensor, start: int, index: int) -> Tensor:
         features: Tensor = self.output(place, tokens, start, index)
+        if place is not None and self.carry == "deterministic":
+            self._next[place] = _repeated(self._next[None], self._next[place])
         self.go_on()
         return features
 
@@ -67,6 +71,20 @@ class Member(StreamReader):
                 f"model does: {error} Pass a LanguageModel, or a module that takes (tokens, state) and returns "
                 "(Categorical or logits of the next token, state)."
             ) from error
+
+
+def _repeated(state: Any, like: Any) -> Any:
+    """Return the state of rows, repeated along their dimension for the draws of which `like` is the state."""
+    wanted = iter([leaf for _, leaf in leaves(like)])
+
+    def repeat(tensor: Any) -> Any:
+        other = next(wanted)
+        if not isinstance(tensor, Tensor) or tensor.shape == other.shape:
+            return tensor
+        dim = next(d for d in range(tensor.dim()) if tensor.shape[d] != other.shape[d])
+        return Rows(tensor, dim).repeat(other.shape[dim] // tensor.shape[dim]).value
+
+    return map_leaves(repeat, state)
 
 
 def _logits_of(distribution: Any, tokens: Tensor) -> Tensor:

@@ -434,4 +434,4 @@ def test_temperatures_are_tried_at_the_best_multiplier(multipliers: tuple[float,
         language_model(0.5), text(), draws=16, multipliers=multipliers, temperatures=(0.5, 1.0, 2.0)
     )
     best = min((entry for entry in tuned.grid if entry[1] == 1.0), key=lambda entry: entry[2])
-    assert [entry[0] for entry in tuned.grid if entry[1] != 1.0] == [best[0]] * 2
+    assert {entry[0] for entry in tuned.grid if entry[1] != 1.0} == {best[0]}

@@ -1,0 +1,69 @@
+"""How the distributions of draws become one: power means, and a temperature after the mean."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesrnn._checks import as_number, check_choice
+
+__all__ = ["Averaging"]
+
+_NAMES = {"arithmetic": 1.0, "geometric": 0.0}
+
+
+@dataclass(frozen=True)
+class Averaging:
+    r"""The normalized power mean of the draws' distributions, to the power of an inverse temperature.
+
+    $p(v) \propto \bigl(\frac1S \sum_s p_s(v)^a\bigr)^{1/(a \tau)}$; at a = 0 the geometric mean, $\frac1\tau \frac1S
+    \sum_s \log p_s(v)$ in logarithms.
+
+    Attributes:
+        power: a; 1 is the arithmetic mean, 0 the geometric one.
+        temperature: $\tau$.
+
+    Example:
+        >>> logs = torch.tensor([[[0.9, 0.1]], [[0.1, 0.9]]]).log()
+        >>> geometric = Averaging(0.0, 1.0)
+        >>> geometric.distribution(geometric.add(None, logs), 2).exp()
+        tensor([[0.5000, 0.5000]])
+    """
+
+    power: float = 1.0
+    temperature: float = 1.0
+
+    @classmethod
+    def of(cls, average: Any, temperature: float) -> "Averaging":
+        """Return the averaging of a name or a power.
+
+        Raises:
+            ValueError: If it is neither "arithmetic" nor "geometric" nor a finite number.
+        """
+        power = None if isinstance(average, str) else as_number(average)
+        if power is None:
+            return cls(_NAMES[check_choice(average, "average", _NAMES)], temperature)
+        if not torch.isfinite(torch.tensor(power)):
+            raise ValueError(
+                f"average must be 'arithmetic', 'geometric' or the power of a mean (1 is arithmetic, 0 geometric), but "
+                f"{average!r} was given."
+            )
+        return cls(float(power), temperature)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the arithmetic mean of the probabilities: single tokens can be averaged by themselves."""
+        return self.power == 1.0 and self.temperature == 1.0
+
+    def add(self, total: Tensor | None, logs: Tensor) -> Tensor:
+        """Return the sum over draws with those of log probabilities (S, ..., V) added."""
+        if self.power == 0.0:
+            return logs.sum(0) if total is None else total.add_(logs.sum(0))
+        new = (self.power * logs.double()).logsumexp(0)  # divided by a small power later on
+        return new if total is None else torch.logaddexp(total, new)
+
+    def distribution(self, total: Tensor, count: int) -> Tensor:
+        """Return the log probabilities (..., V) of the mean over so many draws, normalized."""
+        scale = count if self.power == 0.0 else self.power
+        return torch.log_softmax(total / (scale * self.temperature), -1).float()
