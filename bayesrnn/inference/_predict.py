@@ -86,8 +86,8 @@ def predict(
         seed: Seed of the masks.
         sampling: "stratified" (each block of 16 draws covers every unit evenly) or "independent".
         control: "linear": the part of each draw that is linear in its masks, whose mean and variance are known, takes
-            the sampling error out of means and variances; one gradient per output, worth 3 to 20 times the draws at
-            rates up to .5. Draws are moved and widened to these moments, and the errors of all moments are in
+            the sampling error out of means and variances; one gradient per output, and a draw is worth 2 to 10 for the
+            epistemic part. Draws are moved and widened to these moments, and the errors of all moments are in
             `standard_errors`. Masks must hold for a sequence. None: draws as they are.
         sharing: "sequence" for masks of its own for each sequence, or "pass": a draw is one function for all rows.
         likelihood: From the model's output to a torch Distribution; needless if the model returns one. A plain tensor

@@ -11,6 +11,7 @@ errors come from replicated blocks of what the estimates move by to first order.
 """
 
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -83,7 +84,7 @@ class ControlledStatistics(Statistics):
         """Return the draws' distributions, moved and widened to these moments."""
         return rescaled(distribution, *self.moments())
 
-    @property
+    @cached_property
     def _weighted(self) -> Replicates:
         return self.halves.weighted(self._weights)
 
