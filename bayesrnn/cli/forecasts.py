@@ -93,7 +93,7 @@ def _run(
 ) -> None:
     """Read, judge, learn from everything, forecast, and put the run in its place as a whole."""
     from bayesrnn.data.panels import without_future
-    from bayesrnn.storage.run import held, same_request
+    from bayesrnn.storage.run import held, same_request, training_folder
     from bayesrnn.tables.forecasts import table_digest
 
     common.where()
@@ -112,7 +112,8 @@ def _run(
             common.result({"run": str(output)}, f"{output} holds this run already; --anew makes it again.")
             return
         try:
-            page = _judged(forecaster, frame, ahead, names, reading["units"], common)
+            state = training_folder(output, request)
+            page = _judged(forecaster, frame, ahead, names, reading["units"], common, state)
         except KeyboardInterrupt:
             raise stopped(output) from None
         summary = {"file": file.name, **forecaster.summary_}
@@ -128,7 +129,13 @@ def _forecaster(options: dict[str, Any], reading: dict[str, Any], common: Common
 
 
 def _judged(
-    forecaster: "BayesianRNNForecaster", frame: Any, ahead: Any, names: dict[str, str], units: str, common: Common
+    forecaster: "BayesianRNNForecaster",
+    frame: Any,
+    ahead: Any,
+    names: dict[str, str],
+    units: str,
+    common: Common,
+    state: Path,
 ) -> "ForecastPage":
     """Judge a twin that learned from the first four fifths, fit the forecaster to everything, forecast."""
     from bayesrnn._progress import duration
@@ -145,7 +152,7 @@ def _judged(
     )
     since, seconds = clock.perf_counter(), {}
     try:
-        early.fit(frame[frame[names["time"]] < cut], **names)
+        early.fit(frame[frame[names["time"]] < cut], **names, checkpoint=state / "judged")
     except ValueError as error:
         raise ValueError(
             f"the first four fifths, which are learned from to judge the rest, do not do: {error}"
@@ -156,7 +163,7 @@ def _judged(
     seconds["judging"] = clock.perf_counter() - since
     common.say(f"· learning from everything, about {duration(seconds['learning to judge'])} ...")
     since = clock.perf_counter()
-    forecaster.fit(frame, **names)
+    forecaster.fit(frame, **names, checkpoint=state / "kept")
     seconds["learning from everything"] = clock.perf_counter() - since
     distribution = forecaster.predict_distribution(known=ahead)
     forecaster.progress = False

@@ -155,7 +155,7 @@ def _train(
     """Read, train, judge, and put the run in its place as a whole."""
     from bayesrnn._progress import duration
     from bayesrnn.data.labelled import read_labelled
-    from bayesrnn.storage.run import TRAINING, held, same_request
+    from bayesrnn.storage.run import held, same_request, training_folder
     from bayesrnn.tables import judge, learn, time_needed
     from bayesrnn.tables.learning import prepared
     from bayesrnn.tables.parts import fingerprint
@@ -176,9 +176,8 @@ def _train(
         if needed > 20:
             common.say(f"Training takes at most about {duration(needed)} on this machine; --quick takes seconds.")
         try:
-            run = learn(
-                ready, settings, columns=columns, device=where, checkpoint=output / TRAINING, progress=common.progress
-            )
+            state = training_folder(output, request)
+            run = learn(ready, settings, columns=columns, device=where, checkpoint=state, progress=common.progress)
         except KeyboardInterrupt:
             raise stopped(output) from None
         common.say("Judging it on rows it has not seen ...")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -100,6 +101,8 @@ class BayesianRNNForecaster:
         time: str = "ds",
         target: str = "y",
         validation: Any = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> "BayesianRNNForecaster":
         """Choose on the validation span, learn from everything, and keep the ends of the series.
 
@@ -110,6 +113,7 @@ class BayesianRNNForecaster:
             target: Column of the values.
             validation: What is chosen on: a share of each series, or the time at which it begins; by default the last
                 fifth.
+            checkpoint: Folder for the state of the trainings: a fit that was stopped goes on from there.
 
         Raises:
             TypeError: If `frame` is no DataFrame.
@@ -123,6 +127,7 @@ class BayesianRNNForecaster:
         options = Options(
             self.horizon, self.seasons, self.hidden_size, self.num_layers, schemes, likelihoods, self.epochs,
             self.learning_rate, self.seed, self.progress,
+            None if checkpoint is None else Path(checkpoint),
         )  # fmt: skip
         outcome = learn(records, options, validation)
         self.history_ = outcome.history

@@ -1,7 +1,10 @@
 """How a forecaster is fitted: chosen on the validation span, then fitted again to everything."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +44,7 @@ class Options:
         learning_rate: Highest step size.
         seed: Of weights and masks.
         progress: Whether to show bars.
+        checkpoint: Folder where each training keeps its state, so that a fit which was stopped goes on.
     """
 
     horizon: int
@@ -53,6 +57,13 @@ class Options:
     learning_rate: float
     seed: int
     progress: bool
+    checkpoint: Path | None = None
+
+    def state_folder(self, scheme: Scheme, likelihood: str, last: bool) -> Path | None:
+        """Return where one of the trainings of a fit keeps its state."""
+        text = json.dumps([scheme.to_dict(), likelihood, last]).encode()
+        name = hashlib.blake2b(text, digest_size=6).hexdigest()
+        return None if self.checkpoint is None else self.checkpoint / name
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +203,7 @@ def _trained(
         learning_rate=options.learning_rate,
         weight_decay=1e-4,
         schedule=lambda epoch: warm_cosine(epoch, most),
+        checkpoint=options.state_folder(scheme, likelihood, before is not None),
         seed=options.seed,
         progress=options.progress,
     )

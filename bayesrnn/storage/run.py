@@ -1,5 +1,6 @@
 """A run: a folder with a model, results and `run.json`, which says of what kind it is and what it was made from."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,17 @@ from bayesrnn._documents import read_document, write_document
 from bayesrnn._files import locked
 from bayesrnn._folders import atomic_folder, versions
 
-__all__ = ["TRAINING", "Manifest", "find_runs", "held", "read_run", "replaced", "same_request", "write_run"]
+__all__ = [
+    "TRAINING",
+    "Manifest",
+    "find_runs",
+    "held",
+    "read_run",
+    "replaced",
+    "same_request",
+    "training_folder",
+    "write_run",
+]
 
 FILE = "run.json"
 TRAINING = "training"
@@ -133,6 +144,12 @@ def same_request(folder: Path, request: Mapping[str, Any], anew: bool) -> bool:
         return True
     shown = "; ".join(f"{key}: {there.get(key)!r} there, {request.get(key)!r} now" for key in differing[:3])
     raise ValueError(f"{folder} holds another run ({shown}). Give another folder, or --anew to replace it.")
+
+
+def training_folder(folder: Path, request: Mapping[str, Any]) -> Path:
+    """Return where the training of a request keeps its state, so that only the same request goes on from it."""
+    text = json.dumps(request, sort_keys=True).encode()
+    return folder / TRAINING / hashlib.blake2b(text, digest_size=6).hexdigest()
 
 
 def _command(kind: str) -> str:

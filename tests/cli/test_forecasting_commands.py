@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -244,3 +245,35 @@ def test_the_scores_are_shown_whole_at_any_scale() -> None:
     assert "…" not in captured.get()
     assert captured.get().count("-1.84e-09") == 2 * 4
     assert captured.get().count("100 %") == 2 * 3
+
+
+def test_a_forecast_that_was_stopped_goes_on(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped when three trainings are done: these are not repeated, and the forecast is the same."""
+    from bayesrnn.forecasting import learn
+    from bayesrnn.training import _fit
+
+    calls, fit, trains = [], learn.fit, _fit._run
+
+    def counted(model: object, *arguments: object, stop: int = 0, **options: object) -> object:
+        calls.append(model)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return fit(model, *arguments, **options)
+
+    options = ["--time", "day", "--target", "sales", "--horizon", "5", *QUICK]
+    command = ["forecast", str(run.parent / "early.csv"), *options, "-o", str(tmp_path / "run")]
+    monkeypatch.setattr(learn, "fit", partial(counted, stop=4))
+    assert main(command) == 130
+    complaint = capsys.readouterr().err
+    assert complaint.endswith(f"stopped; what was done is in {tmp_path / 'run'}: the same command goes on.\n")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["training"]
+    begun: list[object] = []
+    calls.clear()
+    monkeypatch.setattr(learn, "fit", counted)
+    monkeypatch.setattr(_fit, "_run", lambda *a, **k: begun.append(a) or trains(*a, **k))
+    assert main(command) == 0
+    assert len(begun) == len(calls) - 3
+    assert (tmp_path / "run" / "forecast.csv").read_text() == (run / "forecast.csv").read_text()
+    assert not (tmp_path / "run" / "training").exists()
