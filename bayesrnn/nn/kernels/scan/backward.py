@@ -59,13 +59,13 @@ def backward(
         want_x: Whether the gradient of the inputs is needed.
     """
     cell, masks, product, first = layer.cell, layer.masks, layer.product, state[0]
-    old = torch.cat((first.unsqueeze(0), saved.out[:-1]))
-    own, backend, grad_x = kernels_for(layer, saved.x, first), fused_loop.backend_of(layer, first), None
+    own = kernels_for(layer, saved.x, first)
     if own is not None:
         everything = (saved.x, saved.out, saved.gates, saved.extra)
-        blocks, grad_h, grad_c, grad_x = sequence_backward(own, layer, state, everything, grad_out, grad_last, want_x)
-        low = blocks
-    elif backend is not None:
+        return Gradients(*sequence_backward(own, layer, state, everything, grad_out, grad_last, want_weights, want_x))
+    old = torch.cat((first.unsqueeze(0), saved.out[:-1]))
+    backend = fused_loop.backend_of(layer, first)
+    if backend is not None:
         kept = (saved.out, saved.gates, saved.extra)
         blocks, low, grad_h, grad_c = fused_loop.fused_backward(backend, layer, state, kept, grad_out, grad_last)
     else:
@@ -76,13 +76,13 @@ def backward(
     grad_ih, grad_hh = torch.empty_like(layer.ih), torch.empty_like(layer.hh)
     if want_weights:
         weight_gradient(low[:, :, cell.hidden], old, masks.hidden, grad_hh)
-    units, ih = first.shape[1], layer.ih.to(product)
+    units, ih, grad_x = first.shape[1], layer.ih.to(product), None
     for block, gate in cell.inward:
         part = slice(gate.start * units, gate.stop * units)
         mask = masks.input if masks.input is None or masks.input.shape[1] == 1 else masks.input[:, gate]
         if want_weights:
             weight_gradient(low[:, :, block], saved.x, mask, grad_ih[part])
-        if want_x and own is None:
+        if want_x:
             one = input_gradient(low[:, :, block], ih[part], mask)
             grad_x = one if grad_x is None else grad_x.add_(one)
     return Gradients(

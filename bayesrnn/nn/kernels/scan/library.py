@@ -30,6 +30,7 @@ _PRODUCT, _NEXT, _READ, _ARRIVING = (_P, _N, _N), (_P, _P, _N), (_P, _N), (_P, _
 _SIGNATURES = {  # in the order of cpp/all.h
     "forward": (_P,),
     "backward": (_P,),
+    "weight_gradient": (_P,),
     "lstm_forward": (_N, _N, *_PRODUCT, *_PRODUCT, *[_P] * 5, *_READ, *_NEXT, _N),
     "gru_forward": (_N, _N, *_PRODUCT, *_PRODUCT, *[_P] * 6, *_NEXT, _N),
     "lstm_backward": (_N, _N, *[_P] * 3, *_READ, *_ARRIVING, *[_P] * 3, _N),
@@ -154,11 +155,16 @@ def _compile(path: Path) -> None:
         command = [compiler, *_FLAGS, str(_FOLDER / "kernels.cpp"), "-o", name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"{compiler} could not compile the kernels: {done.stderr.strip()[-500:]}.")
+            raise RuntimeError(f"{compiler} could not compile the kernels: {_first_error(done.stderr)}.")
         os.chmod(name, 0o755)
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _first_error(text: str) -> str:
+    lines = text.strip().splitlines()
+    return next((line for line in lines if "error" in line), lines[-1] if lines else "no message")[:300]
 
 
 @contextmanager

@@ -34,6 +34,7 @@ class _Layer(ctypes.Structure):
         *_fields("grad_out", _Strided),
         *_fields("grad_last blocks grad_h grad_c", ctypes.c_void_p),
         *_fields("grad_x", _Strided),
+        *_fields("grad_ih grad_hh", ctypes.c_void_p),
     )
 
 
@@ -68,9 +69,10 @@ def sequence_backward(
     saved: tuple[Tensor, Tensor, Tensor, Tensor],
     grad_out: Tensor | None,
     grad_last: Tensor | None,
+    want_weights: bool,
     want_x: bool,
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Return the gradients of the gates (steps, rows, blocks, H), of the initial h and c, and of the inputs.
+) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of inputs, initial h and c, both weights, biases (blocks, H), and gates (T, rows, blocks, H).
 
     Args:
         own: The kernels.
@@ -79,6 +81,7 @@ def sequence_backward(
         saved: Inputs, outputs, activated gates and the cell's extra.
         grad_out: Gradient of the outputs, or None.
         grad_last: Gradient of the last memory, or None.
+        want_weights: Whether the gradients of the weights are needed; else they are not filled.
         want_x: Whether the gradient of the inputs is needed.
     """
     x, out, gates, extra = saved
@@ -86,11 +89,15 @@ def sequence_backward(
     grad_h = torch.empty_like(state[0], memory_format=torch.contiguous_format)
     grad_c = torch.empty_like(grad_h) if layer.cell.memory else None
     grad_x = x.new_empty(x.shape) if want_x else None
+    grad_ih, grad_hh = torch.empty_like(layer.ih), torch.empty_like(layer.hh)
     call = _Call(layer, x, state, out)
     call.fill(gates=gates, extra=extra, grad_last=grad_last, blocks=blocks, grad_h=grad_h, grad_c=grad_c)
+    call.fill(grad_ih=grad_ih, grad_hh=grad_hh)
     call.sequences(grad_out=grad_out, grad_x=grad_x)
     own["backward"](call.address)
-    return blocks, grad_h, grad_c, grad_x
+    if want_weights:
+        own["weight_gradient"](call.address)
+    return grad_x, grad_h, grad_c, grad_ih, grad_hh, blocks.sum((0, 1)), blocks
 
 
 class _Call:

@@ -5,10 +5,11 @@
 #include "tiles.h"
 #include "forward.h"
 #include "backward.h"
+#include "gradient.h"
 #include "steps.h"
 #include "softmax.h"
 
 void* const kTable[] = {
-    (void*)forward,       (void*)backward,     (void*)lstm_forward, (void*)gru_forward,
+    (void*)forward,      (void*)backward,      (void*)weight_gradient,    (void*)lstm_forward,    (void*)gru_forward,
     (void*)lstm_backward, (void*)gru_backward, (void*)masked,       (void*)vocabulary_loss,
 };

@@ -118,7 +118,7 @@ void lstm_back(const Back& b) {
     const Long n = units - u;
     V i = load(kept + u, n), f = load(kept + units + u, n), g = load(kept + 2 * units + u, n);
     V o = load(kept + 3 * units + u, n), m = read ? load(read + u, n) : all(1.0f);
-    V total = arriving(b, u, n), y = hyperbolic(load(c + u, n) * m);
+    V total = arriving(b, u, n), y = tanh_of_twice(load(c + u, n) * (m + m));
     V memory = total * o * m * (1.0f - y * y) + load(b.carried + u);
     store(b.carried + u, memory * f);
     store(b.d + u, memory * g * i * (1.0f - i), n);

@@ -6,12 +6,16 @@ struct Packed {
   Long panels, block;     // rows per block
 };
 
+// What the sum of each gate is multiplied by, exactly, before the exponential: -1 for a sigmoid, 2 for a tanh.
+constexpr float kScales[4][4] = {{-1, -1, 2, -1}, {-1, -1, 2, 2}, {2}, {1}};
+
 void pack_panel(void* context, Long panel) {
   auto* p = static_cast<Packed*>(context);
   const Layer& l = *p->layer;
+  const float* scales = kScales[l.cell];
   Long gates = kGates[l.cell], slots = l.cell == kGru ? 4 : gates;
-  pack_gates(l.ih, gates, l.units, l.features, panel, p->ih);
-  pack_gates(l.hh, gates, l.units, l.units, panel, p->hh);
+  pack_gates(l.ih, gates, l.units, l.features, scales, panel, p->ih);
+  pack_gates(l.hh, gates, l.units, l.units, scales, panel, p->hh);
   float* bias = p->bias + panel * slots * kWidth;
   for (Long s = 0; s < slots; ++s)
     for (Long j = 0; j < kWidth; ++j) {
@@ -20,81 +24,93 @@ void pack_panel(void* context, Long panel) {
       float value = 0.0f;
       if (l.bias_ih && unit < l.units)
         value = !apart ? l.bias_ih[from] + l.bias_hh[from] : s == 2 ? l.bias_ih[from] : l.bias_hh[from];
-      bias[s * kWidth + j] = value;
+      bias[s * kWidth + j] = scales[s] * value;
     }
 }
 
-// Rows of a block at one step: where the state is held and where the results go.
+// The rows of a tile at one step, from some unit on: where the state is held and where the results go.
 struct Point {
-  const Layer* l;
-  Long first, wide;          // first row of the block, row stride of what follows
-  float *state, *next;       // c of an LSTM, else h; what enters the next product
-  Long planes, plane, t;
+  Long lanes, wide;    // units that there are; row stride of what follows
+  float *state, *next;  // c of an LSTM, else h; what enters the next product, one plane per gate with a mask of its own
+  Long planes, plane;
+  const float* mask;  // of the next product, or null
+  Long mask_row, mask_gate;
+  float* out;
+  Long out_row;
+  const float* read;  // mask under which c is read, or null
+  Long read_row;
+  float *gates, *extra;  // kept, or null
+  Long units;
+  bool relu;
+
+  INLINE void emit(Long r, V h) const {
+    store(out + r * out_row, h, lanes);
+    const float* m = mask + r * mask_row;
+    float* to = next + r * wide;
+    if (!mask) return store(to, h);
+    store(to, h * load(m, lanes));
+    for (Long g = 1; g < planes; ++g) store(to + g * plane, h * load(m + g * mask_gate, lanes));
+  }
+  INLINE void keep(Long r, const V* values, int count, V more) const {
+    for (int g = 0; g < count; ++g) store(gates + (r * count + g) * units, values[g], lanes);
+    if (extra) store(extra + r * units, more, lanes);
+  }
 };
 
-INLINE void emit(const Point& p, Long r, Long u, Long lanes, V h) {
-  const Layer& l = *p.l;
-  store(l.out.at(p.t, p.first + r) + u, h, lanes);
-  if (p.t + 1 == l.steps) return;
-  for (Long g = 0; g < p.planes; ++g) {
-    V m = l.mask_h.data ? load(l.mask_h.at(p.t + 1, p.first + r, g) + u, lanes) : all(1.0f);
-    store(p.next + g * p.plane + r * p.wide + u, h * m);
-  }
-}
-
-INLINE void keep(const Point& p, Long r, Long u, Long lanes, const V* gates, int count, V extra) {
-  const Layer& l = *p.l;
-  Long row = p.t * l.rows + p.first + r;
-  for (int g = 0; g < count; ++g) store(l.gates + (row * count + g) * l.units + u, gates[g], lanes);
-  if (l.extra) store(l.extra + row * l.units + u, extra, lanes);
-}
-
-void lstm_point(const Point& p, const V* pre, Long from, Long rows, Long u, Long lanes) {
-  const Layer& l = *p.l;
-  for (Long r = from; r < from + rows; ++r, pre += 4) {
-    float* state = p.state + r * p.wide + u;
-    V old = load(state), i = exponential(-pre[0]).value(), f = exponential(-pre[1]).value();
-    V g = exponential(pre[2] + pre[2]).less_one(), o = exponential(-pre[3]).value(), c;
-    if (l.gates) {
+template <bool Keep>
+void lstm_point(const Point p, const V* pre, Long rows) {
+  for (Long r = 0; r < rows; ++r, pre += 4) {
+    float* state = p.state + r * p.wide;
+    V old = load(state), i = exponential(pre[0]).value(), f = exponential(pre[1]).value();
+    V g = exponential(pre[2]).less_one(), o = exponential(pre[3]).value(), c;
+    if (Keep) {
       V gates[] = {1.0f / (1.0f + i), 1.0f / (1.0f + f), g / (g + 2.0f), 1.0f / (1.0f + o)};
       c = gates[1] * old + gates[0] * gates[2];
-      keep(p, r, u, lanes, gates, 4, c);
+      p.keep(r, gates, 4, c);
     } else {  // one division for c, one for h
       V under = (1.0f + i) * (g + 2.0f), forget = 1.0f + f;
       c = (old * under + g * forget) / (under * forget);
     }
     store(state, c);
-    V seen = l.mask_c.data ? c * load(l.mask_c.at(p.t, p.first + r) + u, lanes) : c;
+    V seen = p.read ? c * load(p.read + r * p.read_row, p.lanes) : c;
     V e = exponential(seen + seen).less_one();
-    emit(p, r, u, lanes, e / ((e + 2.0f) * (1.0f + o)));
+    p.emit(r, e / ((e + 2.0f) * (1.0f + o)));
   }
 }
 
-void gru_point(const Point& p, const V* pre, Long from, Long rows, Long u, Long lanes) {
-  const Layer& l = *p.l;
-  for (Long r = from; r < from + rows; ++r, pre += 4) {
-    float* state = p.state + r * p.wide + u;
-    V old = load(state), reset = sigmoid(pre[0]), z = exponential(-pre[1]).value();
-    V inner = pre[2] + reset * pre[3], e = exponential(inner + inner).less_one(), h;
-    if (l.gates) {
+template <bool Keep>
+void gru_point(const Point p, const V* pre, Long rows) {
+  for (Long r = 0; r < rows; ++r, pre += 4) {
+    float* state = p.state + r * p.wide;
+    V old = load(state), reset = sigmoid_of_minus(pre[0]), z = exponential(pre[1]).value();
+    V e = exponential(reset * pre[3] + pre[2]).less_one(), h;
+    if (Keep) {
       V gates[] = {reset, 1.0f / (1.0f + z), e / (e + 2.0f)};
       h = gates[1] * (old - gates[2]) + gates[2];
-      keep(p, r, u, lanes, gates, 3, pre[3]);
+      p.keep(r, gates, 3, pre[3] * 0.5f);
     } else {  // n (1 - z) + z h in one division
       h = (e * z + old * (e + 2.0f)) / ((e + 2.0f) * (1.0f + z));
     }
     store(state, h);
-    emit(p, r, u, lanes, h);
+    p.emit(r, h);
   }
 }
 
-void rnn_point(const Point& p, const V* pre, Long from, Long rows, Long u, Long lanes) {
-  for (Long r = from; r < from + rows; ++r, ++pre) {
-    V h = p.l->cell == kTanh ? hyperbolic(pre[0]) : pre[0] < 0.0f ? V{} : pre[0];
-    if (p.l->gates) keep(p, r, u, lanes, &h, 1, h);
-    store(p.state + r * p.wide + u, h);
-    emit(p, r, u, lanes, h);
+template <bool Keep>
+void rnn_point(const Point p, const V* pre, Long rows) {
+  for (Long r = 0; r < rows; ++r, ++pre) {
+    V h = !p.relu ? tanh_of_twice(pre[0]) : pre[0] < 0.0f ? V{} : pre[0];
+    if (Keep) p.keep(r, &h, 1, h);
+    store(p.state + r * p.wide, h);
+    p.emit(r, h);
   }
+}
+
+template <int Gates, bool Keep>
+INLINE void point_of(const Point& p, const V* pre, Long rows) {
+  if (Gates == 4) lstm_point<Keep>(p, pre, rows);
+  else if (Gates == 3) gru_point<Keep>(p, pre, rows);
+  else rnn_point<Keep>(p, pre, rows);
 }
 
 // Writes rows under their mask, one plane per gate that has its own.
@@ -104,10 +120,10 @@ void mask_rows(const float* from, Long row, const Strided& mask, Long t, Long fi
     for (Long r = 0; r < rows; ++r) {
       const float *a = from + r * row, *m = mask.data ? mask.at(t, first + r, g) : nullptr;
       float* to = into + g * plane + r * wide;
-      if (m)
-        for (Long k = 0; k < width; ++k) to[k] = a[k] * m[k];
-      else
-        std::memcpy(to, a, width * 4);
+      for (Long k = 0; k < width; k += kWidth) {
+        V value = load(a + k, width - k);
+        store(to + k, m ? value * load(m + k, width - k) : value);
+      }
     }
 }
 
@@ -135,18 +151,30 @@ void forward_block(const Packed& p, Long first, Long rows) {
       mask_rows(x.data, x.row, l.mask_x, t, first, alive, l.features, planes_x, plane_x, deep, in.get());
       x = {in.get(), deep, planes_x > 1 ? plane_x : 0};
     }
-    Point point{&l, first, wide, state.get(), next, planes_h, plane, t};
     const Long tiles = (alive + TILE - 1) / TILE, each = alive / tiles, larger = alive % tiles;
     for (Long panel = 0; panel < p.panels; ++panel) {
       const float *w = p.ih + panel * l.features * Gates * kWidth, *u = p.hh + panel * l.units * Gates * kWidth;
-      const Long unit = panel * kWidth, lanes = l.units - unit;
+      const Long unit = panel * kWidth;
+      const bool ahead = l.mask_h.data && t + 1 < l.steps;
+      Point point{l.units - unit, wide, state.get() + unit, next + unit, planes_h, plane, nullptr, l.mask_h.row,
+                  l.mask_h.gate, nullptr, l.out.row, nullptr, l.mask_c.row, nullptr, nullptr, l.units,
+                  l.cell == kRelu};
       for (Long k = 0, r = 0, n; k < tiles; ++k, r += n) {
         n = each + (k < larger);
         tile_of<Gates>(n, {x.data + r * x.row, x.row, x.plane}, {h.data + r * wide, wide, h.plane}, w, u, l.features,
                        l.units, p.bias + panel * kSlots * kWidth, pre);
-        if (Gates == 4) lstm_point(point, pre, r, n, unit, lanes);
-        else if (Gates == 3) gru_point(point, pre, r, n, unit, lanes);
-        else rnn_point(point, pre, r, n, unit, lanes);
+        point.out = l.out.at(t, first + r) + unit;
+        if (ahead) point.mask = l.mask_h.at(t + 1, first + r) + unit;
+        if (l.mask_c.data) point.read = l.mask_c.at(t, first + r) + unit;
+        if (l.gates) {
+          const Long row = t * l.rows + first + r;
+          point.gates = l.gates + row * Gates * l.units + unit;
+          if (l.extra) point.extra = l.extra + row * l.units + unit;
+          point_of<Gates, true>(point, pre, n);
+        } else {
+          point_of<Gates, false>(point, pre, n);
+        }
+        point.state += n * wide, point.next += n * wide;
       }
     }
     float* swap = entering;

@@ -30,6 +30,7 @@ struct Layer {
   const float* grad_last;
   float *blocks, *grad_h, *grad_c;
   Strided grad_x;
+  float *grad_ih, *grad_hh;
 };
 
 constexpr Long kGates[] = {4, 3, 1, 1}, kBlocks[] = {4, 4, 1, 1};

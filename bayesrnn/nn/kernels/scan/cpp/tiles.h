@@ -6,19 +6,19 @@ struct Entering {
   Long row, plane;
 };
 
-// Packs W (gates * units, depth) into panels [unit / kWidth][depth][gate][kWidth], zeros beyond the last unit.
-void pack_gates(const float* w, Long gates, Long units, Long depth, Long panel, float* into) {
+// Packs W (gates * units, depth) into panels [unit / kWidth][depth][gate][kWidth], zeros beyond the last unit. A gate's
+// weights are scaled by -1 or 2, so that its sum is what the exponential of a sigmoid or a tanh takes.
+void pack_gates(const float* w, Long gates, Long units, Long depth, const float* scales, Long panel, float* into) {
+  constexpr Long kDeep = 16;  // as many cache lines per gate as stay close at hand
   into += panel * depth * gates * kWidth;
-  for (Long g = 0; g < gates; ++g)
-    for (Long j = 0; j < kWidth; ++j) {
-      Long unit = panel * kWidth + j;
-      const float* from = w + (g * units + unit) * depth;
-      float* to = into + g * kWidth + j;
-      if (unit < units)
-        for (Long k = 0; k < depth; ++k) to[k * gates * kWidth] = from[k];
-      else
-        for (Long k = 0; k < depth; ++k) to[k * gates * kWidth] = 0.0f;
-    }
+  for (Long from = 0; from < depth; from += kDeep)
+    for (Long g = 0; g < gates; ++g)
+      for (Long j = 0; j < kWidth; ++j) {
+        const Long unit = panel * kWidth + j, to = depth - from < kDeep ? depth : from + kDeep;
+        const float *row = w + (g * units + unit) * depth, scale = scales[g];
+        float* at = into + g * kWidth + j;
+        for (Long k = from; k < to; ++k) at[k * gates * kWidth] = unit < units ? scale * row[k] : 0.0f;
+      }
 }
 
 // Where the sum of gate g goes: a GRU keeps the two parts of its candidate apart.
