@@ -143,6 +143,25 @@ def _speed() -> str:
     return f"{table}\n\n{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}."
 
 
+def _people() -> str:
+    """Four rows of the networks that people use, and the processor."""
+    result = records.load("speed_people")
+    predict = {row["network"]: row for row in result["predict"]}
+    train = {row["network"]: row for row in result["train"]}
+    loop, plain = "100 passes of `nn.LSTM` with `nn.Dropout` on", "`torch.nn` without masks"
+    rows = [
+        [f"100 draws, LSTM {name} steps", loop, f"{predict[name]['times_faster']:.1f} x faster"]
+        for name in ("2 x 64, 64 x 168", "2 x 650, 1 x 35")
+    ]
+    rows += [
+        [f"training step with tied masks, {name} steps", plain, f"{train[name]['ratio']:.2f} x its time"]
+        for name in ("LSTM 1 x 128, 128 x 200", "GRU 1 x 128, 128 x 200")
+    ]
+    machine = result["provenance"]["machine"]
+    table = _markdown(["layers x units, rows x steps", "against", "result"], rows, 2)
+    return f"{table}\n\n{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}."
+
+
 _KINDS: dict[str, Callable[..., str]] = {
     "file": _file,
     "treebank": _treebank,
@@ -150,6 +169,7 @@ _KINDS: dict[str, Callable[..., str]] = {
     "shift": _shift,
     "sentiment": _sentiment,
     "speed": _speed,
+    "people": _people,
 }
 
 if __name__ == "__main__":

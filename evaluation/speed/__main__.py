@@ -1,4 +1,4 @@
-"""`python -m evaluation.speed train|predict|memory|draws|control|versions|report [--quick]`: times and rivals."""
+"""`python -m evaluation.speed people|train|predict|memory|draws|control|versions|report`: times and rivals."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ import bayesrnn as br
 from evaluation.options import OneLineParser, run
 
 _HELP = (
-    "a training step; a prediction with many draws; its memory; what a stratified draw is worth, and control "
-    "variates; this version beside another checkout; report: the tables of what was measured before"
+    "networks of the sizes that people use; a training step; a prediction with many draws; its memory; what a "
+    "stratified draw is worth, and control variates; this version beside another checkout; report: the tables of what "
+    "was measured before"
 )
 
 
@@ -18,22 +19,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark named on the command line, save it as JSON, and write and print its table."""
     parser = OneLineParser(prog="python -m evaluation.speed", description=__doc__)
     parser.add_argument(
-        "what", choices=("train", "predict", "memory", "draws", "control", "versions", "report"), help=_HELP
+        "what", choices=("people", "train", "predict", "memory", "draws", "control", "versions", "report"), help=_HELP
     )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
     only = (
         "some sizes: 2x650, 2x1500, 1x128 (train); draws x sequences: 100x1, 100x20, 1000x20 (predict), 10x20, "
-        "100x20, 1000x20 (memory); models by name (draws, control); parts of a workload's name (versions)"
+        "100x20, 1000x20 (memory); networks (people) and models (draws, control) by name; parts of a workload's name "
+        "(versions)"
     )
     parser.add_argument("--only", nargs="+", help=only)
     parser.add_argument("--other", type=Path, help="a checkout of another commit (versions)")
-    parser.add_argument("--compiled", action="store_true", help="with the compiled pointwise part (a C++ compiler)")
+    parser.add_argument("--plain", action="store_true", help="in torch's operations, without the compiled kernels")
     return run(parser, _work, arguments)
 
 
 def _work(given: argparse.Namespace) -> None:
-    if given.compiled:
-        br.nn.use_compiled()
+    br.nn.use_compiled(not given.plain)
     from evaluation.speed import tables, versions
 
     if given.what == "report":
@@ -47,7 +48,7 @@ def _work(given: argparse.Namespace) -> None:
     everything = ("predict", "memory", "draws") if given.what == "predict" and given.only is None else (given.what,)
     for what in everything:
         benchmark = import_module(f"evaluation.speed.{what}")
-        print(tables.write(benchmark.run(quick=given.quick, only=given.only, compiled=given.compiled)))
+        print(tables.write(benchmark.run(quick=given.quick, only=given.only, plain=given.plain)))
 
 
 if __name__ == "__main__":

@@ -76,9 +76,9 @@ class Case:
         return f"{self.rate:g}-{self.depth}-{self.horizon}-{'trained' if self.trained else 'untrained'}"
 
 
-def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> str:
+def run(*, quick: bool = False, only: list[str] | None = None, plain: bool = False) -> str:
     """Measure every network (or those named), save it as JSON and return the name of the result."""
-    name = "_".join(filter(None, ("speed_control", "compiled" if compiled else "", "quick" if quick else "")))
+    name = "_".join(filter(None, ("speed_control", "plain" if plain else "", "quick" if quick else "")))
     return records.save(name, {"rows": compared(quick, only)}, seed=0).stem
 
 

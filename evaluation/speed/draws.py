@@ -41,9 +41,9 @@ class Language(nn.Module):
         return torch.distributions.Categorical(logits=self.readout(features))
 
 
-def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> str:
+def run(*, quick: bool = False, only: list[str] | None = None, plain: bool = False) -> str:
     """Measure every model (or those named), save it as JSON and return the name of the result."""
-    name = "_".join(filter(None, ("speed_draws", "compiled" if compiled else "", "quick" if quick else "")))
+    name = "_".join(filter(None, ("speed_draws", "plain" if plain else "", "quick" if quick else "")))
     return records.save(name, {"rows": efficiency(quick, only)}, seed=0).stem
 
 

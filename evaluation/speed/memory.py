@@ -34,7 +34,7 @@ print((now("VmHWM") - before) / 1024)
 """
 
 
-def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> str:
+def run(*, quick: bool = False, only: list[str] | None = None, plain: bool = False) -> str:
     """Measure everything (or some settings, such as 100x20), save it as JSON and return the name of the result."""
     settings = [Setting(s, 20, 10, 128) for s in (4, 40)] if quick else [Setting(s, 20) for s in (10, 100, 1000)]
     settings = named(only, {f"{s.draws}x{s.rows}": s for s in settings})
@@ -42,9 +42,9 @@ def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = 
         {"candidate": name, "draws": s.draws, "rows": s.rows, "steps": s.steps, "units": s.units, "mebibytes": peak}
         for name in CANDIDATES
         for s in settings
-        for peak in [_peak(name, s, compiled)]
+        for peak in [_peak(name, s, plain)]
     ]
-    name = "_".join(filter(None, ("speed_memory", "compiled" if compiled else "", "quick" if quick else "")))
+    name = "_".join(filter(None, ("speed_memory", "plain" if plain else "", "quick" if quick else "")))
     return records.save(name, {"rows": rows}, seed=0).stem
 
 
@@ -55,10 +55,10 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _peak(name: str, s: Setting, compiled: bool) -> float:
+def _peak(name: str, s: Setting, plain: bool) -> float:
     """Return the mebibytes that a candidate adds to a fresh process at its peak."""
     facts = {"draws": s.draws, "rows": s.rows, "steps": s.steps, "units": s.units}
     script = SCRIPT.format(name=name, threads=torch.get_num_threads(), **facts)
-    own = os.environ | {"BAYESRNN_COMPILED": "1" if compiled else ""}
+    own = os.environ | {"BAYESRNN_COMPILED": "0" if plain else "1"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=own)
     return round(float(done.stdout), 1)

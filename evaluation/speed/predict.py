@@ -22,17 +22,15 @@ __all__ = ["markdown", "ours", "run"]
 FIRST = "a: a cell loop per draw"
 
 
-def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> str:
+def run(*, quick: bool = False, only: list[str] | None = None, plain: bool = False) -> str:
     """Time everything (or some settings, such as 100x20), save it as JSON and return the name of the result."""
     if quick:
         settings = [Setting(20, 1, 10, 128), Setting(20, 8, 10, 128)]
     else:
         settings = [Setting(100, 1), Setting(100, 20), Setting(1000, 20)]
     settings = named(only, {f"{s.draws}x{s.rows}": s for s in settings})
-    result: dict[str, Any] = {"compiled": compiled, "quick": quick, "tables": [_measure(s, quick) for s in settings]}
-    name = "_".join(
-        filter(None, ("speed_predict", "compiled" if compiled else "", "quick" if quick else "", *(only or [])))
-    )
+    result: dict[str, Any] = {"compiled": not plain, "quick": quick, "tables": [_measure(s, quick) for s in settings]}
+    name = "_".join(filter(None, ("speed_predict", "plain" if plain else "", "quick" if quick else "", *(only or []))))
     return records.save(name, result, seed=0).stem
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import records
-from evaluation.speed import control, draws, memory, predict, train, versions
+from evaluation.speed import control, draws, memory, people, predict, train, versions
 
 __all__ = ["report", "write"]
 
@@ -13,6 +13,7 @@ _MARKDOWN: dict[str, Callable[[dict[str, Any]], str]] = {
     "control": control.markdown,
     "draws": draws.markdown,
     "memory": memory.markdown,
+    "people": people.markdown,
     "predict": predict.markdown,
     "train": train.markdown,
     "versions": versions.markdown,

@@ -66,7 +66,7 @@ def schemes(kind: str) -> dict[str, br.schemes.Scheme]:
     return found if kind == "GRU" else found | {"moon": s.moon(P)}
 
 
-def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = False) -> str:
+def run(*, quick: bool = False, only: list[str] | None = None, plain: bool = False) -> str:
     """Time everything (or some sizes, such as 2x650), save it as JSON and return the name of the result."""
     torch.manual_seed(0)
     rows = []
@@ -74,10 +74,8 @@ def run(*, quick: bool = False, only: list[str] | None = None, compiled: bool = 
     for size in sizes:
         for kind in ("LSTM", "GRU"):
             rows += _measure(kind, size, 3 if quick else size.rounds)
-    name = "_".join(
-        filter(None, ("speed_train", "compiled" if compiled else "", "quick" if quick else "", *(only or [])))
-    )
-    return records.save(name, {"compiled": compiled, "rows": rows, "summary": _summary(rows)}, seed=0).stem
+    name = "_".join(filter(None, ("speed_train", "plain" if plain else "", "quick" if quick else "", *(only or []))))
+    return records.save(name, {"compiled": not plain, "rows": rows, "summary": _summary(rows)}, seed=0).stem
 
 
 def markdown(result: dict[str, Any]) -> str:

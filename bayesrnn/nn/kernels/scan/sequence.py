@@ -72,7 +72,7 @@ def sequence_backward(
     want_weights: bool,
     want_x: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of inputs, initial h and c, both weights, biases (blocks, H), and gates (T, rows, blocks, H).
+    """Return the gradients of inputs, initial h and c, both weights, biases (blocks, H), and gates at every step.
 
     Args:
         own: The kernels.
