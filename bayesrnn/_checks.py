@@ -2,7 +2,9 @@
 
 import math
 import numbers
+import os
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ __all__ = [
     "check_lengths",
     "check_level",
     "check_levels",
+    "check_path",
     "check_rate",
     "check_seed",
     "check_whole",
@@ -116,6 +119,13 @@ def check_levels(levels: float | Iterable[float], name: str = "levels") -> list[
     if not checked:
         raise ValueError(f"{name} is empty: give at least one level in (0, 1), e.g. 0.9 or (0.5, 0.95).")
     return checked
+
+
+def check_path(path: Any, name: str = "path") -> Path:
+    """Return `path` as a Path if it is a text or a path."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name} must be a text or a pathlib.Path, but {path!r:.60} ({type(path).__name__}) was given.")
+    return Path(path)
 
 
 def check_whole(value: int, name: str, minimum: int = 1) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader
 
-from bayesrnn._checks import check_choice, check_levels, check_whole
+from bayesrnn._checks import check_choice, check_levels, check_path, check_whole
 from bayesrnn._documents import read_document, write_document
 from bayesrnn._files import atomic_write, remove_leftovers
 from bayesrnn._progress import logger, progress_bar
@@ -87,7 +87,7 @@ def predict_to(
     if format == "parquet" and importlib.util.find_spec("pyarrow") is None:
         raise ImportError("Parquet is written by pyarrow, which is not here: pip install pyarrow, or format='csv'.")
     models = as_models(model, "predict_to")
-    folder = Path(path)
+    folder = check_path(path)
     folder.mkdir(parents=True, exist_ok=True)
     own = _Options(draws, seed, tuple(check_levels(levels)), batch_dim, options)
     facts = {"draws": draws, "seed": seed, "levels": list(own.levels), "chunk": check_whole(chunk, "chunk")}

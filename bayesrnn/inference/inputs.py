@@ -103,6 +103,8 @@ def batches(
     ids = None if sequence_ids is None else whole_numbers(sequence_ids, "sequence_ids")
     sizes = None if lengths is None else whole_numbers(lengths, "lengths")
     from_loader = len(inputs) == 1 and isinstance(inputs[0], DataLoader)
+    if lengths is not None:
+        _check_takes_lengths(model)
     offset = 0
     if from_loader:
         _check_order(inputs[0])
@@ -120,6 +122,17 @@ def batches(
         raise ValueError("the loader yielded no batch: its dataset is empty, or drop_last=True dropped the only one.")
     _check_total("sequence_ids", ids, offset, more=False)
     _check_total("lengths", sizes, offset, more=False)
+
+
+def _check_takes_lengths(model: nn.Module) -> None:
+    """Refuse lengths for a model that has no such argument."""
+    parameters = inspect.signature(model.forward).parameters
+    if "lengths" not in parameters and all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        raise TypeError(
+            f"lengths= is handed to the model, but {type(model).__name__}.forward takes {list(parameters)} and no "
+            "lengths. Let it take lengths= and hand them to its recurrent layer, layer(x, lengths=lengths), or give "
+            "packed sequences."
+        )
 
 
 def _check_order(loader: Any) -> None:
@@ -159,7 +172,11 @@ def _arguments(batch: Any) -> tuple[Any, ...]:
 
 def whole_numbers(values: Iterable[int] | Tensor, name: str) -> Tensor:
     """Return whole numbers, one a row, as int64 on the CPU."""
-    found = torch.as_tensor(values if isinstance(values, Tensor) else list(values)).cpu()
+    try:
+        found = torch.as_tensor(values if isinstance(values, Tensor) else list(values)).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        fix = " Number the names: pandas.factorize(names)[0]." if name == "sequence_ids" else ""
+        raise TypeError(f"{name} must be one whole number a row, but {values!r:.60} was given.{fix}") from None
     if found.dim() != 1 or found.is_floating_point() or found.dtype == torch.bool:
         raise ValueError(
             f"{name} must be one whole number a row, but {found.dtype} of shape {tuple(found.shape)} was given."

@@ -123,7 +123,7 @@ def bad_rows(distribution: OutputDistribution) -> Tensor:
 
 def as_distributions(output: Any, likelihood: Callable[[Any], Any] | None) -> Any:
     """Return the model's output as a structure of distributions."""
-    made = output if likelihood is None else likelihood(output)
+    made = output if likelihood is None else _called(likelihood, output)
 
     def distribution(leaf: Any) -> OutputDistribution | None:
         if leaf is None and made is not None:
@@ -139,6 +139,29 @@ def as_distributions(output: Any, likelihood: Callable[[Any], Any] | None) -> An
         )
 
     return map_leaves(distribution, made)
+
+
+def _called(likelihood: Any, output: Any) -> Any:
+    """Return what the likelihood makes of an output.
+
+    Raises:
+        TypeError: If it is no function of the output.
+    """
+    wanted = (
+        "likelihood must be a function from the model's output to a Distribution, but {} was given. Pass one of "
+        "bayesrnn.likelihoods, such as likelihood=bayesrnn.likelihoods.gaussian, or one of your own: "
+        "lambda mean: Normal(mean, 0.1)."
+    )
+    if not callable(likelihood):
+        raise TypeError(wanted.format(repr(likelihood)))
+    try:
+        return likelihood(output)
+    except TypeError as error:
+        if isinstance(likelihood, type):  # Poisson takes one tensor, Normal two
+            raise TypeError(wanted.format(f"{likelihood.__name__}, a class that wants more than one,")) from error
+        if any(isinstance(leaf, Distribution) for _, leaf in leaves(output)):
+            raise TypeError(f"{error} The model returns a distribution already: leave out likelihood=.") from error
+        raise
 
 
 def distributions_of(
@@ -192,7 +215,7 @@ def _row_dims(shape: tuple[int, ...], total: int, path: str, draws: int) -> list
             f"the output{path} has batch shape {shape}, but none of its leading dimensions is the {total} rows "
             f"({draws} draws of {total // draws} sequences) that the model was given. A model must keep one row per "
             "row of its input: it may not average over rows or drop any, and the likelihood must leave the row "
-            "dimension alone."
+            "dimension alone. If the tensors are time-first, (steps, rows, ...), pass batch_dim=1."
         )
     return fits
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bayesrnn import models
-from bayesrnn._checks import check_seed
+from bayesrnn._checks import check_path, check_seed
 from bayesrnn._documents import read_document, write_document
 from bayesrnn._files import locked, remove_leftovers, writing
 from bayesrnn.nn.rates import layer_rates, set_layer_rates
@@ -73,7 +73,7 @@ def save(
         "recalibration": None if recalibration is None else recalibration.to_dict(),
         "seed": None if seed is None else check_seed(seed),
     }
-    path = Path(path)
+    path = check_path(path)
     _check_place(path)
     packed = pack(model.state_dict())
     card["weights"] = packed.digest
@@ -96,7 +96,7 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
     Raises:
         ValueError: If there is no such model, or it is of a class or version unknown here.
     """
-    path = Path(path)
+    path = check_path(path)
     card = read_card(path)
     kind = _known().get(card["class"])
     if kind is None:
@@ -140,7 +140,7 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ValueError: If there is no such file, or it is of another format or version.
     """
-    file = Path(path) / _CARD
+    file = check_path(path) / _CARD
     if not file.is_file():
         raise ValueError(f"{path} holds no saved model (there is no {file}). Give the folder that save() wrote.")
     card = read_document(file, _FORMAT, _KEYS, fix=_AGAIN)

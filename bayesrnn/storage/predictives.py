@@ -4,13 +4,13 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch import distributions as D
 
+from bayesrnn._checks import check_path
 from bayesrnn.likelihoods import counts, families
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Origin, Predictive, TokenPredictive
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
@@ -53,7 +53,7 @@ def save_predictive(predictive: Predictive, path: str | os.PathLike[str]) -> Non
     box = _Box({})
     content = {field.name: box.put(getattr(predictive, field.name)) for field in fields(predictive)}  # type: ignore[arg-type]
     facts = {"format": _FORMAT, "kind": type(predictive).__name__, "content": json.dumps(content)}
-    Packed(box.tensors, facts).write(Path(path))
+    Packed(box.tensors, facts).write(check_path(path))
 
 
 def load_predictive(path: str | os.PathLike[str]) -> Any:
@@ -62,7 +62,7 @@ def load_predictive(path: str | os.PathLike[str]) -> Any:
     Raises:
         ValueError: If the file is missing, damaged, or no predictive.
     """
-    packed = read_tensors(Path(path))
+    packed = read_tensors(check_path(path))
     if packed.facts.get("format") != _FORMAT or packed.facts.get("kind") not in _KINDS:
         raise ValueError(f"{path} holds no predictive that this version knows. Was it written by save_predictive?")
     box = _Box(packed.tensors)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bayesrnn._checks import check_path
 from bayesrnn._documents import parse_json
 from bayesrnn._files import atomic_path
 
@@ -53,7 +54,7 @@ def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
         >>> load_weights(torch.nn.Linear(2, 1), path).in_features
         2
     """
-    pack(module.state_dict()).write(Path(path))
+    pack(module.state_dict()).write(check_path(path))
 
 
 def load_weights(module: _M, path: str | os.PathLike[str]) -> _M:
@@ -62,7 +63,7 @@ def load_weights(module: _M, path: str | os.PathLike[str]) -> _M:
     Raises:
         ValueError: If the file is missing, is no safetensors file, or does not fit the module.
     """
-    fill(module, read_weights(Path(path)), str(path))
+    fill(module, read_weights(check_path(path)), str(path))
     return module
 
 

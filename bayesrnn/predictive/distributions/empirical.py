@@ -127,6 +127,17 @@ class PointDistribution(EmpiricalDistribution):
     def variance(self) -> Tensor:
         return self.epistemic()
 
+    def quantile(self, q: Tensor) -> Tensor:
+        try:
+            return super().quantile(q)
+        except ValueError:
+            if len(self.samples) == 2 and torch.equal(*self.samples):
+                raise ValueError(
+                    "this is the deterministic pass of a model without a likelihood: a number for each target, with no "
+                    "spread and so no interval. Pass likelihood=, or predict with draws for the spread between masks."
+                ) from None
+            raise
+
     def aleatoric(self) -> Tensor:
         return torch.zeros_like(self.mean())  # the model says nothing about noise
 
