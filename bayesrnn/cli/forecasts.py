@@ -50,6 +50,9 @@ def forecast(
     ] = False,
     units: Annotated[str, typer.Option(help="Units of the values, for labels.")] = "",
     hidden: Annotated[int, typer.Option(help="Units of the network.")] = 32,
+    rate: Annotated[
+        float | None, typer.Option(help="Rate of the masks; by default the better of two in the validation span.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Most passes over the training windows.")] = None,
     draws: Annotated[int | None, typer.Option(help="Mask sets per forecast; by default 200.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes, and worse forecasts.")] = False,
@@ -76,6 +79,7 @@ def forecast(
         "epochs": 2 if quick and epochs is None else epochs,
         "draws": (16 if quick else 200) if draws is None else draws,
         "likelihood": "gaussian" if quick else "auto",
+        "dropout": 0.2 if quick and rate is None else rate,
         "seed": common.seed,
     }
     _run(file, future, output, reading, options, common, anew=anew)
@@ -121,6 +125,13 @@ def _run(
     _show(output, page, summary, common)
 
 
+_QUICK = ", --quick takes seconds"
+
+
+def _is_quick(forecaster: "BayesianRNNForecaster") -> bool:
+    return forecaster.likelihood != "auto"
+
+
 def _forecaster(options: dict[str, Any], reading: dict[str, Any], common: Common) -> "BayesianRNNForecaster":
     from bayesrnn.estimators import BayesianRNNForecaster
 
@@ -148,7 +159,7 @@ def _judged(
     needed = time_needed(forecaster)
     common.say(
         f"{len(frame)} rows; judged on those from {time_text(cut)} on"
-        + (f"; about {duration(needed)} on this machine, --quick takes seconds." if needed > 20 else ".")
+        + (f"; about {duration(needed)} on this machine{_QUICK}." if needed > 20 and not _is_quick(early) else ".")
     )
     since, seconds = clock.perf_counter(), {}
     try:

@@ -173,7 +173,7 @@ def _train(
             return
         common.say(_what(file, data, ready.parts))
         needed = time_needed(ready, settings, where)
-        if needed > 20:
+        if needed > 20 and not quick:
             common.say(f"Training takes at most about {duration(needed)} on this machine; --quick takes seconds.")
         try:
             state = training_folder(output, request)

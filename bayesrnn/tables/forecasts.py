@@ -183,7 +183,7 @@ def table_digest(frame: Any) -> str:
 def time_needed(forecaster: BayesianRNNForecaster) -> float:
     """Return about how many seconds judging and learning take: a step of a network of that size is timed."""
     steps = 600 if forecaster.epochs is None else min(60 * forecaster.epochs, 600)
-    likelihoods = 2 if forecaster.likelihood == "auto" else 1
+    tried = (forecaster.dropout is None) + (forecaster.likelihood == "auto") + 1  # then once more, on everything
     width = forecaster.hidden_size
     network = torch.nn.LSTM(width, width, forecaster.num_layers)
     with torch.random.fork_rng(devices=[]):
@@ -192,4 +192,4 @@ def time_needed(forecaster: BayesianRNNForecaster) -> float:
             start = clock.perf_counter()
             network(x)[0].mean().backward()
             taken = clock.perf_counter() - start
-    return 2 * (likelihoods + 1) * steps * 2 * taken + 10
+    return 2 * (tried + 1) * steps * 2 * taken + 10

@@ -167,7 +167,12 @@ def recalibrated(
     notes = []
     scaling = Temperature() if run.kind == "classify" else VarianceScaling()
     try:
-        run = replace(run, recalibration=scaling.fit(run.raw(watch), run.targets(watch)))
+        scaling.fit(run.raw(watch), run.targets(watch))
+        if isinstance(scaling, Temperature) and scaling.at_bound:
+            raise ValueError(
+                f"all {len(watch)} rows to fit a temperature on are right, which would make it sure of all."
+            )
+        run = replace(run, recalibration=scaling)
     except ValueError as error:
         notes.append(f"Not recalibrated: {error}")
     if run.kind == "classify" and len(calibrate) >= FEWEST:
