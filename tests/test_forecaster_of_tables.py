@@ -103,6 +103,8 @@ def test_rolling_origins_judge_each_series(fitted: BayesianRNNForecaster) -> Non
             "'region' of the series 's0' changes over time",
         ),
         (lambda f: f.groupby("unique_id").head(12), "too few for a horizon of 4"),
+        (lambda f: f[(f["unique_id"] == "s0") | (f["ds"].dt.day_of_week == 0)], "'s0' has D and 's1' has W"),
+        (lambda f: f.assign(y=7.0), "repeat exactly"),
     ],
 )
 def test_a_table_that_cannot_be_right_is_refused(change: Any, message: str) -> None:
@@ -191,6 +193,11 @@ def test_paths_move_together_as_errors_did() -> None:
     low, high = forecaster.predict_distribution().interval(0.8)
     inside = ((paths >= low) & (paths <= high)).double().mean(0)
     np.testing.assert_allclose(inside, 0.8, atol=0.03)
+
+
+def test_levels_are_percentages(fitted: BayesianRNNForecaster) -> None:
+    with pytest.raises(ValueError, match=r"percentages from 1 to below 100, but 0\.8 was given"):
+        fitted.predict(known=ahead(), levels=(0.8,))
 
 
 def test_a_forecaster_that_was_not_fitted_says_so() -> None:

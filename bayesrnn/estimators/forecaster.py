@@ -149,7 +149,7 @@ class BayesianRNNForecaster:
             ValueError: If the forecaster was not fitted, covariates are missing in the horizon, or a category is new.
         """
         state = self._fitted()
-        checked = [check_level(level / 100, "levels (in percent, / 100)") for level in levels]
+        checked = [_share(level) for level in levels]
         distribution, records = self._ahead(frame, known)
         return state.frame(distribution, records, checked)
 
@@ -257,3 +257,9 @@ def _names(names: Sequence[str], what: str) -> tuple[str, ...]:
     if isinstance(names, str):
         raise TypeError(f"{what} must be a list of column names, but the text {names!r} was given: pass [{names!r}].")
     return tuple(names)
+
+
+def _share(level: float) -> float:
+    if not 1 <= level < 100:
+        raise ValueError(f"levels are percentages from 1 to below 100, but {level!r} was given. For 80 % pass 80.")
+    return check_level(level / 100, "levels")

@@ -109,7 +109,7 @@ def learn(records: Sequence[Record], options: Options, validation: Any = None) -
     train = [_origins(reader, record, layout.seasons[0], start) for record, start in zip(records, starts)]
     watch = [_range(reader, record, start - 1, len(record) - 1) for record, start in zip(records, starts)]
     _check_long(records, starts, train, watch, horizon, layout)
-    scales = {r.id: scale_of(r.until(max(s, 3)), layout.seasons[0]) for r, s in zip(records, starts)}
+    scales = {r.id: _early_scale(r, start, layout.seasons[0]) for r, start in zip(records, starts)}
     rows, held = _rows(reader, records, train, scales), _rows(reader, records, watch, scales)
     choice, _ = choose(rows, held, layout, horizon)
     early, history = _fitted(reader, records, train, scales, choice, options, watch, None)
@@ -214,6 +214,14 @@ def warm_cosine(epoch: int, epochs: int) -> float:
     """Return the factor of the learning rate: up over a tenth of the epochs, then down to zero along a cosine."""
     place = (epoch + 0.5) / epochs
     return place / 0.1 if place < 0.1 else float(0.5 * (1 + np.cos(np.pi * (place - 0.1) / 0.9)))
+
+
+def _early_scale(record: Record, start: int, season: int) -> Scale:
+    """Return the scale before validation; of a series that only begins to move there, that of all of it."""
+    try:
+        return scale_of(record.until(max(start, 3)), season)
+    except ValueError:
+        return scale_of(record, season)
 
 
 def _data(windows: Windows) -> dict[str, torch.Tensor]:

@@ -115,7 +115,15 @@ def read_panel(
             f"{frame[columns.target].iloc[0]!r}). Convert it with pandas.to_numeric, or take a classifier for classes."
         )
     encoding = encoding or Encoding.learn(frame, {k: getattr(columns, k) for k in ("known", "past", "static")})
-    return [_record(name, rows, columns, encoding, fewest, like) for name, rows in _by_id(frame, columns)], encoding
+    records = [_record(name, rows, columns, encoding, fewest, like) for name, rows in _by_id(frame, columns)]
+    steps = {record.id: _step_of(record.times) for record in records if like is None}
+    if len(set(steps.values())) > 1:
+        name, other = next((n, s) for n, s in steps.items() if s != steps[records[0].id])
+        raise ValueError(
+            f"all series need the same time step, but {records[0].id!r} has {steps[records[0].id]} and {name!r} has "
+            f"{other}. Bring them to one step (pandas.DataFrame.resample), or fit a forecaster for each step."
+        )
+    return records, encoding
 
 
 def covariates_ahead(
@@ -204,7 +212,7 @@ def _record(name: Any, rows: Any, columns: Columns, encoding: Encoding, fewest: 
     values[places] = rows[columns.target].to_numpy(np.float64, na_value=np.nan)
     if np.isinf(values).any():
         raise ValueError(f"{label} holds infinite values, first at {times[np.isinf(values)][0]}. Correct them.")
-    rows = rows.reindex(times)
+    rows = rows.set_axis(times[places], axis=0).reindex(times)
     if like is None:
         start = int(np.argmin(np.isnan(values)))
         times, values, rows = times[start:], values[start:], rows.iloc[start:]
@@ -262,6 +270,12 @@ def _times(index: Any, columns: Columns, like: Any) -> Any:
     if isinstance(like, pd.DatetimeIndex) and isinstance(index, pd.DatetimeIndex) and like.tz is not None:
         index = index.tz_localize(like.tz) if index.tz is None else index.tz_convert(like.tz)
     return index
+
+
+def _step_of(times: Any) -> str:
+    """Return the time step as text; weeks and years are the same whichever day they begin on."""
+    frequency = getattr(times, "freq", None)
+    return str(frequency.freqstr).split("-")[0] if frequency is not None else str(times[-1] - times[-2])
 
 
 def _season(times: Any) -> int:
