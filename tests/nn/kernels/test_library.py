@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bayesrnn.nn.kernels.scan import library
+from bayesrnn.nn.kernels.scan import compiling, library
 
 needs_compiler = pytest.mark.skipif(library.kernels() is None, reason="there is no C++ compiler")
 SCRIPT = """
@@ -71,7 +71,7 @@ def test_the_environment_says_no(tmp_path: Path) -> None:
 def test_without_a_compiler_one_line_says_what_is_lost(
     not_loaded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(library.shutil, "which", lambda _: None)
+    monkeypatch.setattr(compiling.shutil, "which", lambda _: None)
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(library, "_shipped", lambda name: not_loaded / name)
     assert library.kernels() is None
@@ -82,8 +82,19 @@ def test_without_a_compiler_one_line_says_what_is_lost(
 
 
 def test_a_failed_compilation_leaves_nothing(not_loaded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "_FOLDER", not_loaded)
+    monkeypatch.setattr(compiling, "SOURCES", not_loaded)
+    monkeypatch.setattr(library, "SOURCES", not_loaded)
     (not_loaded / "kernels.cpp").write_text("this is no C++", encoding="utf-8")
     with pytest.raises(RuntimeError, match=r"could not compile|need a C\+\+ compiler"):
         library.use_compiled()
     assert [path.name for path in (not_loaded / "cache" / "bayesrnn").iterdir()] == ["lock"]
+
+
+@needs_compiler
+def test_a_library_beside_the_sources_needs_no_compiler(not_loaded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a wheel holds is taken."""
+    compiling.compile_library(not_loaded / compiling.library_name())
+    monkeypatch.setattr(library, "_shipped", lambda name: not_loaded / name)
+    monkeypatch.setattr(library, "compile_library", lambda path: pytest.fail("compiled anew"))
+    assert library.kernels()
+    assert not (not_loaded / "cache").exists()

@@ -12,6 +12,7 @@ from bayesrnn import schemes
 from bayesrnn.nn.kernels import dispatch
 from bayesrnn.nn.kernels.reference import reference
 from bayesrnn.nn.kernels.scan import library, scan, sequence
+from bayesrnn.nn.kernels.scan.compiling import SOURCES
 
 SCHEMES = {
     "tied": schemes.gal(0.4, gates="tied"),
@@ -174,7 +175,7 @@ def test_threads_of_python_do_not_disturb_each_other() -> None:
 
 def test_the_structure_is_that_of_the_header() -> None:
     """The fields of the C++ struct, in their order."""
-    text = (library._FOLDER / "layer.h").read_text(encoding="utf-8")
+    text = (SOURCES / "layer.h").read_text(encoding="utf-8")
     body = text.split("struct Layer {")[1].split("};")[0]
     names = [
         name.strip(" *")

@@ -1,13 +1,8 @@
 """The C++ kernels: shipped in the wheel, or compiled on first use and kept. They need no header of torch."""
 
 import ctypes
-import hashlib
 import os
-import platform
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +10,10 @@ from threading import Lock
 
 import torch
 
+from bayesrnn.nn.kernels.scan.compiling import SOURCES, compile_library, library_name
+
 __all__ = ["Kernels", "kernels", "threads_for", "use_compiled"]
 
-_FOLDER = Path(__file__).parent / "cpp"
-_FLAGS = (
-    *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp-simd"),
-    *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-w"),
-)
-_COMPILERS = ("g++", "clang++", "c++")
 _OPENMP = ("libgomp", "libiomp5", "libomp")
 _SMALL = 1 << 20  # multiplications; with fewer, one thread is as fast
 _P, _N, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
@@ -117,13 +108,7 @@ def _openmp() -> ctypes.c_void_p | None:
 
 def _library() -> Path:
     """Return the shared library made from these sources: that of the wheel, of the cache, or a new one."""
-    sources = [
-        path.read_text(encoding="utf-8") for path in sorted(_FOLDER.glob("*.*")) if path.suffix in (".h", ".cpp")
-    ]
-    key = hashlib.sha256("\n".join([*sources, *_FLAGS, platform.system(), platform.machine()]).encode()).hexdigest()[
-        :16
-    ]
-    name = f"kernels-{key}.so"
+    name = library_name()
     if _shipped(name).is_file():
         return _shipped(name)
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bayesrnn"
@@ -132,39 +117,14 @@ def _library() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder / "lock"):
             if not path.is_file():
-                _compile(path)
+                _say(f"compiling its kernels, some seconds, once (kept in {folder}; BAYESRNN_COMPILED=0: no).")
+                compile_library(path)
     return path
 
 
 def _shipped(name: str) -> Path:
     """Return where a wheel holds the library."""
-    return _FOLDER / name
-
-
-def _compile(path: Path) -> None:
-    compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, _COMPILERS)), None)
-    if compiler is None:
-        raise RuntimeError(
-            f"the compiled kernels need a C++ compiler, but none of {', '.join(_COMPILERS)} was found and CXX is not "
-            "set: install one (or a wheel that holds the kernels), or set BAYESRNN_COMPILED=0 to go without."
-        )
-    _say(f"compiling its kernels with {compiler}, some seconds, once (kept in {path.parent}; BAYESRNN_COMPILED=0: no).")
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    try:
-        command = [compiler, *_FLAGS, str(_FOLDER / "kernels.cpp"), "-o", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{compiler} could not compile the kernels: {_first_error(done.stderr)}.")
-        os.chmod(name, 0o755)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _first_error(text: str) -> str:
-    lines = text.strip().splitlines()
-    return next((line for line in lines if "error" in line), lines[-1] if lines else "no message")[:300]
+    return SOURCES / name
 
 
 @contextmanager
