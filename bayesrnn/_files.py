@@ -9,6 +9,8 @@ from pathlib import Path
 
 __all__ = ["atomic_path", "atomic_write", "locked", "remove_leftovers", "umask", "writing"]
 
+_LEFT_BY_SAFETENSORS = ".tmp??????"  # safetensors writes beside the file that it is given
+
 
 @contextmanager
 def writing(path: str | os.PathLike[str], need: int | None = None) -> Iterator[None]:
@@ -103,9 +105,10 @@ def locked(folder: Path, reason: str) -> Iterator[None]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files that killed processes left of `path`; nobody else may be writing it."""
-    for leftover in path.parent.glob(f".{escape(path.stem)}.part-????????{escape(path.suffix)}"):
-        leftover.unlink(missing_ok=True)
+    """Remove the temporary files that killed processes left of `path`; nobody else may be writing in its folder."""
+    for pattern in (f".{escape(path.stem)}.part-????????{escape(path.suffix)}", _LEFT_BY_SAFETENSORS):
+        for leftover in path.parent.glob(pattern):
+            leftover.unlink(missing_ok=True)
 
 
 def umask() -> int:

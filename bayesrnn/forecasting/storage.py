@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from bayesrnn._documents import read_document, write_document
-from bayesrnn._files import locked, writing
+from bayesrnn._files import locked, remove_leftovers, writing
 from bayesrnn.forecasting.covariates import Encoding
 from bayesrnn.forecasting.design import Layout
 from bayesrnn.forecasting.features import Reader, Scale
@@ -65,9 +65,11 @@ def save_state(state: State, params: Mapping[str, Any], path: str | os.PathLike[
         weights = path / _WEIGHTS.format(packed.digest)
         packed.write(weights)
         write_document(path / _CARD, _FORMAT, card, most=_most(path))
-        for old in path.glob(_WEIGHTS.format("*")):
-            if old != weights:
-                old.unlink(missing_ok=True)
+        for pattern in (_WEIGHTS.format("*"), "." + _WEIGHTS.format("*.part-*")):
+            for old in path.glob(pattern):
+                if old != weights:
+                    old.unlink(missing_ok=True)
+        remove_leftovers(path / _CARD)
 
 
 def load_state(path: str | os.PathLike[str]) -> tuple[State, dict[str, Any]]:

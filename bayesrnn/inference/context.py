@@ -9,6 +9,7 @@ from torch import nn
 
 from bayesrnn._checks import check_choice
 from bayesrnn.inference.attributes import Attributes
+from bayesrnn.inference.exclusive import exclusive
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.nn.recurrent import Recurrent
 
@@ -43,21 +44,22 @@ def undisturbed(model: nn.Module, seed: int | None = None) -> Iterator[Callable[
     BatchNorm does not move and torch's own dropout layers are identities. With a seed, torch's random state starts from
     it inside the block, so that dropout that a user's code leaves on follows from the seed as well. What is yielded
     puts attributes and buffers back in between: a network that keeps its state for the next call (`self.hidden`)
-    begins each pass anew.
+    begins each pass anew. Other threads wait until the block ends.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    attributes = Attributes(model)
-    try:
-        for module, _ in modes:
-            module.training = False
-        with same_random_state(), torch.no_grad():
-            if seed is not None:
-                torch.manual_seed(seed)
-            yield attributes.put_back
-    finally:
-        attributes.put_back()
-        for module, training in modes:
-            module.training = training
+    with exclusive(model):
+        modes = [(module, module.training) for module in model.modules()]
+        attributes = Attributes(model)
+        try:
+            for module, _ in modes:
+                module.training = False
+            with same_random_state(), torch.no_grad():
+                if seed is not None:
+                    torch.manual_seed(seed)
+                yield attributes.put_back
+        finally:
+            attributes.put_back()
+            for module, training in modes:
+                module.training = training
 
 
 @contextmanager

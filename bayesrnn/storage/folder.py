@@ -5,12 +5,13 @@ old ones, then `model.json` is exchanged. Whatever happens between, the folder h
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from bayesrnn import models
@@ -26,6 +27,7 @@ __all__ = ["load", "load_recalibration", "read_card", "save"]
 
 _FORMAT = "bayesrnn.model/2"
 _CARD, _WEIGHTS = "model.json", "weights-{}.safetensors"
+_BEGUN = ("weights-", ".weights-", ".model.part-", ".tmp")  # what a save that was cut short leaves
 _KEYS = ("class", "config", "rates", "recalibration", "seed", "weights")
 _AGAIN = "Give a folder that save() wrote, take a copy of it, or save the model again."
 
@@ -83,11 +85,11 @@ def save(
         weights = path / _WEIGHTS.format(packed.digest)
         packed.write(weights)
         write_document(path / _CARD, _FORMAT, card)
-        for old in path.glob(_WEIGHTS.format("*")):
-            if old != weights:
-                old.unlink(missing_ok=True)
-        for file in (weights, path / _CARD):
-            remove_leftovers(file)
+        for pattern in (_WEIGHTS.format("*"), "." + _WEIGHTS.format("*.part-*")):
+            for old in path.glob(pattern):
+                if old != weights:
+                    old.unlink(missing_ok=True)
+        remove_leftovers(path / _CARD)
 
 
 def load(path: str | os.PathLike[str]) -> nn.Module:
@@ -101,7 +103,7 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
     kind = _known().get(card["class"])
     if kind is None:
         raise ValueError(
-            f"{path} holds a {card['class']!r}, which this version does not know; it knows {', '.join(_known())}. "
+            f"{path} holds a {card['class']!r:.60}, which this version does not know; it knows {', '.join(_known())}. "
             "Update bayesrnn."
         )
     weights = path / _WEIGHTS.format(card["weights"])
@@ -112,7 +114,7 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
         set_layer_rates(model, card["rates"])  # rates that were learned differ from those of the config
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path / _CARD} holds rates that do not fit its model: {error}") from None
-    fill(model, read_weights(weights, card["weights"]), str(weights))
+    fill(model, read_weights(weights, card["weights"]), str(weights), keep=True)
     return model.eval()
 
 
@@ -146,6 +148,8 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     card = read_document(file, _FORMAT, _KEYS, fix=_AGAIN)
     if not (isinstance(card["config"], dict) and all(isinstance(card[key], str) for key in ("class", "weights"))):
         raise ValueError(f"{file} lacks class, config or weights of the model. The model must be saved again.")
+    if not re.fullmatch("[0-9a-f]{32}", card["weights"]):
+        raise ValueError(f"{file} names no weights that save() wrote. The model must be saved again.")
     return card
 
 
@@ -173,12 +177,13 @@ def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out random initial weights, which would be overwritten: most of the time that loading takes."""
+    """Leaves out initial weights, which would be overwritten: most of the time that loading takes."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (Tensor.uniform_, Tensor.normal_):
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def _check_place(path: Path) -> None:
@@ -186,6 +191,6 @@ def _check_place(path: Path) -> None:
         raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist. Create it first.")
     if not path.exists() or (path / _CARD).is_file():
         return
-    cut_short = path.is_dir() and all(file.name.lstrip(".").startswith("weights-") for file in path.iterdir())
+    cut_short = path.is_dir() and all(file.name.startswith(_BEGUN) for file in path.iterdir())
     if not cut_short:
         raise ValueError(f"{path} exists and is not a saved model; it is left alone. Choose another path.")
