@@ -24,6 +24,7 @@ __all__ = [
     "check_rate",
     "check_seed",
     "check_whole",
+    "narrowed",
 ]
 
 
@@ -166,6 +167,25 @@ def check_finite(tensor: Tensor, name: str) -> Tensor:
             "Every value must be finite: drop or impute the missing ones first."
         )
     return tensor
+
+
+def narrowed(statistic: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    """Return float64 statistics (rows, ...) in the dtype of the results, if that can hold them.
+
+    Raises:
+        ValueError: That names the rows whose finite values it cannot.
+    """
+    result = statistic.to(dtype)
+    lost = ~torch.isfinite(result) & torch.isfinite(statistic)
+    if bool(lost.any()):
+        rows = lost.reshape(lost.shape[0], -1).any(1).nonzero().flatten().tolist() if lost.dim() else [0]
+        largest, kind = float(statistic[lost].abs().max()), str(dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{name} reaches {largest:.3g} (rows {_some(rows)}), beyond {torch.finfo(dtype).max:.3g}, the largest "
+            f"{kind}. Give the model targets of moderate size (standardize them), or take results in float64: "
+            "predictive.to(torch.float64), or model.double()."
+        )
+    return result
 
 
 def check_ids(ids: Tensor, rows: int) -> Tensor:

@@ -114,8 +114,8 @@ def _tokens(text: Path, vocabulary: "Vocabulary", facts: dict[str, Any], whole: 
 
 def _error(result: "TokenPredictive") -> str:
     """Return the standard error of the perplexity P, which is P times the standard error of log P."""
-    error = float(result.standard_error * result.perplexity)
-    return f"{error:.2f}" if error < float("inf") else "unknown: one block of draws; take 32 or more"
+    error = result.standard_error
+    return "unknown: one block of draws; take 32 or more" if error is None else f"{error * result.perplexity:.2f}"
 
 
 @with_common_options

@@ -55,16 +55,21 @@ def json_table(path: Path, text: str) -> Any:
     """Return one JSON object per line, a list of them, or lists by column, as a pandas table."""
     try:
         try:
-            read = json.loads(text)
+            read = json.loads(text, parse_int=_whole)
         except ValueError:
-            read = [json.loads(line) for line in text.splitlines() if line.strip()]
+            read = [json.loads(line, parse_int=_whole) for line in text.splitlines() if line.strip()]
         one = isinstance(read, dict) and not any(isinstance(value, list | dict) for value in read.values())
         return pd.DataFrame([read] if one else read)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path} does not hold one JSON object per line: {error}. Write lines such as "
             '{"date": "2024-01-31", "value": 1.5}, or save the table as csv.'
         ) from None
+
+
+def _whole(digits: str) -> int | float:
+    """Return a whole number; one of more digits than any count has as a float."""
+    return int(digits) if len(digits) < 19 else float(digits)
 
 
 def file_text(path: Path, notes: Notes) -> str:

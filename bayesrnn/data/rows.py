@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,11 @@ def check_columns(path: Path, present: Sequence[str], asked: Sequence[str]) -> N
 
 
 def _csv_rows(path: Path, text: str, asked: Sequence[str]) -> Any:
-    first = text.partition("\n")[0].strip("\r")
-    names = {separator: next(csv.reader([first], delimiter=separator), []) for separator in _SEPARATORS}
+    first = re.split("[\r\n]", text, maxsplit=1)[0]
+    try:
+        names = {separator: next(csv.reader([first], delimiter=separator), []) for separator in _SEPARATORS}
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a csv file that can be read: {error}. Look at its first line.") from None
     fits = [s for s in _SEPARATORS if set(asked) <= {name.strip() for name in names[s]}]
     separator = fits[0] if fits else max(_SEPARATORS, key=lambda s: len(names[s]))
     header = [name.strip() for name in names[separator]]

@@ -149,7 +149,7 @@ def is_regular(index: Any) -> bool:
     if not (index.is_monotonic_increasing and index.is_unique):
         return False
     steps = np.diff(index.to_numpy())
-    return bool((steps == steps[0]).all()) or _inferred(index) is not None
+    return len(steps) == 0 or bool((steps == steps[0]).all()) or _inferred(index) is not None
 
 
 def _inferred(index: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayesrnn._checks import narrowed
 from bayesrnn.inference.accumulators import ClassStatistics
 from bayesrnn.inference.outputs import OutputDistribution, Point, join, map_distribution
 from bayesrnn.inference.passes import Part
@@ -39,12 +40,15 @@ def assemble(parts: Sequence[Part], keep: bool, block: int, origin: dict[str, An
     return [_one([p.statistics[k] for p in parts], parts, k if keep else None, block, origin) for k in outputs]
 
 
+_MOMENTS = ("the mean", "the aleatoric variance", "the epistemic variance", "the variance between networks")
+
+
 def _one(
     statistics: list[Any], parts: Sequence[Part], kept: int | None, block: int, origin: dict[str, Any]
 ) -> Predictive:
     order = torch.cat([p.rows for p in parts]).argsort()
     dtype = statistics[0].dtype
-    error = torch.cat([s.replicates.standard_error for s in statistics])[order].to(dtype)
+    error = narrowed(torch.cat([s.replicates.standard_error for s in statistics])[order], dtype, "the standard error")
     if origin["sampling"] == DETERMINISTIC:
         error = torch.zeros_like(error)
     networks = origin.get("networks", 1)
@@ -80,7 +84,12 @@ def _one(
             given_errors=errors,
         )
     distribution = (
-        MomentsDistribution(*(torch.cat(column)[order].to(dtype) for column in zip(*(s.moments() for s in statistics))))
+        MomentsDistribution(
+            *(
+                narrowed(torch.cat(column)[order], dtype, name)
+                for name, column in zip(_MOMENTS, zip(*(s.moments() for s in statistics)))
+            )
+        )
         if kept is None
         else _kept([s.adjusted(p.distribution[kept]) for s, p in zip(statistics, parts)], parts, order, even, networks)
     )

@@ -158,7 +158,14 @@ def check_continuous(predictive: Any, name: str) -> None:
 
 
 def _squared(p: ContinuousPredictive, y: Tensor) -> Tensor:
-    return (p.mean - y) ** 2
+    squares = (p.mean - y) ** 2
+    if not bool(torch.isfinite(squares).all()) and bool(torch.isfinite(y).all()):
+        row = int((~torch.isfinite(squares)).reshape(len(squares), -1).any(1).nonzero()[0])
+        raise ValueError(
+            f"the squared error of row {row} is beyond the largest {str(squares.dtype).removeprefix('torch.')}. Bring "
+            "targets and predictions to a moderate size, or take both in float64: predictive.to(torch.float64)."
+        )
+    return squares
 
 
 def _evaluate(metric: Metric, predictive: Predictive, target: Any, options: Options) -> Score:

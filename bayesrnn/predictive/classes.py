@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from bayesrnn._checks import as_values, check_seed, check_whole
 from bayesrnn.predictive.base import Predictive, check_step, flat, index_columns, row_key
-from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error, check_errors, map_errors
+from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error, check_errors, existing, map_errors
 from bayesrnn.predictive.probabilities import class_numbers, entropy_of, shortened
 
 
@@ -116,14 +116,14 @@ class ClassPredictive(Predictive):
         return self._out(self.draw_log_probabilities.double().exp())
 
     @cached_property
-    def standard_error(self) -> Tensor:
-        """Monte Carlo standard error of the probabilities, (B, ..., K): 0 where nothing was sampled, inf if unknown."""
+    def standard_error(self) -> Tensor | None:
+        """Monte Carlo standard error of the probabilities, (B, ..., K): 0 without sampling, None if unknown."""
         if self.given_standard_error is not None:
-            return self.given_standard_error
+            return existing(self.given_standard_error)
         if self.draw_log_probabilities is None:
-            unknown = 0.0 if self.sampling == DETERMINISTIC else torch.inf
-            return torch.full_like(self.probabilities, unknown)
-        return self._out(block_standard_error(self.draw_log_probabilities.double().exp(), self.origin))
+            return torch.zeros_like(self.probabilities) if self.sampling == DETERMINISTIC else None
+        error = existing(block_standard_error(self.draw_log_probabilities.double().exp(), self.origin))
+        return None if error is None else self._out(error)
 
     @property
     def standard_errors(self) -> dict[str, Tensor]:

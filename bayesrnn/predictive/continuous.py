@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
-from bayesrnn._checks import as_values, check_level, check_levels, check_seed, check_whole
+from bayesrnn._checks import as_values, check_level, check_levels, check_seed, check_whole, narrowed
 from bayesrnn.likelihoods import families
 from bayesrnn.predictive.base import Predictive, check_step, flat, index_columns, row_key
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
 from bayesrnn.predictive.distributions.mixture import MatchedDistribution, MixtureDistribution
 from bayesrnn.predictive.distributions.moments import MomentsDistribution
-from bayesrnn.predictive.origin import Origin, block_standard_error, check_errors, map_errors
+from bayesrnn.predictive.origin import Origin, block_standard_error, check_errors, existing, map_errors
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,51 +65,56 @@ class ContinuousPredictive(Predictive):
     @cached_property
     def mean(self) -> Tensor:
         """Mean of the target, (B, ...), target units."""
-        return self._out(self.distribution.mean())
+        return self._out(self.distribution.mean(), "the mean")
 
     @cached_property
     def aleatoric(self) -> Tensor:
         """Variance that stays when the weights are known, (B, ...)."""
-        return self._out(self.distribution.aleatoric())
+        return self._out(self.distribution.aleatoric(), "the aleatoric variance")
 
     @cached_property
     def epistemic(self) -> Tensor:
         """Variance of the mean over draws (divided by S - 1), (B, ...)."""
-        return self._out(self.distribution.epistemic())
+        return self._out(self.distribution.epistemic(), "the epistemic variance")
 
     @cached_property
     def between_networks(self) -> Tensor:
         """Part of the epistemic variance between the networks of an ensemble (divided by M - 1), (B, ...)."""
-        return self._out(self.distribution.between_networks())
+        return self._out(self.distribution.between_networks(), "the variance between networks")
 
     @cached_property
     def between_masks(self) -> Tensor:
         """Part of the epistemic variance between the masks of a network, (B, ...): the rest of `epistemic`."""
-        return self._out(self.distribution.epistemic() - self.distribution.between_networks())
+        masks = self.distribution.epistemic() - self.distribution.between_networks()
+        return self._out(masks, "the variance between masks")
 
     @cached_property
     def variance(self) -> Tensor:
         """Total variance, (B, ...): aleatoric + epistemic."""
-        return self._out(self.distribution.variance())
+        return self._out(self.distribution.variance(), "the variance")
 
     @cached_property
     def std(self) -> Tensor:
         """Square root of the variance, (B, ...), target units."""
-        return self._out(self.distribution.variance().sqrt())
+        return self._out(self.distribution.variance().sqrt(), "the standard deviation")
 
     @cached_property
     def draws(self) -> Tensor:
         """Per-draw means, (S, B, ...)."""
-        return self._out(self.distribution.draws())
+        return self._out(self.distribution.draws().movedim(0, -1), "the mean of a draw").movedim(-1, 0)
 
     @cached_property
-    def standard_error(self) -> Tensor:
-        """Monte Carlo standard error of the mean, (B, ...): 0 where nothing was sampled, inf for a single draw."""
+    def standard_error(self) -> Tensor | None:
+        """Monte Carlo standard error of the mean, (B, ...): 0 where nothing was sampled.
+
+        None where one draw, or one block of draws that depend on one another, tells nothing of it.
+        """
         if self.given_standard_error is not None:
-            return self.given_standard_error
+            return existing(self.given_standard_error)
         if isinstance(self.distribution, MomentsDistribution):
-            return self._out((self.distribution.epistemic() / self.draws_used).sqrt())
-        return self._out(block_standard_error(self.distribution.draws(), self.origin))
+            return self._out((self.distribution.epistemic() / self.draws_used).sqrt(), "the standard error")
+        error = existing(block_standard_error(self.distribution.draws(), self.origin))
+        return None if error is None else self._out(error, "the standard error")
 
     @property
     def standard_errors(self) -> dict[str, Tensor]:
@@ -133,7 +138,7 @@ class ContinuousPredictive(Predictive):
         checked = [check_level(level, "q") for level in given.reshape(-1).tolist()]
         levels = torch.tensor(checked, dtype=torch.float64, device=self.device)
         levels = levels.reshape(-1, *(1 for _ in self.distribution.shape)).expand(-1, *self.distribution.shape)
-        values = self._out(self.distribution.quantile(levels))
+        values = self._out(self.distribution.quantile(levels).movedim(0, -1), "a quantile").movedim(-1, 0)
         return values[0] if single else values
 
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
@@ -148,7 +153,7 @@ class ContinuousPredictive(Predictive):
 
     def log_prob(self, y: Tensor) -> Tensor:
         """Return the log density of the mixture (log probability for counts) at y, nats, (B, ...)."""
-        return self._out(self.distribution.log_prob(self._value(y)))
+        return self._out(self.distribution.log_prob(self._value(y)), "the log density")
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """Return n samples of each target on its own, (n, B, ...): every step from a draw of its own, so no paths.
@@ -222,7 +227,8 @@ class ContinuousPredictive(Predictive):
                 low, high = self.interval(level)
                 columns |= {f"lo-{100 * level:.10g}": flat(low), f"hi-{100 * level:.10g}": flat(high)}
         with contextlib.suppress(ValueError):
-            columns["standard_error"] = flat(self.standard_error)
+            if self.standard_error is not None:
+                columns["standard_error"] = flat(self.standard_error)
         return pd.DataFrame(columns)
 
     def interval_of_mean(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
@@ -320,5 +326,5 @@ class ContinuousPredictive(Predictive):
             raise ValueError("y holds NaN: drop or impute the missing values first.")
         return value.expand(self.distribution.shape)
 
-    def _out(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.dtype)
+    def _out(self, tensor: Tensor, name: str = "the result") -> Tensor:
+        return narrowed(tensor, self.dtype, name)

@@ -90,6 +90,11 @@ def block_standard_error(draws: Tensor, origin: Origin) -> Tensor:
     return means.std(0, correction=1) / len(blocks) ** 0.5
 
 
+def existing(error: Tensor) -> Tensor | None:
+    """Return standard errors, or None where they do not exist (they are infinite)."""
+    return None if bool(torch.isinf(error).any()) else error
+
+
 def check_errors(errors: dict[str, Tensor] | None) -> dict[str, Tensor]:
     """Return the standard errors of all moments, if they are known.
 

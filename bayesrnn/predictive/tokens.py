@@ -116,7 +116,17 @@ class TokenPredictive(Predictive):
 
     @property
     def perplexity(self) -> float:
-        """exp(nll)."""
+        """exp(nll).
+
+        Raises:
+            ValueError: If that is beyond float64: a token is as good as impossible.
+        """
+        if _LARGEST_NLL < self.nll < math.inf:
+            row, step = divmod(int(self.log_prob.where(self.mask, 0.0).argmin()), self.shape[1])
+            raise ValueError(
+                f"the perplexity exp({self.nll:.3g}) is beyond float64: the token of row {row}, step {step} has "
+                f"the log probability {float(self.log_prob[row, step]):.3g}. Did the training diverge? Use nll."
+            )
         return _exp(self.nll)
 
     @cached_property
@@ -151,13 +161,13 @@ class TokenPredictive(Predictive):
         return _exp(self.nll_corrected)
 
     @cached_property
-    def standard_error(self) -> float:
-        """Monte Carlo standard error of the nll (jackknife over blocks), nats: inf where one block tells nothing."""
+    def standard_error(self) -> float | None:
+        """Monte Carlo standard error of the nll (jackknife over blocks), nats: None where one block tells nothing."""
         if self.sampling == DETERMINISTIC:
             return 0.0
         left_out = self._leave_one_out()
         if left_out is None:
-            return math.inf
+            return None
         blocks = len(left_out)
         return float(((blocks - 1) / blocks * ((left_out - left_out.mean()) ** 2).sum()).sqrt())
 
@@ -212,7 +222,7 @@ class TokenPredictive(Predictive):
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(shape={tuple(self.shape)}, tokens={int(self.mask.sum())}, "
-            f"perplexity={self.perplexity:.4g}, draws={self.draws_used})"
+            f"perplexity={_exp(self.nll):.4g}, draws={self.draws_used})"
         )
 
     @property
@@ -272,5 +282,8 @@ def _block_indices(draws: Any, count: int) -> Tensor:
     return index.long()
 
 
+_LARGEST_NLL = 700.0
+
+
 def _exp(nll: float) -> float:
-    return math.exp(nll) if nll < 700 else math.inf
+    return math.exp(nll) if nll < _LARGEST_NLL else math.inf

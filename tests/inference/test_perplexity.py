@@ -236,7 +236,7 @@ def test_draws_that_fill_no_block_count_in_the_mean_alone() -> None:
     result = perplexity(language_model(), text(), draws=40)
     assert result.block_log_prob.shape[0] == 2
     assert math.isfinite(result.standard_error)
-    assert perplexity(language_model(), text(), draws=10).standard_error == math.inf
+    assert perplexity(language_model(), text(), draws=10).standard_error is None
 
 
 def test_nothing_is_disturbed() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Normal
+from torch.distributions import Distribution, Normal, constraints
 
 from bayesrnn.likelihoods import families
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
@@ -57,14 +57,14 @@ class MixtureDistribution(AbstractDistribution):
         return families.mean_of(self._wide)
 
     def mean(self) -> Tensor:
-        return self.draws().mean(0)
+        return self._sound(self.draws().mean(0), "the mean")
 
     def aleatoric(self) -> Tensor:
         self.draws()  # says that there is no mean before a variance is given
-        return families.variance_of(self._wide).mean(0)
+        return self._sound(families.variance_of(self._wide).mean(0), "the aleatoric variance")
 
     def epistemic(self) -> Tensor:
-        return sum(between(self.draws(), self.networks))  # type: ignore[return-value]
+        return self._sound(torch.stack(between(self.draws(), self.networks)).sum(0), "the epistemic variance")
 
     def between_networks(self) -> Tensor:
         return between(self.draws(), self.networks)[1]
@@ -76,7 +76,9 @@ class MixtureDistribution(AbstractDistribution):
         def density(distribution: Distribution, value: Tensor) -> Tensor:
             return torch.logsumexp(_log_prob(distribution, value), 0) - math.log(self.size)
 
-        return self._by_rows(density, y)
+        everywhere = self._wide.support in (constraints.real, None)
+        found = self._by_rows(density, y)
+        return self._sound(found, "the log density", anyhow=everywhere and bool(torch.isfinite(y).all()))
 
     def quantile(self, q: Tensor) -> Tensor:
         return torch.stack([self._by_rows(self._invert, level) for level in q.to(torch.float64)])
@@ -98,6 +100,29 @@ class MixtureDistribution(AbstractDistribution):
         """Return one target of every draw, (S, B, ...)."""
         draws = torch.arange(self.size).reshape(-1, *(1 for _ in self.shape)).expand(self.size, *self.shape)
         return self._of_draws(draws, generator)
+
+    def _sound(self, values: Tensor, name: str, anyhow: bool = False) -> Tensor:
+        """Return values (B, ...); refuse those that are too large for float64, and not infinite by nature."""
+        bad = ~torch.isfinite(values)
+        if bool(bad.any()) and (anyhow or self._is_extreme()):
+            rows = bad.reshape(len(bad), -1).any(1).nonzero().flatten()[:5].tolist()
+            raise ValueError(
+                f"{name} of rows {rows} is beyond float64 (1.8e308): means, scales or targets are too far apart in "
+                "size. Give the model targets of moderate size (standardize them), and look for a training that "
+                "diverged."
+            )
+        return values
+
+    def _is_extreme(self) -> bool:
+        """Whether a square of some parameter has no place in float64."""
+        sizes: list[float] = []
+
+        def note(value: Tensor) -> Tensor:
+            sizes.append(float(value.abs().max()) if value.numel() else 0.0)
+            return value
+
+        families.map_parameters(self._wide, note)
+        return max(sizes) > 1e150
 
     def _of_draws(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
         """Return targets (n, B, ...) sampled from the distributions of the chosen draws (n, B, ...)."""
@@ -164,6 +189,9 @@ class MixtureDistribution(AbstractDistribution):
 
 def _log_prob(distribution: Distribution, value: Tensor) -> Tensor:
     inside = distribution.support.check(value)  # type: ignore[union-attr]
+    if isinstance(distribution, Normal):  # torch squares the scale, which has no place in float64 below 1e-162
+        z = (value - distribution.loc) / distribution.scale
+        return -0.5 * z * z - distribution.scale.log() - 0.5 * math.log(2 * math.pi)
     if bool(inside.all()):
         return distribution.log_prob(value)
     filler = distribution.mean.floor() if families.family(distribution) == "count" else distribution.mean
