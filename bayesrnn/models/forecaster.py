@@ -226,7 +226,7 @@ class Forecaster(nn.Module):
         return torch.arange(1, self.horizon + 1, device=like.device, dtype=like.dtype)
 
     def _inputs(self, parts: "_Parts") -> Tensor:
-        rows = len(parts.drift)
+        rows = parts.drift.shape[0]
         remainder = _over(parts.remainder, self.remainder_scale)
         season = _over(parts.season, self.season_scale) if self.period > 1 else parts.season
         ahead = self._ahead(remainder).expand(rows, -1)

@@ -6,7 +6,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_choice, check_rate
+from bayesrnn._checks import check_choice, check_rate, is_exporting
 from bayesrnn.nn.layouts import Pass, is_state
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.nn.torch_names import torch_names
@@ -98,7 +98,7 @@ class Dropout(MaskedModule):
         Raises:
             ValueError: If x does not hold the rows of the model's inputs.
         """
-        current = None if torch.compiler.is_compiling() else self.current
+        current = None if torch.compiler.is_compiling() and not is_exporting() else self.current
         axes = self._axes(x)
         if current is not None and current.channels_second(x):
             return x, (2, 0, 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from bayesrnn._checks import is_exporting
 from bayesrnn.nn.devices import watched
 from bayesrnn.nn.one_sequence import EachPass
 
@@ -43,6 +44,7 @@ class Pass(threading.local):
     def begin(self, module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Note the inputs: a forward pre-hook of the whole model."""
         if torch.compiler.is_compiling():
+            self.channels = None if is_exporting() else self.channels
             return
         rows: set[int] = set()
         sizes: set[int] = set()
@@ -62,15 +64,15 @@ class Pass(threading.local):
 
     def note(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """Note what a layer returned: a forward hook of the layers that decide where the features are."""
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() or is_exporting():
             second = isinstance(module, _CHANNELS_SECOND) and isinstance(output, Tensor) and output.dim() > 2
             self.channels = output.shape[1] if second else None
 
     def channels_second(self, x: Tensor) -> bool:
         """Whether x (rows, channels, steps) comes from a convolution or the like and was not transposed since."""
-        if self.channels is None or x.dim() != 3 or x.shape[1] != self.channels:
-            return False
-        return x.shape[2] != self.channels or x.stride(1) >= x.stride(2)
+        if self.channels is None or x.dim() != 3 or not isinstance(x.shape[1], int) or x.shape[1] != self.channels:
+            return False  # no int: in a graph that is being written, a number of steps
+        return not isinstance(x.shape[2], int) or x.shape[2] != self.channels or x.stride(1) >= x.stride(2)
 
 
 def watch(model: nn.Module, layers: list[Any], batch_first: bool | None) -> None:

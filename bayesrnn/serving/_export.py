@@ -66,11 +66,11 @@ def export(
     check_choice(format, "format", _SUFFIXES)
     check_whole(batch_dim, "batch_dim", 0)
     check_exportable(model, masks=masks)
-    if format == "onnx":
-        _check_packages()
     path, suffix = Path(path), _SUFFIXES[format]
     if path.suffix != suffix:
         raise ValueError(f"a file of format {format!r} ends in {suffix!r}, but {str(path)!r} was given.")
+    if format == "onnx":
+        _check_packages()
     copy = copied(model).eval().requires_grad_(False)
     inputs = examples(example, batch_dim)
     asked = find_masks(copy, inputs, batch_dim) if masks else {}
@@ -101,6 +101,7 @@ def _check_packages() -> None:
 def _traced(graph: Graph, inputs: tuple[Tensor, ...], masks: dict[str, Tensor], shapes: dict[str, Any]) -> Any:
     if not hasattr(torch.compiler, "is_exporting"):
         raise ValueError(f"export needs a newer torch than {torch.__version__}, which cannot trace a loop over steps.")
+    torch.compiler.reset()  # what was compiled before would be compared with these sizes, and fix them
     try:
         with graph.tracing(), torch.no_grad():
             return torch.export.export(
@@ -110,8 +111,8 @@ def _traced(graph: Graph, inputs: tuple[Tensor, ...], masks: dict[str, Tensor], 
         raise ValueError(
             f"{type(graph.model).__name__} cannot be written as a graph for any number of rows and steps: "
             f"{_first_lines(error)} Likely the model's own code loops over the steps (nn.LSTMCell in a loop), reads a "
-            "size or a value as a Python number, or packs sequences. Use a recurrent layer that is given all steps at "
-            "once, with lengths as a tensor."
+            "size or a value as a Python number (len(x) in the place of x.shape[0]), or packs sequences. Use a "
+            "recurrent layer that is given all steps at once, with lengths as a tensor."
         ) from error
 
 

@@ -103,13 +103,19 @@ class Graph(nn.Module):
     def __init__(self, model: nn.Module, names: list[str]) -> None:
         super().__init__()
         self.model, self.names = model, names
+        self.layers = masked_modules(model)  # by the names that the masks have; tracing may reorder shared modules
 
     def forward(self, *inputs: Tensor, masks: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return the outputs by name."""
         if masks is None:
             return named_tensors(self.model(*inputs))
-        with sourced(self.model, _Inputs(masks)):
+        try:
+            for name, layer in self.layers.items():
+                layer.source = _Inputs(masks).at(name)
             return named_tensors(self.model(*inputs))
+        finally:
+            for layer in self.layers.values():
+                layer.source = None
 
     @contextmanager
     def tracing(self) -> Iterator[None]:
@@ -160,7 +166,10 @@ def check_exportable(model: nn.Module, *, masks: bool) -> None:
         ValueError: If a mask is of weights, a rate is learned, or there is no mask.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"export takes a torch module, but a {type(model).__name__} was given.")
+        raise TypeError(
+            f"export takes a torch module, but a {type(model).__name__} was given. Export the members of an ensemble "
+            "one by one."
+        )
     if not masks:
         return
     placed = {

@@ -252,3 +252,30 @@ def test_the_page_serve_it_in_20_lines_is_right(tmp_path: Path, monkeypatch: pyt
     predictive = br.predict(page["model"], x, lengths, draws=100)
     np.testing.assert_allclose(page["mean"], predictive.mean, atol=1e-5)
     np.testing.assert_allclose(page["variance"], predictive.variance, atol=1e-5)
+
+
+class Tagger(nn.Module):
+    """A convolution, a batch norm, a recurrent layer that is called twice, and attention, as torch has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front, self.norm, self.drop = nn.Conv1d(3, 8, 3, padding=1), nn.BatchNorm1d(8), nn.Dropout(0.3)
+        self.rnn = nn.GRU(8, 8, batch_first=True)
+        self.again, self.attention = self.rnn, nn.MultiheadAttention(8, 2, batch_first=True)
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.drop(self.norm(self.front(x.transpose(1, 2)))).transpose(1, 2)
+        y = self.again(self.rnn(y)[0])[0]
+        return self.out(y + self.attention(y, y, y)[0])
+
+
+@pytest.mark.filterwarnings("ignore:layers were called more than once")
+def test_a_converted_network_is_exported_after_another(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    forecaster = br.models.Forecaster(8, 3, hidden_size=4, dropout=0.3)
+    path = br.export(forecaster, torch.randn(2, 8), tmp_path / "forecaster.pt2", "torch", masks=True)
+    agrees(forecaster, path, [torch.randn(4, 8)], in_torch, 8)
+    model = br.convert(Tagger(), 0.3)
+    path = br.export(model, torch.randn(2, 5, 3), tmp_path / "net.pt2", "torch", masks=True)
+    agrees(model, path, [torch.randn(4, 11, 3)], in_torch, 11, likelihood=br.inference.point)
