@@ -17,6 +17,7 @@ NAMES = (
     "mc_versus_standard",
     "language_model",
     "speech",
+    "translation",
     "forecast_your_csv",
     "classify_texts",
 )
