@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayesrnn.cli.forecasts import time_text, with_future
+from bayesrnn.cli.forecast_files import time_text, with_future
 from bayesrnn.cli.options import Common
 
 if TYPE_CHECKING:

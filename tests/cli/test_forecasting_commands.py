@@ -111,7 +111,7 @@ def test_runs_are_judged_on_later_rows(run: Path, tmp_path: Path, capsys: pytest
     assert "10 rows of later.csv that the run knows already are left out" in capsys.readouterr().out
     assert (tmp_path / "d" / "comparison.png").is_file()
     assert main(["audit", str(run)]) == 0
-    assert "hidden_l0 at rate 0.5" in capsys.readouterr().out
+    assert "hidden_l0 at rate 0.2" in capsys.readouterr().out
 
 
 def test_many_series_with_known_covariates(shops: Path, tmp_path: Path) -> None:
