@@ -19,6 +19,8 @@ from evaluation import records
 from evaluation.options import OneLineParser, at_least, run
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
+WORK = Path("runs/demo")
+"""Finished seeds, and trainings under way."""
 PICTURES = {"forecast.png": "held_out.png", "calibration.png": "calibration.png", "comparison.png": "comparison.png"}
 SCORES = ("rmse", "crps", "nll", "coverage_50", "coverage_80", "coverage_95", "width_80")
 
@@ -35,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(given: argparse.Namespace) -> None:
     at_least(0, seeds=min(given.seeds))
     if given.what == "run":
-        runs = [_run(seed) for seed in given.seeds]
+        runs = [
+            records.kept(WORK, f"seed{seed}", asdict(replace(settings(), seed=seed)), lambda seed=seed: _run(seed))
+            for seed in given.seeds
+        ]
         records.save("demo", {"validation": VALIDATION, "held_out": HELD_OUT, "runs": runs})
     path = records.RESULTS / "demo.md"
     path.write_text(table(records.load("demo")), encoding="utf-8")
@@ -56,7 +61,8 @@ def table(result: dict[str, Any]) -> str:
 
 def _run(seed: int) -> dict[str, Any]:
     chosen = replace(settings(), seed=seed)
-    found = study(mauna_loa_co2(), chosen, validation=VALIDATION, held_out=HELD_OUT, say=print)
+    found = study(mauna_loa_co2(), chosen, validation=VALIDATION, held_out=HELD_OUT, say=print,
+                  checkpoint=WORK / f"training{seed}")  # fmt: skip
     if seed == 0:
         _keep_pictures(found)
     scores = {name: {key: by_key[key].value for key in SCORES} for name, by_key in found.comparison.scores.items()}

@@ -1,11 +1,14 @@
 """Results as JSON that says where they come from: commit, command, seed, machine, date."""
 
+import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,12 @@ ENVIRONMENT = (
     "MALLOC_TOP_PAD_",
 )
 """Variables that change how fast things run, noted where they are set."""
+PACKAGES = ("bayesrnn", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "lightning", "safetensors")
 _RESULTS = (":(top,exclude)evaluation/results", ":(top,exclude)docs/images")  # what a run writes changes no result
 
 
-def provenance(seed: int | None = None) -> dict[str, Any]:
-    """Return what a reader needs to run a result again.
+def provenance(seed: int | None = None, data: Iterable[Path] = ()) -> dict[str, Any]:
+    """Return what a reader needs to run a result again; of the files of its data the names and SHA-256.
 
     Where the sources are a copy without their history, `BAYESRNN_COMMIT` says of which commit; whether the copy was
     changed is not known then.
@@ -38,6 +42,7 @@ def provenance(seed: int | None = None) -> dict[str, Any]:
         "seed": seed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
+        "data": checksums(data),
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
     }
 
@@ -51,15 +56,42 @@ def machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "versions": {name: _version(name) for name in PACKAGES},
     }
 
 
-def save(name: str, result: dict[str, Any], *, seed: int | None = None, folder: Path = RESULTS) -> Path:
+def checksums(files: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of files by name."""
+    sums = {}
+    for path in files:
+        with path.open("rb") as file:
+            sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
+
+
+def kept(folder: Path, name: str, settings: Any, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result of a finished stage from its file, or do the work and keep it.
+
+    The file is called after the stage and a digest of its settings: others begin anew.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    file = folder / f"{name}-{digest}.json"
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".json.part")
+        part.write_text(json.dumps(work()), encoding="utf-8")
+        os.replace(part, file)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def save(
+    name: str, result: dict[str, Any], *, seed: int | None = None, folder: Path = RESULTS, data: Iterable[Path] = ()
+) -> Path:
     """Write `result` with its provenance to `folder`/`name`.json, in one step."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     temporary = path.with_suffix(".json.part")
-    text = json.dumps({"provenance": provenance(seed), **result}, indent=1, allow_nan=False)
+    text = json.dumps({"provenance": provenance(seed, data), **result}, indent=1, allow_nan=False)
     temporary.write_text(text + "\n", encoding="utf-8")
     os.replace(temporary, path)
     return path
@@ -83,6 +115,13 @@ def _module() -> str:
 def _shown(argument: str) -> str:
     """Return an argument without the folders of one machine."""
     return Path(argument).name if os.path.isabs(argument) else argument
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _git(*arguments: str) -> str | None:

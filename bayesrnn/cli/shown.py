@@ -44,20 +44,29 @@ def show_study(
     held_out: Any = None,
 ) -> None:
     """Run a study, write its files and show what it found."""
+    import shutil
+
     from rich.console import Console
 
+    from bayesrnn.cli.options import stopped
     from bayesrnn.forecasting import study
 
     check_folder(output)
-    result = study(
-        series,
-        settings,
-        validation=validation,
-        held_out=held_out,
-        progress=common.progress,
-        say=lambda text: common.say(f"· {text} ..."),
-    )
+    training = output / "training"
+    try:
+        result = study(
+            series,
+            settings,
+            validation=validation,
+            held_out=held_out,
+            progress=common.progress,
+            say=lambda text: common.say(f"· {text} ..."),
+            checkpoint=training,
+        )
+    except KeyboardInterrupt:
+        raise stopped(output) from None
     page = result.save(output)
+    shutil.rmtree(training, ignore_errors=True)
     if not common.json and not common.quiet:
         Console().print(score_grid(result.comparison, series.units))
     common.result(

@@ -1,8 +1,10 @@
 """A whole forecasting study: split, train, recalibrate, compare, on one series."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,6 +37,7 @@ def study(
     future: bool = False,
     progress: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Study:
     """Train on the early span, forecast from origins that roll through the rest, recalibrate causally, compare.
 
@@ -50,6 +53,7 @@ def study(
         future: Whether to forecast the steps after the end of the series too.
         progress: Whether to show bars.
         say: Called with one line per stage.
+        checkpoint: Folder for the trainings after each epoch: the same call goes on where it was stopped.
 
     Raises:
         ValueError: If the series is too short for its period and horizon, or gaps leave nothing to judge.
@@ -61,7 +65,9 @@ def study(
     origins = judged_origins(series, split, context=settings.context, horizon=horizon, every=settings.every)
     stage = _Stages(say)
     with stage("training", "training the network with one mask per sequence"):
-        forecaster, history = _trained(series, split, settings, settings.scheme(), progress)
+        forecaster, history = _trained(
+            series, split, settings, settings.scheme(), progress, _part(checkpoint, "sequence")
+        )
     with stage("forecasting", f"drawing {draws} mask sets for each of {len(origins)} origins"):
         everything = backtest(forecaster, series, origins, draws=draws, seed=settings.seed, progress=progress)
         plain = backtest(forecaster, series, origins, draws=0)
@@ -77,7 +83,7 @@ def study(
     }
     if per_step:
         with stage("naive masks", "training the same network with a new mask each step"):
-            naive, _ = _trained(series, split, settings, settings.naive_scheme(), progress)
+            naive, _ = _trained(series, split, settings, settings.naive_scheme(), progress, _part(checkpoint, "step"))
             options: dict[str, Any] = {"draws": draws, "seed": settings.seed, "progress": progress}
             forecasts[NAIVE_MASKS] = backtest(naive, series, raw.origins, **options).predictive
     with stage("baselines", "fitting the baselines"):
@@ -95,7 +101,7 @@ def study(
 
 
 def _trained(
-    series: Series, split: Split, settings: Settings, scheme: schemes.Scheme, progress: bool
+    series: Series, split: Split, settings: Settings, scheme: schemes.Scheme, progress: bool, checkpoint: Path | None
 ) -> tuple[Forecaster, History]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -114,8 +120,13 @@ def _trained(
         learning_rate=settings.learning_rate,
         seed=settings.seed,
         progress=progress,
+        checkpoint=checkpoint,
     )
     return forecaster, history
+
+
+def _part(checkpoint: str | os.PathLike[str] | None, name: str) -> Path | None:
+    return None if checkpoint is None else Path(checkpoint) / name
 
 
 def _baselines(series: Series, origins: Tensor, split: Split, settings: Settings) -> dict[str, Predictive]:

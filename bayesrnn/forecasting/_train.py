@@ -1,5 +1,7 @@
 """Training of a forecaster on the early span of a series."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -24,6 +26,7 @@ def train(
     batch_size: int = 32,
     seed: int = 0,
     progress: bool = False,
+    checkpoint: Path | None = None,
 ) -> History:
     """Train on every window whose targets lie in the training span; keep the weights that are best in validation.
 
@@ -41,6 +44,7 @@ def train(
         batch_size: Windows per step.
         seed: Seed of the order and the masks.
         progress: Whether to show a bar.
+        checkpoint: Folder for the state after each epoch.
 
     Returns:
         The losses of each epoch, nats per target.
@@ -64,6 +68,7 @@ def train(
         schedule=lambda epoch: _warm_cosine(epoch, epochs),
         seed=seed,
         progress=progress,
+        checkpoint=checkpoint,
     )
 
 

@@ -226,3 +226,23 @@ def test_the_forecast_after_the_end_is_made_only_if_asked_for(found: Study) -> N
     assert {"forecast.csv", "backtest.csv", "comparison.csv"} <= set(alone.files())
     with pytest.raises(ValueError, match=r"no forecast of the steps after the end: call study\(..., future=True\)"):
         alone.future_frame()
+
+
+def test_a_study_that_was_stopped_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bayesrnn.forecasting import _study
+    from bayesrnn.training.checkpoint import FILE
+
+    t = np.arange(160.0)
+    values = pd.Series(np.sin(t / 2) + t / 50, pd.date_range("2000-01-01", periods=160, freq="MS"), name="y")
+    series = Series.from_pandas(values, period=12)
+    settings = Settings(horizon=3, context=24, hidden_size=4, epochs=2, draws=16, every=3)
+    whole = _study.study(series, settings, per_step=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(_study, "backtest", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            _study.study(series, settings, per_step=False, checkpoint=tmp_path)
+    assert (tmp_path / "sequence" / FILE).is_file()
+    monkeypatch.setattr("bayesrnn.training._fit._run", lambda *_: pytest.fail("it was trained again"))
+    again = _study.study(series, settings, per_step=False, checkpoint=tmp_path)
+    assert again.history == whole.history
+    assert np.array_equal(again.raw.predictive.mean, whole.raw.predictive.mean)
