@@ -21,6 +21,14 @@ class RecurrentForecaster(BaseForecaster):
         epochs: Of training.
         draws: Sets of masks of a prediction.
         seed: Of weights, training and masks.
+
+    Examples:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> y = pd.Series(np.sin(np.arange(40.0)) + np.random.default_rng(0).normal(size=40))
+        >>> forecaster = RecurrentForecaster(context=6, epochs=2).fit(y, fh=[1, 2])
+        >>> forecaster.predict_interval(coverage=0.9).shape
+        (2, 2)
     """
 
     _tags: ClassVar[dict[str, Any]] = {
@@ -28,7 +36,7 @@ class RecurrentForecaster(BaseForecaster):
         "scitype:y": "univariate",
         "y_inner_mtype": "pd.Series",
         "X_inner_mtype": "pd.DataFrame",
-        "ignores-exogeneous-X": True,
+        "capability:exogenous": False,
         "requires-fh-in-fit": True,
         "capability:pred_int": True,
         "capability:pred_int:insample": False,
@@ -60,7 +68,7 @@ class RecurrentForecaster(BaseForecaster):
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             model = br.models.Forecaster(context, steps, hidden_size=self.hidden_size, num_layers=1, dropout=self.rate)
-        if len(values) >= context + steps:
+        if len(values) >= context + steps and float(values.std()) > 0:  # a constant has nothing to learn from
             inputs, target = (part.float() for part in model.windows(values))
             model.standardize(inputs, target)
             br.fit(model, (inputs, target), epochs=self.epochs, learning_rate=0.01, seed=self.seed, progress=False)

@@ -1,4 +1,4 @@
-"""`python -m evaluation.speed people|train|predict|memory|draws|control|versions|report`: times and rivals."""
+"""`python -m evaluation.speed people|train|predict|memory|draws|control|stream|versions|report`: times and rivals."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from evaluation.options import OneLineParser, run
 
 _HELP = (
     "networks of the sizes that people use; a training step; a prediction with many draws; its memory; what a "
-    "stratified draw is worth, and control variates; this version beside another checkout; report: the tables of what "
-    "was measured before"
+    "stratified draw is worth, and control variates; a step of a stream; this version beside another checkout; "
+    "report: the tables of what was measured before"
 )
 
 
@@ -19,7 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark named on the command line, save it as JSON, and write and print its table."""
     parser = OneLineParser(prog="python -m evaluation.speed", description=__doc__)
     parser.add_argument(
-        "what", choices=("people", "train", "predict", "memory", "draws", "control", "versions", "report"), help=_HELP
+        "what",
+        choices=("people", "train", "predict", "memory", "draws", "control", "stream", "versions", "report"),
+        help=_HELP,
     )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
     only = (

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import records
-from evaluation.speed import control, draws, memory, people, predict, train, versions
+from evaluation.speed import control, draws, memory, people, predict, stream, train, versions
 
 __all__ = ["report", "write"]
 
@@ -15,6 +15,7 @@ _MARKDOWN: dict[str, Callable[[dict[str, Any]], str]] = {
     "memory": memory.markdown,
     "people": people.markdown,
     "predict": predict.markdown,
+    "stream": stream.markdown,
     "train": train.markdown,
     "versions": versions.markdown,
 }
