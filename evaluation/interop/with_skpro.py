@@ -18,6 +18,15 @@ class RecurrentRegressor(BaseProbaRegressor):
     Args:
         epochs: Of training.
         draws: Sets of masks of a prediction.
+
+    Examples:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from evaluation.interop.with_skpro import RecurrentRegressor
+        >>> x = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 5)))
+        >>> regressor = RecurrentRegressor(epochs=2, draws=16).fit(x, x.sum(axis=1).to_frame())
+        >>> regressor.predict_proba(x[:3]).shape
+        (3, 1)
     """
 
     _tags: ClassVar[dict[str, Any]] = {"capability:missing": False, "capability:multioutput": False}

@@ -1,5 +1,6 @@
 """A `br.models.Forecaster` as an sktime forecaster with quantiles and variances; it passes `check_estimator`."""
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,7 @@ class RecurrentForecaster(BaseForecaster):
     Examples:
         >>> import numpy as np
         >>> import pandas as pd
+        >>> from evaluation.interop.with_sktime import RecurrentForecaster
         >>> y = pd.Series(np.sin(np.arange(40.0)) + np.random.default_rng(0).normal(size=40))
         >>> forecaster = RecurrentForecaster(context=6, epochs=2).fit(y, fh=[1, 2])
         >>> forecaster.predict_interval(coverage=0.9).shape
@@ -68,7 +70,7 @@ class RecurrentForecaster(BaseForecaster):
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             model = br.models.Forecaster(context, steps, hidden_size=self.hidden_size, num_layers=1, dropout=self.rate)
-        if len(values) >= context + steps and float(values.std()) > 0:  # a constant has nothing to learn from
+        with suppress(ValueError):  # a series that is too short, or repeats exactly, has nothing to learn from
             inputs, target = (part.float() for part in model.windows(values))
             model.standardize(inputs, target)
             br.fit(model, (inputs, target), epochs=self.epochs, learning_rate=0.01, seed=self.seed, progress=False)

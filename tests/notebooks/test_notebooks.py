@@ -20,6 +20,8 @@ NAMES = (
     "translation",
     "forecast_your_csv",
     "classify_texts",
+    "ensembles",
+    "judge_other_forecasts",
 )
 
 
