@@ -1,6 +1,7 @@
 """`linearize`: the predictive to first order in the masks, without draws, and where its variance comes from."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from bayesrnn.inference.linear.parts import LinearPart, joined, parts_of
 from bayesrnn.inference.linear.result import LinearPredictive
 from bayesrnn.inference.linear.sources import check_control
 from bayesrnn.inference.nested import leaves, map_leaves
-from bayesrnn.masks import stream
+from bayesrnn.inference.row_check import check_rows_apart
+from bayesrnn.masks import BLOCK, stream
 
 __all__ = ["linearize"]
 
@@ -64,7 +66,8 @@ def linearize(
         A `LinearPredictive` with rows first, or the model's structure of them.
 
     Raises:
-        ValueError: If masks are of steps or weights, there are too many outputs, or the output has no derivative.
+        ValueError: If masks are of steps or weights, there are too many outputs, the output has no derivative, or the
+            model uses the rows of a batch jointly.
 
     Source: the first-order (delta) method; for recurrent networks without draws see Postels et al. (2019),
         arXiv:1908.00598, which propagates variances layer by layer.
@@ -93,8 +96,10 @@ def linearize(
                 False, batch_dim, fresh,
             )  # fmt: skip
             at_once = rows_at_once(model, batch.inputs, max_memory)
-            for rows in torch.arange(job.rows).split(at_once):
+            for rows in torch.arange(job.rows).split(max(at_once // BLOCK, 1)):  # so many outputs ride in a batch
                 expansion = first_order(job, rows, at_once, means=True)
+                plain = replace(job, stream=None)
+                check_rows_apart(plain, rows, torch.zeros(1, dtype=torch.long), expansion.distributions)
                 structure = expansion.structure
                 parts.append(parts_of(expansion))
             ids.append(batch.ids)

@@ -134,3 +134,13 @@ def test_wrong_questions_are_answered_in_words():
         br.linearize(model, tokens, likelihood=point, beyond=4)
     with pytest.raises(ValueError, match="single steps"):
         br.linearize(WordNet(schemes.naive(0.2)), torch.zeros(2, 3, dtype=torch.long), likelihood=point)
+
+
+def test_models_that_mix_rows_are_refused():
+    class Mixed(Plain):
+        def forward(self, tokens):
+            out = super().forward(tokens)
+            return out - out.mean(0)
+
+    with pytest.raises(ValueError, match="rows"):
+        br.linearize(Mixed(), torch.randint(0, 9, (4, 7)), likelihood=point)
