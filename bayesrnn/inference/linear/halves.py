@@ -59,25 +59,23 @@ class Halves:
                 few draws.
         """
         served = None
-        for _, half in self._served(weights):
-            served = _joined(served, half)
+        for half, other in self._pairs():
+            served = _joined(served, half.map(partial(JointMoments.weighted, weights=weights(other))))
         return served
 
-    def average(
-        self, weights: Callable[[JointMoments | None], Tensor], statistic: Callable[[Replicates, Replicates], Tensor]
-    ) -> Tensor:
-        """Return the average over the halves of a statistic of each half and of its weighted sums."""
+    def average(self, statistic: Callable[[Replicates, JointMoments | None], Tensor]) -> Tensor:
+        """Return the average over the halves of a statistic of a half and of the moments of the other one."""
         total = self.whole.draws.count
-        parts = [statistic(half, by) * (half.draws.count / total) for half, by in self._served(weights)]
-        return torch.stack(parts).sum(0)
+        return torch.stack([statistic(half, other) * (half.draws.count / total) for half, other in self._pairs()]).sum(
+            0
+        )
 
-    def _served(self, weights: Callable[[JointMoments | None], Tensor]) -> Iterator[tuple[Replicates, Replicates]]:
-        """Yield each half and its weighted sums."""
+    def _pairs(self) -> Iterator[tuple[Replicates, JointMoments | None]]:
+        """Yield each half with the moments of the other one; None where that has too few draws."""
         for half, other in ((self.even, self.odd), (self.odd, self.even)):
             if half is not None:
                 enough = other is not None and other.draws.count >= FEWEST
-                by = weights(cast(JointMoments, other.draws) if other is not None and enough else None)
-                yield half, half.map(partial(JointMoments.weighted, weights=by))
+                yield half, cast(JointMoments, other.draws) if other is not None and enough else None
 
 
 def _joined(first: Replicates | None, second: Replicates | None) -> Replicates | None:

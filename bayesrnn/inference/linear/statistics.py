@@ -1,12 +1,11 @@
 r"""Statistics of draws f with their linear part $L = J (z - 1)$ beside them, of known mean 0 and variance v.
 
-With $T = f - f(1)$, the mean is controlled by L and the variance, $E T^2 - (E T)^2$, by $L^2$:
+The mean is controlled by the mean of L and the variance by its variance, $s^2$ being unbiased over blocks of draws:
 
-$$\hat\mu = \bar f - \hat\beta \bar L \qquad
-\widehat{\mathrm{Var}} f = \overline{T^2} - \hat\gamma\, (\overline{L^2} - v) - \widehat{(ET)^2}$$
+$$\hat\mu = \bar f - \hat\beta \bar L \qquad \widehat{\mathrm{Var}} f = s^2_f - \hat\gamma\, (s^2_L - v)$$
 
 Both are unbiased whatever L is (see `Halves` for the coefficients), and the closer f is to $f(1) + L$, the smaller
-their error. With coefficients of 1 the variance is $v + 2\,\mathrm{cov}(L, R) + \mathrm{Var}\,R$, R = T - L. Standard
+their error. With coefficients of 1 the variance is $v + 2\,\mathrm{cov}(L, R) + \mathrm{Var}\,R$, $R = f - L$. Standard
 errors come from replicated blocks of what the estimates move by to first order.
 """
 
@@ -34,15 +33,17 @@ class ControlledStatistics(Statistics):
     """What is kept of a continuous target.
 
     Attributes:
-        halves: Of the vectors (T, L, T^2, L^2 - v, A, M): T = f - f(1), A the variance of the draw less its value at
-            the mean of the masks, M the linear part of A.
+        halves: Of the vectors (T, L, T^2, L^2, A, M): T = f - f(1), A the variance of the draw less its value at the
+            mean of the masks, M the linear part of A.
         mean: f(1), (B, ...).
+        known: v, the variance of L, (B, ...).
         noise: The variance at the mean of the masks, (B, ...).
         dtype: Of the results.
     """
 
     halves: Halves
     mean: Tensor
+    known: Tensor
     noise: Tensor
     dtype: torch.dtype
 
@@ -57,24 +58,19 @@ class ControlledStatistics(Statistics):
 
     def rows(self, index: Tensor) -> "ControlledStatistics":
         """Return the statistics of some rows."""
-        return ControlledStatistics(self.halves.rows(index), self.mean[index], self.noise[index], self.dtype)
+        rows = self.mean[index], self.known[index], self.noise[index]
+        return ControlledStatistics(self.halves.rows(index), *rows, self.dtype)
 
     def moments(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean, aleatoric and epistemic variance, (B, ...), float64; a variance below 0 becomes 0."""
         average = self._weighted.mean
-        epistemic = self.halves.average(self._weights, self._epistemic)
+        epistemic = self.halves.average(self._epistemic)
         return self.mean + average[..., 0], (self.noise + average[..., 1]).clamp(min=0), epistemic.clamp(min=0)
 
-    @staticmethod
-    def _epistemic(half: Replicates, weighted: Replicates) -> Tensor:
-        r"""Return the variance of the draws' means in one half.
-
-        The square of ET is the mean product of $T - \hat\beta L$ in two draws of different blocks.
-        """
-        squared, control = half.mean[..., 2], weighted.mean[..., 4]
-        rest = weighted.map(lambda moments: moments.columns(0))
-        square = rest.draws.scatter / rest.draws.count + rest.mean.square() - rest.variance
-        return squared - control - square
+    def _epistemic(self, half: Replicates, other: JointMoments | None) -> Tensor:
+        """Return the variance of the draws' means in one half."""
+        spread, gamma = half.variance, self._coefficients(other)[1]
+        return spread[..., 0, 0] - gamma * (spread[..., 1, 1] - self.known)
 
     def errors(self) -> dict[str, Tensor]:
         """Return the standard errors of the moments."""
@@ -88,24 +84,30 @@ class ControlledStatistics(Statistics):
     def _weighted(self) -> Replicates:
         return self.halves.weighted(self._weights)
 
-    def _weights(self, other: JointMoments | None) -> Tensor:
-        r"""Return the weights of what mean, aleatoric, epistemic and variance move by, and of L^2 - v, (B, ..., 6, 5).
+    def _coefficients(self, other: JointMoments | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the coefficients of mean, variance and noise, (B, ...) each."""
+        if other is None:
+            one = torch.ones_like(self.mean)
+            return one, one, one
+        s, t, m = other.scatter, other.mean[..., 0], other.mean[..., 1]
+        both = s[..., 2, 3] - 2 * (t * s[..., 0, 3] + m * s[..., 1, 2]) + 4 * t * m * s[..., 0, 1]
+        own = s[..., 3, 3] - 4 * m * s[..., 1, 3] + 4 * m.square() * s[..., 1, 1]
+        gamma = _ratio(both, own)  # of (T - t)^2 and (L - m)^2
+        return _ratio(s[..., 0, 1], s[..., 1, 1]), gamma, _ratio(s[..., 4, 5], s[..., 5, 5])
 
-        The variance moves by $T^2 - \hat\gamma L^2 - 2 \bar T (T - \hat\beta L)$.
+    def _weights(self, other: JointMoments | None) -> Tensor:
+        r"""Return the weights of what mean, aleatoric, epistemic and variance move by, (B, ..., 6, 4).
+
+        The variance moves by $T^2 - 2 \bar T T - \hat\gamma (L^2 - 2 \bar L L)$.
         """
-        zero, one, away = torch.zeros_like(self.mean), torch.ones_like(self.mean), self.halves.whole.mean[..., 0]
-        beta = gamma = noise = one
-        if other is not None:
-            s = other.scatter
-            beta, noise = _ratio(s[..., 0, 1], s[..., 1, 1]), _ratio(s[..., 4, 5], s[..., 5, 5])
-            rest = s[..., 0, 3] - beta * s[..., 1, 3]
-            gamma = _ratio(s[..., 2, 3] - 2 * other.mean[..., 0] * rest, s[..., 3, 3])
+        zero, one, mean = torch.zeros_like(self.mean), torch.ones_like(self.mean), self.halves.whole.mean
+        beta, gamma, noise = self._coefficients(other)
+        spread = -2 * mean[..., 0], 2 * gamma * mean[..., 1], one, -gamma
         columns = [
             (one, -beta, zero, zero, zero, zero),
             (zero, zero, zero, zero, one, -noise),
-            (-2 * away, 2 * away * beta, one, -gamma, zero, zero),
-            (-2 * away, 2 * away * beta, one, -gamma, one, -noise),
-            (zero, zero, zero, gamma, zero, zero),
+            (*spread, zero, zero),
+            (*spread, one, -noise),
         ]
         return torch.stack([torch.stack(column, -1) for column in columns], -1)
 
@@ -208,9 +210,10 @@ def controlled(
     away, part = pieces[0] - values[0], parts[0]
     zero = torch.zeros_like(away)
     noise = [pieces[1] - values[1], parts[1]] if len(pieces) > 1 else [zero, zero]
-    vectors = torch.stack([away, part, away.square(), part.square() - variances[0], *noise], -1)
+    vectors = torch.stack([away, part, away.square(), part.square(), *noise], -1)
     at_mean = values[1] if len(values) > 1 else torch.zeros_like(values[0])
-    return ControlledStatistics(Halves.of(vectors, draws, block), values[0], at_mean, parameters(distribution)[0].dtype)
+    facts = values[0], variances[0], at_mean, parameters(distribution)[0].dtype
+    return ControlledStatistics(Halves.of(vectors, draws, block), *facts)
 
 
 def _with(plain: ClassStatistics, halves: Halves) -> ControlledClassStatistics:
