@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,14 +89,12 @@ def export(
 
 
 def _check_packages() -> None:
-    for name in ("onnx", "onnxscript"):
-        try:
-            __import__(name)
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                f"format='onnx' needs the packages onnx and onnxscript, but {error.name} is not installed. Install "
-                "them (pip install onnx onnxscript), or use format='torch'."
-            ) from error
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"format='onnx' needs the packages onnx and onnxscript, but {missing[0]} is not installed. Install them "
+            "(pip install onnx onnxscript), or use format='torch'."
+        )
 
 
 def _traced(graph: Graph, inputs: tuple[Tensor, ...], masks: dict[str, Tensor], shapes: dict[str, Any]) -> Any:
