@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
+import bayesrnn as br
 from bayesrnn.estimators import BayesianRNNForecaster
+from bayesrnn.forecasting.distribution import ForecastDistribution
 
 LENGTH = 150
 
@@ -193,6 +195,14 @@ def test_paths_move_together_as_errors_did() -> None:
     low, high = forecaster.predict_distribution().interval(0.8)
     inside = ((paths >= low) & (paths <= high)).double().mean(0)
     np.testing.assert_allclose(inside, 0.8, atol=0.03)
+    test = forecaster.backtest(start=1600, every=7)
+    table = test.predictive.distribution
+    apart = ForecastDistribution(table.levels, table.values, table.share, torch.eye(6, dtype=torch.float64))
+    for score in (br.metrics.energy_score, br.metrics.variogram_score):
+        together, independent = (
+            float(score(test.predictive.with_distribution(d), test.target).value) for d in (table, apart)
+        )
+        assert together < independent
 
 
 def test_levels_are_percentages(fitted: BayesianRNNForecaster) -> None:

@@ -1,4 +1,4 @@
-"""Forecast one series from end to end: train, backtest, recalibrate, compare, write a report."""
+"""Forecast from end to end: train, backtest, recalibrate, compare, write a report."""
 
 from bayesrnn.forecasting._backtest import Backtest as Backtest
 from bayesrnn.forecasting._backtest import backtest as backtest
@@ -7,6 +7,7 @@ from bayesrnn.forecasting._study import study as study
 from bayesrnn.forecasting._train import train as train
 from bayesrnn.forecasting.baselines import exponential_smoothing as exponential_smoothing
 from bayesrnn.forecasting.baselines import seasonal_naive as seasonal_naive
+from bayesrnn.forecasting.hedged import HedgedIntervals as HedgedIntervals
 from bayesrnn.forecasting.intervals import compare_forecasts as compare_forecasts
 from bayesrnn.forecasting.recalibrate import RollingIntervals as RollingIntervals
 from bayesrnn.forecasting.result import Study as Study
@@ -19,6 +20,7 @@ from bayesrnn.predictive.distributions.stretched import RadialDistribution as Ra
 
 __all__ = [
     "Backtest",
+    "HedgedIntervals",
     "RadialDistribution",
     "RollingIntervals",
     "Settings",

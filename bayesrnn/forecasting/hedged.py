@@ -55,6 +55,11 @@ class HedgedIntervals:
     Raises:
         ValueError: If a number is not positive, or levels do not increase.
 
+    Example:
+        >>> hedge = HedgedIntervals.for_horizon(24)
+        >>> hedge.factors(hedge.start(24)).shape
+        torch.Size([3, 24])
+
     Source: interval score: Gneiting & Raftery 2007, eq. 43; weights: Vovk 1990 (aggregating strategies).
     """
 

@@ -164,10 +164,16 @@ class State:
 
 
 def predictive_of(distribution: ForecastDistribution, draws: int, seed: int, ids: Tensor) -> ContinuousPredictive:
-    """Return the predictive of a distribution that draws were averaged for."""
+    r"""Return the predictive of a distribution that draws were averaged for.
+
+    The standard error of the mean is that of independent draws, $\sqrt{\text{epistemic} / S}$: at least that of
+    stratified ones.
+    """
     if not draws:
-        return ContinuousPredictive(distribution, Origin(1, None, "deterministic", 1, ids))
-    return ContinuousPredictive(distribution, Origin(draws, seed, "stratified", BLOCK, ids))
+        nothing = torch.zeros(distribution.shape, dtype=distribution.dtype)
+        return ContinuousPredictive(distribution, Origin(1, None, "deterministic", 1, ids), nothing)
+    error = (distribution.epistemic() / draws).sqrt().to(distribution.dtype)
+    return ContinuousPredictive(distribution, Origin(draws, seed, "stratified", BLOCK, ids), error)
 
 
 def known_at(origins: NDArray[np.int64], windows: Windows) -> Tensor:
