@@ -3,7 +3,6 @@
 import functools
 import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Common", "columns_of", "with_common_options", "write_table"]
+__all__ = ["Common", "check_table_name", "columns_of", "stopped", "with_common_options", "write_table"]
 
 
 @dataclass(frozen=True)
@@ -143,8 +142,3 @@ def check_table_name(path: Path) -> None:
 def stopped(run: Path) -> typer.Abort:
     """Return what ends a command that was asked to stop while it trained."""
     return typer.Abort(f"stopped; what was done is in {run}: the same command goes on.")
-
-
-def warn(text: str) -> None:
-    """Say on the error stream what to know, whatever --quiet says."""
-    print(f"bayesrnn: note: {text}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,8 +221,3 @@ def _tensors(inputs: Inputs, data: Labelled, labels: list[str] | None) -> dict[s
         return {"x": x, "lengths": lengths, "target": torch.tensor(target.astype(np.float64)).float()}
     number = {label: k for k, label in enumerate(labels)}
     return {"x": x, "lengths": lengths, "target": torch.tensor([number[label] for label in target])}
-
-
-def settings_dict(settings: Settings) -> dict[str, Any]:
-    """Return the settings as JSON values."""
-    return asdict(settings)
