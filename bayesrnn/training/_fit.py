@@ -2,9 +2,9 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -46,6 +46,8 @@ def fit(
     precision: str | None = None,
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
     schedule: Callable[[int], float] | None = None,
+    devices: int | str | Sequence[int] | None = None,
+    strategy: str | None = None,
 ) -> History:
     r"""Train `model` where it stands (CPU or GPU), by AdamW on the mean of $-\log p(y \mid x, z)$ over fresh masks z.
 
@@ -78,6 +80,10 @@ def fit(
         precision: None, or ``"bf16"`` for bfloat16 matrix products.
         optimizer: Makes another optimizer from the parameters; then `learning_rate` and `weight_decay` are unused.
         schedule: Factor of the learning rate in epoch e, counted from 0.
+        devices: As for `lightning.Trainer`: how many devices, or which; the model's own if not given.
+        strategy: As for `lightning.Trainer`, such as ``"ddp"`` with the script started by torchrun: each process takes
+            its share of the rows of every batch, with masks of its own, so that the training is that of one process
+            with other masks; the first one writes the checkpoint.
 
     Returns:
         The losses of each epoch.
@@ -114,7 +120,10 @@ def fit(
         **model_settings(model),
     }
     folder = None if checkpoint is None else Path(checkpoint)
-    with resumed(folder, settings, resume) as (point, forced):
+    first = _shared(strategy, batches, held_out)
+    with resumed(folder if first else None, settings, resume) as (point, forced):
+        if not first and folder is not None and resume:
+            point = Checkpoint.load(folder) or point
         if point.history.epochs < epochs and not point.history.stopped_early:
             if point.history.epochs:
                 model.load_state_dict(point.tensors["weights"])
@@ -131,7 +140,10 @@ def fit(
                 schedule=schedule,
             )
             training.resumed = point if point.history.epochs and not forced else None
-            _run(training, batches, held_out, point, epochs, patience, gradient_clip, folder, progress, precision)
+            where = {} if devices is None else {"devices": devices}
+            where |= {} if strategy is None else {"strategy": strategy}
+            kept, shown = (folder, progress) if first else (None, False)
+            _run(training, batches, held_out, point, epochs, patience, gradient_clip, kept, shown, precision, where)
     final = point.tensors.get("best") or point.tensors.get("weights")
     if final:
         model.load_state_dict(final)
@@ -150,6 +162,7 @@ def _run(
     folder: Path | None,
     progress: bool,
     precision: str | None,
+    where: Mapping[str, Any],
 ) -> None:
     import lightning.pytorch as pl
 
@@ -161,9 +174,10 @@ def _run(
     bar = progress_bar(progress, epochs * len(batches), f"epoch {done}/{epochs}")
     with quiet(), interruptible(), torch.random.fork_rng(devices=cuda), bar as advance:
         advance(done * len(batches))
+        own = 1 if device.index is None or device.type == "cpu" else [device.index]
         trainer = pl.Trainer(
             accelerator=device.type,
-            devices=1 if device.index is None or device.type == "cpu" else [device.index],
+            **{"devices": own, **where},
             max_epochs=epochs - done,
             callbacks=[Bookkeeping(point, batches, patience, folder, advance, epochs)],
             gradient_clip_val=gradient_clip,
@@ -180,6 +194,25 @@ def _run(
             trainer.fit(training, batches, held_out)
         finally:
             training.model.to(device)  # the trainer leaves the model on the CPU
+
+
+def _shared(strategy: str | None, batches: Batches, held_out: Batches | None) -> bool:
+    """Let the processes of a strategy share the batches, and return whether this is the first of them.
+
+    Raises:
+        ValueError: If the strategy starts processes that cannot give the result back.
+    """
+    if strategy is None:
+        return True
+    if any(word in strategy for word in ("spawn", "fork", "notebook")):
+        raise ValueError(
+            f"strategy={strategy!r} starts processes whose losses and checkpoint never come back here. Start the "
+            'script with torchrun and pass strategy="ddp".'
+        )
+    for part in (batches, held_out):
+        if part is not None:
+            part.shared = True
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0
 
 
 def _check_numbers(

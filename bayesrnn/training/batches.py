@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from bayesrnn._checks import as_values, check_finite
 from bayesrnn.storage.weights import Packed
 
-__all__ = ["Batches", "Data", "as_batches", "epoch_seed"]
+__all__ = ["Batches", "Data", "as_batches", "epoch_seed", "world"]
 
 Data = Sequence[Any] | Mapping[str, Any] | Dataset[Any] | DataLoader[Any]
 """(input, ..., target), or a mapping of keyword arguments and `target`, or a Dataset or DataLoader of such.
@@ -34,6 +34,7 @@ class Batches:
 
     def __init__(self, source: "TensorBatches | DataLoader[Any]", seed: int, shuffle: bool) -> None:
         self.source, self.seed, self.shuffle, self.epoch = source, seed, shuffle, 0
+        self.shared = False  # whether the processes of a job share every batch
 
     def at(self, epoch: int) -> None:
         """Say which epoch comes next."""
@@ -43,11 +44,16 @@ class Batches:
         return len(self.source)
 
     def __iter__(self) -> Iterator[Any]:
+        rank, size = world() if self.shared else (0, 1)
+        for batch in self._whole(rank):
+            yield batch if size == 1 else _share(batch, rank, size)
+
+    def _whole(self, rank: int) -> Iterator[Any]:
         if not self.shuffle:
             yield from self.source
             return
         order = epoch_seed(self.seed, self.epoch, "order")
-        torch.manual_seed(epoch_seed(self.seed, self.epoch))
+        torch.manual_seed(epoch_seed(self.seed, self.epoch, f"rank {rank}" if rank else "training"))
         if isinstance(self.source, TensorBatches):
             yield from self.source.shuffled(order)
             return
@@ -63,6 +69,24 @@ class Batches:
         if isinstance(dataset, TensorDataset):
             return f"{TensorBatches(dataset.tensors, 1).fingerprint()} in {len(self)} batches"
         return f"{len(dataset) if hasattr(dataset, '__len__') else 'some'} rows in {len(self)} batches"
+
+
+def world() -> tuple[int, int]:
+    """Return the number of this process in a distributed job, and how many there are."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def _share(batch: Any, rank: int, size: int) -> Any:
+    """Return the rows rank, rank + size, ... of a batch; of fewer rows than processes, one that another has too."""
+    if isinstance(batch, Mapping):
+        return {name: _share(part, rank, size) for name, part in batch.items()}
+    if isinstance(batch, list | tuple):
+        return tuple(_share(part, rank, size) for part in batch)
+    if not isinstance(batch, Tensor):
+        raise TypeError(f"a batch that processes share must hold tensors, but it holds a {type(batch).__name__}.")
+    return batch[rank % min(size, len(batch)) :: size]
 
 
 class TensorBatches:

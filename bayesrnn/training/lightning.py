@@ -178,6 +178,10 @@ class Bookkeeping(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Close the epoch; validation has run by now."""
         training, point = _training(module), self.point
+        if self.batches.shared:
+            for part, sums in training.sums.items():
+                total = torch.tensor(sums, dtype=torch.float64, device=module.device)
+                training.sums[part] = trainer.strategy.reduce(total, reduce_op="sum").tolist()
         loss = training.mean("train")
         if training.sums["validation"][1]:
             self._close_validated(training, loss, trainer)
