@@ -1,7 +1,7 @@
 """The scan as two operators that autograd and `torch.compile` know: no graph break inside a layer."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import islice
 from typing import Any
@@ -16,7 +16,7 @@ from bayesrnn.nn.kernels.scan.layer import Layer
 from bayesrnn.nn.kernels.scan.mask_gradient import SITES, mask_gradients
 from bayesrnn.nn.kernels.scan.pointwise import POINTWISE
 
-__all__ = ["scan_op"]
+__all__ = ["scan_layer"]
 
 _LAYER = "Tensor[] state, Tensor[] weights, Tensor[] masks, str sites"
 """State: h, or h and c. Weights: ih and hh, or with both biases. Masks: of the named sites."""
@@ -142,6 +142,24 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 
 def _backward(ctx: Any, grad_out: Tensor | None, grad_last: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
+    needs = ctx.needs_input_grad[1], ctx.needs_input_grad[3], ctx.needs_input_grad[4]
+    by_x, by_state, by_weights, by_masks = _gradients(
+        ctx, torch.ops.bayesrnn.scan_gradients, *needs, grad_out, grad_last
+    )
+    # torch wants a list in the place of each list of tensors, which an empty one is too
+    return None, by_x, by_state, by_weights, by_masks, None, None if ctx.sizes else [], None, None
+
+
+def _gradients(
+    ctx: Any,
+    kernel: Callable[..., Any],
+    want_x: bool,
+    want_weights: Sequence[bool],
+    want_masks: Sequence[bool],
+    grad_out: Tensor | None,
+    grad_last: Tensor | None,
+) -> tuple[Tensor | None, list[Any], list[Any], list[Any]]:
+    """Return the gradients of x, the states, the weights and the masks; `ctx` holds what `_setup` puts there."""
     if torch.is_grad_enabled():
         raise NotImplementedError(
             "the scan has no second derivatives (create_graph=True). Use torch.func, which takes the plain loop: "
@@ -149,24 +167,74 @@ def _backward(ctx: Any, grad_out: Tensor | None, grad_last: Tensor | None, *_: T
         )
     tensors = iter(ctx.saved_tensors)
     saved, state, weights, masks = (list(islice(tensors, count)) for count in ctx.counts)
-    want_x, wanted = ctx.needs_input_grad[1], ctx.needs_input_grad[4]
     if grad_last is not None and grad_last.numel() == 0:
         grad_last = None
-    by_x, by_h, by_c, by_ih, by_hh, bias, by_masks = torch.ops.bayesrnn.scan_gradients(
+    by_x, by_h, by_c, by_ih, by_hh, bias, by_masks = kernel(
         ctx.cell, state, weights, masks, ctx.sites, [grad_out, grad_last], saved, ctx.sizes, ctx.product,
-        any(wanted), any(ctx.needs_input_grad[3]), want_x,
+        any(want_masks), any(want_weights), want_x,
     )  # fmt: skip
     by_weights: list[Tensor | None] = [by_ih, by_hh]
-    if not any(ctx.needs_input_grad[3]):
+    if not any(want_weights):
         by_weights = [None] * len(weights)
     elif len(weights) == 4:
         cell, dtype = POINTWISE[ctx.cell], weights[2].dtype
         by_weights.append(torch.cat([bias[block] for block, _ in cell.inward]).flatten().to(dtype))
         by_weights.append(bias[cell.hidden].flatten().to(dtype))
-    # torch wants a list in the place of each list of tensors, which an empty one is too
-    by_masks = [g if want and g.numel() else None for g, want in zip(by_masks or masks, wanted)]
-    by_state = [by_h, by_c][: len(state)]
-    return None, by_x if want_x else None, by_state, by_weights, by_masks, None, None if ctx.sizes else [], None, None
+    by_masks = [g if want and g.numel() else None for g, want in zip(by_masks or masks, want_masks)]
+    return by_x if want_x else None, [by_h, by_c][: len(state)], by_weights, by_masks
+
+
+class _Eager(torch.autograd.Function):
+    """The same without torch's library, whose calls take as long as a small layer."""
+
+    @staticmethod
+    def forward(ctx: Any, facts: tuple[Any, ...], x: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        """Run `_scan` on tensors in one row, since autograd looks into no list."""
+        (cell, sites, sizes, product), counts = facts[:4], facts[4]
+        flat = iter(tensors)
+        state, weights, masks = (list(islice(flat, count)) for count in counts)
+        inputs = (cell, x, state, weights, masks, sites, sizes, product, True)
+        output = _scan(*inputs)
+        _setup(ctx, inputs, output)
+        return output[0], output[1]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        """Run `_scan_gradients`."""
+        _, want_x, *rest = ctx.needs_input_grad
+        _, states, weights, _ = ctx.counts
+        want_weights, want_masks = rest[states : states + weights], rest[states + weights :]
+        by_x, *lists = _gradients(ctx, _scan_gradients, want_x, want_weights, want_masks, *gradients)
+        return None, by_x, *(gradient for part in lists for gradient in part)
+
+
+def scan_layer(
+    cell: str,
+    x: Tensor,
+    state: list[Tensor],
+    weights: list[Tensor],
+    masks: SiteMasks,
+    sizes: list[int],
+    product: torch.dtype,
+    save: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return outputs and last memory: by an operator where something looks in, such as a compiler, else directly."""
+    some = masks.all()
+    if _seen(x):
+        return scan_op(cell, x, state, weights, some, masks.sites, sizes, product, save)[:2]
+    if not save:
+        with torch.no_grad():
+            return _scan(cell, x, state, weights, some, masks.sites, sizes, product, False)[:2]
+    facts = (cell, masks.sites, sizes, product, (len(state), len(weights), len(some)))
+    outputs: tuple[Tensor, Tensor] = _Eager.apply(facts, x, *state, *weights, *some)
+    return outputs
+
+
+def _seen(x: Tensor) -> bool:
+    """Whether a compiler, a tracer, a mode, autocast or a kind of tensor wants to see operators."""
+    plain = type(x) in (Tensor, torch.nn.Parameter) and not torch.is_autocast_enabled(x.device.type)
+    quiet = torch._C._len_torch_dispatch_stack() == 0 and torch._C._get_tracing_state() is None
+    return torch.compiler.is_compiling() or not (plain and quiet)
 
 
 for _name, _kernel, _fake in (

@@ -10,7 +10,7 @@ from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.reference import Weights
 from bayesrnn.nn.kernels.scan import fused_loop
 from bayesrnn.nn.kernels.scan.layer import Layer
-from bayesrnn.nn.kernels.scan.operators import scan_op
+from bayesrnn.nn.kernels.scan.operators import scan_layer
 from bayesrnn.nn.kernels.scan.order import Alignment, Order
 
 __all__ = ["product_dtype", "scan"]
@@ -54,9 +54,7 @@ def scan(
         layer = Layer(cell.name, *wide, filled.masks(ordered), order.sizes, product)
     parameters = [w for w in (layer.ih, layer.hh, layer.bias_ih, layer.bias_hh) if w is not None]
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *state, *parameters, *masks.all()))
-    out, last, _, _ = scan_op(
-        cell.name, entering, first, parameters, layer.masks.all(), layer.masks.sites, order.sizes, product, save
-    )
+    out, last = scan_layer(cell.name, entering, first, parameters, layer.masks, order.sizes, product, save)
     if widened:
         out, last = out[..., :units].contiguous(), last[..., :units]
     final = [out[-1] if lengths is None else out.gather(0, order.ends(out)).squeeze(0)]
