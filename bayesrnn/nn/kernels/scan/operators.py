@@ -232,9 +232,10 @@ def scan_layer(
 
 def _seen(x: Tensor) -> bool:
     """Whether a compiler, a tracer, a mode, autocast or a kind of tensor wants to see operators."""
+    if torch.compiler.is_compiling():  # first: a compiler cannot read what follows
+        return True
     plain = type(x) in (Tensor, torch.nn.Parameter) and not torch.is_autocast_enabled(x.device.type)
-    quiet = torch._C._len_torch_dispatch_stack() == 0 and torch._C._get_tracing_state() is None
-    return torch.compiler.is_compiling() or not (plain and quiet)
+    return not plain or torch._C._len_torch_dispatch_stack() > 0 or torch._C._get_tracing_state() is not None
 
 
 for _name, _kernel, _fake in (

@@ -20,9 +20,11 @@ struct Onward {
 };
 
 template <int Rows, int Vectors>
-__attribute__((noinline)) void back_tile(const float* d, Long row, const float* w, Long depth, V* out) {
+__attribute__((noinline)) void back_tile(const float* d, Long row, const float* w, Long depth, V* out, Long turn) {
   V sum[Rows][Vectors]{};
-  for (Long k = 0; k < depth; ++k, w += Vectors * kWidth) {
+  const char* ahead = reinterpret_cast<const char*>(w + depth * Vectors * kWidth) + turn * depth * 64;
+  for (Long k = 0; k < depth; ++k, w += Vectors * kWidth, ahead += 64) {
+    __builtin_prefetch(ahead, 0, 2);
     V b[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) b[v] = load(w + v * kWidth);
@@ -40,17 +42,17 @@ __attribute__((noinline)) void back_tile(const float* d, Long row, const float* 
 }
 
 template <int Vectors>
-INLINE void back_tile_of(Long rows, const float* d, Long row, const float* w, Long depth, V* out) {
+INLINE void back_tile_of(Long rows, const float* d, Long row, const float* w, Long depth, V* out, Long turn) {
   switch (rows) {
-    case 1: return back_tile<1, Vectors>(d, row, w, depth, out);
-    case 2: return back_tile<2, Vectors>(d, row, w, depth, out);
-    case 3: return back_tile<3, Vectors>(d, row, w, depth, out);
+    case 1: return back_tile<1, Vectors>(d, row, w, depth, out, turn);
+    case 2: return back_tile<2, Vectors>(d, row, w, depth, out, turn);
+    case 3: return back_tile<3, Vectors>(d, row, w, depth, out, turn);
 #if TILE > 3
-    case 4: return back_tile<4, Vectors>(d, row, w, depth, out);
+    case 4: return back_tile<4, Vectors>(d, row, w, depth, out, turn);
 #endif
 #if TILE > 4
-    case 5: return back_tile<5, Vectors>(d, row, w, depth, out);
-    case 6: return back_tile<6, Vectors>(d, row, w, depth, out);
+    case 5: return back_tile<5, Vectors>(d, row, w, depth, out, turn);
+    case 6: return back_tile<6, Vectors>(d, row, w, depth, out, turn);
 #endif
   }
 }
@@ -75,7 +77,7 @@ void through_panels(const Onward& o, const float* d, Long d_row, Long rows, cons
       const Long gate = planes > 1 ? (g + o.turn) % o.gates : 0;
       for (Long k = 0, r = 0, n; k < tiles; ++k, r += n) {
         n = each + (k < larger);
-        back_tile_of<Vectors>(n, d + r * d_row + g * depth, d_row, w, depth, sum);
+        back_tile_of<Vectors>(n, d + r * d_row + g * depth, d_row, w, depth, sum, k);
         for (Long i = 0; i < n; ++i) {
           const float* mask = to.mask->data ? to.mask->at(to.t, to.first + r + i, gate) : nullptr;
           float* out = to.data + (r + i) * to.row;

@@ -162,7 +162,7 @@ void forward_block(const Packed& p, Long first, Long rows) {
       for (Long k = 0, r = 0, n; k < tiles; ++k, r += n) {
         n = each + (k < larger);
         tile_of<Gates>(n, {x.data + r * x.row, x.row, x.plane}, {h.data + r * wide, wide, h.plane}, w, u, l.features,
-                       l.units, p.bias + panel * kSlots * kWidth, pre);
+                       l.units, p.bias + panel * kSlots * kWidth, pre, k);
         point.out = l.out.at(t, first + r) + unit;
         if (ahead) point.mask = l.mask_h.at(t + 1, first + r) + unit;
         if (l.mask_c.data) point.read = l.mask_c.at(t, first + r) + unit;

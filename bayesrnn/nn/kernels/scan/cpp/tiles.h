@@ -28,8 +28,9 @@ template <int Gates>
 constexpr int slots() { return Gates == 3 ? 4 : Gates; }
 
 template <int Rows, int Gates, bool Hidden, bool Untied>
-INLINE void add_product(V (&sum)[Rows][slots<Gates>()], Entering a, const float* w, Long depth) {
-  for (Long k = 0; k < depth; ++k, w += Gates * kWidth) {
+INLINE void add_product(V (&sum)[Rows][slots<Gates>()], Entering a, const float* w, Long depth, const char* ahead) {
+  for (Long k = 0; k < depth; ++k, w += Gates * kWidth, ahead += 64) {
+    __builtin_prefetch(ahead, 0, 2);
     V b[Gates];
 #pragma GCC unroll 8
     for (int g = 0; g < Gates; ++g) b[g] = load(w + g * kWidth);
@@ -46,10 +47,11 @@ INLINE void add_product(V (&sum)[Rows][slots<Gates>()], Entering a, const float*
   }
 }
 
-// Writes bias + W x + U h of some rows and the units of one panel to `pre`, [row][slot].
+// Writes bias + W x + U h of some rows and the units of one panel to `pre`, [row][slot]. The tiles of a panel take turns
+// in calling for the next one, which large weights have further away than the second cache.
 template <int Rows, int Gates>
 __attribute__((noinline)) void tile(Entering x, Entering h, const float* w, const float* u, Long features, Long units,
-                                    const float* bias, V* pre) {
+                                    const float* bias, V* pre, Long turn) {
   constexpr int kSlots = slots<Gates>();
   V sum[Rows][kSlots];
 #pragma GCC unroll 8
@@ -58,10 +60,12 @@ __attribute__((noinline)) void tile(Entering x, Entering h, const float* w, cons
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) sum[r][s] = b;
   }
-  if (x.plane) add_product<Rows, Gates, false, true>(sum, x, w, features);
-  else add_product<Rows, Gates, false, false>(sum, x, w, features);
-  if (h.plane) add_product<Rows, Gates, true, true>(sum, h, u, units);
-  else add_product<Rows, Gates, true, false>(sum, h, u, units);
+  const char* next_w = reinterpret_cast<const char*>(w + features * Gates * kWidth) + turn * features * 64;
+  const char* next_u = reinterpret_cast<const char*>(u + units * Gates * kWidth) + turn * units * 64;
+  if (x.plane) add_product<Rows, Gates, false, true>(sum, x, w, features, next_w);
+  else add_product<Rows, Gates, false, false>(sum, x, w, features, next_w);
+  if (h.plane) add_product<Rows, Gates, true, true>(sum, h, u, units, next_u);
+  else add_product<Rows, Gates, true, false>(sum, h, u, units, next_u);
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
@@ -70,15 +74,15 @@ __attribute__((noinline)) void tile(Entering x, Entering h, const float* w, cons
 
 template <int Gates>
 INLINE void tile_of(Long rows, Entering x, Entering h, const float* w, const float* u, Long features, Long units,
-                    const float* bias, V* pre) {
+                    const float* bias, V* pre, Long turn) {
   switch (rows) {
-    case 1: return tile<1, Gates>(x, h, w, u, features, units, bias, pre);
-    case 2: return tile<2, Gates>(x, h, w, u, features, units, bias, pre);
-    case 3: return tile<3, Gates>(x, h, w, u, features, units, bias, pre);
+    case 1: return tile<1, Gates>(x, h, w, u, features, units, bias, pre, turn);
+    case 2: return tile<2, Gates>(x, h, w, u, features, units, bias, pre, turn);
+    case 3: return tile<3, Gates>(x, h, w, u, features, units, bias, pre, turn);
 #if TILE > 3
-    case 4: return tile<4, Gates>(x, h, w, u, features, units, bias, pre);
-    case 5: return tile<5, Gates>(x, h, w, u, features, units, bias, pre);
-    case 6: return tile<6, Gates>(x, h, w, u, features, units, bias, pre);
+    case 4: return tile<4, Gates>(x, h, w, u, features, units, bias, pre, turn);
+    case 5: return tile<5, Gates>(x, h, w, u, features, units, bias, pre, turn);
+    case 6: return tile<6, Gates>(x, h, w, u, features, units, bias, pre, turn);
 #endif
   }
 }
