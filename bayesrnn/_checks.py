@@ -176,6 +176,14 @@ def narrowed(statistic: Tensor, dtype: torch.dtype, name: str) -> Tensor:
         ValueError: That names the rows whose finite values it cannot.
     """
     result = statistic.to(dtype)
+    if bool(torch.isnan(result).any()):
+        unknown = torch.isnan(result)
+        rows = unknown.reshape(unknown.shape[0], -1).any(1).nonzero().flatten().tolist() if unknown.dim() else [0]
+        raise ValueError(
+            f"{name} of rows {_some(rows)} is not a number: the distribution reaches to infinity there, as "
+            "recalibrated intervals with infinite ends do. Use quantile(q) and interval(level), or recalibrate on "
+            "more targets."
+        )
     lost = ~torch.isfinite(result) & torch.isfinite(statistic)
     if bool(lost.any()):
         rows = lost.reshape(lost.shape[0], -1).any(1).nonzero().flatten().tolist() if lost.dim() else [0]

@@ -106,7 +106,7 @@ def test_rolling_origins_judge_each_series(fitted: BayesianRNNForecaster) -> Non
         ),
         (lambda f: f.groupby("unique_id").head(12), "too few for a horizon of 4"),
         (lambda f: f[(f["unique_id"] == "s0") | (f["ds"].dt.day_of_week == 0)], "'s0' has D and 's1' has W"),
-        (lambda f: f.assign(y=7.0), "repeat exactly"),
+        (lambda f: f.assign(y=7.0), r"are constant \(7\)"),
     ],
 )
 def test_a_table_that_cannot_be_right_is_refused(change: Any, message: str) -> None:

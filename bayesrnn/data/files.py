@@ -12,7 +12,7 @@ import pandas as pd
 
 __all__ = ["PACKED", "Notes", "column_names", "file_text", "json_table", "parquet_table"]
 
-_SHOWN = 10
+_SHOWN, _LONGEST = 10, 60  # names, characters of a name
 PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
@@ -32,7 +32,7 @@ class Notes:
 
 def column_names(names: Any) -> str:
     """Return at most ten names as text, and how many more there are."""
-    texts = [str(name) for name in names]
+    texts = [text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..." for text in map(str, names)]
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return ", ".join(text if text == text.strip() else repr(text) for text in texts[:_SHOWN]) + more
 

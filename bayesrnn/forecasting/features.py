@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bayesrnn.data.patterns import pattern_of
 from bayesrnn.data.steps import following
 from bayesrnn.forecasting.calendar import calendar_columns, clock_columns
 from bayesrnn.forecasting.design import Design, Layout, Track
@@ -145,8 +146,8 @@ def scale_of(record: Record, season: int) -> Scale:
         width = 1.0 if len(values) < 2 * season else 0.0
     if width == 0.0:
         raise ValueError(
-            f"the values of {record.label} repeat exactly from season to season, so there is no error to learn from. A "
-            "constant or strictly periodic series needs no forecaster; check that the right column was read."
+            f"the values of {record.label} {pattern_of(values)}, so there is no error to learn from. Such a series "
+            "needs no forecaster; check that the right column was read."
         )
     return Scale(mean, width)
 

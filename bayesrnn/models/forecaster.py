@@ -10,6 +10,7 @@ from torch.distributions import Normal
 
 from bayesrnn import likelihoods
 from bayesrnn._checks import check_choice, check_finite, check_whole
+from bayesrnn.data.patterns import pattern_of
 from bayesrnn.likelihoods.counts import StudentT
 from bayesrnn.nn import LSTM, Dropout
 from bayesrnn.schemes import Scheme, as_scheme
@@ -184,8 +185,8 @@ class Forecaster(nn.Module):
         size = missing.abs().mean() + context.double().std()
         if not bool((spread > 1e-9 * size).all()):
             raise ValueError(
-                "the training values repeat exactly from season to season, so there is no error to learn from. A "
-                "constant or strictly periodic series needs no forecaster; check that the right column was read."
+                f"the training values {pattern_of(torch.cat([context[:, 0], context[-1, 1:]]))}, so there is no error "
+                "to learn from. Such a series needs no forecaster; check that the right column was read."
             )
         self.horizon_scale.copy_(spread)
         for scale, part in ((self.remainder_scale, parts.remainder), (self.season_scale, parts.season)):

@@ -42,6 +42,9 @@ class Predictive(ABC):
     def from_gaussian(mean: Tensor, std: Tensor, *, sequence_ids: Tensor | None = None) -> "ContinuousPredictive":
         """Return the predictive N(mean, std^2), all of whose variance counts as aleatoric.
 
+        Targets are independent given this predictive, also the steps of one row: `paths` of (rows, steps) are noise
+        around the mean, and their totals are too sure where errors of neighbouring steps go together.
+
         Args:
             mean: Shape (rows, ...), target units.
             std: Same shape, or one that broadcasts to it; positive.

@@ -31,9 +31,10 @@ class QuantileRecalibration(AbstractRecalibrator):
         """Refuse levels that do not reach from 0 to 1, come twice, or are not matched."""
         before, after = parameters["before"], parameters["after"]
         whole = all(levels[0] == 0 and levels[-1] == 1 for levels in (before, after))
-        if len(before) != len(after) or len(set(before)) < len(before) or not whole:
+        distinct = all(len(set(levels)) == len(levels) for levels in (before, after))
+        if len(before) != len(after) or not distinct or not whole:
             raise ValueError(
-                "before and after of QuantileRecalibration must be as many levels, from 0 to 1, those before distinct."
+                "before and after of QuantileRecalibration must be as many levels, from 0 to 1, each once."
             )
 
     def _fit(self, pairs: Pairs) -> dict[str, Any]:
