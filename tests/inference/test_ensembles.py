@@ -132,6 +132,8 @@ def test_points_of_several_networks_fewer_draws_and_recalibrated_ones():
     )
     assert p.keep_draws(torch.tensor([0, 5, 7])).networks == 1
     full = br.predict(models, x, draws=32)
+    few = full.keep_draws(torch.arange(48))
+    torch.testing.assert_close(few.between_networks, br.predict(models, x, draws=16).between_networks)
     wider = br.recalibration.VarianceScaling().fit(full, full.mean + 2 * full.std).apply(full)
     torch.testing.assert_close(wider.between_networks / wider.epistemic, full.between_networks / full.epistemic)
 

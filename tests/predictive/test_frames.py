@@ -48,6 +48,16 @@ def test_percent_may_be_a_fraction_and_models_are_chosen() -> None:
         Predictive.from_frame(table)
 
 
+def test_ends_are_on_their_sides() -> None:
+    ends = {"A-lo-80": -3.0, "A-hi-80": 1.0, "A-lo-50": -1.0, "A-hi-50": 0.2, "A-median": 0.0}
+    p = Predictive.from_frame(long().assign(**ends))
+    for level, low, high in ((0.8, -3.0, 1.0), (0.5, -1.0, 0.2)):
+        assert [float(end[0, 0]) for end in p.interval(level)] == pytest.approx([low, high])
+    keys = {("y", 0.8, "lower"): -3.0, ("y", 0.8, "upper"): 1.0, ("y", 0.5, "lower"): -1.0, ("y", 0.5, "upper"): 0.2}
+    table = pd.DataFrame({k: [v] * 2 for k, v in keys.items()})
+    assert [float(end[0]) for end in Predictive.from_frame(table).interval(0.8)] == pytest.approx([-3.0, 1.0])
+
+
 def sktime(kind, index):
     keys = [("y", 0.5, "lower"), ("y", 0.5, "upper"), ("y", 0.8, "lower"), ("y", 0.8, "upper")]
     if kind == "quantiles":
