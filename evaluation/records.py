@@ -29,7 +29,7 @@ _RESULTS = (":(top,exclude)evaluation/results", ":(top,exclude)docs/images")  # 
 
 
 def provenance(seed: int | None = None, data: Iterable[Path] = ()) -> dict[str, Any]:
-    """Return what a reader needs to run a result again; of the files of its data the names and SHA-256.
+    """Return what a reader needs to run a result again; of its data (files, or folders of them) names and SHA-256.
 
     Where the sources are a copy without their history, `BAYESRNN_COMMIT` says of which commit; whether the copy was
     changed is not known then.
@@ -60,12 +60,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def checksums(files: Iterable[Path]) -> dict[str, str]:
-    """Return the SHA-256 of files by name."""
-    sums = {}
-    for path in files:
+def checksums(places: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of files, and of all files in folders, by name (with its folder where the name is taken)."""
+    sums: dict[str, str] = {}
+    for path in _files(places):
+        name = path.name if path.name not in sums else f"{path.parent.name}/{path.name}"
         with path.open("rb") as file:
-            sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return sums
 
 
@@ -100,6 +101,12 @@ def save(
 def load(name: str, folder: Path = RESULTS) -> dict[str, Any]:
     """Read a result that `save` wrote."""
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _files(places: Iterable[Path]) -> list[Path]:
+    """Return files as they are, and folders as all that lies in them, at any depth."""
+    inside = (sorted(place.rglob("*")) if place.is_dir() else [place] for place in places)
+    return [path for paths in inside for path in paths if not path.is_dir()]
 
 
 def _changed() -> bool:

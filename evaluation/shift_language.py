@@ -37,7 +37,9 @@ from evaluation.penn_treebank.run import epoch_records
 
 PARTS = ("entropy", "aleatoric", "epistemic")
 PUBLISHED_GAPS = {"dropout, deterministic": 0.62, "Monte Carlo dropout": 0.58, "Bayes by Backprop": 0.67}
+_WIKITEXT, _SHAKESPEARE = "wikitext-2/test.txt", "tinyshakespeare/input.txt"
 _HOLMES = ("sherlock_adventures_1661.txt", "sherlock_memoirs_834.txt", "sherlock_return_108.txt")
+_HOUND = "sherlock_hound_2852.txt"
 _OTHERS = {
     "moby dick": "moby_dick_2701.txt",
     "pride and prejudice": "pride_prejudice_1342.txt",
@@ -62,12 +64,14 @@ def _work(given: argparse.Namespace) -> None:
     if given.holmes:
         result = holmes(Path(data), given.work, given.draws, given.epochs, given.tokens, device)
         name = "shift_language_holmes"
+        files = [Path(data) / "gutenberg" / file for file in (*_HOLMES, _HOUND, *_OTHERS.values())]
     else:
         model, vocabulary = opened(given.model, Path(data) / "ptb")
         result = penn_treebank(model.to(device), vocabulary, Path(data), given.draws, given.tokens)
         result["model"] = given.model.name
         name = f"shift_language_{given.name or given.model.name}"
-    path = records.save(name, result, seed=0, folder=results)
+        files = [Path(data) / place for place in ("ptb", _WIKITEXT, _SHAKESPEARE)]
+    path = records.save(name, result, seed=0, folder=results, data=files)
     print(path, *(f"{key}: {value}" for key, value in result.items()), sep="\n")
 
 
@@ -77,8 +81,8 @@ def penn_treebank(
     """Return the reversed-text gaps, and the shift to WikiText-2 and Shakespeare."""
     own = read_corpus(data / "ptb", vocabulary=vocabulary)["test"][:most]
     others = {
-        "wikitext-2": treebank_style(read_text(data / "wikitext-2" / "test.txt").replace(" . ", "\n")),
-        "shakespeare": treebank_style(read_text(data / "tinyshakespeare" / "input.txt")),
+        "wikitext-2": treebank_style(read_text(data / _WIKITEXT).replace(" . ", "\n")),
+        "shakespeare": treebank_style(read_text(data / _SHAKESPEARE)),
     }
     foreign = {name: vocabulary.encode(tokenize(text))[: len(own)] for name, text in others.items()}
     return shifts(model, vocabulary, own, foreign, draws)
@@ -173,7 +177,7 @@ def holmes(data: Path, work: Path, draws: int, epochs: int, most: int | None, de
     """Train on three collections of Sherlock Holmes; ask about an unseen Holmes novel and about Moby Dick."""
     folder = data / "gutenberg"
     text = "\n".join(sentences(read_text(folder / name)) for name in _HOLMES)
-    unseen = sentences(read_text(folder / "sherlock_hound_2852.txt"))
+    unseen = sentences(read_text(folder / _HOUND))
     others = {name: sentences(read_text(folder / file)) for name, file in _OTHERS.items()}
     stream = tokenize(text)
     vocabulary = Vocabulary.build(stream, max_size=10_000)

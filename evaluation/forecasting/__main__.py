@@ -42,7 +42,8 @@ def _work(given: argparse.Namespace) -> None:
     chosen = {name: (name, task) for name, task in TASKS.items()}
     forecasts = {name: (name, make) for name, make in _forecasts().items()}
     for name, task in named(given.tasks, chosen, "a task"):
-        problem = Problem(task, task.read(Path(data)), given.seed, given.smoke)
+        file = Path(data) / task.file
+        problem = Problem(task, task.read(file), given.seed, given.smoke)
         for forecast, make in named(given.only, forecasts):
             suffix = f"_seed{given.seed}" if given.seed else ""
             cell = f"{name}-{_slug(forecast)}{suffix}"
@@ -50,7 +51,7 @@ def _work(given: argparse.Namespace) -> None:
                 continue
             print(f"{name}: {forecast}", flush=True)
             result = _cell(problem, forecast, make)
-            print(records.save(cell, result, seed=given.seed, folder=results), flush=True)
+            print(records.save(cell, result, seed=given.seed, folder=results, data=[file]), flush=True)
     report.write(results)
 
 

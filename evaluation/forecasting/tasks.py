@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -22,11 +21,13 @@ class Task:
 
     Attributes:
         title: What it is.
-        read: From the data folder to the series.
+        file: Where it is in the data folder.
+        read: From that file to the series.
         horizon: Steps ahead.
     """
 
     title: str
+    file: str
     read: Callable[[Path], Series]
     horizon: int
 
@@ -48,25 +49,25 @@ class Task:
         return float((known[series.period :] - known[: -series.period]).abs().mean())
 
 
-def co2(data: Path) -> Series:
-    table = pd.read_csv(data / "co2_noaa" / "co2_mlo_monthly_clean.csv", index_col="month", parse_dates=True)
+def co2(file: Path) -> Series:
+    table = pd.read_csv(file, index_col="month", parse_dates=True)
     return Series.from_pandas(table["co2_ppm"], units="ppm", name="CO2")
 
 
-def taxi(data: Path) -> Series:
-    table = pd.read_csv(data / "nyc_taxi" / "nyc_taxi.csv", index_col="timestamp", parse_dates=True)
+def taxi(file: Path) -> Series:
+    table = pd.read_csv(file, index_col="timestamp", parse_dates=True)
     return Series.from_pandas(table["value"] / 1000, units="thousand per half hour", name="taxi passengers")
 
 
-def ett(data: Path, which: str) -> Series:
+def ett(file: Path) -> Series:
     """Oil temperature of a transformer, to the end of the usual test span (12 + 4 + 4 months of 30 days)."""
-    table = pd.read_csv(data / "ett" / f"{which}.csv", index_col="date", parse_dates=True)
+    table = pd.read_csv(file, index_col="date", parse_dates=True)
     return Series.from_pandas(table["OT"].iloc[: 20 * 30 * 24], units="°C", name="oil temperature")
 
 
 TASKS = {
-    "co2": Task("Mauna Loa CO2, monthly, 24 months ahead", co2, 24),
-    "taxi": Task("New York taxi passengers, half-hourly, 48 steps ahead", taxi, 48),
-    "etth1": Task("ETTh1 oil temperature, hourly, 48 hours ahead", partial(ett, which="ETTh1"), 48),
-    "etth2": Task("ETTh2 oil temperature, hourly, 48 hours ahead", partial(ett, which="ETTh2"), 48),
+    "co2": Task("Mauna Loa CO2, monthly, 24 months ahead", "co2_noaa/co2_mlo_monthly_clean.csv", co2, 24),
+    "taxi": Task("New York taxi passengers, half-hourly, 48 steps ahead", "nyc_taxi/nyc_taxi.csv", taxi, 48),
+    "etth1": Task("ETTh1 oil temperature, hourly, 48 hours ahead", "ett/ETTh1.csv", ett, 48),
+    "etth2": Task("ETTh2 oil temperature, hourly, 48 hours ahead", "ett/ETTh2.csv", ett, 48),
 }

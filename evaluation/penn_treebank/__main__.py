@@ -75,6 +75,7 @@ def _train(given: argparse.Namespace, results: Path) -> None:
         fraction=FRACTIONS[given.size] if given.fraction is None else given.fraction,
         resume=given.resume,
         device=device,
+        data=(Path(data) / "ptb",),
     )
     for row in chosen:
         run_row(plan, row)

@@ -36,6 +36,7 @@ class Plan:
     resume: bool = True
     progress: bool = True
     device: torch.device | str = "cpu"
+    data: tuple[Path, ...] = ()
 
     def name(self, row: Row, members: int = 1) -> str:
         ensemble = f"_ensemble_{members}" if members > 1 else ""
@@ -73,7 +74,7 @@ def _single(plan: Plan, row: Row, seed: int, *, judged: bool) -> tuple[LanguageM
     folder = plan.work / plan.table / plan.size / f"{row.name}-{seed}"
 
     def note(history: History) -> None:
-        records.save(name, result | {"epochs": epoch_records(history)}, seed=seed, folder=plan.results)
+        records.save(name, result | {"epochs": epoch_records(history)}, seed=seed, folder=plan.results, data=plan.data)
         print(
             f"{row.name} epoch {history.epochs}/{row.recipe.epochs}: train {history.train_perplexity[-1]:.1f}, valid "
             f"{history.validation_perplexity[-1]:.2f}, {history.words_per_second[-1]:,.0f} words/s",
@@ -94,9 +95,8 @@ def _single(plan: Plan, row: Row, seed: int, *, judged: bool) -> tuple[LanguageM
     )
 
     def keep(scores: dict[str, Any]) -> Path:
-        return records.save(
-            name, result | {"epochs": epoch_records(history), "scores": scores}, seed=seed, folder=plan.results
-        )
+        result_now = result | {"epochs": epoch_records(history), "scores": scores}
+        return records.save(name, result_now, seed=seed, folder=plan.results, data=plan.data)
 
     scores = _judged(plan, row, [model], keep) if judged else {}
     path = keep(scores)
@@ -109,7 +109,8 @@ def _ensemble(plan: Plan, row: Row, models: list[LanguageModel]) -> Path:
     scores = _judged(plan, row, models)
     result = _description(plan, row, models[0]) | {"members": len(models), "scores": scores}
     print(f"  {row.name}, {len(models)} members: {_brief(scores)}", flush=True)
-    return records.save(plan.name(row, len(models)), result, seed=plan.seed, folder=plan.results)
+    name = plan.name(row, len(models))
+    return records.save(name, result, seed=plan.seed, folder=plan.results, data=plan.data)
 
 
 def _judged(

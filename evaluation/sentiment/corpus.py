@@ -7,7 +7,7 @@ into consecutive segments of 200 words that all have its rating; segments are pa
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +46,13 @@ class Segments:
 
 @dataclass(frozen=True)
 class Split:
-    """Segments to train on, to choose with (None on the paper's split), and to test on."""
+    """Segments to train on, to choose with (None on the paper's split), and to test on; and where they are from."""
 
     name: str
     train: Segments
     validation: Segments | None
     test: Segments
+    data: tuple[Path, ...] = ()
 
     @property
     def center(self) -> float:
@@ -130,13 +131,14 @@ def load_split(name: str, steps: int = SEGMENT, limit: int | None = None) -> Spl
     folder = os.environ.get("BAYESRNN_DATA")
     if not folder:
         raise ValueError("set BAYESRNN_DATA to the folder that holds cornell_scale/scaledata.")
-    reviews = read_scale_reviews(Path(folder) / "cornell_scale")
+    place = Path(folder) / "cornell_scale"
+    reviews = read_scale_reviews(place)
     if limit is not None:
         keep = torch.randperm(len(reviews), generator=torch.Generator().manual_seed(0))[:limit].sort().values
         rows = keep.tolist()
         chosen = tuple(reviews.texts[r] for r in rows), reviews.ratings[keep], tuple(reviews.authors[r] for r in rows)
         reviews = Reviews(*chosen)
-    return makers[name](segments(reviews, steps))
+    return replace(makers[name](segments(reviews, steps)), data=(place,))
 
 
 def synthetic_split(name: str, reviews: int = 200, steps: int = 40) -> Split:

@@ -30,7 +30,7 @@ def score(run: Run) -> dict[str, Any]:
     scores["best"]["epoch"] = best_epoch(run, record["epochs"])
     record |= {"scores": scores, "noise_from": "training rows" if run.split.validation is None else "validation rows"}
     record.pop("provenance", None)
-    save(run.name, record, seed=run.seed, folder=run.results)
+    save(run.name, record, seed=run.seed, folder=run.results, data=run.split.data)
     return record
 
 

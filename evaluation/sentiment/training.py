@@ -88,7 +88,7 @@ def train(run: Run, report: Callable[[str], None] = print) -> dict[str, Any]:
         _keep(run, net, optimizer, record["epochs"])
         for stale in ("provenance", "scores"):
             record.pop(stale, None)
-        save(run.name, record, seed=run.seed, folder=run.results)
+        save(run.name, record, seed=run.seed, folder=run.results, data=run.split.data)
         last = record["epochs"][-1]
         report(f"{run.name} epoch {epoch}: train {last['train']:.4f} test {last['test']:.4f} {last['seconds']:.0f} s")
     return record

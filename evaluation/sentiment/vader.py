@@ -31,11 +31,11 @@ def run(results: Path, *, quick: bool = False, seed: int = 0) -> dict[str, Any]:
     if not folder:
         raise ValueError("set BAYESRNN_DATA to the folder that holds vader/.")
     start = Path(folder) / "vader"
-    files = "movieReviewSnippets_GroundTruth.txt", "movieReviewSnippets_anonDataRatings.txt"
-    snippets = read_rated_snippets(start / files[0], start / files[1])
+    files = start / "movieReviewSnippets_GroundTruth.txt", start / "movieReviewSnippets_anonDataRatings.txt"
+    snippets = read_rated_snippets(*files)
     epochs, rows = (2, 1500) if quick else (30, len(snippets))
     result = {which: study(snippets, which, epochs, rows, seed) for which in ("one", "all")}
-    save("vader", {"vader": result}, seed=seed, folder=results)
+    save("vader", {"vader": result}, seed=seed, folder=results, data=files)
     return result
 
 

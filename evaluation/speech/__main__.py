@@ -15,7 +15,7 @@ from evaluation.options import OneLineParser, at_least, named, run
 from evaluation.records import RESULTS, load, save
 from evaluation.speech import report
 from evaluation.speech.networks import Settings, splits
-from evaluation.speech.recordings import Recordings, load_digits, load_vowels, synthetic
+from evaluation.speech.recordings import Recordings, corpus_place, load_digits, load_vowels, synthetic
 from evaluation.speech.scoring import study
 
 SETTINGS = {
@@ -42,6 +42,7 @@ def _work(given: argparse.Namespace) -> None:
         settings = replace(settings, epochs=given.epochs)
     chosen = splits(corpus, speakers_are_classes=given.corpus == "vowels")
     only = given.splits or (["recording", "speaker0"] if given.quick else None)
+    data = [] if given.synthetic else [given.data or corpus_place(given.corpus)]
     folder = (given.checkpoints or base / "state") / given.corpus
     for split in named(only, chosen, "--splits"):
         for cell in given.cells:
@@ -50,7 +51,8 @@ def _work(given: argparse.Namespace) -> None:
             if _finished(results, name, asked):
                 continue
             found = study(split, cell, given.seeds, settings, folder, given.corpus == "digits")
-            save(name, {"corpus": given.corpus, "cell": cell, "split": split.name, **asked, **found}, folder=results)
+            result = {"corpus": given.corpus, "cell": cell, "split": split.name, **asked, **found}
+            save(name, result, folder=results, data=data)
             score = found["scores"]["gal, draws"]
             print(f"{name}: accuracy {score['accuracy']:.3f}, NLL {score['nll']:.3f} (gal, draws)", flush=True)
     report.write(results)

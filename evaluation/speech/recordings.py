@@ -77,13 +77,18 @@ def data_folder() -> Path:
     return Path(folder)
 
 
+def corpus_place(corpus: str) -> Path:
+    """Return the file of the digits, or the folder of the vowels, in the data folder."""
+    return data_folder() / {"digits": "fsdd/fsdd_mfcc13.npz", "vowels": "japanese_vowels"}[corpus]
+
+
 def load_digits(path: Path | None = None) -> Recordings:
     """Read the Free Spoken Digit Dataset: 13 mel cepstra per 10 ms; recordings 0-4 are the test part, 5-9 validation.
 
     Raises:
         ValueError: If the file holds no such features, or those of another sampling rate.
     """
-    path = data_folder() / "fsdd" / "fsdd_mfcc13.npz" if path is None else path
+    path = corpus_place("digits") if path is None else path
     names = ("mfcc", "offsets", "label", "speaker", "index", "is_test")
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -118,7 +123,7 @@ def load_vowels(folder: Path | None = None) -> Recordings:
     Raises:
         ValueError: If a line is no utterance.
     """
-    folder = data_folder() / "japanese_vowels" if folder is None else folder
+    folder = corpus_place("vowels") if folder is None else folder
     frames, labels, tests = [], [], []
     for part in ("TRAIN", "TEST"):
         lines = (folder / f"JapaneseVowels_{part}.ts").read_text(encoding="utf-8").splitlines()

@@ -25,6 +25,7 @@ from evaluation.translation.sentences import (
     Words,
     load_pairs,
     needed,
+    part_files,
     synthetic,
 )
 from evaluation.translation.training import Settings, schemes, trained
@@ -55,16 +56,17 @@ def _work(given: argparse.Namespace) -> None:
     pairs = _pairs(given, settings)
     vocabulary = _vocabulary(given, pairs["train"], settings, folder)
     parts = {name: TokenPairs(part, vocabulary) for name, part in pairs.items()}
+    data = [] if given.synthetic else [file for part in PARTS for file in part_files(part, given.data)]
     for seed in given.seeds:
         for scheme in chosen:
-            _one(scheme, seed, settings, pairs["test"], parts, vocabulary, folder, results)
+            _one(scheme, seed, settings, pairs["test"], parts, vocabulary, folder, results, data)
     report.write(results)
     return None
 
 
 def _one(
     scheme: str, seed: int, settings: Settings, test: Pairs, parts: dict[str, TokenPairs], vocabulary: Vocabulary,
-    folder: Path, results: Path,
+    folder: Path, results: Path, data: list[Path],
 ) -> None:  # fmt: skip
     name, said = f"{scheme}-seed{seed}", {"settings": settings.to_dict(), "vocabulary": vocabulary.digest}
     if (results / f"{name}.json").is_file() and said.items() <= load(name, results).items():
@@ -78,7 +80,7 @@ def _one(
     weights = sum(p.numel() for p in net.parameters())
     record = {"scheme": scheme, "seed": seed, **said, "weights": weights, "cpu_hours": hours}
     record |= {"train": list(history.train), "validation": list(history.validation), "scores": scores}
-    save(name, record, seed=seed, folder=results)
+    save(name, record, seed=seed, folder=results, data=data)
     print(f"{name}: " + ", ".join(f"BLEU {s['bleu']:.1f} ({judged})" for judged, s in scores.items()), flush=True)
 
 

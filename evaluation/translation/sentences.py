@@ -51,12 +51,20 @@ def load_pairs(part: str, folder: Path | None = None) -> Pairs:
     Raises:
         ValueError: If the two files have different numbers of lines, or a line is empty.
     """
+    return checked(*map(_lines, part_files(part, folder)), PARTS[part])
+
+
+def part_files(part: str, folder: Path | None = None) -> list[Path]:
+    """Return the German and the English file of a part.
+
+    Raises:
+        ValueError: If no folder is given and the environment names none.
+    """
     if folder is None:
         folder = Path(os.environ.get("BAYESRNN_DATA", "")) / "multi30k"
         if not os.environ.get("BAYESRNN_DATA") or not folder.is_dir():
             raise ValueError("set BAYESRNN_DATA to the folder that holds multi30k, or use --synthetic.")
-    name = PARTS[part]
-    return checked(*(_lines(folder / f"{name}.{language}.gz") for language in ("de", "en")), name)
+    return [folder / f"{PARTS[part]}.{language}.gz" for language in ("de", "en")]
 
 
 def checked(source: list[str], target: list[str], name: str) -> Pairs:

@@ -1,7 +1,9 @@
 """Where a result comes from: what counts as an uncommitted change, and that a record replaces another in one step."""
 
+import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -62,3 +64,27 @@ def test_a_copy_says_of_which_commit_it_is(monkeypatch: pytest.MonkeyPatch) -> N
     assert told["uncommitted_changes"] is None
     monkeypatch.delenv("BAYESRNN_COMMIT")
     assert records.provenance()["commit"] != "0123456789ab"
+
+
+def test_a_result_carries_the_checksums_of_its_files_and_folders(tmp_path: Path) -> None:
+    for name in ("one.csv", "texts/one.csv", "texts/deep/two.txt", "other.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    places = [tmp_path / "one.csv", tmp_path / "texts"]
+    path = records.save("x", {}, folder=tmp_path / "results", data=places)
+    expected = {"one.csv": "one.csv", "two.txt": "texts/deep/two.txt", "texts/one.csv": "texts/one.csv"}
+    sums = json.loads(path.read_text(encoding="utf-8"))["provenance"]["data"]
+    assert sums == {name: hashlib.sha256(text.encode()).hexdigest() for name, text in expected.items()}
+
+
+def test_every_experiment_that_reads_the_data_folder_saves_their_checksums() -> None:
+    folder = Path(records.__file__).parent
+    rooms = {path.parent if path.parent != folder else path for path in folder.rglob("*.py")
+             if re.search(r"environ.*BAYESRNN_DATA", path.read_text(encoding="utf-8"))}  # fmt: skip
+    assert len(rooms) >= 6
+    for room in rooms:
+        for path in room.glob("*.py") if room.is_dir() else [room]:
+            calls = re.findall(
+                r"(?<![\w.])(?:records\.)?save\((?:[^()]|\([^()]*\))*\)", path.read_text(encoding="utf-8")
+            )
+            assert all("data=" in call or "smoke" in call for call in calls), (path.name, calls)
