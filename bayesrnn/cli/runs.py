@@ -47,15 +47,20 @@ def predict(
     manifest = read_run(run, (*_SEQUENCES, *_FORECASTS))
     if manifest.kind in _FORECASTS:
         frame = forecast_runs.predicted(run, manifest, file, future, common)
-        note = ""
+        note = shortage = ""
     else:
         if file is None:
             raise ValueError(f"which rows? {run} predicts rows of a file: bayesrnn predict {run} FILE -o {output}.")
         task, data = _opened(run, manifest, file, common, need_target=False)
         frame = task.frame(data, level=level, risk=risk)
         note = f"; {int((~frame['abstain']).sum())} answered" if "abstain" in frame else ""
+        shortage = task.shortage(risk)
     write_table(frame, output)
-    common.result({"output": str(output), "rows": len(frame)}, f"{len(frame)} rows are in {output}{note}.")
+    common.result(
+        {"output": str(output), "rows": len(frame)} | ({"note": shortage} if shortage else {}),
+        f"{len(frame)} rows are in {output}{note}.",
+        *([f"Note: {shortage}"] if shortage else []),
+    )
 
 
 @with_common_options

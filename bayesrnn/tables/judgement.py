@@ -28,6 +28,7 @@ class Judgement:
         sets: Coverage and size of the conformal sets: all, by class, by group; None where there are none.
         abstention: Per accepted risk: threshold, share answered, share wrong among the answers; None for numbers.
         predictions: One line per row, with what happened.
+        shortage: How many calibration rows would be needed, where no threshold keeps to a risk of 5 %; else empty.
     """
 
     report: CalibrationReport
@@ -35,6 +36,7 @@ class Judgement:
     sets: "DataFrame | None"
     abstention: "DataFrame | None"
     predictions: "DataFrame"
+    shortage: str
 
     @property
     def sentences(self) -> list[str]:
@@ -48,8 +50,8 @@ class Judgement:
             )
         if self.abstention is not None:
             row = self.abstention[self.abstention["risk"] == 0.05].iloc[0]
-            said = f"{row['wrong']:.1%} of them are wrong" if row["answered"] else "none is sure enough"
-            lines.append(f"Accepting 5 % wrong answers, {row['answered']:.0%} of the rows are answered; {said}.")
+            said = f"{row['wrong']:.1%} of them are wrong." if row["answered"] else self.shortage
+            lines.append(f"Accepting 5 % wrong answers, {row['answered']:.0%} of the rows are answered; {said}")
         return lines
 
     @property
@@ -99,6 +101,7 @@ def judge(
         sets=None if run.sets is None else run.sets.apply(final, data.groups, level=level).coverage(target, groups),
         abstention=_abstention(run, frame),
         predictions=frame,
+        shortage=run.shortage(0.05),
     )
 
 

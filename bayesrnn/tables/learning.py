@@ -17,8 +17,9 @@ from bayesrnn.models import SequenceClassifier, SequenceRegressor
 from bayesrnn.recalibration import ConformalSets, Temperature, VarianceScaling
 from bayesrnn.recalibration.protocol import FEWEST
 from bayesrnn.schemes import gal
+from bayesrnn.tables.abstention import held_out_errors
 from bayesrnn.tables.inputs import Inputs
-from bayesrnn.tables.model import SequenceRun, abstention, checked_numbers
+from bayesrnn.tables.model import SequenceRun, checked_numbers
 from bayesrnn.tables.parts import dealt
 from bayesrnn.training import fit
 from bayesrnn.training.loss import negative_log_likelihood
@@ -166,20 +167,23 @@ def recalibrated(
     """Return the run with recalibration, sets and abstention fitted on two lots of held-out rows."""
     notes = []
     scaling = Temperature() if run.kind == "classify" else VarianceScaling()
+    watched, seen = run.raw(watch), run.targets(watch)
     try:
-        scaling.fit(run.raw(watch), run.targets(watch))
+        scaling.fit(watched, seen)
         if isinstance(scaling, Temperature) and scaling.at_bound:
             raise ValueError(
                 f"all {len(watch)} rows to fit a temperature on are right, which would make it sure of all."
             )
-        run = replace(run, recalibration=scaling)
+        run, watched = replace(run, recalibration=scaling), scaling.apply(watched)
     except ValueError as error:
         notes.append(f"Not recalibrated: {error}")
     if run.kind == "classify" and len(calibrate) >= FEWEST:
         predictive, target = run.predictive(calibrate), run.targets(calibrate)
         sets = ConformalSets(score, by, seed=run.seed).fit(predictive, target, calibrate.groups)
-        run = replace(run, sets=sets, held_out=abstention(predictive, target))
+        held_out = held_out_errors(predictive, target)
+        run = replace(run, sets=sets, held_out=held_out, watched=held_out_errors(watched, seen))
     elif run.kind == "classify":
+        run = replace(run, sets=None, held_out=None, watched=None)  # they would belong to another recalibration
         notes.append(f"No sets and no abstention: {len(calibrate)} calibration rows are fewer than {FEWEST}.")
     return replace(run, notes=(*run.notes, *notes))
 

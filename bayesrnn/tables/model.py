@@ -16,6 +16,7 @@ from bayesrnn.inference import predict
 from bayesrnn.models import SequenceClassifier
 from bayesrnn.recalibration import AbstractRecalibrator, ConformalSets
 from bayesrnn.storage import load, load_recalibration, save
+from bayesrnn.tables.abstention import least_confidence, rows_missing
 from bayesrnn.tables.inputs import Inputs
 from bayesrnn.tables.parts import content_keys
 from bayesrnn.training import History
@@ -23,7 +24,7 @@ from bayesrnn.training import History
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["SequenceRun", "abstention", "checked_numbers"]
+__all__ = ["SequenceRun", "checked_numbers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ class SequenceRun:
         recalibration: Fitted on held-out rows, or None.
         sets: Conformal sets fitted on other held-out rows, or None.
         held_out: Confidence and error of the calibration rows, most confident first: {"confidence": ..., "wrong": ...}.
+        watched: The same of the rows that the recalibration was fitted on.
         history: Losses of the training.
         notes: What is missing, and why.
     """
@@ -53,6 +55,7 @@ class SequenceRun:
     recalibration: AbstractRecalibrator | None = None
     sets: ConformalSets | None = None
     held_out: dict[str, list[float]] | None = None
+    watched: dict[str, list[float]] | None = None
     history: History | None = None
     notes: tuple[str, ...] = ()
 
@@ -109,7 +112,7 @@ class SequenceRun:
             data: The sequences.
             predictive: What `predictive(data)` gave, if it was computed already.
             level: Probability with which a set of classes holds the true one.
-            risk: Share of wrong answers that is accepted: less certain rows are marked `abstain`.
+            risk: Share of wrong answers that is accepted: less certain rows are marked `abstain` (`threshold`).
         """
         predictive = self.predictive(data) if predictive is None else predictive
         table = predictive.to_frame() if self.kind == "classify" else predictive.to_frame((0.5, 0.8, 0.95))
@@ -130,16 +133,20 @@ class SequenceRun:
     def threshold(self, risk: float) -> float:
         r"""Return the least confidence with which an answer is given, infinite where no answer is safe enough.
 
-        With k calibration rows of at least that confidence and w wrong ones among them, $(w + 1)/(k + 1) \le$ risk.
+        With k calibration rows of at least that confidence and w wrong ones among them, the upper bound
+        $p: P(\mathrm{Bin}(k, p) \le w) = 0.1$ is at most `risk`: with probability 90 % over calibration rows, so is
+        the error of the answers.
         """
         check_level(risk, "risk")
         if self.held_out is None:
             raise ValueError("this run has no calibration rows from which to choose when to abstain.")
-        confidence, wrong = (np.asarray(self.held_out[name]) for name in ("confidence", "wrong"))
-        count = np.arange(1, len(confidence) + 1)
-        last = np.append(confidence[1:] < confidence[:-1], True)  # equal confidences are kept or refused together
-        fine = ((np.cumsum(wrong) + 1) / (count + 1) <= risk) & last
-        return float(confidence[np.flatnonzero(fine)[-1]]) if fine.any() else float("inf")
+        return least_confidence(self.held_out, self.watched, risk)
+
+    def shortage(self, risk: float) -> str:
+        """Return how many calibration rows would be needed where every row abstains; else an empty text."""
+        if self.held_out is None or np.isfinite(self.threshold(risk)):
+            return ""
+        return rows_missing(self.held_out, self.watched, risk)
 
     def details(self) -> dict[str, Any]:
         """Return all but the model and its recalibration as JSON values."""
@@ -150,6 +157,7 @@ class SequenceRun:
             "seed": self.seed,
             "sets": None if self.sets is None else self.sets.to_dict(),
             "held_out": self.held_out,
+            "watched": self.watched,
             "notes": list(self.notes),
         }
 
@@ -172,16 +180,9 @@ class SequenceRun:
             load_recalibration(folder),
             None if details["sets"] is None else ConformalSets.from_dict(details["sets"]),
             details["held_out"],
+            details.get("watched"),
             notes=tuple(details["notes"]),
         )
-
-
-def abstention(predictive: Any, target: Tensor) -> dict[str, list[float]]:
-    """Return confidence and error of each row, the most confident first."""
-    confidence = predictive.probabilities.amax(-1).double().numpy()
-    wrong = (predictive.mode != predictive.class_index(target)).numpy()
-    order = np.argsort(-confidence, kind="stable")
-    return {"confidence": confidence[order].tolist(), "wrong": wrong[order].astype(float).tolist()}
 
 
 def checked_numbers(data: Labelled) -> NDArray[Any]:

@@ -71,16 +71,22 @@ def test_a_run_holds_model_report_and_tables(run: Path) -> None:
     assert scores["accuracy"] > 0.7  # 0.85 at best
 
 
-def test_predict_says_how_sure_and_why(run: Path, reviews: Path, tmp_path: Path) -> None:
+def test_predict_says_how_sure_and_why(
+    run: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     new = tmp_path / "new.csv"
     pd.read_csv(reviews).drop(columns="verdict").head(50).to_csv(new, index=False)  # no target
     assert main(["predict", str(run), str(new), "-o", str(tmp_path / "p.csv"), "--risk", "0.3"]) == 0
+    capsys.readouterr()
     table = pd.read_csv(tmp_path / "p.csv")
     assert set(table["predicted"]) == {"good", "bad"}
     assert {"id", "confidence", "abstain", "set_90", "entropy", "aleatoric", "epistemic"} <= set(table.columns)
     np.testing.assert_allclose(table["probability_bad"] + table["probability_good"], 1, atol=1e-6)
     np.testing.assert_allclose(table["aleatoric"] + table["epistemic"], table["entropy"], atol=1e-5)
     assert not table["abstain"].all()
+    assert main(["predict", str(run), str(new), "-o", str(tmp_path / "p.csv"), "--risk", "0.001", "--json"]) == 0
+    assert "60 calibration rows are too few for a risk of 0.001" in json.loads(capsys.readouterr().out)["note"]
+    assert pd.read_csv(tmp_path / "p.csv")["abstain"].all()
     first = pd.read_csv(new).head(3)
     first.to_csv(tmp_path / "three.csv", index=False)  # a row's prediction does not depend on the others
     assert main(["predict", str(run), str(tmp_path / "three.csv"), "-o", str(tmp_path / "q.json")]) == 0

@@ -1,4 +1,4 @@
-"""Rows dealt out, when to abstain, inputs: against brute force and by what must hold."""
+"""Rows dealt out and inputs: by what must hold."""
 
 import numpy as np
 import pytest
@@ -64,26 +64,6 @@ def test_too_little_to_deal_out_is_refused() -> None:
         dealt(only, 0, with_test=True, classes=True)
 
 
-def run_of(confidence: list[float], wrong: list[int]) -> SequenceRun:
-    model = SequenceClassifier(vocabulary=4, hidden_size=2, labels=["a", "b"], dropout=0.2)
-    return SequenceRun("classify", model, Inputs(), {}, held_out={"confidence": confidence, "wrong": wrong})
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("risk", [0.02, 0.1, 0.3])
-def test_the_threshold_is_that_of_a_search_over_all(seed: int, risk: float) -> None:
-    generator = np.random.default_rng(seed)
-    confidence = np.sort(generator.integers(50, 100, 60) / 100)[::-1]  # with ties
-    wrong = (generator.random(60) < 1 - confidence).astype(float)
-    best = np.inf
-    for candidate in sorted(set(confidence)):
-        kept = confidence >= candidate
-        if (wrong[kept].sum() + 1) / (kept.sum() + 1) <= risk:
-            best = candidate
-            break
-    assert run_of(confidence.tolist(), wrong.tolist()).threshold(risk) == best
-
-
 def test_words_and_characters() -> None:
     long = Inputs.learned(Labelled(["A cat, it's here.", "a cat sat on it"] * 5, np.arange(10)))
     assert long.level == "word"
@@ -121,6 +101,9 @@ def test_a_temperature_is_not_fitted_to_rows_that_are_all_right() -> None:
     assert run.recalibration is None
     assert "are right, which would make it sure of all" in run.notes[0]
     assert run.sets is not None
+    run = recalibrated(run, data, data[np.arange(5)])  # what was fitted before does not stay
+    assert run.sets is run.held_out is run.watched is None
+    assert "No sets and no abstention: 5 calibration rows" in run.notes[-1]
 
 
 def test_a_fingerprint_tells_contents_order_and_targets_apart() -> None:
