@@ -206,11 +206,11 @@ def check_stochastic(models: list[nn.Module], multiplier: float = 1.0, *, drop_w
         ValueError: That says which model of an ensemble draws nothing, why, and what to do.
     """
     placed = [[p for m in masked_modules(model).values() for p in m.placements().values()] for model in models]
-    drawn = [[p for p in found if drop_words or p.site != "word"] for found in placed]
-    quiet = [k for k, found in enumerate(drawn) if not found]
+    drawn = [[p for p in placements if drop_words or p.site != "word"] for placements in placed]
+    quiet = [k for k, placements in enumerate(drawn) if not placements]
     if quiet:
         raise ValueError(_quiet_message(models, quiet, words_only=[k for k in quiet if placed[k]]))
-    highest = max((p.rate for found in drawn for p in found), default=0.0) * multiplier
+    highest = max((p.rate for placements in drawn for p in placements), default=0.0) * multiplier
     if highest >= 1.0:
         raise ValueError(
             f"multiplier {multiplier:g} takes the highest rate to {highest:g}; rates must stay below 1. "

@@ -123,11 +123,11 @@ def _first(predictive: Kept, size: int) -> Kept:
 
 
 def _sizes(total: int, first: int) -> list[int]:
-    found = []
+    sizes = []
     while first < total:
-        found.append(first)
+        sizes.append(first)
         first *= 2
-    return [*found, total]
+    return [*sizes, total]
 
 
 def _defaults(predictive: Kept) -> dict[str, Statistic]:

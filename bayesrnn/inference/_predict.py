@@ -170,8 +170,8 @@ def predict(
             plan = Plan(at_once, block, one, keep_draws, tolerance, apart)
             if rows_interact == "allow":
                 plan = replace(plan, at_once=max(at_once, job.rows), single=True)
-            structure, found = collect_as_it_runs(jobs, rows, draws, plan, done)
-            parts += [part.after(batch.offset) for part in found]
+            structure, new_parts = collect_as_it_runs(jobs, rows, draws, plan, done)
+            parts += [part.after(batch.offset) for part in new_parts]
             ids.append(batch.ids)
         if ranks is not None:
             parts = ranks.share(parts)
@@ -215,14 +215,14 @@ def check_model(model: nn.Module, draws: int, name: str = "this model") -> None:
     """Refuse a model in which nothing is stochastic, if draws are wanted; warn of what only looks so."""
     if not draws:
         return
-    found = audit(model)
-    if not found.active:
-        looks = "\n".join(f"  {item}" for item in found.warnings)
+    report = audit(model)
+    if not report.active:
+        looks = "\n".join(f"  {item}" for item in report.warnings)
         raise ValueError(
             f"nothing in {name} is stochastic at test time, so all its draws would be equal and their epistemic "
             "variance zero. Build it with bayesrnn.nn layers and a rate above 0, or turn its torch layers into ours "
             "with bayesrnn.convert(model, dropout=0.25); draws=0 gives the deterministic pass.\n"
             f"{looks or '  It has no dropout of any kind.'}"
         )
-    for item in found.warnings:
+    for item in report.warnings:
         warnings.warn(str(item), AuditWarning, stacklevel=3)

@@ -31,7 +31,7 @@ class Beams:
         self.sums[:, 0] = 0.0  # all begin alike: one of them is enough
         self.count = torch.zeros(searches, dtype=torch.long, device=device)
         self.highest = torch.full((searches,), -torch.inf, device=device)
-        self.found = torch.full((searches, most), special.padding, dtype=torch.long, device=device)
+        self.finished = torch.full((searches, most), special.padding, dtype=torch.long, device=device)
 
     @property
     def steps(self) -> int:
@@ -66,7 +66,7 @@ class Beams:
 
     def best(self) -> Tensor:
         """Return the best finished sequences, (searches, L), with padding behind the end."""
-        return self.found[:, : int((self.found != self.special.padding).sum(1).max())]
+        return self.finished[:, : int((self.finished != self.special.padding).sum(1).max())]
 
     def _finish(self, sums: Tensor, places: Tensor) -> None:
         """End the sequences at `places` (searches, n), where their sums with the end (searches, n) are finite."""
@@ -75,6 +75,6 @@ class Beams:
         score, best = (sums / (self.steps + 1) ** self.power).max(1)
         rows = (open_ & (score > self.highest)).nonzero().flatten()
         self.highest[rows] = score[rows]
-        self.found[rows] = self.special.padding
-        self.found[rows, : self.steps] = self.tokens[rows, places[rows, best[rows]]]
-        self.found[rows, self.steps] = self.special.end
+        self.finished[rows] = self.special.padding
+        self.finished[rows, : self.steps] = self.tokens[rows, places[rows, best[rows]]]
+        self.finished[rows, self.steps] = self.special.end

@@ -97,14 +97,14 @@ class Decoder:
         powers: Tensor | None = None
         of_networks = torch.zeros(targets.shape, device=targets.device)
         expected = torch.zeros(targets.shape, dtype=torch.float64, device=targets.device)
-        found: list[list[Tensor]] = []
+        member_logs: list[list[Tensor]] = []
         for place, (member, chunks) in enumerate(zip(self.members, features, strict=True)):
-            found.append([])
+            member_logs.append([])
             own: Tensor | None = None
             start = 0
             for part in (p for chunk in chunks for p in chunk.split(max(size // targets.numel(), 1))):
                 logs = self._log_distribution(member, part, targets)
-                found[-1].append(logs.gather(-1, targets.expand(logs.shape[:-1]).unsqueeze(-1))[..., 0])
+                member_logs[-1].append(logs.gather(-1, targets.expand(logs.shape[:-1]).unsqueeze(-1))[..., 0])
                 if not self.averaging.plain:
                     powers = self.averaging.add(powers, logs)
                 if statistics:
@@ -121,7 +121,7 @@ class Decoder:
                 of_networks += weight * torch.special.entr(own / weight.clamp(min=1e-30)[:, None]).sum(-1)
             if own is not None:
                 total = own if total is None else total.add_(own)
-        log_probs = torch.stack([torch.cat(member) for member in found])
+        log_probs = torch.stack([torch.cat(member) for member in member_logs])
         count = log_probs.shape[0] * log_probs.shape[1] if weights is None else 1
         log_prob, scored = None, None
         if powers is not None:

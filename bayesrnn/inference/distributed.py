@@ -153,6 +153,6 @@ def _unpack(data: bytes, like: Part) -> Iterator[Part]:
     for rows, draws, chunks, statistics in unpacked(load(data), like.statistics[0].replicates.mean.device):
         distributions = []
         for chunk in chunks:
-            values = iter([tensor for found in chunk for tensor in found])
+            values = iter([tensor for tensors in chunk for tensor in tensors])
             distributions.append([map_distribution(d, lambda _, v=values: next(v)) for d in like.distributions[0]])  # type: ignore[misc]
         yield Part(rows.cpu(), draws, tuple(distributions), statistics)

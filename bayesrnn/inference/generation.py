@@ -108,23 +108,23 @@ def _check_model(model: nn.Module, draws: int) -> None:
 
 
 def _prompted(prompt: Tensor | Iterable[int]) -> Tensor:
-    found = as_stream(prompt, "prompt tokens")
-    if found.numel() == 0:
+    tokens = as_stream(prompt, "prompt tokens")
+    if tokens.numel() == 0:
         raise ValueError(
             "the prompt must hold at least one token. Begin with the token that ends a sentence if there is nothing to "
             "go on from."
         )
-    if found.dtype != torch.long:
+    if tokens.dtype != torch.long:
         raise ValueError(
-            f"the prompt must be token numbers, which are whole, but {found.dtype} was given. If they are whole, pass "
+            f"the prompt must be token numbers, which are whole, but {tokens.dtype} was given. If they are whole, pass "
             "prompt.long()."
         )
-    if found.dim() != 1:
+    if tokens.dim() != 1:
         raise ValueError(
-            f"the prompt must be one text, token numbers (N,), but its shape is {tuple(found.shape)}. Of a batch pass "
+            f"the prompt must be one text, token numbers (N,), but its shape is {tuple(tokens.shape)}. Of a batch pass "
             "one row at a time."
         )
-    return found
+    return tokens
 
 
 def _member(model: nn.Module, draws: int, steps: int, source: MaskStream, device: torch.device) -> Member:

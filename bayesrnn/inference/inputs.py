@@ -173,15 +173,15 @@ def _arguments(batch: Any) -> tuple[Any, ...]:
 def whole_numbers(values: Iterable[int] | Tensor, name: str) -> Tensor:
     """Return whole numbers, one a row, as int64 on the CPU."""
     try:
-        found = torch.as_tensor(values if isinstance(values, Tensor) else list(values)).cpu()
+        numbers = torch.as_tensor(values if isinstance(values, Tensor) else list(values)).cpu()
     except (TypeError, ValueError, RuntimeError):
         fix = " Number the names: pandas.factorize(names)[0]." if name == "sequence_ids" else ""
         raise TypeError(f"{name} must be one whole number a row, but {values!r:.60} was given.{fix}") from None
-    if found.dim() != 1 or found.is_floating_point() or found.dtype == torch.bool:
+    if numbers.dim() != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
         raise ValueError(
-            f"{name} must be one whole number a row, but {found.dtype} of shape {tuple(found.shape)} was given."
+            f"{name} must be one whole number a row, but {numbers.dtype} of shape {tuple(numbers.shape)} was given."
         )
-    return found.long()
+    return numbers.long()
 
 
 def _check_total(name: str, values: Tensor | None, rows: int, *, more: bool) -> None:

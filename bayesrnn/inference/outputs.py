@@ -62,14 +62,14 @@ def map_distribution(distribution: OutputDistribution, function: Callable[[Tenso
 
 def parameters(distribution: OutputDistribution) -> list[Tensor]:
     """Return the parameter tensors, in the order in which `map_distribution` visits them."""
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
 
     def visit(tensor: Tensor) -> Tensor:
-        found.append(tensor)
+        tensors.append(tensor)
         return tensor
 
     map_distribution(distribution, visit)
-    return found
+    return tensors
 
 
 def join(distributions: Sequence[OutputDistribution], dim: int) -> OutputDistribution:
@@ -180,16 +180,16 @@ def distributions_of(
     Raises:
         ValueError: If no dimension holds the rows, or two do.
     """
-    found = [(path, leaf) for path, leaf in leaves(structure) if leaf is not None]
-    if not found:
+    outputs = [(path, leaf) for path, leaf in leaves(structure) if leaf is not None]
+    if not outputs:
         raise ValueError("the model returned nothing to predict: only None, or an empty structure.")
     total = draws * rows
-    dims = [_row_dims(_batch_shape(leaf), total, path, draws) for path, leaf in found]
+    dims = [_row_dims(_batch_shape(leaf), total, path, draws) for path, leaf in outputs]
     if any(len(some) > 1 for some in dims) and smaller is not None and total > 1:
         other, count = smaller()
         shapes = [_batch_shape(leaf) for _, leaf in leaves(other) if leaf is not None]
         dims = [[d for d in some if shape[d] == count] or some for some, shape in zip(dims, shapes, strict=True)]
-    unclear = [item for item, some in zip(found, dims) if len(some) > 1 and total > 1 and batch_dim]
+    unclear = [item for item, some in zip(outputs, dims) if len(some) > 1 and total > 1 and batch_dim]
     if unclear:
         path, leaf = unclear[0]
         raise ValueError(
@@ -197,7 +197,7 @@ def distributions_of(
             f"{total} rows ({draws} draws of {rows} sequences), and batch_dim=1 does not say which. Take another "
             "number of draws, or put the rows first in the output and in the inputs, with batch_dim=0."
         )
-    return [_apart(leaf, draws, rows, some[0]) for (_, leaf), some in zip(found, dims)]
+    return [_apart(leaf, draws, rows, some[0]) for (_, leaf), some in zip(outputs, dims)]
 
 
 def _batch_shape(distribution: OutputDistribution) -> tuple[int, ...]:

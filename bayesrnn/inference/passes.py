@@ -177,9 +177,9 @@ def _pass(jobs: Jobs, rows: Tensor, first: int, last: int, plan: Plan) -> tuple[
         results = [(one, distributions)]
     else:
         results = [job.run(numbers, rows) for job in jobs]
-        distributions = side_by_side([found for _, found in results])
+        distributions = side_by_side([outputs for _, outputs in results])
         statistics = [statistics_of(distribution, numbers, plan.block, len(jobs)) for distribution in distributions]
     if plan.apart:
-        for job, (_, found) in zip(jobs, results):
-            check_rows_apart(job, rows, numbers, found)
+        for job, (_, outputs) in zip(jobs, results):
+            check_rows_apart(job, rows, numbers, outputs)
     return results[0][0], Part(rows, last - first, (distributions,) if plan.keep else (), statistics)

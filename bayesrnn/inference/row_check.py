@@ -24,7 +24,7 @@ _FEW = 4  # draws and rows of the passes that look for the module
 _known: "WeakKeyDictionary[nn.Module, set[int]]" = WeakKeyDictionary()
 
 
-def check_rows_apart(job: Job, rows: Tensor, draws: Tensor, found: list[OutputDistribution]) -> None:
+def check_rows_apart(job: Job, rows: Tensor, draws: Tensor, outputs: list[OutputDistribution]) -> None:
     """Refuse a model that gives a row other results in a batch than with a second row only.
 
     One draw of two rows is run by itself and compared with what the batch gave for it. What differs by more than
@@ -35,7 +35,7 @@ def check_rows_apart(job: Job, rows: Tensor, draws: Tensor, found: list[OutputDi
         job: What is predicted.
         rows: Positions of the rows in the batch, (B,).
         draws: Numbers of its draws, (S,).
-        found: What the batch gave, with batch shape (S, B, ...).
+        outputs: What the batch gave, with batch shape (S, B, ...).
 
     Raises:
         ValueError: If rows are used jointly, with the module in which they are first.
@@ -44,13 +44,13 @@ def check_rows_apart(job: Job, rows: Tensor, draws: Tensor, found: list[OutputDi
     if key in _known.get(job.model, ()):
         return
     with same_random_state():
-        _check(job, rows, draws, found)
+        _check(job, rows, draws, outputs)
     _known.setdefault(job.model, set()).add(key)
 
 
-def _check(job: Job, rows: Tensor, draws: Tensor, found: list[OutputDistribution]) -> None:
-    whole: list[OutputDistribution] | None = found
-    few: list[OutputDistribution] | None = found
+def _check(job: Job, rows: Tensor, draws: Tensor, outputs: list[OutputDistribution]) -> None:
+    whole: list[OutputDistribution] | None = outputs
+    few: list[OutputDistribution] | None = outputs
     if rows.numel() * draws.numel() > 1:
         some = _part(job, rows, draws)
         few = _tried(lambda: job.run(draws[some.draws], rows[some.rows])[1])

@@ -115,9 +115,9 @@ class Replicates:
     @classmethod
     def of(cls, values: Tensor, draws: Tensor, block: int, kind: type[Moments] = Moments) -> "Replicates":
         """Return the replicates of values (S, ...) of the draws of these numbers (S,)."""
-        found = cls(block, kind.of(values))
+        replicates = cls(block, kind.of(values))
         if block == 1:
-            return found
+            return replicates
         wide = values.detach().double()
         numbers = (draws // block).tolist()
         closed: list[Tensor] = []
@@ -128,10 +128,10 @@ class Replicates:
             if end - begin == block:
                 closed.append(wide[begin:end].mean(0))
             else:
-                part = cls(block, found.draws, None, {numbers[begin]: kind.of(wide[begin:end])})
-                found = found._with(part)
+                part = cls(block, replicates.draws, None, {numbers[begin]: kind.of(wide[begin:end])})
+                replicates = replicates._with(part)
             begin = end
-        return found._with(cls(block, found.draws, kind.of(torch.stack(closed)))) if closed else found
+        return replicates._with(cls(block, replicates.draws, kind.of(torch.stack(closed)))) if closed else replicates
 
     def merge(self, other: "Replicates") -> "Replicates":
         """Return both parts together: other draws of the same rows."""

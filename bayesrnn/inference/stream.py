@@ -213,11 +213,11 @@ class Stream:
         structure: Any = None
         for place, binding in enumerate(reader.chunks):
             forward = partial(self._distributions, reader, place, window)
-            structure, found = checked_output(forward, len(binding.draws), binding.sequences, self.batch_dim)
+            structure, distributions = checked_output(forward, len(binding.draws), binding.sequences, self.batch_dim)
             if single:
-                found = [_one_step(d) if steps else d for d, steps in zip(found, single)]
-            statistics = [statistics_of(distribution, binding.draws, self._block) for distribution in found]
-            parts.append(Part(torch.arange(self.rows), len(binding.draws), (found,), statistics))
+                distributions = [_one_step(d) if steps else d for d, steps in zip(distributions, single)]
+            statistics = [statistics_of(distribution, binding.draws, self._block) for distribution in distributions]
+            parts.append(Part(torch.arange(self.rows), len(binding.draws), (distributions,), statistics))
         return structure, reduce(Part.merge, parts)
 
     def _distributions(self, reader: StreamReader, place: int, window: Tensor) -> Any:

@@ -116,8 +116,8 @@ def draws_at_once(model: nn.Module, positions: int, max_memory: int) -> int:
     widest = max(
         (p.shape[0] for m in masked_modules(model).values() for p in m.parameters() if p.dim() == 2), default=1
     )
-    found = [getattr(m, "hidden_size", None) for m in model.modules()]
-    sizes = [size for size in found if isinstance(size, int)]
+    widths = [getattr(m, "hidden_size", None) for m in model.modules()]
+    sizes = [size for size in widths if isinstance(size, int)]
     width = 16 * max(sizes) if sizes else widest
     return max(int(max_memory // 2 // (4 * width * positions)), 1)
 
@@ -133,20 +133,21 @@ def as_stream(tokens: Any, name: str = "tokens") -> Tensor:
         raise _no_tokens(name, f"{tokens!r:.60} ({type(tokens).__name__})")
     given = tokens if isinstance(tokens, Tensor | np.ndarray) else list(tokens)
     try:
-        found = torch.empty(0, dtype=torch.long) if isinstance(given, list) and not given else torch.as_tensor(given)
+        numbers = torch.empty(0, dtype=torch.long) if isinstance(given, list) and not given else torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         kinds = sorted({type(item).__name__ for item in given})
         raise _no_tokens(name, f"a {type(tokens).__name__} of {', '.join(kinds)}") from None
-    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
-        return found  # what it must be is said where its shape is looked at
-    found = found.long()
-    if found.numel() and int(found.min()) < 0:
-        place = int((found.flatten() < 0).nonzero()[0])
+    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
+        return numbers  # what it must be is said where its shape is looked at
+    numbers = numbers.long()
+    if numbers.numel() and int(numbers.min()) < 0:
+        place = int((numbers.flatten() < 0).nonzero()[0])
         raise ValueError(
-            f"{name} are numbers from 0 on, but {int(found.flatten()[place])} was given at place {place}. If negative "
-            "numbers mark padding or missing words, leave those places out; unknown words are the vocabulary's <unk>."
+            f"{name} are numbers from 0 on, but {int(numbers.flatten()[place])} was given at place {place}. If "
+            "negative numbers mark padding or missing words, leave those places out; unknown words are the "
+            "vocabulary's <unk>."
         )
-    return found
+    return numbers
 
 
 def _no_tokens(name: str, given: str) -> TypeError:

@@ -101,8 +101,8 @@ def translate(
     Example:
         >>> import bayesrnn as br
         >>> model = br.models.EncoderDecoder(50, 40, 8, 8, dropout=0.3)
-        >>> found = translate(model, torch.randint(3, 40, (2, 6)), draws=16)
-        >>> found.log_prob.shape, bool((found.epistemic >= 0).all())
+        >>> translations = translate(model, torch.randint(3, 40, (2, 6)), draws=16)
+        >>> translations.log_prob.shape, bool((translations.epistemic >= 0).all())
         (torch.Size([2]), True)
     """
     reader = _Reader(model, source, draws, seed, sampling, sequence_ids)
@@ -136,8 +136,8 @@ def translate_draws(
     check_whole(draws, "draws", 2)
     reader = _Reader(model, source, draws, seed, sampling, sequence_ids)
     with undisturbed(model, seed):
-        found = reader.search(beam, length_penalty, max_length, each=True)
-    return found.view(draws, len(reader.source), -1)
+        sentences = reader.search(beam, length_penalty, max_length, each=True)
+    return sentences.view(draws, len(reader.source), -1)
 
 
 class _Reader:
@@ -180,8 +180,8 @@ class _Reader:
         start = torch.full_like(target[:, :1], self.model.start)
         known = torch.cat([start, target[:, :-1]], 1).masked_fill(target == self.model.padding, self.model.padding)
         size = _NUMBERS // (self.copies * target.shape[1] * getattr(self.model, "target_size", 50_000))
-        found = [self._score(rows, known[rows], target[rows]) for rows in self._groups(size * self.copies)]
-        log_probs, entropy, aleatoric = (torch.cat(part, -2) for part in zip(*found, strict=True))
+        scores = [self._score(rows, known[rows], target[rows]) for rows in self._groups(size * self.copies)]
+        log_probs, entropy, aleatoric = (torch.cat(part, -2) for part in zip(*scores, strict=True))
         return Translation(target, lengths, log_probs, entropy, aleatoric)
 
     def _searched(self, rows: Tensor, beam: int, power: float, most: int, each: bool) -> Tensor:
@@ -202,8 +202,8 @@ class _Reader:
             if not each:
                 kept = (torch.arange(self.copies, device=self.device)[:, None] * places + kept).flatten()
             state = tuple(part[:, kept] for part in state) if isinstance(state, tuple) else state[:, kept]
-        found = beams.best()
-        return found.view(self.copies, len(rows), -1) if each else found[None]
+        sentences = beams.best()
+        return sentences.view(self.copies, len(rows), -1) if each else sentences[None]
 
     def _score(self, rows: Tensor, known: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ids = self.ids[rows]

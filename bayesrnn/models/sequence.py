@@ -22,7 +22,7 @@ class SequenceModel(nn.Module):
     def __init__(self, arguments: dict[str, Any], dropout: float | Scheme | Mapping[str, Any]) -> None:
         super().__init__()
         self.scheme = scheme_of(dropout)
-        plain = {name: value if (found := as_number(value)) is None else found for name, value in arguments.items()}
+        plain = {name: value if (number := as_number(value)) is None else number for name, value in arguments.items()}
         self._arguments = plain
         encoder = {k: v for k, v in arguments.items() if k not in ("outputs", "classes", "likelihood", "dropout")}
         self.encoder = Encoder(dropout=self.scheme, **encoder)

@@ -178,7 +178,7 @@ def from_fastai(model: nn.Module | Mapping[str, Tensor], dropout: float | Scheme
     """
     weights = model.state_dict() if isinstance(model, nn.Module) else model
     raw = re.compile(r"(.*?(?:rnns\.(\d+)\.)?)weight_hh_l0_raw$")
-    layers = sorted((int(found[2] or 0), found[1]) for found in map(raw.match, weights) if found)
+    layers = sorted((int(match[2] or 0), match[1]) for match in map(raw.match, weights) if match)
     if not layers:
         raise ValueError(
             f"no weight_hh_l0_raw is among {sorted(weights)[:6]}: give an AWD-LSTM of fastai 2.8, or load torch's own "

@@ -77,8 +77,8 @@ class MixtureDistribution(AbstractDistribution):
             return torch.logsumexp(_log_prob(distribution, value), 0) - math.log(self.size)
 
         everywhere = self._wide.support in (constraints.real, None)
-        found = self._by_rows(density, y)
-        return self._sound(found, "the log density", anyhow=everywhere and bool(torch.isfinite(y).all()))
+        densities = self._by_rows(density, y)
+        return self._sound(densities, "the log density", anyhow=everywhere and bool(torch.isfinite(y).all()))
 
     def quantile(self, q: Tensor) -> Tensor:
         return torch.stack([self._by_rows(self._invert, level) for level in q.to(torch.float64)])

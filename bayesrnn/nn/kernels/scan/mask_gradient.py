@@ -40,10 +40,10 @@ def _of_product(gates: Tensor, weight: Tensor, entering: Tensor, mask: Tensor) -
     """Return the gradient of the mask of one product, in the shape of the mask."""
     weight = weight.to(gates.dtype)
     if mask.shape[1] == 1:
-        found = (input_gradient(gates, weight, None) * entering).unsqueeze(1)
+        gradient = (input_gradient(gates, weight, None) * entering).unsqueeze(1)
     else:
         parts = weight.unflatten(0, (gates.shape[2], -1))
         products = [input_gradient(gates[:, :, k : k + 1], part, None) for k, part in enumerate(parts)]
-        found = torch.stack([product * entering for product in products], 1)
-    shared = [d for d in (0, 2, 3) if mask.shape[d] == 1 and found.shape[d] > 1]
-    return (found.sum(shared, keepdim=True) if shared else found).to(mask.dtype)
+        gradient = torch.stack([product * entering for product in products], 1)
+    shared = [d for d in (0, 2, 3) if mask.shape[d] == 1 and gradient.shape[d] > 1]
+    return (gradient.sum(shared, keepdim=True) if shared else gradient).to(mask.dtype)
