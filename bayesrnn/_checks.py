@@ -216,7 +216,7 @@ def check_lengths(lengths: Tensor | Iterable[int], rows: int, steps: int) -> Ten
     values = torch.as_tensor(lengths if isinstance(lengths, Tensor) else list(lengths)).cpu()
     if values.dim() != 1 or values.is_floating_point() or values.dtype == torch.bool:
         raise ValueError(
-            f"lengths must be one whole number a row, but a {values.dtype} of shape {tuple(values.shape)} was given."
+            f"lengths must be one whole number per row, but a {values.dtype} of shape {tuple(values.shape)} was given."
         )
     if values.numel() != rows:
         raise ValueError(f"lengths has {values.numel()} entries for {rows} rows. Give one length per row.")

@@ -19,7 +19,7 @@ __all__ = ["judged_later", "predicted", "reported", "updated"]
 def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path | None, common: Common) -> Any:
     """Return the forecast of the next steps as a table.
 
-    Rows that follow those of the run are taken in first; a file of new series, or of whole histories, is forecast on
+    Rows later than the run's rows are taken in first; a file of new series, or of whole histories, is forecast on
     its own.
     """
     forecaster = _loaded(run, common)
@@ -51,7 +51,7 @@ def updated(run: Path, manifest: "Manifest", file: Path, common: Common) -> "tup
 
 
 def judged_later(run: Path, manifest: "Manifest", file: Path, common: Common) -> "ForecastPage":
-    """Return the page of the forecasts of rows that came after those of the run."""
+    """Return the page of forecasts of rows later than the run's rows."""
     from bayesrnn.tables.forecast_page import ForecastPage
     from bayesrnn.tables.forecasts import judge_ahead
 
@@ -63,7 +63,7 @@ def judged_later(run: Path, manifest: "Manifest", file: Path, common: Common) ->
 
 
 def reported(run: Path, manifest: "Manifest", file: Path, common: Common, title: str) -> "CalibrationReport":
-    """Return the calibration report of the forecasts of rows that came after those of the run."""
+    """Return the calibration report of forecasts of rows later than the run's rows."""
     from bayesrnn.report import calibration_report
     from bayesrnn.tables.forecasts import judge_ahead, steps_since_start
 

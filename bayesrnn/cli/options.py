@@ -1,4 +1,4 @@
-"""The options that every command has, in one list, and what a command says through."""
+"""The options of every command, and how a command prints."""
 
 import functools
 import inspect
@@ -50,7 +50,7 @@ class Common:
         return not self.quiet
 
     def say(self, text: str) -> None:
-        """Say what is being done or was found."""
+        """Print what is being done, or a result."""
         if not self.quiet:
             typer.echo(text, err=self.json)
 

@@ -43,7 +43,7 @@ def show_study(
     validation: Any = None,
     held_out: Any = None,
 ) -> None:
-    """Run a study, write its files and show what it found."""
+    """Run a study, write its files and show its results."""
     import shutil
 
     from rich.console import Console

@@ -148,7 +148,7 @@ def _reads_tokens(model: nn.Module, inputs: tuple[Any, ...]) -> bool:
 
 def _language_model_error(model: nn.Module) -> ValueError:
     return ValueError(
-        f"compare scores one distribution a target, but {type(model).__name__} returns the distribution of the next "
+        f"compare scores one distribution per target, but {type(model).__name__} returns the distribution of the next "
         "token and a state. For a language model take bayesrnn.perplexity(model, tokens): it makes the pass without "
         "masks beside the draws, deterministic_perplexity against perplexity. Several of them are compared in pairs "
         "with compare_predictives({name: perplexity(...), ...})."

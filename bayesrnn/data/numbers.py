@@ -29,7 +29,7 @@ def read_numbers(
 ) -> Any:
     """Return a column of text, indexed by the line of the file, as float64, NaN where a value is missing.
 
-    `decimal` and `missing` are those of `read_series`.
+    `decimal` and `missing` are as in `read_series`.
 
     Raises:
         ValueError: If a value is no number, or could be read in two ways.

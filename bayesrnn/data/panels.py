@@ -74,7 +74,7 @@ def read_panel_file(
 
 
 def without_future(frame: Any, time: str, target: str) -> tuple[Any, Any]:
-    """Return the rows up to the last time with a value, and the rows after it: those of known covariates ahead."""
+    """Return the rows up to the last time with a target, and the later rows, which hold known covariates only."""
     seen = frame[target].notna()
     if not seen.any():
         return frame.iloc[:0], frame.drop(columns=target)

@@ -1,4 +1,4 @@
-"""The time step of a series: found where rows are missing too, said where steps are unequal, and its season."""
+"""The time step and the season of a series, also where rows are missing; unequal steps are reported."""
 
 import warnings
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def _grid(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
     """Return the dates, moved a little where that makes steps equal, and all times of their step (or None)."""
     local = index.tz_localize(None)
     usual = pd.Timedelta(commonest(np.diff(local.asi8)), unit=local.unit)
-    base = local if usual >= pd.Timedelta(days=1) else index  # days, weeks, months are those of the calendar
+    base = local if usual >= pd.Timedelta(days=1) else index  # days, weeks, months of the calendar
     if not ((base - base[0]) % usual).any():  # all times lie a whole number of usual steps apart
         frequency = _plain(base, usual)
     elif (sessions := _sessions(index, usual)) is not None:

@@ -15,7 +15,7 @@ __all__ = ["read_times", "time_cells"]
 
 _WRITE = (
     "Write dates as 2024-01-31 or 2024-01-31 13:30, or leave the column out and count the rows: every='MS' "
-    "(--every MS), if one is a month"
+    "(--every MS), if a row is a month"
 )
 _OFFSET = r"\d{2}:\d{2}.*?([+-]\d{2}(?::?\d{2})?)$"
 _EPOCH = {"s": (1e8, 1e10), "ms": (1e11, 1e13), "us": (1e14, 1e16), "ns": (1e17, 1e19)}

@@ -101,8 +101,8 @@ class Vocabulary:
         for number in places:
             if not 0 <= number < len(self):
                 raise ValueError(
-                    f"there is no token {number}: the vocabulary has the tokens 0 to {len(self) - 1}. Is it that of "
-                    "the model which gave the numbers?"
+                    f"there is no token {number}: the vocabulary has the tokens 0 to {len(self) - 1}. Is "
+                    "it the vocabulary of the model which gave the numbers?"
                 )
         return [self.tokens[number] for number in places]
 

@@ -185,7 +185,7 @@ class MCDropoutEstimator(BaseEstimator):
         return torch.as_tensor(steps.astype(np.float32)), sizes
 
     def _checked(self, X: Any, fitting: bool, free_width: bool) -> NDArray[Any]:
-        """Return X as a checked array; the steps of padded 2-D rows may differ from those of the fit."""
+        """Return X as a checked array; padded 2-D rows may have another number of steps than in `fit`."""
         name, dims = type(self).__name__, np.asarray(X).ndim
         if not fitting and dims in (2, 3) and dims != self._dims:
             raise ValueError(

@@ -151,7 +151,7 @@ class HedgedIntervals:
         return (weights * logs).sum(-1).exp()
 
     def stretch(self, raw: ForecastDistribution, factors: Tensor) -> ForecastDistribution:
-        """Return the distribution whose central intervals are those of `raw` times factors, (levels, O, H)."""
+        """Return the distribution whose central intervals are `raw`'s, stretched by factors (levels, O, H)."""
         reaches, median = self.reaches(raw)
         reaches = reaches.clamp(min=1e-12 * float(reaches.max()))
         before = torch.stack([_increasing(side) for side in reaches])
@@ -168,7 +168,7 @@ class HedgedIntervals:
 
 
 def _increasing(values: Tensor) -> Tensor:
-    """Raise reaches so that each level's exceeds that of the level inside it."""
+    """Raise reaches until they increase with the level."""
     rows = [values[0]]
     for value in values[1:]:
         rows.append(torch.maximum(value, _APART * rows[-1]))

@@ -42,7 +42,7 @@ def compare_forecasts(
     Args:
         forecasts: Name → predictive, (O, H).
         target: What happened, (O, H); NaN where nothing was observed.
-        origins: Position of each origin in time, (O,); those of several series at one position are one block.
+        origins: Position of each origin in time, (O,); origins of several series at one position are one block.
         reference: Name of the forecast that the others are compared with.
         units: Units of the target.
 

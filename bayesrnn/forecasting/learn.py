@@ -130,7 +130,7 @@ def _fitted(
     watch: Sequence[NDArray[np.int64]] | None,
     before: History | None,
 ) -> tuple[Fitted, History]:
-    """Fit linear part and network; with `watch` windows the best epoch is sought, without it is that of `before`."""
+    """Fit linear part and network: up to the best epoch on `watch` windows, or to the best epoch of `before`."""
     rows = _rows(reader, records, origins, scales)
     skeleton = fit_skeleton(rows, reader.layout, choice, reader.horizon)
     bases = cross_fitted(rows, reader.layout, choice, reader.horizon)
@@ -217,7 +217,7 @@ def warm_cosine(epoch: int, epochs: int) -> float:
 
 
 def _early_scale(record: Record, start: int, season: int) -> Scale:
-    """Return the scale before validation; of a series that only begins to move there, that of all of it."""
+    """Return the scale before validation, or of the whole series if it does not move before."""
     try:
         return scale_of(record.until(max(start, 3)), season)
     except ValueError:

@@ -62,7 +62,7 @@ class RollingIntervals:
         return cls(reach=float(horizon))
 
     def factors(self, raw: Backtest, origins: Tensor | None = None) -> Tensor:
-        """Return the factors of each level at each origin (by default those of `raw`) and step, (levels, O, H)."""
+        """Return the factors of each level at each origin (by default `raw`'s) and step, (levels, O, H)."""
         issued = raw.origins.tolist()
         wanted = issued if origins is None else origins.tolist()
         reaches, median = self._reaches(raw.predictive)
@@ -91,7 +91,7 @@ class RollingIntervals:
         return torch.stack([by_origin[origin] for origin in wanted], 1)
 
     def stretch(self, predictive: ContinuousPredictive, factors: Tensor) -> ContinuousPredictive:
-        """Return the predictive whose central intervals are those of `predictive` times `factors` (levels, O, H)."""
+        """Return the predictive with its central intervals stretched by `factors` (levels, O, H)."""
         reaches, median = self._reaches(predictive)
         return predictive.with_distribution(
             RadialDistribution(predictive.distribution, reaches, _stretched(reaches, factors), median)
@@ -111,7 +111,7 @@ class RollingIntervals:
 
 
 def _stretched(reaches: Tensor, factors: Tensor) -> Tensor:
-    """Return the reaches times the factors, each level's above those of the levels inside it."""
+    """Return the reaches times the factors, raised until they increase with the level."""
     return torch.stack([_increasing(side * factors) for side in reaches])
 
 

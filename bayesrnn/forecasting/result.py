@@ -40,7 +40,7 @@ BASELINES = ("ETS", "seasonal naive + drift", "seasonal naive")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Study(Exhibit):
-    """Forecasts of a held-out span, judged, and perhaps those of the steps after the end.
+    """Scored forecasts of a held-out span, and perhaps forecasts of the steps after the end.
 
     Attributes:
         series: The series.
@@ -99,7 +99,7 @@ class Study(Exhibit):
 
     @cached_property
     def sentences(self) -> list[tuple[str, Tone]]:
-        """What was found, each sentence with its tone: coverage, bounds below 0, MC dropout against the others."""
+        """The results in sentences, each with its tone: coverage, bounds below 0, MC dropout against the others."""
         scores, units = self.comparison.scores, self.series.units
         best = min((name for name in BASELINES if name in scores), key=lambda name: self.value(name, "crps"))
         against = [self.comparison.difference("crps", n) for n in (RAW, MC, NAIVE_MASKS) if n in scores]

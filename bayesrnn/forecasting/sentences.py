@@ -1,4 +1,4 @@
-"""What a study found, in sentences."""
+"""The results of a study, in sentences."""
 
 from collections.abc import Mapping
 

@@ -39,7 +39,7 @@ class Choice:
     penalty: float = 1e-3
 
     def columns(self, layout: Layout) -> NDArray[np.int64]:
-        """Return the places of its regressors among those of the layout."""
+        """Return the positions of its regressors in the layout."""
         repeats = dict(zip(layout.seasons, self.repeats))
         keep = {
             "lag": lambda m, k: k < self.lags,

@@ -164,10 +164,10 @@ class State:
 
 
 def predictive_of(distribution: ForecastDistribution, draws: int, seed: int, ids: Tensor) -> ContinuousPredictive:
-    r"""Return the predictive of a distribution that draws were averaged for.
+    r"""Return the predictive that holds a distribution averaged over draws.
 
-    The standard error of the mean is that of independent draws, $\sqrt{\text{epistemic} / S}$: at least that of
-    stratified ones.
+    The standard error of the mean is $\sqrt{\text{epistemic} / S}$, right for independent draws; stratified draws have
+    at most this error.
     """
     if not draws:
         nothing = torch.zeros(distribution.shape, dtype=distribution.dtype)

@@ -9,7 +9,7 @@ from bayesrnn.report.format import number, percent, span
 
 __all__ = ["DIFFERENCES", "difference_rows", "heading", "part_rows", "rounded", "score_rows"]
 
-DIFFERENCES = "Of shares inside an interval, the difference is that of the distance from its level; else of the score."
+DIFFERENCES = "Differences are between scores; for shares inside an interval, between their distances from its level."
 
 
 def heading(key: str) -> str:

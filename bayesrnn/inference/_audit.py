@@ -182,7 +182,7 @@ def _in_its_code(part: nn.Module) -> list[str]:
             where = (
                 "which is on in eval mode too: it draws from torch's random state, not from the mask stream, so its "
             )
-            where += "masks are not those of a sequence"
+            where += "masks do not hold for a sequence"
         else:
             where = "which is off in eval mode: no mask stream reaches it"
         fix = "use bayesrnn.nn.Dropout" if call.dropout else "for a mask over all steps use bayesrnn.nn.Dropout"
@@ -227,7 +227,7 @@ def _quiet_message(models: list[nn.Module], quiet: list[int], words_only: list[i
     where = f"{plural} {numbers} of this ensemble (the first is 0)" if many else "this model"
     if not plain:
         return (
-            f"nothing in {where} is stochastic with drop_words=False: the only masks there are those of word types, "
+            f"nothing in {where} is stochastic with drop_words=False: the only masks there are on word types, "
             "and drop_words=False leaves them off. Pass drop_words=True, or draws=0 for the deterministic pass."
         )
     looks = "; ".join(f"{i.module or 'the model'} ({i.kind}): {i.reason}" for i in audit(models[plain[0]]).warnings)

@@ -116,7 +116,7 @@ def _check_draws(predictive: Any, name: str) -> None:
 
 
 def _first(predictive: Kept, size: int) -> Kept:
-    """The first draws alone; where they are whole blocks, their errors are those of blocks."""
+    """The first draws only; if they are whole blocks, their errors come from the blocks."""
     part = predictive.keep_draws(torch.arange(size))
     block = predictive.origin.block_size
     return part if size < 2 * block else replace(part, origin=replace(part.origin, block_size=block))

@@ -45,7 +45,7 @@ def linearize(
 
     for one forward and one backward pass per output, which ride in one batch: for one output about the time of 15 to
     25 deterministic passes. Each term has a place: `sources` adds them up by site, layer, direction, input feature and
-    word. The mean is that of the deterministic pass. The first order is good where rates are small and layers wide;
+    word. The mean is $f(1)$, the deterministic pass. The first order is good where rates are small and layers wide;
     `beyond` says what it misses.
 
     Args:

@@ -73,8 +73,8 @@ def perplexity(
         multiplier: Factor on all rates at test time.
         average: How the draws' distributions become one: "arithmetic" (Monte Carlo dropout), "geometric", or the power
             a of the mean $\bigl(\frac1S \sum_s p_s(v)^a\bigr)^{1/a}$, normalized over the vocabulary. Only the
-            arithmetic mean has a Monte Carlo error here; entropies stay those of the mixture of the draws.
-        temperature: Each draw's logits are divided by it, or those of the mean.
+            arithmetic mean has a Monte Carlo error here; entropies are always of the mixture of the draws.
+        temperature: Divides each draw's logits, or the logits of the mean.
         temperature_of: "draws": before the mean; "mean": after it.
         carry: "own": each draw carries its own state from window to window; "deterministic": each window of a draw
             begins with the state of the pass without masks.

@@ -96,7 +96,7 @@ def predict(
         tolerance: Rows stop taking draws once the standard error of their mean (for classes, of every probability) is
             at most this, in target units; `draws` is then the ceiling and `draws_per_row` says what each row took.
             Stopping biases the epistemic variance of independent draws (-7 % where rows stop at 16 to 32 draws, -2 % at
-            80); stratified draws stay within 2 %. Without it, that of stratified draws is at most 1/(S - 1) too large.
+            80); stratified draws stay within 2 %. Without it, theirs is at most 1/(S - 1) too large.
         batch_dim: Dimension of the rows in the inputs: 0, or 1 for time-first tensors. An input in which it does not
             fit, such as the state (layers, rows, H) of a recurrent layer, may have the rows in dimension 0 or 1.
         batch_dims: Dimension of the rows in each input, where they differ; None for an input without rows.

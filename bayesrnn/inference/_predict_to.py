@@ -50,7 +50,7 @@ def predict_to(
 ) -> Path:
     """Predict chunk by chunk and write each as a file as soon as it is done; return the folder.
 
-    The lines are those of ``predict(model, ...).to_frame()``, whatever the chunks. A process that is killed loses the
+    The lines equal ``predict(model, ...).to_frame()``, whatever the chunks. A process that is killed loses the
     chunk at work; called again with the same arguments it goes on and repeats nothing. Memory holds one chunk. A line
     goes to the log `bayesrnn` every minute.
 

@@ -57,7 +57,7 @@ class Averaging:
         return self.power == 1.0 and self.temperature == 1.0
 
     def add(self, total: Tensor | None, logs: Tensor) -> Tensor:
-        """Return the sum over draws with those of log probabilities (S, ..., V) added."""
+        """Add the draws with log probabilities (S, ..., V) to the sum over draws, and return it."""
         if self.power == 0.0:
             return logs.sum(0) if total is None else total.add_(logs.sum(0))
         new = (self.power * logs.double()).logsumexp(0)  # divided by a small power later on

@@ -1,4 +1,4 @@
-"""A model that knows nothing of states, read in windows: its recurrent layers go on from where they ended."""
+"""Read a stream with a model that takes no state: its recurrent layers keep their states between windows."""
 
 import inspect
 from collections import Counter
@@ -93,14 +93,14 @@ def carries_state(model: nn.Module, output: Any) -> bool:
 
 
 def check_same(whole: list[OutputDistribution], last: list[OutputDistribution]) -> None:
-    """Refuse a model that says something else of the last steps in a window than in the whole, (1, B, steps, ...).
+    """Refuse a model whose last steps, (1, B, steps, ...), differ between a window and the whole sequence.
 
     Raises:
         ValueError: If they differ by more than rounding.
     """
     for a, b in zip(whole, last, strict=True):
         for x, y in zip(parameters(a), parameters(b), strict=True):
-            if x.shape != y.shape:  # an output per step: those of the last window
+            if x.shape != y.shape:  # an output per step: compare the steps of the last window
                 x = x[:, :, -y.shape[2] :] if x.dim() > 2 else x
             scale = x.double().abs().amax().clamp(min=1e-30)
             close = 1e-3 if x.dtype in (torch.float16, torch.bfloat16) else 1e-4

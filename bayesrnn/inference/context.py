@@ -1,4 +1,4 @@
-"""Leave a model and the random state as they were found, also when an exception passes through."""
+"""Restore a model and the random state after a block, also after an exception."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

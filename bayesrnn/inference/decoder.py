@@ -1,4 +1,4 @@
-"""From features to what is known of each token, a piece of the vocabulary product at a time."""
+"""Token statistics from features: the product with the vocabulary is computed in pieces."""
 
 import math
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ _MOST_ROWS = 1024  # rows of one vocabulary product: more are no faster, and lea
 
 @dataclass
 class Averages:
-    """What the draws of all members say of some tokens: `log_probs` (M, S, ...) of targets, and statistics (...).
+    """Averages over all draws of some tokens: `log_probs` (M, S, ...) of targets, and statistics (...).
 
     `weights` (M, S, ...) are the draws' shares in every token, adding up to 1; None for equal ones. `log_prob` (...) is
-    that of the mean where it is not the mean of the probabilities.
+    the logarithm of the draws' mean where that is not the arithmetic mean; else None.
     """
 
     log_probs: Tensor

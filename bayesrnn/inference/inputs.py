@@ -171,15 +171,15 @@ def _arguments(batch: Any) -> tuple[Any, ...]:
 
 
 def whole_numbers(values: Iterable[int] | Tensor, name: str) -> Tensor:
-    """Return whole numbers, one a row, as int64 on the CPU."""
+    """Return whole numbers, one per row, as int64 on the CPU."""
     try:
         numbers = torch.as_tensor(values if isinstance(values, Tensor) else list(values)).cpu()
     except (TypeError, ValueError, RuntimeError):
         fix = " Number the names: pandas.factorize(names)[0]." if name == "sequence_ids" else ""
-        raise TypeError(f"{name} must be one whole number a row, but {values!r:.60} was given.{fix}") from None
+        raise TypeError(f"{name} must be one whole number per row, but {values!r:.60} was given.{fix}") from None
     if numbers.dim() != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
         raise ValueError(
-            f"{name} must be one whole number a row, but {numbers.dtype} of shape {tuple(numbers.shape)} was given."
+            f"{name} must be one whole number per row, but {numbers.dtype} of shape {tuple(numbers.shape)} was given."
         )
     return numbers.long()
 

@@ -172,7 +172,7 @@ def values(inputs: Any) -> Any:
 
 
 def sums(structure: Any) -> list[float]:
-    """Return the sum of every tensor in a structure, as good as surely another one where a tensor differs."""
+    """Return the sum of every tensor in a structure; tensors that differ almost surely have other sums."""
     tensors = [x.data if isinstance(x, PackedSequence) else x for _, x in leaves(structure)]
     return [float(x.detach().double().sum()) for x in tensors if isinstance(x, Tensor)]
 

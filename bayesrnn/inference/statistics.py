@@ -205,7 +205,7 @@ class Replicates:
 
     @property
     def stopping_error(self) -> Tensor:
-        """The error by which a row may stop drawing: not below that of independent draws while blocks are few."""
+        """The error that decides when a row stops; while blocks are few, at least the error of independent draws."""
         error = self.standard_error
         if self.blocks is None or self.blocks.count >= MIN_BLOCKS_TO_STOP:
             return error

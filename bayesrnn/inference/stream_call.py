@@ -17,7 +17,7 @@ __all__ = ["Form", "StreamCall"]
 
 @dataclass(frozen=True)
 class Form:
-    """What was found out about a model.
+    """How a model is called in a stream.
 
     Attributes:
         carried: Whether its layers' states are carried for it; else it takes and returns its state.
@@ -58,7 +58,7 @@ class StreamCall:
             )
 
     def form(self, x: Tensor) -> Form:
-        """Find out what the model takes, from the first `x`: one observation where that can be, else a window."""
+        """Run the model on the first `x` to see what it takes: one observation if it can, else a window."""
         single = x.dim() == 1 or (x.dim() == 2 and x.is_floating_point())
         tried = [(self.window(x), x.dim())] if single else []
         tried += [(x, x.dim() - 1)] if x.dim() > 1 else []

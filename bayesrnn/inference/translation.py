@@ -123,9 +123,9 @@ def translate_draws(
     max_length: int | None = None,
     sequence_ids: Iterable[int] | Tensor | None = None,
 ) -> Tensor:
-    """Return the translation of every draw by itself, (S, rows, L): their differences say how unsure the model is.
+    """Return one translation per draw, (S, rows, L): their differences say how unsure the model is.
 
-    Arguments and errors are those of `translate`; padding stands behind the end. A beam of 1 is the greedy search.
+    Arguments and errors are as in `translate`; padding stands behind the end. A beam of 1 is the greedy search.
 
     Example:
         >>> import bayesrnn as br
@@ -217,7 +217,7 @@ class _Reader:
         return chosen, entropy.masked_fill(~inside, 0.0), torch.minimum(aleatoric, entropy).masked_fill(~inside, 0.0)
 
     def _bound(self, ids: Tensor, step: int) -> AbstractContextManager[None]:
-        """Bind the masks of the sentences `ids`; those of single steps go on at `step`."""
+        """Bind the masks of the sentences `ids`; masks that change per step begin at `step`."""
         if not self.draws:
             return nullcontext()
         drawn = torch.arange(self.draws, device=self.device)

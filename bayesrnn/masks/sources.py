@@ -190,7 +190,7 @@ class Given:
         return self
 
     def later(self, steps: int) -> "Given":
-        """Return the same source: the masks are those of the steps at hand."""
+        """Return the same source: the masks given are for the steps of this call."""
         return self
 
     def mask(self, key: str, site: MaskSite) -> Tensor:

@@ -92,7 +92,7 @@ class Encoder(nn.Module):
         return self.dropout(hidden[-self.directions :].transpose(0, 1).flatten(1))
 
     def _read(self, inputs: Tensor, sizes: Tensor | None) -> tuple[Tensor, Any]:
-        """Run the recurrent layers; those of torch, after `revert`, know lengths from packed sequences only."""
+        """Run the recurrent layers; layers of torch (after `revert`) take lengths from packed sequences only."""
         if sizes is None or isinstance(self.recurrent, Recurrent):
             return self.recurrent(inputs, **({} if sizes is None else {"lengths": sizes}))
         outputs, state = self.recurrent(pack_padded_sequence(inputs, sizes, True, enforce_sorted=False))

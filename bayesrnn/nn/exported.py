@@ -24,7 +24,7 @@ def run_exported(
     lengths: Tensor | None,
     bidirectional: bool,
 ) -> tuple[Tensor, State]:
-    """Run a stack of layers while `torch.export` traces; arguments and results are those of `run_projected`."""
+    """Run a stack of layers while `torch.export` traces; arguments and results are as in `run_projected`."""
     directions, last = 2 if bidirectional else 1, []
     alive = None if lengths is None else torch.arange(x.shape[0], device=x.device)[:, None] < lengths.to(x.device)
     for start in range(0, len(layers), directions):

@@ -115,7 +115,7 @@ def from_flax(params: Any, dropout: float | Scheme = 0.0, *, activation: str = "
         activation: Of a `SimpleCell`: "tanh" or "relu"; the parameters do not tell.
 
     Raises:
-        ValueError: If the dict is that of none of these cells.
+        ValueError: If the dict belongs to none of these cells.
 
     Example:
         >>> dense = lambda *shape: {"kernel": np.zeros(shape), "bias": np.zeros(shape[-1])}

@@ -30,7 +30,7 @@ def run_projected(
 ) -> tuple[Tensor, State]:
     """Run a stack of projected layers: torch's kernel without masks, else plain operations step by step.
 
-    Other arguments and results are those of `kernels.dispatch.run`; h and outputs have P features, c has H.
+    Other arguments and results are as in `kernels.dispatch.run`; h and outputs have P features, c has H.
 
     Args:
         projections: W_hr of every layer and direction, (P, H).

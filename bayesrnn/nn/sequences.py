@@ -18,8 +18,8 @@ def padding(
 ) -> tuple[Tensor | None, int | None]:
     """Return the lengths that the model was given and the padded steps, or None where `values` is not per step.
 
-    Lengths are the argument of `forward` of that name. A loss has one number a step if its second dimension is as long
-    as that of the inputs, unless the model says ``every_step = False``.
+    Lengths are the argument `lengths` of `forward`. A loss has one number per step if its second dimension is as long
+    as the second dimension of the inputs, unless the model says ``every_step = False``.
     """
     lengths = keywords.get("lengths")
     if lengths is None and len(inputs) > 1:

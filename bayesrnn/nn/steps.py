@@ -45,7 +45,7 @@ class RecurrentCell(MaskedRecurrence):
 
     Which calls are one sequence, and so have the same masks:
 
-    - under `predict`, all calls of a pass of the model: the masks are those of the draw;
+    - under `predict`, all calls of a pass of the model: the masks of the draw;
     - in train mode, all calls of a pass of a model made by `convert`, or of a block ``with br.nn.sequence(model):``;
     - elsewhere in train mode, a call without state, or with one that has no history (zeros, learned, detached), begins
       a sequence, and a call with the state that the cell returned last goes on with it. Any other state is refused: it
@@ -85,7 +85,7 @@ class RecurrentCell(MaskedRecurrence):
             The new state, shaped as torch's cell shapes it.
 
         Raises:
-            ValueError: On a wrong rank, size or type; if masks do not fit; if the rows are not those of the sequence;
+            ValueError: On a wrong rank, size or type; if masks do not fit; if the rows are another sequence's;
                 or if, in train mode, the state does not say whether the sequence goes on.
         """
         if masks is None and self.source is None and self.training and self.scheme.active and self._begins(state):
@@ -142,8 +142,8 @@ class RecurrentCell(MaskedRecurrence):
 class LSTMCell(RecurrentCell):
     """One step of `LSTM`, with the signature and the state_dict keys of `torch.nn.LSTMCell`.
 
-    Masks hold over the steps of a loop; see `RecurrentCell` for where a sequence begins. They are those of an `LSTM` of
-    the same name and sizes, with the same keys (`input_l0`, `hidden_l0`, ...).
+    Masks hold over the steps of a loop; see `RecurrentCell` for where a sequence begins. They equal the masks of an
+    `LSTM` of the same name and sizes, with the same keys (`input_l0`, `hidden_l0`, ...).
 
     Raises:
         ValueError: If a size is below 1, a rate outside [0, 1), or the scheme has a site that this cell lacks.

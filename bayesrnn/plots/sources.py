@@ -25,7 +25,7 @@ def uncertainty_sources(
     Args:
         linear: What `bayesrnn.linearize` returned.
         by: What to add up over, as in its `sources`.
-        row: Which row; all rows together if not given. Words are those of a row.
+        row: Which row; all rows together if not given. Words are shown for a single row.
         most: Bars to draw; smaller ones are one bar, `others`.
         title: Title; says the row by default; None leaves it out.
         ax: Where to draw.

@@ -32,7 +32,7 @@ def token_strip(
 
     Args:
         tokens: The text, cut into tokens; a line feed starts a new line.
-        values: One number a token, shape (steps,), or a list: -log_prob, entropy, epistemic, ...
+        values: One number per token, shape (steps,), or a list: -log_prob, entropy, epistemic, ...
         label: What the numbers are, with units.
         title: Title; None leaves out title, note and legend.
         width: Characters a line.

@@ -129,7 +129,9 @@ def _gluonts(forecasts: Sequence[Any]) -> ContinuousPredictive:
         return make.samples(torch.as_tensor(stacked), None, None, 0)
     keys = [[key for key in forecast.forecast_keys if key != "mean"] for forecast in forecasts]
     if any(other != keys[0] for other in keys):
-        raise ValueError("the forecasts hold quantiles of different levels: take those of one level at a time.")
+        raise ValueError(
+            "the forecasts hold different quantile levels: read the forecasts of each set of levels apart."
+        )
     values = [[np.asarray(forecast.quantile(key), dtype=float) for key in keys[0]] for forecast in forecasts]
     return make.quantiles([float(key) for key in keys[0]], torch.as_tensor(np.stack(values, 1)), None)
 

@@ -93,7 +93,7 @@ class AdaptiveConformal(AbstractRecalibrator):
 
 
 def _issued(levels: Any) -> Any:
-    """Effective levels as they are issued: infinite intervals beyond 1, points below 0, none inside a lower level's."""
+    """Effective levels, cut to 0 (a point) and 1 (an infinite interval), and increasing with the level."""
     return np.maximum.accumulate(np.clip(levels, 0.0, 1.0 + 1e-6))
 
 

@@ -105,7 +105,7 @@ class ConformalSets:
     $$\text{lac} = 1 - \bar p_y \qquad \text{aps} = \sum_{k : r_k < r_y} \bar p_k + u\, \bar p_y \qquad
     \text{raps} = \text{aps} + \lambda \max(0, r_y - r_0)$$
 
-    Sets of "lac" are smallest on average; those of "aps" cover hard rows as well as easy ones; "raps" cuts their tail.
+    Sets of "lac" are smallest on average; sets of "aps" cover hard rows as well as easy ones; "raps" cuts large ones.
     A set may be empty: then no class is usual enough.
 
     Args:

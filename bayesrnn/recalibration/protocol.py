@@ -76,7 +76,7 @@ class AbstractRecalibrator(ABC):
         """Make the recalibrator that `to_dict` described.
 
         Raises:
-            ValueError: If keys are missing or unknown, or a setting or parameter is none that a fit could give.
+            ValueError: If keys are missing or unknown, or a fit could not have given a setting or parameter.
         """
         if not isinstance(values, dict) or values.get("name") != cls.name:
             name = values.get("name") if isinstance(values, dict) else type(values).__name__

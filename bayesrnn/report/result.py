@@ -73,7 +73,7 @@ class CalibrationReport(Exhibit):
 
     @property
     def table(self) -> "DataFrame":
-        """One line a figure: value, interval, Monte Carlo error, corrected value, floor, sizes, definition."""
+        """One line per figure: value, interval, Monte Carlo error, corrected value, floor, sizes, definition."""
         from pandas import DataFrame
 
         return DataFrame([self._record(m) for m in self.measures])

@@ -111,7 +111,7 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
     with torch.random.fork_rng(devices=[]), _Unfilled():
         model = kind(**_arguments(card["config"]))
     try:
-        set_layer_rates(model, card["rates"])  # rates that were learned differ from those of the config
+        set_layer_rates(model, card["rates"])  # learned rates differ from the rates in the config
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path / _CARD} holds rates that do not fit its model: {error}") from None
     fill(model, read_weights(weights, card["weights"]), str(weights), keep=True)
@@ -119,7 +119,7 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
 
 
 def _check_sizes(kind: type[nn.Module], card: Mapping[str, Any], weights: Path) -> None:
-    """Refuse a model whose sizes are not those of its weights, before any memory is taken for it."""
+    """Refuse a model whose sizes differ from the sizes of its weights, before it takes memory."""
     shapes = stored_shapes(weights)
     layers = card["config"].get("num_layers", 1)
     if isinstance(layers, int) and layers > len(shapes):

@@ -53,7 +53,7 @@ class ForecastPage(Exhibit):
 
     @property
     def sentences(self) -> list[tuple[str, Tone]]:
-        """What was found, each sentence with its tone."""
+        """The results in sentences, each with its tone."""
         comparison = self.judgement.comparison
         scores = comparison.scores
         lines = [sentences.coverage("forecast", scores[MC])]

@@ -40,7 +40,7 @@ class Judgement:
 
     @property
     def sentences(self) -> list[str]:
-        """What was found, most important first."""
+        """The results in sentences, most important first."""
         lines = [self.report.sentence, self.comparison.sentence]
         if self.sets is not None:
             row = self.sets.iloc[0]

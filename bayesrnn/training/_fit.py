@@ -82,8 +82,8 @@ def fit(
         schedule: Factor of the learning rate in epoch e, counted from 0.
         devices: As for `lightning.Trainer`: how many devices, or which; the model's own if not given.
         strategy: As for `lightning.Trainer`, such as ``"ddp"`` with the script started by torchrun: each process takes
-            its share of the rows of every batch, with masks of its own, so that the training is that of one process
-            with other masks; the first one writes the checkpoint.
+            its share of the rows of every batch, with masks of its own, so that the training equals the training in one
+            process with other masks; the first one writes the checkpoint.
 
     Returns:
         The losses of each epoch.

@@ -158,7 +158,7 @@ class Recipe:
         window: Steps that are back-propagated through; the state goes on from window to window.
         clip: Largest norm of the gradient of all parameters.
         averaging: The average that is validated and used instead of the last weights, if any.
-        keep: `last` weights (the papers) or those of the `best` validation (early stopping).
+        keep: `last` weights (the papers) or the weights with the `best` validation (early stopping).
         precision: None, or "bf16" for bfloat16 factors in matrix products, where the processor has units for them.
         carry_state: Whether the state goes on from window to window.
 

@@ -48,7 +48,7 @@ def test_lengths_of_a_model_without_them():
 
 @pytest.mark.parametrize("wrong", [["a", "b", "c", "d"], 3])
 def test_ids_are_numbers(wrong):
-    with pytest.raises(TypeError, match=r"sequence_ids must be one whole number a row.*pandas.factorize"):
+    with pytest.raises(TypeError, match=r"sequence_ids must be one whole number per row.*pandas.factorize"):
         br.predict(Net(br.likelihoods.gaussian), X, draws=16, sequence_ids=wrong)
 
 

@@ -172,7 +172,7 @@ def test_word_masks_can_stay_off() -> None:
     on = perplexity(language_model(scheme), text(), draws=16)
     assert (on.log_prob - without.log_prob).abs().max() > 1e-3
     with pytest.raises(
-        ValueError, match=r"with drop_words=False: the only masks there are those of word types.* drop_words=True"
+        ValueError, match=r"with drop_words=False: the only masks there are on word types.* drop_words=True"
     ):
         perplexity(language_model(scheme), text(), draws=16, drop_words=False)
 

@@ -328,7 +328,7 @@ def test_not_a_number_is_named_by_sequence(x):
         ({"max_memory": 0}, "max_memory must be at least 1"),
         ({"sequence_ids": [1, 2]}, "sequence_ids holds 2 entries, but the inputs hold 7 rows"),
         ({"lengths": [1] * 9}, "lengths holds 9 entries, but the inputs hold 7 rows"),
-        ({"sequence_ids": [0.5] * 7}, "must be one whole number a row"),
+        ({"sequence_ids": [0.5] * 7}, "must be one whole number per row"),
         ({"likelihood": lambda distribution: distribution.mean}, "must return a torch Distribution"),
         ({"likelihood": lambda distribution: point(distribution.mean[:5])}, "must keep one row per row"),
     ],

@@ -236,7 +236,7 @@ def test_arguments_out_of_range(make: object, text: str) -> None:
         (torch.zeros(2, 5, 3), torch.tensor([1, 6]), "between 1 and the 5 steps .* rows 1 have 6"),
         (torch.zeros(2, 5, 3), torch.tensor([0, 5]), "rows 0 have 0"),
         (torch.zeros(2, 5, 3), torch.tensor([1]), "1 entries for 2 rows"),
-        (torch.zeros(2, 5, 3), torch.tensor([1.0, 2.0]), "one whole number a row"),
+        (torch.zeros(2, 5, 3), torch.tensor([1.0, 2.0]), "one whole number per row"),
     ],
 )
 def test_inputs_that_do_not_fit(x: Tensor, lengths: Tensor | None, text: str) -> None:

@@ -1,8 +1,8 @@
 r"""Averages over draws that are controlled by numbers of mean 0, unbiased though the coefficients are fitted.
 
 $\bar y - \hat\beta\, \bar c$ has the least variance with $\beta = \mathrm{cov}(y, c) / \mathrm{Var}\, c$. A coefficient
-that is fitted to the draws that it serves would bias the average. So the even blocks of draws are served by the
-coefficient of the odd ones, and the odd blocks by that of the even ones.
+that is fitted to the draws that it serves would bias the average. So the even blocks of draws use the coefficient
+fitted to the odd blocks, and the odd blocks the coefficient fitted to the even blocks.
 """
 
 from collections.abc import Callable, Iterator

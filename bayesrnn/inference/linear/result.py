@@ -34,12 +34,12 @@ class LinearPredictive:
 
     @property
     def mean(self) -> Tensor:
-        """Mean of the target, that of the deterministic pass, (B, ...)."""
+        """Mean of the target in the deterministic pass, (B, ...)."""
         return self._continuous.mean
 
     @property
     def probabilities(self) -> Tensor:
-        """Probabilities of the classes, those of the deterministic pass, (B, ..., K)."""
+        """Probabilities of the classes in the deterministic pass, (B, ..., K)."""
         if not isinstance(self.predictive, ClassPredictive):
             raise AttributeError("a continuous target has no probabilities: see mean and std.")
         return self.predictive.probabilities

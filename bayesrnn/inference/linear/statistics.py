@@ -137,7 +137,7 @@ class ControlledClassStatistics(ClassStatistics):
 
     @property
     def log_mean(self) -> Tensor:
-        """Logarithms of the mean probabilities; where one of a target came out below 0, those of the draws as drawn."""
+        """Logarithms of the mean probabilities; of the plain draws where a controlled mean is below 0."""
         mean = self.replicates.mean
         legal = (mean > 0).all(-1, keepdim=True)
         return torch.where(legal, torch.where(legal, mean, 1.0).log(), super().log_mean)

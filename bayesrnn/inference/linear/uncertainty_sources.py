@@ -64,7 +64,7 @@ class Sources:
         return sources
 
     def joined(self, other: "Sources") -> "Sources":
-        """Return these rows and then those of another."""
+        """Return these rows followed by the rows of `other`."""
         return Sources(
             {name: torch.cat([value, other.places[name]]) for name, value in self.places.items()},
             {name: torch.cat([value, other.features[name]]) for name, value in self.features.items()},

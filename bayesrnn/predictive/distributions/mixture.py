@@ -22,7 +22,7 @@ _PIECE = 2**21  # values of (draws, rows) handled at once
 class MixtureDistribution(AbstractDistribution):
     r"""$p(y) = \frac{1}{S}\sum_s p_s(y)$ of S distributions with batch shape (S, B, ...).
 
-    Those of several networks lie side by side, draw after draw.
+    The distributions of M networks lie side by side: index s * M + m is draw s of network m.
     """
 
     def __init__(self, distribution: Distribution, networks: int = 1) -> None:
@@ -102,7 +102,7 @@ class MixtureDistribution(AbstractDistribution):
         return self._of_draws(draws, generator)
 
     def _sound(self, values: Tensor, name: str, anyhow: bool = False) -> Tensor:
-        """Return values (B, ...); refuse those that are too large for float64, and not infinite by nature."""
+        """Return values (B, ...); refuse values that are too large for float64, unless infinity is right."""
         bad = ~torch.isfinite(values)
         if bool(bad.any()) and (anyhow or self._is_extreme()):
             rows = bad.reshape(len(bad), -1).any(1).nonzero().flatten()[:5].tolist()

@@ -107,7 +107,7 @@ def _openmp() -> ctypes.c_void_p | None:
 
 
 def _library() -> Path:
-    """Return the shared library made from these sources: that of the wheel, of the cache, or a new one."""
+    """Return the shared library made from these sources: from the wheel, from the cache, or compiled now."""
     name = library_name()
     if _shipped(name).is_file():
         return _shipped(name)

@@ -28,7 +28,7 @@ def scan(
     lengths: Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, State]:
-    """Run one layer in one direction; the arguments and results are those of `reference`.
+    """Run one layer in one direction; the arguments and results are as in `reference`.
 
     Matrix products are made in the type of autocast or of the weights; the state is float32 at least. Masks of the
     sites `input` and `hidden` get a gradient.

@@ -98,7 +98,7 @@ void through(const Onward& o, const float* d, Long d_row, Long rows, const Targe
   else through_panels<4>(o, d, d_row, rows, to);
 }
 
-// A row at one step: gradients that arrive, and where those of the gates go.
+// A row at one step: gradients that arrive, and where the gradients of the gates go.
 struct Back {
   const Layer* l;
   Long t, row, wide;
