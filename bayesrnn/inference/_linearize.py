@@ -43,7 +43,7 @@ def linearize(
 
     $$\mathrm{Var} f \approx \sum_j J_j^2 \, \frac{p_j}{1 - p_j}$$
 
-    for one forward and one backward pass per output, which ride in one batch: for one output about the time of 15 to
+    for one forward and one backward pass per output, all in one batch: for one output about the time of 15 to
     25 deterministic passes. Each term has a place: `sources` adds them up by site, layer, direction, input feature and
     word. The mean is $f(1)$, the deterministic pass. The first order is good where rates are small and layers wide;
     `beyond` says what it misses.

@@ -40,9 +40,9 @@ _LOG_SCALE = {"gaussian": 2.0, "homoscedastic": 2.0, "student_t": 1.0}  # the ra
 class NumberHead(nn.Module):
     r"""A linear map to the raw numbers of a likelihood, for `outputs` targets.
 
-    Where the target is a real number, the raw numbers are location and scale of $(y - m) / s$, brought back to
-    the units of y; m = 0 and s = 1 until `standardize` is called. `homoscedastic` is a Gaussian whose variance is one learned
-    number per target, the same for every input.
+    Where the target is a real number, the raw numbers are location and scale of $(y - m) / s$, brought back to the
+    units of y; m = 0 and s = 1 until `standardize` is called. `homoscedastic` is a Gaussian whose variance is one
+    learned number per target, the same for every input.
 
     Raises:
         ValueError: If the likelihood is unknown or there are no outputs.

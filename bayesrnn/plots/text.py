@@ -40,7 +40,7 @@ def token_strip(
         ax: Where to draw.
 
     Raises:
-        ValueError: If there is not one finite value a token, or `largest` is not positive.
+        ValueError: If there is not one finite value per token, or `largest` is not positive.
         TypeError: If the tokens are no texts or the values no numbers.
     """
     from matplotlib import colormaps

@@ -18,8 +18,8 @@ def rescaled(
     r"""Return the draws with a given mean, mean variance and variance of the means over draws.
 
     $\mu'_s = \hat\mu + (\mu_s - \bar\mu)\, (\hat V / s^2_\mu)^{1/2}$ and $\sigma'_s = \sigma_s\, (\hat A /
-    \overline{\sigma^2})^{1/2}$: the mixture keeps the shape that the draws give it, with
-    the better mean and variance.
+    \overline{\sigma^2})^{1/2}$: the mixture keeps the shape that the draws give it, with the
+    better mean and variance.
 
     Args:
         distribution: Batch shape (S, B, ...).
