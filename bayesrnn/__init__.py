@@ -1,4 +1,4 @@
-"""Recurrent networks that know what they do not know: Monte Carlo dropout whose masks hold for a whole sequence."""
+"""Bayesian uncertainty for recurrent networks: Monte Carlo dropout with masks that hold for a whole sequence."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

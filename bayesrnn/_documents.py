@@ -1,4 +1,4 @@
-"""JSON files that say what they are and carry a digest of every key and value: another bit, and they are refused."""
+"""JSON files with a format name and a digest of all values; a file that was changed is refused."""
 
 import hashlib
 import json
@@ -93,7 +93,7 @@ def parse_json(data: bytes, wrong: str, fix: str = "", most: int = _MOST_VALUES)
 
 
 def _check_size(data: bytes, most: int, wrong: str, fix: str) -> None:
-    """Refuse JSON by its marks, before anything is made of it."""
+    """Refuse JSON with too many bytes, commas, brackets or colons, before it is parsed."""
     nests = data.count(b"[") + data.count(b"{")
     if len(data) > _BYTES_PER_VALUE * most or data.count(b",") >= most or nests > most // _VALUES_PER_NEST:
         raise ValueError(f"{wrong}: it is too long. {fix}".strip())

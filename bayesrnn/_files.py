@@ -1,4 +1,4 @@
-"""Writing files so that nothing half done is ever left behind."""
+"""Write files in one step: an interrupted write never leaves half a file."""
 
 import os
 import tempfile
@@ -14,7 +14,7 @@ _LEFT_BY_SAFETENSORS = ".tmp??????"  # safetensors writes beside the file that i
 
 @contextmanager
 def writing(path: str | os.PathLike[str], need: int | None = None) -> Iterator[None]:
-    """Turn an error of the disk within the block into one line that names `path` and the bytes that it needs.
+    """Within the block, raise a disk error as one line that names `path` and the bytes needed.
 
     Raises:
         ValueError: In place of an OSError: a full disk, a folder that is read-only, ...
@@ -77,7 +77,7 @@ def atomic_write(path: str | os.PathLike[str], content: str | bytes | Callable[[
 
 @contextmanager
 def locked(folder: Path, reason: str) -> Iterator[None]:
-    """Hold a folder for this process during the block; the lock ends with the process, however that ends.
+    """Lock a folder for this process during the block; the lock also ends if the process is killed.
 
     Where the system or the disk knows no such locks (Windows, some network disks), nothing is held.
 

@@ -1,4 +1,4 @@
-"""Folders of results that appear as a whole: the old one stays until the new one is there, and nothing is mixed."""
+"""Write folders of results in one step: the old folder stays until the new one is complete."""
 
 import ctypes
 import hashlib
@@ -98,7 +98,7 @@ def _listed(folder: Path) -> set[str]:
 
 
 def _keep_foreign(old: Path, new: Path, ours: Collection[str]) -> None:
-    """Link what is not ours into the new folder."""
+    """Link the files that bayesrnn did not write into the new folder."""
     for entry in old.iterdir() if old.is_dir() else ():
         place = new / entry.name
         if entry.name in ours or place.exists():
@@ -117,7 +117,7 @@ def _link(old: str | Path, new: str | Path, *, follow_symlinks: bool = False) ->
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Let two folders change places, in one step where the system can; then `new` is what was there before, if any."""
+    """Exchange two folders, in one step if the system can; then `new` holds the old folder, if any."""
     if not old.exists():
         os.rename(new, old)
         return

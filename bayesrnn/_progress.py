@@ -1,4 +1,4 @@
-"""The one progress bar: on the error stream, a bar on a terminal or in a notebook, else a line per minute."""
+"""Progress on stderr: a bar on a terminal or in a notebook, else a line per minute."""
 
 import logging
 import sys
@@ -82,7 +82,7 @@ def _to_error_stream(line: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it.
+    """Return a duration in words, in the unit that fits.
 
     Example:
         >>> duration(8), duration(250), duration(9000)

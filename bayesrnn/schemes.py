@@ -1,4 +1,4 @@
-"""Dropout schemes: a paper is a row of data.
+"""Dropout schemes: which masks each paper uses, where, and at which rates.
 
 A scheme says at which sites masks act, how long a mask lives, whether the gates share it, and at what rate:
 

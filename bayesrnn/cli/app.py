@@ -1,4 +1,4 @@
-"""The commands, gathered."""
+"""The command-line application: all commands of `bayesrnn`."""
 
 from collections.abc import Callable
 

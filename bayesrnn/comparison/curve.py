@@ -1,4 +1,4 @@
-"""A score against the number of draws: what more of them buy."""
+"""A score as a function of the number of draws."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _SETS = 8  # disjoint sets of draws behind a point of a curve
 
 @dataclass(frozen=True)
 class Curve:
-    """A score against the draws of a network: mean over disjoint sets of draws, and the standard error of one set."""
+    """A score per number of draws: mean over disjoint sets of draws, and the standard error of one set."""
 
     name: str
     label: str

@@ -41,12 +41,12 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval of the loss difference tells."""
+        """Which predictive is better, judged by the interval of the loss difference."""
         return self.measure.verdict(*self.loss_interval)
 
     @property
     def change(self) -> tuple[float, tuple[float, float]]:
-        """The change that the verdict is about, and its interval: of the distance from the ideal where there is one."""
+        """The change that `verdict` judges, with its interval; for an ideal such as 80 %, of the distance from it."""
         near = self.measure.better == "near"
         return (self.loss, self.loss_interval) if near else (self.value, self.interval)
 

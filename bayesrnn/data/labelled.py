@@ -23,7 +23,7 @@ __all__ = ["Labelled", "read_labelled"]
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Sequences, and perhaps what each is.
+    """Sequences, with a class or a number each where it is known.
 
     Attributes:
         rows: One per sequence: a text, or numbers (steps, features).

@@ -1,4 +1,4 @@
-"""Why a series leaves nothing to learn: in words that name the pattern."""
+"""Name the pattern of a series that can be continued without error, such as a constant one."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _LARGEST = 1e30  # squares and sums of larger values leave float32 soon
 
 
 def pattern_of(values: Any) -> str:
-    """Return what a series (N,) without errors to learn from does, as the end of "the values ...".
+    """Return the pattern of an exactly predictable series (N,), as the end of "the values ...".
 
     Example:
         >>> pattern_of([2.0, 2.0, 2.0])

@@ -1,4 +1,4 @@
-"""What a time stamp says of the day, the week and the year, and the seasons that a time step can have."""
+"""Calendar features of times (day, week and year), and the seasons that a time step can have."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def seasons_of(times: Any, length: int) -> tuple[int, ...]:
 
 
 def calendar_columns(times: Any, length: int) -> NDArray[np.float64]:
-    """Return what the calendar says of each time, (T, columns): day, week and year as far as the step is finer.
+    """Return the calendar features of each time, (T, columns): day, week and year if longer than the step.
 
     Harmonics of the day, the day of the week, both together for weekends, and three harmonics of the year where
     `length` steps span at least one and a half. Numbers have no calendar: no columns.

@@ -22,7 +22,7 @@ _AT_ONCE = 2**22
 
 
 class ForecastDistribution(QuantileDistribution):
-    r"""Quantiles of the steps of H-step forecasts, (L, B, H), with the epistemic share and what moves together.
+    r"""Quantiles of H-step forecasts, (L, B, H), with the epistemic share and the correlation of the steps.
 
     A path is $Q_h(\Phi(z_h))$ with $z \sim N(0, R)$: each step keeps its distribution exactly, and R says how errors h
     and k steps ahead go together.

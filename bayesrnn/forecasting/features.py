@@ -1,4 +1,4 @@
-"""What the linear part and the network read of a series: tracks in scaled units, windows at origins."""
+"""Inputs of the linear part and the network: scaled series (tracks), and windows at origins."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ __all__ = ["Reader", "Scale", "Windows", "ids_of", "scale_of"]
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and usual seasonal change of a series: what its values are divided by."""
+    """Mean of a series, and its usual seasonal change (`width`), by which values are divided."""
 
     mean: float
     width: float
@@ -29,7 +29,7 @@ class Scale:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """What the network is given at N origins: features, linear forecast, and what happened.
+    """Inputs and targets of the network at N origins: features, linear forecasts, observed values.
 
     Attributes:
         context: (N, C, features).
@@ -62,7 +62,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Reader:
-    """Turns a history into a track, and a track into windows.
+    """Turns a history into scaled values (a track), and a track into windows.
 
     Attributes:
         layout: Regressors of the linear part.

@@ -20,7 +20,7 @@ __all__ = ["Fitted"]
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What a fit leaves: the same parts forecast every series.
+    """The fitted parts of a forecaster, the same for every series.
 
     Attributes:
         reader: Turns histories into windows.

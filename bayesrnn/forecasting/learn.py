@@ -32,7 +32,7 @@ _FEWEST = 8
 
 @dataclass(frozen=True)
 class Options:
-    """What a fit is asked for.
+    """Options of a fit.
 
     Attributes:
         horizon: Steps ahead.

@@ -18,7 +18,7 @@ __all__ = ["ClassStatistics", "ContinuousStatistics", "Statistics", "statistics_
 
 
 class Statistics(ABC):
-    """What is kept of some draws of some rows."""
+    """Statistics of some draws of some rows."""
 
     @abstractmethod
     def merge(self, other: Any) -> Any:

@@ -1,4 +1,4 @@
-"""From collected parts to predictives: rows in their order, equal draws as one distribution."""
+"""Make predictives from collected parts: rows in order, equal draws as one distribution."""
 
 from collections.abc import Sequence
 from typing import Any

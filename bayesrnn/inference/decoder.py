@@ -156,7 +156,7 @@ class Decoder:
 
 @dataclass
 class Scores:
-    """The numbers of every token, filled window by window."""
+    """Statistics of every token, filled in window by window."""
 
     plain: Tensor
     log_prob: Tensor

@@ -1,4 +1,4 @@
-"""Several networks in the place of one."""
+"""Several networks used as one model: an ensemble."""
 
 from collections.abc import Iterable, Sequence
 

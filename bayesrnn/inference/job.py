@@ -22,7 +22,7 @@ __all__ = ["Job", "checked_output"]
 
 @dataclass(frozen=True)
 class Job:
-    """All that stays the same over the chunks of a prediction.
+    """The model, inputs and options that all chunks of a prediction share.
 
     Attributes:
         model: The module.

@@ -1,4 +1,4 @@
-"""Say why a model refuses its inputs, where torch says so in terms of its own layers."""
+"""Explain errors that torch layers raise: name the layer, the inputs and the likely mistake."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -18,7 +18,7 @@ __all__ = ["Part", "Plan", "collect_as_it_runs"]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What some draws of some rows gave, for each output of the model.
+    """Results of some draws of some rows, for each output of the model.
 
     Attributes:
         rows: Positions of the rows, (B,), on the CPU.
@@ -62,7 +62,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """How the work is cut.
+    """How draws and rows are cut into passes.
 
     Attributes:
         at_once: Draws x rows of one pass.

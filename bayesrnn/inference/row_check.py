@@ -80,7 +80,7 @@ def _with_another(job: Job, rows: Tensor, draws: Tensor) -> tuple[Tensor, Tensor
 
 
 def _longest(job: Job, rows: Tensor) -> int:
-    """Return the place of the longest of the rows, where lengths are known: what pads to it pads as in the batch."""
+    """Return the place of the longest row, if lengths are known: padding to it equals padding in the batch."""
     for _, leaf in leaves((job.options, job.inputs)):
         value = getattr(leaf, "value", None)
         if isinstance(value, nn.utils.rnn.PackedSequence):
@@ -185,7 +185,7 @@ def _first(whole: list[Event], alone: list[Event], some: BatchPart, size: tuple[
 
 
 def _fingerprint(job: Job) -> tuple[Any, ...]:
-    """Return what decides how rows are used: code, attributes, hooks, weights, kinds of input."""
+    """Return everything that can change how rows are used: code, attributes, hooks, weights, kinds of input."""
     inputs = tuple(
         (path, getattr(leaf.value, "dtype", None), getattr(leaf.value, "ndim", 0), leaf.dim)
         for path, leaf in leaves((job.inputs, job.options))

@@ -184,7 +184,7 @@ class Stream:
         return BLOCK if self.sampling == "stratified" else 1
 
     def _facts(self) -> dict[str, Any]:
-        """What makes two streams the same."""
+        """Return what must be equal before one stream takes the state of another."""
         own = {"draws": self.draws, "seed": self.seed, "sampling": self.sampling, "sharing": self.sharing}
         return own | {"sequence_ids": self.ids.tolist(), "weights": sums(self.model.state_dict())}
 

@@ -27,7 +27,7 @@ _NUMBERS = 2**26  # of the distributions that are held at once when a translatio
 
 @dataclass(frozen=True, eq=False)
 class Translation:
-    r"""Translations, and what S draws think of them; what stands behind the end is padding, and 0 in every number.
+    r"""Translations with their statistics over S draws; after the end, tokens are padding and statistics 0.
 
     Attributes:
         tokens: (rows, L), the last of each row is the end.
@@ -174,7 +174,7 @@ class _Reader:
         return torch.cat([F.pad(part, (0, long - part.shape[-1]), value=fill) for part in parts], -2).flatten(0, -2)
 
     def scored(self, target: Tensor) -> Translation:
-        """Return translations with what every draw thinks of them."""
+        """Return translations with their log probabilities under every draw."""
         lengths = self._ends(target)
         target = target.to(self.device)[:, : int(lengths.max())]
         start = torch.full_like(target[:, :1], self.model.start)

@@ -1,4 +1,4 @@
-"""What the predictive asks of a torch Distribution: family, moments, cdf, inverse, rows."""
+"""Properties of torch Distributions that predictives need: family, moments, cdf, inverse, rows."""
 
 from collections.abc import Callable
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Masks as values: which units fall, and where the masks of a layer come from."""
+"""Masks as values: which units are dropped, and where the masks of a layer come from."""
 
 from bayesrnn.masks.fresh import Fresh as Fresh
 from bayesrnn.masks.sequence import OneSequence as OneSequence

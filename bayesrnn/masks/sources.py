@@ -23,7 +23,7 @@ KEPT = ("keep_cell", "keep_hidden")
 
 
 class MaskSource(Protocol):
-    """Where masks come from. A layer asks for one mask per site and pass."""
+    """A source of masks: a layer asks it for one mask per site and pass."""
 
     @property
     def rows(self) -> int | None:
@@ -136,7 +136,7 @@ class Binding:
         return kept if kept >= RARE else 1.0 - self.stream.attained(rate) or kept
 
     def _units(self, place: str, site: MaskSite, rate: float) -> Tensor:
-        """Return what falls, (steps or 1, gates or 1, rows or 1, features)."""
+        """Return which units are dropped, (steps or 1, gates or 1, rows or 1, features)."""
         steps, gates, rows, features = site.shape
         if site.placement.site == "weight":
             if self.draws.numel() > 1:
@@ -156,19 +156,21 @@ class Binding:
         return flat.reshape(-1, steps, gates, features).permute(1, 2, 0, 3)
 
     def _words(self, place: str, tokens: Tensor, rate: float) -> Tensor:
-        """Return which tokens (rows, T) fall, (1, 1, rows, T): a word type at all its places, in every window."""
+        """Return which tokens (rows, T) are dropped, (1, 1, rows, T): a word type at all places and in all windows."""
         rows = self.sequences.numel()
         units = tokens.contiguous().view(self.draws.numel(), rows, -1)
         parts = len(tokens) // self.rows
         if parts > 1 and not self.shared:
             units = (units.unflatten(-1, (parts, -1)) + self._parts(parts)).flatten(-2)
-        if bool((units == units[:1]).all()):  # the draws read the same words, as they do when they ride in the batch
+        if bool(
+            (units == units[:1]).all()
+        ):  # the draws read the same words, as they do when they are copies in one batch
             units = units[0]
         sequences = self._one().expand(rows) if self.shared else self.sequences
         return self.stream.dropped(place, self.draws, sequences, units, rate).reshape(1, 1, *tokens.shape)
 
     def _parts(self, count: int) -> Tensor:
-        """Return what tells the units of a row's parts apart, (parts, 1)."""
+        """Return an offset per part of a row, (parts, 1), so that their units have different numbers."""
         return (torch.arange(count, device=self.draws.device) << 40).unsqueeze(1)
 
     def _one(self) -> Tensor:

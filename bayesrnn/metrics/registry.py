@@ -20,7 +20,7 @@ Better = Literal["lower", "higher", "near", "neither"]
 
 
 class Verdict(StrEnum):
-    """What an interval of a difference tells; of numbers that only describe, which is larger."""
+    """The verdict from the interval of a difference; for numbers that are neither good nor bad, which is larger."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -64,7 +64,7 @@ class Measure:
         return np.abs(array - self.ideal) if self.better == "near" else array
 
     def verdict(self, low: float, high: float) -> Verdict:
-        """Return what an interval of the difference of two losses tells."""
+        """Return the verdict from the interval of the difference of two losses."""
         if low <= 0 <= high:
             return Verdict.UNDECIDED
         if self.better == "neither":

@@ -1,4 +1,4 @@
-"""Find the rows of a tensor where its shape does not tell: for the masks of dropouts and embeddings."""
+"""Find which dimension of a tensor holds the rows, for the masks of dropouts and embeddings."""
 
 import threading
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What every layer with masks shares: it says which masks it needs, and asks one source for them."""
+"""The base of layers with masks: each declares its masks and asks one source for them."""
 
 import warnings
 from collections.abc import Iterator, Mapping

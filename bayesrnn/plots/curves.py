@@ -1,4 +1,4 @@
-"""Pictures of numbers that grow: training, and more draws."""
+"""Pictures of curves: losses per epoch, and a score against the number of draws."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Pictures of whether intervals keep their word: reliability, and coverage against width."""
+"""Pictures of interval coverage: against the level, and against the width."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack

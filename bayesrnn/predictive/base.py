@@ -1,4 +1,4 @@
-"""The verbs that make a predictive, whatever made the prediction."""
+"""`Predictive`, the base of all predictives."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The verbs that make a predictive of other predictions, and join several."""
+"""Methods that make predictives from other predictions, and join several."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""One map for every step of a forecast."""
+"""Recalibrate each step of a forecast by a map of its own."""
 
 from collections.abc import Callable
 from typing import Any, Self

@@ -1,4 +1,4 @@
-"""What the fitted parameters of a recalibrator may be: checked before parameters that were read are used."""
+"""Legal values of a recalibrator's fitted parameters, checked when they are read from JSON."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Two factors on the spread: one for the noise, one for what the draws disagree about."""
+"""Scale the aleatoric spread and the epistemic spread by a factor each."""
 
 from typing import Any, ClassVar
 

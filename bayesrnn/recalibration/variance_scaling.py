@@ -1,4 +1,4 @@
-"""One factor on the spread."""
+"""Scale the spread about the mean by one factor."""
 
 from typing import Any, ClassVar
 

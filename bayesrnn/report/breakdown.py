@@ -1,4 +1,4 @@
-"""The same few numbers for parts of the data: by horizon, by group, by position, by frequency."""
+"""Scores for parts of the data: by horizon, by group, by position, by frequency."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress

@@ -54,7 +54,7 @@ def sample_masks(
 def dropped(
     site: str, draws: Array, sequences: Array, units: int, rate: float, seed: int, sampling: str = "stratified"
 ) -> Array:
-    """Return which units fall, as booleans (draws, sequences, units)."""
+    """Return which units are dropped, as booleans (draws, sequences, units)."""
     digest = hashlib.blake2b(f"{sampling}/{seed}/{site}".encode(), digest_size=8).digest()
     key = np.frombuffer(digest, "<u8")
     if sampling == "independent":  # two units share one hash: its halves
@@ -102,7 +102,7 @@ def _kept(rate: float, sampling: str) -> float:
 
 
 def _patterns(lower: int) -> Array:
-    """Return, for each affine order of the 16 strata, the draws that fall: bit k is set if draw k falls."""
+    """Return, for each affine order of the 16 strata, the dropped draws: bit k is set if draw k drops the unit."""
     orders = [[_field_product(a, k) ^ b for k in range(_BLOCK)] for a in range(1, _BLOCK) for b in range(_BLOCK)]
     return np.array(
         [[sum(1 << k for k in range(_BLOCK) if order[k] < edge) for order in orders] for edge in (lower, lower + 1)]

@@ -32,7 +32,7 @@ _FORMAT = "bayesrnn.run/2"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `run.json` says.
+    """The contents of `run.json`.
 
     Attributes:
         kind: "forecast", "classify", "regress" or "lm".

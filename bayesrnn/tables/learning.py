@@ -85,7 +85,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A file dealt out, as tensors, with the network that is to be trained."""
+    """A file split into parts, as tensors, with the untrained network."""
 
     parts: dict[str, Labelled]
     inputs: Inputs
@@ -95,7 +95,7 @@ class Prepared:
 
 
 def prepared(data: Labelled, settings: Settings, test: Labelled | None = None) -> Prepared:
-    """Deal rows out and build the network; `test` holds test rows of their own.
+    """Split the rows and build the network; `test` holds test rows of their own.
 
     Raises:
         ValueError: If there are too few rows, one class only, or values that cannot be learned.

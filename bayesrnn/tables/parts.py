@@ -1,4 +1,4 @@
-"""Rows dealt out to training, early stopping, calibration and test: whole groups, equal contents together."""
+"""Split rows into training, early stopping, calibration and test: whole groups, equal contents together."""
 
 import hashlib
 from collections.abc import Mapping

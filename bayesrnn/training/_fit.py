@@ -49,7 +49,7 @@ def fit(
     devices: int | str | Sequence[int] | None = None,
     strategy: str | None = None,
 ) -> History:
-    r"""Train `model` where it stands (CPU or GPU), by AdamW on the mean of $-\log p(y \mid x, z)$ over fresh masks z.
+    r"""Train `model` on its device, by AdamW on the mean of $-\log p(y \mid x, z)$ over fresh masks z.
 
     With validation rows the model ends with the weights of the epoch whose validation loss (deterministic pass) was
     lowest, else with the last ones; it is left in eval mode. The order of the rows and the masks of an epoch are

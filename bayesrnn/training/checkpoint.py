@@ -1,4 +1,4 @@
-"""What a training leaves behind beside the weights: its losses, and a checkpoint (safetensors and JSON, no code)."""
+"""The losses of a training, and its checkpoint (safetensors and JSON, no code)."""
 
 import json
 import math

@@ -17,7 +17,7 @@ _COST = 32  # multiplications that take as long as the loss of one logit
 
 
 class _VocabularyLoss(torch.autograd.Function):
-    """Forward makes loss and gradients together; backward hands the gradients out."""
+    """Computes loss and gradients in the forward pass; the backward pass returns the stored gradients."""
 
     @staticmethod
     def forward(

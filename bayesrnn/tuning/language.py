@@ -1,4 +1,4 @@
-"""How sharp and how random a language model should be at test time: chosen on validation text."""
+"""Choose rates, average and temperature of a language model for test time, on validation text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ __all__ = ["Tuned", "tune_perplexity"]
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best setting, and what every setting came to.
+    """The best setting, and the perplexity of every setting.
 
     Attributes:
         multiplier: Factor on the rates.

@@ -15,7 +15,7 @@ from bayesrnn import metrics
 from bayesrnn.inference import convergence, jackknife, point
 from bayesrnn.inference.accumulators import ClassStatistics, ContinuousStatistics, statistics_of
 from bayesrnn.inference.assemble import assemble
-from bayesrnn.inference.distributed import _described, _made
+from bayesrnn.inference.packing import _described, _made
 from bayesrnn.inference.passes import Part
 from bayesrnn.inference.statistics import Moments, Replicates
 from bayesrnn.predictive import Predictive

@@ -1,4 +1,4 @@
-"""What the first order says of some rows and one output, joined to the whole."""
+"""First-order results of one output for some rows, and how they are joined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ __all__ = ["LinearPart", "joined", "parts_of"]
 
 @dataclass(frozen=True, eq=False)
 class LinearPart:
-    """Of some rows: mean or probabilities, aleatoric and epistemic part, and where the latter comes from.
+    """First-order results of some rows: mean or probabilities, both uncertainty parts, sources of the epistemic part.
 
     Attributes:
         mean: (B, ...), or probabilities (B, ..., K), float64.

@@ -1,4 +1,4 @@
-"""Draws moved and widened so that their mixture has given moments."""
+"""Shift and scale draws so that their mixture has given moments."""
 
 import torch
 from torch import Tensor

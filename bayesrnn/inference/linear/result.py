@@ -1,4 +1,4 @@
-"""What the first order says of a prediction: its moments and where its epistemic variance comes from."""
+"""The result of `linearize`: moments of a prediction, and where its epistemic variance comes from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -97,7 +97,7 @@ class LinearPredictive:
         return self.predictive
 
     def with_draws(self, drawn: ContinuousPredictive | ClassPredictive) -> "LinearPredictive":
-        """Return the same with what draws under control variates say of the part beyond the first order."""
+        """Return the same with the variance beyond the first order, estimated from draws under control variates."""
         beyond, error = drawn.epistemic - self.epistemic, drawn.standard_errors["epistemic"]
         return replace(self, beyond=beyond, beyond_error=error)
 

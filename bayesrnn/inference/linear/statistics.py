@@ -30,7 +30,7 @@ _NAMES = ("mean", "aleatoric", "epistemic", "variance")
 
 @dataclass(frozen=True, eq=False)
 class ControlledStatistics(Statistics):
-    """What is kept of a continuous target.
+    """Statistics of a continuous target.
 
     Attributes:
         halves: Of the vectors (T, L, T^2, L^2, A, M): T = f - f(1), A the variance of the draw less its value at the
@@ -114,7 +114,7 @@ class ControlledStatistics(Statistics):
 
 @dataclass(frozen=True, eq=False)
 class ControlledClassStatistics(ClassStatistics):
-    """What is kept of a class target.
+    """Statistics of a class target.
 
     Attributes:
         halves: Of the vectors of K probabilities, the entropy, and the linear parts of these.

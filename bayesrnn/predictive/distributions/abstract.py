@@ -1,4 +1,4 @@
-"""What every distribution of a continuous or count target can be asked, whatever it is made of."""
+"""The interface of every distribution of a continuous or count target."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

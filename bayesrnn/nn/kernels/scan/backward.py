@@ -17,7 +17,7 @@ __all__ = ["Gradients", "Saved", "backward"]
 
 @dataclass(frozen=True)
 class Saved:
-    """What a forward pass leaves to the backward pass: inputs, outputs, activated gates, and the cell's extra."""
+    """Tensors saved for the backward pass: inputs, outputs, activated gates, and extras of the cell."""
 
     x: Tensor
     out: Tensor

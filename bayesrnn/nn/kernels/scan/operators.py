@@ -185,7 +185,7 @@ def _gradients(
 
 
 class _Eager(torch.autograd.Function):
-    """The same without torch's library, whose calls take as long as a small layer."""
+    """The scan as a plain autograd function: calls of torch.library take as long as a small layer."""
 
     @staticmethod
     def forward(ctx: Any, facts: tuple[Any, ...], x: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
