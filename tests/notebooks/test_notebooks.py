@@ -22,6 +22,7 @@ NAMES = (
     "classify_texts",
     "ensembles",
     "judge_other_forecasts",
+    "your_own_cell",
 )
 
 
@@ -64,6 +65,11 @@ def test_shipped_with_the_outputs_of_one_run(name: str) -> None:
     text = json.dumps(notebook)
     assert not re.search(r"/(work|tmp|home|root)/", text)
     assert "SMOKE" in text
+
+
+def test_the_layer_of_your_own_is_the_one_of_the_guide() -> None:
+    (layer,) = [c.source for c in read("your_own_cell").cells if c.source.startswith("class LayerNormLSTM")]
+    assert layer in (FOLDER.parent / "docs" / "cells.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)
