@@ -13,7 +13,7 @@ _INTERRUPTED = 128 + signal.SIGINT  # what shells give for Ctrl-C
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0; 2 where the input was wrong; 128 + n after the signal n."""
+    """Run the command line and return its exit code: 0, 2 (wrong input) or 128 + n (signal n)."""
     import typer
     from typer.main import get_command
 

@@ -40,7 +40,7 @@ def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path |
 
 
 def updated(run: Path, manifest: "Manifest", file: Path, common: Common) -> "tuple[Manifest, str]":
-    """Write the forecaster that goes on from the new rows of a file, and return its manifest and what was done."""
+    """Write the forecaster updated with the new rows of a file; return its manifest and a sentence."""
     forecaster, frame, _ = _with_later_rows(run, manifest, file, common)
     forecaster.save(run / "model")
     data = {**manifest.data, **forecaster.summary_}

@@ -58,7 +58,7 @@ def _of_all(draws: torch.Tensor, networks: int) -> torch.Tensor:
 
 
 def _sets(size: int, count: int, block: int) -> list[torch.Tensor]:
-    """Return disjoint sets of `count` of the `size` draws; none begins in the middle of a block and ends in another."""
+    """Return disjoint sets of `count` of the `size` draws, each inside one block or from the start of a block."""
     apart = math.ceil(count / block) * block
     inner = range(0, apart - count + 1, count)
     starts = [start + k for start in range(0, size, apart) for k in inner if start + k + count <= size]

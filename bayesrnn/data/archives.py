@@ -126,7 +126,7 @@ def _cut(values: NDArray[Any], arrays: dict[str, Any], path: Path, name: str) ->
 
 
 def read_text_folder(path: Path) -> Parts:
-    """Return the texts of a folder: one file per class with a text per line, or one folder of files per class.
+    """Return the texts of a folder: per class one file with a text per line, or one folder of files.
 
     Classes are called after the files, by what tells these apart: `good.txt` is good, `reviews.pos` is pos.
 

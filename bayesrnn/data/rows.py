@@ -1,4 +1,4 @@
-"""Whole tables as text: every column and row of a csv file, JSON lines or Parquet, in quotes whatever they hold."""
+"""Read a whole csv, JSON lines or Parquet file as a table of texts."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ _SEPARATORS = (",", "\t", ";", "|")
 
 
 def read_rows(path: Path, asked: Sequence[str], notes: Notes) -> Any:
-    """Return a file as a pandas table indexed by the line where a row ends; cells of a csv file are texts.
+    """Return a file as a pandas table, indexed by the last line of each row; csv cells are texts.
 
     Args:
         path: A csv file (commas, tabs, semicolons or '|') with a header line, JSON lines, or Parquet; perhaps packed.

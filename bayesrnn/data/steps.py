@@ -78,7 +78,7 @@ def _grid(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
 
 
 def _plain(index: Any, usual: Any) -> Any:
-    """Return the frequency of dates that lie a whole number of steps apart: days may leave out days of the week."""
+    """Return the frequency of dates a whole number of steps apart; daily dates may skip days of the week."""
     days, rest = divmod(usual, pd.Timedelta(days=1))
     if rest:
         return usual

@@ -22,7 +22,7 @@ _EPOCH = {"s": (1e8, 1e10), "ms": (1e11, 1e13), "us": (1e14, 1e16), "ns": (1e17,
 
 
 def read_times(cells: Any, name: str, path: object, notes: Notes, day_first: bool | None = None) -> Any:
-    """Return a column of text, indexed by the line of the file, as dates, or as numbers where it holds plain ones.
+    """Return a column of text, indexed by the line of the file, as dates or plain numbers.
 
     Raises:
         ValueError: If they are no dates or could be read in two ways.

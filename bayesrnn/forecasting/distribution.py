@@ -93,7 +93,7 @@ def table_of(mixture: AbstractDistribution, correlation: Tensor) -> ForecastDist
 
 
 def _cdf_of_normals(mixture: AbstractDistribution) -> Callable[[Tensor], Tensor] | None:
-    """Return the cdf of draws that are Gaussians, or mixtures of them at one place: many times faster than by rows."""
+    """Return the cdf of Gaussian draws, or mixtures of Gaussians with one mean; much faster than by rows."""
     components = mixture.component() if isinstance(mixture, MixtureDistribution) else None
     if isinstance(components, Normal):
         loc, rate = components.loc, 1 / components.scale

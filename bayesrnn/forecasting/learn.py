@@ -211,7 +211,7 @@ def _trained(
 
 
 def warm_cosine(epoch: int, epochs: int) -> float:
-    """Return the factor of the learning rate: up over a tenth of the epochs, then down to zero along a cosine."""
+    """Return the factor of the learning rate: linear warm-up over a tenth of the epochs, then cosine decay."""
     place = (epoch + 0.5) / epochs
     return place / 0.1 if place < 0.1 else float(0.5 * (1 + np.cos(np.pi * (place - 0.1) / 0.9)))
 

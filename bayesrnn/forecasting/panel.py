@@ -228,7 +228,7 @@ def _record(name: Any, rows: Any, columns: Columns, encoding: Encoding, fewest: 
 
 
 def _regular(index: Any, like: Any) -> tuple[Any, Any]:
-    """Return times at equal steps and where each row stands among them; at the step of `like` where that is given."""
+    """Return times at equal steps (the step of `like`, if given) and the position of each row."""
     if like is None:
         return regular_times(index, True)
     if isinstance(like, pd.DatetimeIndex) != isinstance(index, pd.DatetimeIndex):

@@ -184,7 +184,7 @@ def predict(
 
 
 def _one_at_a_time(model: nn.Module, job: Job) -> bool:
-    """Whether draws go one by one: their masks are of the weights, or one mask serves enough rows to fill a pass."""
+    """Whether each pass holds one draw: masks are on weights, or one draw has enough rows to fill it."""
     return masks_weights(model) or (job.shared and (job.rows >= _FULL or job.ids.is_cuda))
 
 

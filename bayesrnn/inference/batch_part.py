@@ -25,7 +25,7 @@ class BatchPart:
 def differ(
     whole: list[OutputDistribution], few: list[OutputDistribution], some: BatchPart, *, rough: bool, times: float = 1.0
 ) -> bool:
-    """Whether a part of a batch differs from the same run by itself, by more than rounding or a trace of the spread.
+    """Whether part of a batch differs from the same rows run separately, beyond rounding or a trace of the spread.
 
     Limit: 4 eps of the dtype (or 1e-6, not `rough`) times the largest value, plus 1e-3 of the spread between draws.
     """

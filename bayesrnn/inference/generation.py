@@ -128,7 +128,7 @@ def _prompted(prompt: Tensor | Iterable[int]) -> Tensor:
 
 
 def _member(model: nn.Module, draws: int, steps: int, source: MaskStream, device: torch.device) -> Member:
-    """The model with its draws in chunks that fit the memory: one by one where the masks are of the weights."""
+    """The model with its draws in chunks that fit the memory; one draw each if masks are on weights."""
     if not draws:
         return Member(model, [], "stream")
     chunks = chunked_draws(draws, draws_at_once(model, steps, _MEMORY), BLOCK, device)

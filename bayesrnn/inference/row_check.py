@@ -207,7 +207,7 @@ def _fingerprint(job: Job) -> tuple[Any, ...]:
 
 
 def _tried(call: Callable[[], Any]) -> Any:
-    """Return the result of a call, or None if it fails: a model may not run with few rows or in float64."""
+    """Return the result of a call, or None if it fails, as some models do in float64."""
     try:
         return call()
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError):

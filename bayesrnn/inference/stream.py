@@ -1,4 +1,4 @@
-"""A stream that is read as it comes: every draw carries its own state, under one mask for the whole stream."""
+"""Read a stream step by step: every draw keeps its own state and one mask for the whole stream."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict

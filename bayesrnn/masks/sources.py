@@ -1,4 +1,4 @@
-"""Where the masks of a layer come from: drawn by a stream, or given by the user; `Fresh` is for training.
+"""Sources of the masks of a layer: drawn for a prediction, or given by the user.
 
 A mask multiplies by 0 with probability p and by 1/(1-p) otherwise; zoneout's masks are 1 with probability p, else 0.
 A layer describes each of its masks by a `MaskSite` and asks one `MaskSource` for it.
@@ -46,7 +46,7 @@ class MaskSource(Protocol):
 
 @dataclass(frozen=True)
 class Memory:
-    """Masks that are drawn once and used in every window of a stream, as long as they fit into `room` bytes."""
+    """Masks drawn once and used in every window of a stream, while they fit into `room` bytes."""
 
     room: int
     masks: dict[str, Tensor] = field(default_factory=dict, compare=False)

@@ -156,7 +156,7 @@ def _below(bits: Tensor, rate: float) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _patterns(lower: int) -> Tensor:
-    """Return, for each affine order of the 16 strata, the draws that fall: bit k is set if draw k falls.
+    """Return, for each affine order of the 16 strata, the dropped draws: bit k for draw k.
 
     Row 0: draws whose stratum is below `lower`. Row 1: below `lower + 1`, for a jitter below the rest of the rate.
     """

@@ -1,4 +1,4 @@
-"""From a batch of sequences to features: words or numbers in, a recurrent net, its last state or every step out."""
+"""Encode a batch of sequences of words or numbers: a recurrent network's last state, or every step."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal

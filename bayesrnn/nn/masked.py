@@ -82,7 +82,7 @@ class MaskedModule(nn.Module):
         like: Tensor,
         tokens: Tensor | None = None,
     ) -> MaskSite:
-        """Return the description of a mask, at the rate of this moment, in the type and on the device of `like`."""
+        """Return the description of a mask, at its current rate, with the dtype and device of `like`."""
         rate = self.rates.get(key, placement.rate)
         return MaskSite(placement, shape, like.dtype, like.device, rate, tokens)
 

@@ -1,4 +1,4 @@
-"""The rates of a model's layers, read and set: by the name of the layer and the key of the mask."""
+"""Read and set the rates of a model's layers, by layer name and mask key."""
 
 from collections.abc import Mapping
 

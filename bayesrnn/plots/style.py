@@ -77,7 +77,7 @@ def short_dates(ax: "Axes", times: Any) -> None:
 
 
 def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper left", pad: float | None = None) -> None:
-    """Write the title, and the numbers that matter in a corner of the picture, or "above" where it has no room."""
+    """Write the title, and the main numbers in a corner of the picture or "above" it."""
     _plain_labels(ax)
     ax.set_title(title, loc="left", fontweight="bold", pad=pad, parse_math=False)
     if corner == "above":

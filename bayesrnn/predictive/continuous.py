@@ -156,7 +156,7 @@ class ContinuousPredictive(Predictive):
         return self._out(self.distribution.log_prob(self._value(y)), "the log density")
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
-        """Return n samples of each target on its own, (n, B, ...): every step from a draw of its own, so no paths.
+        """Return n samples of each target, (n, B, ...); the steps of a row come from different draws.
 
         Their totals, maxima or crossing times over steps are far too sure: take `paths` for those. The global random
         state does not change.

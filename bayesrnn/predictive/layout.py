@@ -43,7 +43,7 @@ class Layout:
 
 
 def laid_out(table: Any) -> Layout:
-    """Return the table with its lines in order: by series and time, or by row and step, or as they lie.
+    """Return the table sorted by series and time, or by row and step, or unchanged.
 
     Raises:
         ValueError: If there are no lines, several cutoffs, a line is there twice, or series differ in length.

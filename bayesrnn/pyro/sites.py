@@ -79,7 +79,7 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Once:
-    """A source that makes a mask, in its public shape, at the first call of a layer and uses it at the later ones."""
+    """A source that makes a mask, in its public shape, at a layer's first call and reuses it later."""
 
     make: Callable[[str, str, MaskSite], Tensor]
     masks: dict[str, Tensor] = field(default_factory=dict)

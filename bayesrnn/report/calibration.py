@@ -41,7 +41,7 @@ def calibration_report(
     title: str = "Calibration report",
     token_counts: Tensor | None = None,
 ) -> CalibrationReport:
-    """Judge a predictive: every figure with its errors, what is wrong in words, pictures, and a page that says it all.
+    """Judge a predictive: every score with its errors, findings in words, pictures, and a page.
 
     Every figure carries its value, a bootstrap interval over sequences (steps of one sequence depend on one another),
     the Monte Carlo error of finite draws, the value corrected for finite draws, and, for calibration errors, what a

@@ -102,7 +102,7 @@ def _kept(rate: float, sampling: str) -> float:
 
 
 def _patterns(lower: int) -> Array:
-    """Return, for each affine order of the 16 strata, the dropped draws: bit k is set if draw k drops the unit."""
+    """Return, for each affine order of the 16 strata, the dropped draws: bit k for draw k."""
     orders = [[_field_product(a, k) ^ b for k in range(_BLOCK)] for a in range(1, _BLOCK) for b in range(_BLOCK)]
     return np.array(
         [[sum(1 << k for k in range(_BLOCK) if order[k] < edge) for order in orders] for edge in (lower, lower + 1)]

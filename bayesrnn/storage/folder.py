@@ -93,7 +93,7 @@ def save(
 
 
 def load(path: str | os.PathLike[str]) -> nn.Module:
-    """Return the model in the folder `path`, in eval mode on the CPU; no code is run and no random state touched.
+    """Return the model in the folder `path`, in eval mode on the CPU, without running code or changing random state.
 
     Raises:
         ValueError: If there is no such model, or it is of a class or version unknown here.

@@ -1,4 +1,4 @@
-"""A run: a folder with a model, results and `run.json`, which says of what kind it is and what it was made from."""
+"""A run: a folder with a model, results and `run.json` (its kind, inputs and files)."""
 
 import hashlib
 import json

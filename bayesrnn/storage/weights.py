@@ -163,7 +163,7 @@ def read_weights(path: Path, digest: str | None = None) -> dict[str, Tensor]:
 
 
 def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the tensors in a file by name, shared ones under each of their names, without reading them.
+    """Return the shapes of the tensors in a file by name (shared ones under every name), without reading them.
 
     Raises:
         ValueError: If the file is missing or no safetensors file.

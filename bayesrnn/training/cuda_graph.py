@@ -101,7 +101,7 @@ class Recorded:
 
 
 def _leave_capture(device: torch.device) -> None:
-    """Give the device's generator a state that is no part of a recording: one that failed may have left it inside."""
+    """Give the device's generator a state outside of any recording, after one that failed."""
     generators = torch.cuda.default_generators
     if len(generators):
         generator = generators[device.index or 0]

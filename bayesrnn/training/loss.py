@@ -1,4 +1,4 @@
-"""The default loss, how padding is kept out of any loss, and a warning if it would begin far from its targets."""
+"""The default loss, the exclusion of padding from any loss, and a warning about unscaled targets."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence

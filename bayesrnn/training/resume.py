@@ -140,7 +140,7 @@ def optimizer_settings(optimizer: torch.optim.Optimizer) -> Settings:
 
 
 def source_of(function: Callable[..., Any] | None) -> str | None:
-    """Return the name of a function, with a digest of its code and the plain values it holds; of objects their class.
+    """Return a function's name with a digest of its code and plain values, or an object's class.
 
     Two lambdas that do different things have different texts here.
     """

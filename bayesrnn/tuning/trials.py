@@ -1,4 +1,4 @@
-"""The trials of a search over dropout rates: how well each scheme did, and by how much it is behind the best."""
+"""The trials of a search over dropout rates: each scheme's score, and its distance from the best."""
 
 import math
 from dataclasses import dataclass

@@ -139,7 +139,7 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 
 def _of_types(gradient: Tensor, tokens: Tensor) -> Tensor:
-    """Add up the gradients (rows, T) of the tokens of a word type, at the first place where the row has it."""
+    """Sum the gradients (rows, T) over all tokens of a word type, at its first position in the row."""
     ordered, order = tokens.sort(dim=1, stable=True)
     starts = torch.ones_like(ordered, dtype=torch.bool)
     starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]

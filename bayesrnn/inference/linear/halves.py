@@ -23,7 +23,7 @@ FEWEST = 8
 
 @dataclass(frozen=True, eq=False)
 class Halves:
-    """Joint moments of vectors: of the even blocks of draws, and of the odd ones; None where there are none yet."""
+    """Joint moments of vectors over the even and over the odd blocks of draws; None before the first."""
 
     even: Replicates | None
     odd: Replicates | None

@@ -126,7 +126,7 @@ class Sources:
         return [*parts, (_REST, torch.stack(rest).sum(0))] if rest else parts
 
     def _words(self, place: str, k: int, value: Tensor, names: Sequence[Any] | None) -> Any:
-        """Return the word type at position k of each row; none where the row has it before, or it is padding."""
+        """Return the word type at position k of each row; none for padding and for repeated words."""
         numbers = self.tokens[place][:, k].tolist()
         there = (value.reshape(len(value), -1) > 0).any(1).tolist()
         words = [

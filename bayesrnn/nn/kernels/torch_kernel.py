@@ -32,7 +32,7 @@ def can_fold(masks: SiteMasks) -> bool:
 
 
 def acts_outside(masks: SiteMasks) -> bool:
-    """Whether the only mask acts on the inputs of the layer, one for all gates: it need not enter the recurrence."""
+    """Whether the only mask is on the layer's inputs and shared by all gates, so torch's kernel can run."""
     tied = masks.input is None or masks.input.shape[1] == 1
     return tied and all(m is None for m in (masks.hidden, masks.weight, *masks.inside))
 

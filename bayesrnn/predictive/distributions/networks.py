@@ -7,7 +7,7 @@ __all__ = ["between", "networks_kept"]
 
 
 def between(draws: Tensor, networks: int) -> tuple[Tensor, Tensor]:
-    r"""Return the two parts of the variance of draws (S * M, B, ...) of M networks that lie side by side in each draw.
+    r"""Return the variance within and between M networks, of draws (S * M, B, ...) with index s * M + m.
 
     Between masks $\frac1M \sum_m \mathrm{Var}_s f_{ms}$, divided by S - 1; between networks
     $\mathrm{Var}_m \frac1S \sum_s f_{ms}$, divided by M - 1. A part that needs two values and has one is zero.

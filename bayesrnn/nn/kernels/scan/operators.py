@@ -35,7 +35,7 @@ _LIBRARY.define(
 
 
 def _eager(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep a compiler that is in use from looking into a kernel; one that is not in use is not imported (seconds)."""
+    """Keep `torch.compile` from tracing a kernel; if it is not in use, do not import it (seconds)."""
     untraced: list[Callable[..., Any]] = []
 
     @wraps(kernel)

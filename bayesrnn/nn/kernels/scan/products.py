@@ -119,7 +119,7 @@ class GateProduct:
             self._add_low(into, seen)
 
     def _add_low(self, into: Tensor, entering: Tensor) -> None:
-        """Add a product made in a lower type; its two buffers are kept, since fresh memory costs more than the sum."""
+        """Add a product made in a lower type; its two buffers are reused, since allocation costs more than the sum."""
         low = torch.matmul(entering, self.weight, out=self._buffer(entering))
         if self._wide is None or self._wide.shape != low.shape:
             self._wide = into.new_empty(low.shape)
