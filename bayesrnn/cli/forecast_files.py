@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-__all__ = ["numbers_of", "read_frame", "time_text", "whole", "with_future"]
+__all__ = ["check_ahead", "numbers_of", "read_frame", "time_text", "whole", "with_future"]
 
 
 def read_frame(file: Path, reading: dict[str, Any], *, ahead: bool = False) -> tuple[Any, dict[str, str]]:
@@ -54,6 +54,20 @@ def with_future(run_reading: dict[str, Any], file: Path | None, future: Path | N
             raise ValueError("--future holds known covariates, but the run has none. Leave it out.")
         ahead = read_frame(future, run_reading, ahead=True)[0]
     return None if frame is None or not len(frame) else frame, None if ahead is None or not len(ahead) else ahead
+
+
+def check_ahead(file: Path, frame: Any, ahead: Any, reading: dict[str, Any], horizon: int) -> None:
+    """Refuse, before anything is learned, a file with too few rows of the known covariates ahead."""
+    id, time, known = reading["id"], reading["time"], ", ".join(reading["known"])
+    for name in [None] if id is None else frame[id].unique():
+        rows = (ahead if id is None else ahead[ahead[id] == name])[time].nunique()
+        if rows < horizon:
+            of = "" if id is None else f" of {name!r}"
+            raise ValueError(
+                f"{file} holds {rows} rows{of} after the last value, but a forecast of {horizon} steps needs {known} "
+                f"in each: add rows with an empty {reading['target']}, give them as --future FILE, or name what is "
+                "known afterwards only with --past."
+            )
 
 
 def numbers_of(text: str) -> list[float]:

@@ -35,6 +35,9 @@ def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path |
     if new or not any(later):
         common.say(f"Forecast from the rows of {file} only" + (f"; new series: {', '.join(new[:5])}." if new else "."))
         return forecaster.predict(frame, known=ahead)
+    names = frame[later][state.columns.id] if state.columns.id is not None else [None]
+    if behind := sorted(str(name) for name in ends.keys() - set(names)):
+        common.say(f"{file} holds no newer rows of {', '.join(behind[:5])}: forecast from the rows that the run knows.")
     forecaster.update(frame[later])
     return forecaster.predict(known=ahead)
 
@@ -44,8 +47,10 @@ def updated(run: Path, manifest: "Manifest", file: Path, common: Common) -> "tup
     forecaster, frame, _ = _with_later_rows(run, manifest, file, common)
     forecaster.save(run / "model")
     data = {**manifest.data, **forecaster.summary_}
+    future = " --future FILE" if manifest.details["reading"]["known"] else ""
     text = (
-        f"{run} knows {len(frame)} rows more and goes on after {data['last']}: bayesrnn predict {run} -o tomorrow.csv"
+        f"{run} knows {len(frame)} rows more and goes on after {time_text(data['last'])}: "
+        f"bayesrnn predict {run}{future} -o tomorrow.csv"
     )
     return replace(manifest, data=data), text
 

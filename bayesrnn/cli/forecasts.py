@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayesrnn.cli.forecast_files import numbers_of, read_frame, time_text, whole
+from bayesrnn.cli.forecast_files import check_ahead, numbers_of, read_frame, time_text, whole
 from bayesrnn.cli.options import Common, columns_of, stopped, with_common_options
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ def _run(
         frame, ahead = without_future(frame, names["time"], names["target"])
     else:
         ahead = read_frame(future, reading, ahead=True)[0]
+    if ahead is not None:
+        check_ahead(future or file, frame, ahead, reading, options["horizon"])
     forecaster = _forecaster(options, reading, common)
     request = {"options": options, "reading": reading, "data": table_digest(frame)}
     request |= {} if ahead is None else {"ahead": table_digest(ahead)}
@@ -167,7 +169,7 @@ def _judged(
         early.fit(frame[frame[names["time"]] < cut], **names, checkpoint=state / "judged")
     except ValueError as error:
         raise ValueError(
-            f"the first four fifths, which are learned from to judge the rest, do not do: {error}"
+            f"the first four fifths, which are learned from to judge the rest, cannot be used: {error}"
         ) from None
     seconds["learning to judge"] = clock.perf_counter() - since
     since = clock.perf_counter()

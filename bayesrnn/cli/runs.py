@@ -162,6 +162,7 @@ def models(
     from rich.console import Console
     from rich.table import Table
 
+    from bayesrnn.report.format import number
     from bayesrnn.storage.run import find_runs, read_run
 
     if not folder.is_dir():
@@ -178,7 +179,7 @@ def models(
     for name in ("run", "kind", "data", "date", "scores"):
         grid.add_column(name, overflow="fold")
     for place, manifest in runs.items():
-        scores = ", ".join(f"{name} {value:.3g}" for name, value in manifest.scores.items())
+        scores = ", ".join(f"{name} {number(value)}" for name, value in manifest.scores.items())
         grid.add_row(str(place), manifest.kind, str(manifest.data.get("file", "")), manifest.date[:10], scores)
     if not common.quiet:
         Console().print(grid)

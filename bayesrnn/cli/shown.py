@@ -100,7 +100,9 @@ def score_grid(comparison: "Comparison", units: str) -> Any:
 
 
 def _cell(score: str, value: float) -> str:
-    return f"{100 * value:.0f} %" if score.startswith("coverage") else f"{value:#.3g}"
+    from bayesrnn.plots.style import short
+
+    return f"{100 * value:.0f} %" if score.startswith("coverage") else short(value)
 
 
 def _heading(score: str) -> str:

@@ -142,7 +142,8 @@ def covariates_ahead(
     if known is None:
         raise ValueError(
             f"the forecaster was fitted with covariates known in advance ({needed}), so a forecast needs them for the "
-            f"next {horizon} steps: pass known=, a table with {', '.join(map(repr, _keys(columns)))} and {needed}."
+            f"next {horizon} steps: pass known=, a table with {', '.join(map(repr, _keys(columns)))} and {needed} "
+            "(--future FILE, or rows of the file after its last value)."
         )
     check_columns(known, [*_keys(columns), *columns.known], "known")
     tables = dict(_by_id(known, columns))

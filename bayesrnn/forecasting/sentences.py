@@ -104,8 +104,8 @@ def fans(test: Backtest, units: str) -> str:
     first, last = (number(float(width)) for width in (high - low).mean(0)[[0, -1]])
     return (
         f"Medians and 50, 80 and 95 % intervals of forecasts launched one after the other over {test.horizon} steps, "
-        f"with what was observed. The mean width of the 80 % interval grows from {first} one step ahead to {last} "
-        f"{units} at {test.horizon} steps."
+        f"with what was observed. The mean width of the 80 % interval is {first} one step ahead and "
+        f"{last}{f' {units}' if units else ''} at {test.horizon} steps."
     )
 
 

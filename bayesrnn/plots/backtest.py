@@ -19,6 +19,7 @@ from bayesrnn.plots.style import (
     legend,
     name_ticks,
     percent_axis,
+    short,
     with_units,
 )
 from bayesrnn.predictive import ContinuousPredictive
@@ -157,7 +158,7 @@ def score_panels(
         _dots(panel, values, rows, 0, None)
         for (value, *_), row in zip(values, rows, strict=True):
             panel.annotate(
-                f"{value:#.3g}", (value, row), (0, 7), textcoords="offset points", ha="center", fontsize="small"
+                short(value), (value, row), (0, 7), textcoords="offset points", ha="center", fontsize="small"
             )
         _logarithmic(panel)
     name_ticks(left.yaxis, rows, names)

@@ -8,7 +8,7 @@ import numpy as np
 from bayesrnn import metrics
 from bayesrnn.metrics.score import Options
 from bayesrnn.plots.intervals import by_name, is_continuous
-from bayesrnn.plots.style import CYCLE, NEUTRAL, canvas, finish, percent_axis
+from bayesrnn.plots.style import CYCLE, NEUTRAL, canvas, finish, percent_axis, short
 from bayesrnn.predictive import Predictive
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def risk_coverage(
         )
         ax.axhline(shown[-1], color=color if name else NEUTRAL, linewidth=1, linestyle="--", alpha=0.7)
         half = float(np.interp(0.5, kept, shown))
-        number = (f"{shown[-1]:.3g}", f"{half:.3g}") if squared else (f"{shown[-1]:.1%}", f"{half:.1%}")
+        number = (short(shown[-1]), short(half)) if squared else (f"{shown[-1]:.1%}", f"{half:.1%}")
         notes.append(f"{name + ': ' if name else ''}all {number[0]}, surest half {number[1]}")
     percent_axis(ax.xaxis)
     ax.set_xlim(0, 1)

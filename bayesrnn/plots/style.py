@@ -43,6 +43,11 @@ def blended(color: str, share: float, ax: "Axes") -> tuple[float, ...]:
     return tuple(share * c + (1.0 - share) * p for c, p in zip(to_rgb(color), paper, strict=True))
 
 
+def short(value: float) -> str:
+    """Return a number for a label: three digits, and no exponent below a million."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
+
+
 def finish(
     ax: "Axes", title: str | None, note: str = "", *, corner: str = "upper left", pad: float | None = None, **key: Any
 ) -> "Axes":

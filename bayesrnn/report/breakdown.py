@@ -14,6 +14,7 @@ from bayesrnn import metrics
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive, TokenPredictive
+from bayesrnn.report.findings import FEWEST
 
 __all__ = ["Part", "by_frequency", "by_group", "by_step", "score_parts"]
 
@@ -153,7 +154,7 @@ def _floor(score: Score) -> Score:
 
 
 def _off(score: Score, ideal: float, interval: float, parts: int) -> bool | None:
-    if score.replicates is None or score.name not in ("coverage", "confidence_gap"):
+    if score.replicates is None or score.name not in ("coverage", "confidence_gap") or score.sequences < FEWEST:
         return None
     tail = (1 - interval) / 2 / max(parts, 1)
     low, high = np.nanquantile(score.replicates, [tail, 1 - tail])

@@ -12,7 +12,7 @@ from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.predictive import DETERMINISTIC, ClassPredictive, ContinuousPredictive
 from bayesrnn.report.format import number, percent, span
 
-__all__ = ["Finding", "drawn", "findings"]
+__all__ = ["FEWEST", "Finding", "drawn", "findings"]
 
 
 def drawn(predictive: Any) -> str:
@@ -24,6 +24,9 @@ def drawn(predictive: Any) -> str:
 
 
 Tone = Literal["plain", "good", "warn", "bad"]
+
+FEWEST = 6
+"""Sequences that a verdict needs: of fewer, all lie on one side by chance in 2^(1 − k) > 5 % of cases."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,9 @@ def _continuous(
         low, high = score.interval or (0.0, 1.0)
         if low <= ideal <= high:
             findings.append(Finding(f"{start}: no miscalibration is detected at this level.", "good"))
+        elif score.sequences < FEWEST:
+            count = f"{score.sequences} independent sequences are too few to tell whether the level is missed"
+            findings.append(Finding(f"{start}: {count}."))
         else:
             factor, centered = _spread(kept, level, bias.value if bias is not None else 0.0)
             shifted = _off_center(bias) and abs(centered - ideal) < 0.5 * abs(score.value - ideal)
@@ -86,7 +92,7 @@ def _continuous(
     if bias is not None and _off_center(bias) and not shifted:
         findings.append(Finding(f"{_bias(bias, units)}.", "warn"))
     spread = scores.get("ence10")
-    if spread is not None and spread.floor is not None and _beyond_chance(spread):
+    if spread is not None and spread.floor is not None and spread.sequences >= FEWEST and _beyond_chance(spread):
         findings.append(
             Finding(
                 "The predicted spread does not follow the error: on average over bins it is off by "
@@ -164,7 +170,9 @@ def _bias(score: Score, units: str) -> str:
 
 
 def _off_center(score: Score | None) -> bool:
-    return score is not None and score.interval is not None and (score.interval[0] > 0 or score.interval[1] < 0)
+    if score is None or score.interval is None or score.sequences < FEWEST:
+        return False
+    return score.interval[0] > 0 or score.interval[1] < 0
 
 
 def _spread(pairs: Pairs, level: float, bias: float) -> tuple[float, float]:

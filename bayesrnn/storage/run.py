@@ -142,8 +142,19 @@ def same_request(folder: Path, request: Mapping[str, Any], anew: bool) -> bool:
     differing = sorted(key for key in there.keys() | request.keys() if there.get(key) != request.get(key))
     if not differing:
         return True
-    shown = "; ".join(f"{key}: {there.get(key)!r} there, {request.get(key)!r} now" for key in differing[:3])
+    shown = "; ".join(_difference(key, there.get(key), request.get(key)) for key in differing[:3])
     raise ValueError(f"{folder} holds another run ({shown}). Give another folder, or --anew to replace it.")
+
+
+def _difference(key: str, there: Any, now: Any) -> str:
+    """Return how a part of a request differs; of the digests of data only that they do."""
+    if key in ("data", "ahead"):
+        return f"{key}: other rows"
+    if isinstance(there, dict) and isinstance(now, dict):
+        names = sorted(name for name in there.keys() | now.keys() if there.get(name) != now.get(name))
+        parts = [f"{name} {there.get(name)!r} there, {now.get(name)!r} now" for name in names[:3]]
+        return f"{key}: {', '.join(parts)}"
+    return f"{key}: {there!r} there, {now!r} now"
 
 
 def training_folder(folder: Path, request: Mapping[str, Any]) -> Path:

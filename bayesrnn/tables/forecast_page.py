@@ -14,7 +14,7 @@ from bayesrnn.forecasting.settings import LEVELS
 from bayesrnn.plots.backtest import calibration_panels, rolling_forecasts, score_panels
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.report.exhibit import Exhibit, Picture
-from bayesrnn.report.format import number
+from bayesrnn.report.format import number, percent
 from bayesrnn.report.page import Page, Tone
 from bayesrnn.tables.forecasts import ETS, MC, NAIVE, PLAIN, ForecastJudgement
 
@@ -69,7 +69,7 @@ class ForecastPage(Exhibit):
             lines.append(
                 (
                     f"The best baseline is {best}: CRPS {number(other)}{unit}. The forecast's, {number(mine)}, is "
-                    f"{abs(1 - mine / other):.0%} {word} (lower is better).",
+                    f"{percent(abs(1 - mine / other))} {word} (lower is better).",
                     "plain",
                 )
             )

@@ -88,7 +88,7 @@ def rows_after(forecaster: BayesianRNNForecaster, frame: Any) -> Any:
         last = max(ends.values())
         raise ValueError(
             f"no row comes after {last}, the last one that the run knows. Give rows that follow it; to forecast from "
-            "there, leave out the file."
+            "there, predict without a file."
         )
     return frame[later]
 

@@ -8,6 +8,7 @@ from bayesrnn._files import atomic_write
 from bayesrnn.comparison import Comparison, compare_predictives
 from bayesrnn.data.labelled import Labelled
 from bayesrnn.report import CalibrationReport, calibration_report
+from bayesrnn.report.format import percent
 from bayesrnn.tables.model import SequenceRun
 
 if TYPE_CHECKING:
@@ -45,13 +46,14 @@ class Judgement:
         if self.sets is not None:
             row = self.sets.iloc[0]
             lines.append(
-                f"The {100 * self.level:g} % sets hold {row['coverage']:.0%} of the classes ({row['low']:.0%} to "
-                f"{row['high']:.0%}), with {row['size']:.2f} classes on average."
+                f"The {100 * self.level:g} % sets hold the true class of {percent(row['coverage'])} of the rows "
+                f"({percent(row['low'])} to {percent(row['high'])}), with {row['size']:.2f} classes on average."
             )
         if self.abstention is not None:
             row = self.abstention[self.abstention["risk"] == 0.05].iloc[0]
-            said = f"{row['wrong']:.1%} of them are wrong." if row["answered"] else self.shortage
-            lines.append(f"Accepting 5 % wrong answers, {row['answered']:.0%} of the rows are answered; {said}")
+            said = f"{percent(row['wrong'])} of them are wrong." if row["answered"] else self.shortage
+            answered = f"{100 * row['answered']:.0f} % of the rows"
+            lines.append(f"Accepting 5 % wrong answers, {answered} are answered; {said}")
         return lines
 
     @property

@@ -28,7 +28,7 @@ def dealt(data: Labelled, seed: int, *, with_test: bool, classes: bool) -> dict[
         classes: Whether the targets are classes.
 
     Raises:
-        ValueError: If there are too few groups, or a class is in no training row.
+        ValueError: If there are too few groups or rows per class, or a class is in no training row.
     """
     shares = _SHARES if with_test else _SHARES_WITH_TEST
     keys = content_keys(data) if data.groups is None else np.asarray([str(group) for group in data.groups])
@@ -54,6 +54,12 @@ def dealt(data: Labelled, seed: int, *, with_test: bool, classes: bool) -> dict[
     rows = part[unit]
     if classes:
         rows = _with_all_classes(rows, target, unit, grouped=data.groups is not None)
+        if len(set(rows.tolist())) < len(shares):
+            raise ValueError(
+                f"there are {len(set(target.tolist()))} classes in {len(rows)} rows: after one row of each to learn "
+                "from, too few are left to stop early, calibrate and test. Give more rows of each class; numbers are "
+                "predicted by `bayesrnn regress`."
+            )
     return {name: np.flatnonzero(rows == k) for k, name in enumerate(shares)}
 
 

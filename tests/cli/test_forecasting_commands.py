@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from bayesrnn.cli import main
+from bayesrnn.cli.shown import _cell
 from bayesrnn.storage.run import read_run, write_run
 
 
@@ -158,6 +159,40 @@ def test_what_does_not_fit_a_run_is_one_line(
     assert "was not there at the fit" in refused(["update", str(shops), str(changed)], capsys)
     assert "no row comes after" in refused(["update", str(run), str(run.parent / "early.csv")], capsys)
     assert not (tmp_path / "p.csv").exists()
+
+
+def test_rows_ahead_are_asked_for_before_anything_is_learned(
+    shops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "short.csv", tmp_path / "run"
+    columns = ["--time", "day", "--id", "shop", "--target", "sold", "--known", "holiday", "--horizon", "6"]
+    for ahead in (0, 5):
+        panel(200, ahead).to_csv(file, index=False)
+        complaint = refused(["forecast", str(file), *columns, *QUICK, "-o", str(out)], capsys)
+        assert f"holds {ahead} rows of 'north' after the last value" in complaint
+        assert "--future FILE" in complaint
+        assert not out.exists()
+    copy = shutil.copytree(shops, tmp_path / "copy")
+    assert main(["update", str(copy), str(shops.parent / "later.csv")]) == 0
+    assert f"predict {copy} --future FILE" in capsys.readouterr().out
+
+
+def test_a_series_without_newer_rows_is_named(shops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    later, ahead = panel(230, 6, skip=200), panel(200, 6, skip=200)
+    later[later["shop"] != "west"].to_csv(tmp_path / "two.csv", index=False)
+    future = pd.concat([later[later["sold"].isna() & (later["shop"] != "west")], ahead[ahead["shop"] == "west"]])
+    future.to_csv(tmp_path / "future.csv", index=False)
+    options = ["--future", str(tmp_path / "future.csv"), "-o", str(tmp_path / "p.csv")]
+    assert main(["predict", str(shops), str(tmp_path / "two.csv"), *options]) == 0
+    assert "no newer rows of west" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2716.4, "2716"), (105.3, "105"), (99.96, "100"), (5.0, "5.00"), (0.0123, "0.0123"), (2.5e7, "2.50e+07")],
+)
+def test_scores_are_shown_without_exponents(value: float, text: str) -> None:
+    assert _cell("rmse", value) == text
 
 
 def test_runs_of_sequences_and_of_series_are_not_confused(

@@ -122,7 +122,7 @@ def test_the_same_command_does_nothing_and_another_is_refused(
     assert main([*command, "--epochs", "12"]) == 0
     assert "holds this run already" in capsys.readouterr().out
     assert main([*command, "--epochs", "13"]) == 2
-    assert "holds another run (settings: " in capsys.readouterr().err
+    assert "holds another run (settings: epochs 12 there, 13 now)" in capsys.readouterr().err
     assert (run / "run.json").stat().st_mtime_ns == stamp
 
 

@@ -367,3 +367,14 @@ def test_ten_hits_of_ten_do_not_make_intervals_too_wide(rows: int) -> None:
     text = calibration_report(predictive, torch.linspace(-1.5, 1.5, rows), level=0.9, levels=(0.9,)).sentence
     assert ("no miscalibration is detected" in text) == (rows == 10)  # .9 of ten all hold by chance in a third of cases
     assert ("too wide" in text) == (rows == 40)
+
+
+@pytest.mark.parametrize("sequences", [3, 8])
+def test_few_sequences_give_no_verdict(sequences: int) -> None:
+    """Of three sequences all lie on one side by chance in a quarter of cases; of eight, in one of 128."""
+    rows = 20 * sequences
+    predictive = Predictive.from_gaussian(torch.zeros(rows), torch.ones(rows))
+    which = torch.arange(rows) % sequences
+    text = calibration_report(predictive, torch.linspace(-4.0, 4.0, rows), sequences=which, **QUICK).sentence
+    assert ("3 independent sequences are too few to tell" in text) == (sequences == 3), text
+    assert ("too narrow" in text) == (sequences == 8), text

@@ -112,3 +112,8 @@ def test_a_fingerprint_tells_contents_order_and_targets_apart() -> None:
     other.target[3] = "changed"
     assert fingerprint(data) != fingerprint(other)
     assert fingerprint(data) != fingerprint(data[np.arange(20)[::-1]])
+
+
+def test_a_class_per_row_is_refused() -> None:
+    with pytest.raises(ValueError, match="100 classes in 100 rows"):
+        dealt(texts(100, classes=100), 0, with_test=True, classes=True)
