@@ -80,7 +80,7 @@ def calibrate(run: _RUN, file: _FILE, output: _FOLDER = None, *, common: Common)
         return
     from bayesrnn.tables import judge
 
-    task, data = _opened(run, manifest, file, common, need_target=True)
+    task, data = _opened(run, manifest, file, common, need_target=True, least=2)
     judgement = judge(task, data, title=title)
     judgement.save(folder)
     common.result(
@@ -106,7 +106,7 @@ def compare(run: _RUN, file: _FILE, output: _FOLDER = None, *, common: Common) -
         return
     from bayesrnn.tables.judgement import compared
 
-    task, data = _opened(run, manifest, file, common, need_target=True)
+    task, data = _opened(run, manifest, file, common, need_target=True, least=2)
     comparison = compared(task, data)
     page = comparison.save(output or run / "compare")
     common.result(comparison.to_dict(), comparison.sentence, f"Open {page} in a browser.")
@@ -129,7 +129,7 @@ def update(run: _RUN, file: _FILE, *, common: Common) -> None:
         else:
             from bayesrnn.cli.sequences import recalibrate_on
 
-            task, data = _opened(run, manifest, file, common, need_target=True)
+            task, data = _opened(run, manifest, file, common, need_target=True, least=4)
             task = recalibrate_on(task, data, common.seed)
             task.save(run / "model")
             manifest = replace(manifest, details=task.details())
@@ -186,9 +186,9 @@ def models(
 
 
 def _opened(
-    run: Path, manifest: "Manifest", file: Path, common: Common, *, need_target: bool
+    run: Path, manifest: "Manifest", file: Path, common: Common, *, need_target: bool, least: int = 1
 ) -> "tuple[SequenceRun, Labelled]":
-    """Return the model of a run and the rows of a file, read as the training file was."""
+    """Return the model of a run and the rows of a file, at least so many, read as the training file was."""
     from bayesrnn.data.labelled import read_labelled
     from bayesrnn.tables import SequenceRun
 
@@ -197,7 +197,12 @@ def _opened(
     if not need_target:
         columns["target"] = None
         columns["group"] = columns["group"] if task.sets is not None and task.sets.by == "group" else None
-    return task, read_labelled(file, **columns)
+    data = read_labelled(file, **columns)
+    if len(data) < least:
+        raise ValueError(
+            f"{file} holds {len(data)} labelled rows, but this takes {least} or more (and a few hundred to say much)."
+        )
+    return task, data
 
 
 def _network(run: Path) -> Any:

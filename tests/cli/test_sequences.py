@@ -114,6 +114,15 @@ def test_the_rest_of_the_verbs(run: Path, reviews: Path, tmp_path: Path, capsys:
     assert "accuracy" in listed
 
 
+@pytest.mark.parametrize(("verb", "rows"), [("calibrate", 1), ("compare", 1), ("update", 3)])
+def test_too_few_rows_are_refused_with_their_number(
+    verb: str, rows: int, run: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = tmp_path / "few.csv"
+    pd.read_csv(reviews).head(rows).to_csv(few, index=False)
+    assert f"holds {rows} labelled rows, but this takes" in refused([verb, str(run), str(few)], capsys)
+
+
 def test_the_same_command_does_nothing_and_another_is_refused(
     run: Path, reviews: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
