@@ -198,11 +198,12 @@ def _dots(ax: "Axes", values: Sequence[tuple[float, float, float]], rows: Sequen
 
 
 def _logarithmic(ax: "Axes") -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
     low, high = ax.get_xlim()
     ax.set_xlim(low / 1.1, high * 1.1)
+    wide = high > 5 * low  # a short axis may hold none of 1, 2, 5 times a power of ten
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())

@@ -12,12 +12,15 @@ import torch
 from matplotlib.figure import Figure
 from torch.distributions import Categorical, Normal
 
-from bayesrnn import metrics, plots
+from bayesrnn import linearize, metrics, plots
+from bayesrnn.inference import point
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.nn import LSTM
+from bayesrnn.plots.backtest import score_panels
 from bayesrnn.plots.intervals import share_inside
 from bayesrnn.predictive import Origin, Predictive, TokenPredictive
 from bayesrnn.schemes import gal, naive
+from tests.inference.test_control import TOKENS, Linear
 
 ROWS, STEPS, DRAWS = 60, 8, 24
 
@@ -56,6 +59,7 @@ def masks(per_step: bool) -> dict[str, torch.Tensor]:
 P, Y = forecast()
 C, K = classes()
 T = tokens()
+S = linearize(Linear(), TOKENS, likelihood=point)
 LABELS = ["day" if i % 3 else "night" for i in range(ROWS)]
 
 PICTURES: dict[str, Callable[..., Any]] = {
@@ -83,6 +87,7 @@ PICTURES: dict[str, Callable[..., Any]] = {
         ["x", "y"], [1.0, 2.0], [0.5, 1.5], [1.5, 2.5], ideal=1, off=[False, True],
         title="t", xlabel="p", ylabel="v", ax=ax,
     ),
+    "uncertainty_sources": lambda ax: plots.uncertainty_sources(S, ax=ax),
     "token_strip": lambda ax: plots.token_strip(["the", "cat\n", "sat"], torch.tensor([0.1, 2.0, 3.0]), ax=ax),
     "mask_picture": lambda ax: plots.mask_picture(masks(False), steps=6, ax=ax),
     "mask_picture_steps": lambda ax: plots.mask_picture(masks(True), steps=6, per_step=True, ax=ax),
@@ -388,3 +393,17 @@ def test_the_risk_of_a_number_is_drawn_in_its_units() -> None:
 def test_the_best_epoch_is_marked_where_it_is() -> None:
     lines = PICTURES["learning_curves"](None).get_lines()
     assert [2.0, 2.0] in [list(line.get_xdata()) for line in lines]  # of 3, 2.5, 2.6 the second
+
+
+@pytest.mark.parametrize(("low", "high"), [(6.5, 9.5), (0.286, 1.56), (1333.0, 2328.0), (0.01, 30.0)])
+def test_axes_of_scores_have_at_least_two_numbers(low: float, high: float) -> None:
+    levels = {"50 %": (0.5, 0.4, 0.6), "80 %": (0.8, 0.7, 0.9)}
+    scores = {name: {"CRPS": (v, v, v), **levels, "width": (v, v, v)} for name, v in (("a", low), ("b", high))}
+    figure = score_panels(scores).figure
+    figure.canvas.draw()
+    scaled = [ax for ax in figure.axes if ax.get_xscale() == "log"]
+    assert len(scaled) == 2
+    for ax in scaled:
+        first, last = ax.get_xlim()
+        shown = [t for t in ax.xaxis.get_major_ticks() if first <= t.get_loc() <= last and t.label1.get_text()]
+        assert len(shown) >= 2
