@@ -400,7 +400,7 @@ def test_axes_of_scores_have_at_least_two_numbers(low: float, high: float) -> No
     levels = {"50 %": (0.5, 0.4, 0.6), "80 %": (0.8, 0.7, 0.9)}
     scores = {name: {"CRPS": (v, v, v), **levels, "width": (v, v, v)} for name, v in (("a", low), ("b", high))}
     figure = score_panels(scores).figure
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     scaled = [ax for ax in figure.axes if ax.get_xscale() == "log"]
     assert len(scaled) == 2
     for ax in scaled:
