@@ -410,3 +410,18 @@ def test_a_writer_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
         atomic_write(path, fails)
     assert [p.name for p in tmp_path.iterdir()] == ["numbers.txt"]
     assert path.read_text() == "1 2 3"
+
+
+def test_a_changed_bit_of_a_boolean_is_refused_though_it_is_still_true(tmp_path: Path) -> None:
+    net, path = torch.nn.Module(), tmp_path / "net.safetensors"
+    net.register_buffer("mask", torch.ones(67, dtype=torch.bool))
+    storage.save_weights(net, path)
+    whole = path.read_bytes()
+    for place in (1, 40, 67):
+        changed = bytearray(whole)
+        changed[-place] ^= 16
+        path.write_bytes(bytes(changed))
+        with pytest.raises(ValueError, match="is damaged"):
+            storage.load_weights(net, path)
+    path.write_bytes(whole)
+    assert bool(storage.load_weights(net, path).mask.all())

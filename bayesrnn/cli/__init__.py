@@ -1,5 +1,7 @@
 """The command line: `bayesrnn demo`, `bayesrnn forecast`, ... One line and exit code 2 for an error of the user."""
 
+import atexit
+import os
 import signal
 import sys
 import threading
@@ -47,8 +49,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run() -> None:
-    """Entry point of the console script."""
-    sys.exit(main())
+    """Entry point of the console script.
+
+    After a signal the process leaves without freeing what the libraries hold, which would take seconds; files are
+    closed and exit hooks have run by then.
+    """
+    code = main()
+    if code > 128:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 @contextmanager

@@ -143,13 +143,18 @@ def read_tensors(path: Path, digest: str | None = None) -> Packed:
     """
     with _opened(path) as file:
         facts = file.metadata() or {}
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - the file may change
+        tensors = {name: _copied(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - the file may change
     noted = facts.pop(_DIGEST, None)
     packed = Packed(tensors, facts)
     foreign = digest is None and noted is None and set(facts) <= _FOREIGN
     if not foreign and (packed.digest != noted or digest not in (None, noted)):
         raise ValueError(f"{path} is damaged: its content is not what was written. Take a copy, or save it again.")
     return packed
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """Return a copy with the same bits; of booleans `clone` makes the bytes 2 to 255 a 1, which no digest would see."""
+    return tensor.view(torch.uint8).clone().view(torch.bool) if tensor.dtype == torch.bool else tensor.clone()
 
 
 def read_weights(path: Path, digest: str | None = None) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from evaluation.faults.kills import KINDS, kills
 from evaluation.faults.load import loads
 from evaluation.faults.numbers import numbers
 from evaluation.faults.sameness import sameness
+from evaluation.faults.signals import COMMANDS, signals
 from evaluation.options import OneLineParser, named
 from evaluation.options import run as run_script
 
@@ -50,6 +51,7 @@ def parts(share: float) -> dict[str, list[Unit]]:
         "cost": [("cost", cost)] if whole else [],
         "flips": [*units(2000, flips, "flips"), *units(100, exchanged, "exchanged")],
         "kills": [unit for kind in KINDS for unit in units(60, lambda n, k, kind=kind: kills(kind, n, k), kind)],
+        "signals": [(c, lambda c=c: signals(c)) for c in COMMANDS] if whole else [],
         "load": list(loads().items()) if whole else [],
         "fuzz": [unit for name in readers() for unit in units(each, lambda n, k, r=name: fuzz(r, n, k), name)],
     }

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 
 import bayesrnn as br
-from bayesrnn._documents import write_document
+from bayesrnn._documents import read_document, write_document
 from bayesrnn.data import Vocabulary
+from bayesrnn.estimators import BayesianRNNForecaster
 from bayesrnn.predictive import Predictive
 from bayesrnn.storage.run import Manifest, read_run, write_run
 from bayesrnn.training import fit
@@ -41,6 +44,9 @@ def kept_files(folder: Path, seed: int) -> list[Kept]:
             progress=False)  # fmt: skip
         spread = Predictive.from_gaussian(torch.zeros(40), torch.ones(40))
         recalibration = br.recalibration.SplitConformal().fit(spread, torch.randn(40))
+    _forecaster(seed).save(folder / "forecaster")
+    br.save_predictive(br.predict(model.eval(), x, draws=4, seed=seed), folder / "mixture.safetensors")
+    br.save_predictive(Predictive.from_samples(x[..., 0].T), folder / "samples.safetensors")
     br.save(model, folder / "model", recalibration=recalibration, seed=seed)
     br.storage.save_weights(net, folder / "net.safetensors")
     Vocabulary(["the", "cat", f"cat{seed}", "<unk>"]).save(folder / "vocabulary.json")
@@ -49,9 +55,8 @@ def kept_files(folder: Path, seed: int) -> list[Kept]:
     history = folder / "history.json"
     keys = ("level", "vocabulary", "text", "train", "epochs")
     write_document(history, "bayesrnn.history/2", dict.fromkeys(keys, f"x{seed}"))
-    from bayesrnn._documents import read_document
-
     (weights,), plain = (folder / "model").glob("weights-*"), folder / "net.safetensors"
+    (series,) = (folder / "forecaster").glob("weights-*")
     return [
         Kept("model.json", folder / "model" / "model.json", lambda: br.load(folder / "model")),
         Kept("recalibration", folder / "model" / "model.json", lambda: br.storage.load_recalibration(folder / "model")),
@@ -61,11 +66,22 @@ def kept_files(folder: Path, seed: int) -> list[Kept]:
         Kept("vocabulary", folder / "vocabulary.json", lambda: Vocabulary.load(folder / "vocabulary.json")),
         Kept("run", folder / "run" / "run.json", lambda: read_run(folder / "run")),
         Kept("history", history, lambda: read_document(history, "bayesrnn.history/2", keys)),
+        *(Kept(file.name, file, lambda: BayesianRNNForecaster.load(folder / "forecaster"))
+          for file in (folder / "forecaster" / "forecaster.json", series)),
+        *(Kept("predictive", file, lambda file=file: br.load_predictive(file))
+          for file in (folder / "mixture.safetensors", folder / "samples.safetensors")),
     ]  # fmt: skip
 
 
+def _forecaster(seed: int) -> BayesianRNNForecaster:
+    days = np.arange(80)
+    table = pd.DataFrame({"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=80), "y": days % 7})
+    table["y"] += np.random.default_rng(seed).normal(size=80)
+    return BayesianRNNForecaster(2, draws=4, seed=seed, epochs=1, hidden_size=4, likelihood="gaussian").fit(table)
+
+
 def flips(count: int, seed: int) -> dict[str, Any]:
-    """Flip one bit, or cut the end off, `count` times; and exchange every file with that of another kind."""
+    """Flip one bit, or cut the end off, `count` times; and put every file in the place of those of other kinds."""
     draw, outcomes, worst = random.Random(seed), Counter[str](), dict[str, str]()
     with scratch() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -83,7 +99,7 @@ def flips(count: int, seed: int) -> dict[str, Any]:
         for kept in files:
             whole = kept.file.read_bytes()
             for other in files:
-                if other.file.read_bytes() != whole:
+                if other.name != kept.name and other.file.read_bytes() != whole:
                     _note(kept, other.file.read_bytes(), f"{other.name} in place of {kept.name}", outcomes, worst)
     return {"trials": outcomes.total(), "outcomes": dict(outcomes), "worst": worst}
 

@@ -39,6 +39,8 @@ def table(folder: Path) -> str:
     if "kills" in found:
         lines += _kills(found["kills"]["units"])
     lines += [(title, f"{found[k]['trials']:,}", _outcomes(found[k])) for k, title in _COUNTED.items() if k in found]
+    if "signals" in found:
+        lines += [_stops(unit) for unit in found["signals"]["units"]]
     if "load" in found:
         lines += [(unit["unit"], "", _facts(unit)) for unit in found["load"]["units"]]
     if "sameness" in found:
@@ -64,6 +66,12 @@ def _kills(units: list[dict[str, Any]]) -> list[Line]:
             (title, f"{total['kills']}", f"{total['lost']} lost{same if ended else ''}; {left} files left over")
         )
     return lines
+
+
+def _stops(unit: dict[str, Any]) -> Line:
+    said = f"{unit['right_exit_codes']} end with the signal's exit code; median {unit['median_s']:.2f} s, "
+    said += f"at most {unit['largest_s']:.2f} s, with {unit['busy_per_core']:.1f} processes at work per core"
+    return (f"`bayesrnn {unit['unit']}` stopped by SIGTERM or SIGINT while it trains", f"{unit['stops']}", said)
 
 
 def _outcomes(result: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ def test_a_signal_stops_the_training_and_the_command_goes_on(
     command = ["lm", "train", str(text), str(run), *SMALL, "--epochs", "2000"]
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from bayesrnn.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from bayesrnn.cli import run; run()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -39,7 +39,7 @@ def test_a_signal_stops_the_training_and_the_command_goes_on(
     process.send_signal(number)
     sent = time.monotonic()
     error = process.communicate(timeout=60)[1].decode()
-    assert time.monotonic() - sent < 5  # a second on a machine that does nothing else
+    assert time.monotonic() - sent < 10  # a second on a machine that does nothing else: see docs/reliability.md
     assert process.returncode == 128 + number
     assert error == f"bayesrnn: stopped; what was done is in {run}: the same command goes on.\n"
     again = [*command, "--seed", "1"]
