@@ -18,7 +18,7 @@ import torch
 from bayesrnn._files import atomic_write
 from evaluation import records
 from evaluation.faults import report
-from evaluation.faults.cost import cost
+from evaluation.faults.cost import cost, training
 from evaluation.faults.flips import exchanged, flips
 from evaluation.faults.fuzz import fuzz, readers
 from evaluation.faults.headers import headers
@@ -48,7 +48,7 @@ def parts(share: float) -> dict[str, list[Unit]]:
         "numbers": [("numbers", lambda: numbers(share))],
         "headers": [("headers", headers)] if whole else [],
         "sameness": [("sameness", sameness)] if whole else [],
-        "cost": [("cost", cost)] if whole else [],
+        "cost": [("cost", cost), ("training", training)] if whole else [],
         "flips": [*units(2000, flips, "flips"), *units(100, exchanged, "exchanged")],
         "kills": [unit for kind in KINDS for unit in units(60, lambda n, k, kind=kind: kills(kind, n, k), kind)],
         "signals": [(c, lambda c=c: signals(c)) for c in COMMANDS] if whole else [],
