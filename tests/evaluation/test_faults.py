@@ -12,6 +12,7 @@ from evaluation.faults.flips import exchanged, flips
 from evaluation.faults.fuzz import fuzz, readers
 from evaluation.faults.kills import kills
 from evaluation.faults.numbers import numbers
+from evaluation.faults.signals import signals
 from evaluation.faults.trials import FINE, RAW, REFUSED, SILENT, Trial, finite, outcome, tally
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
@@ -31,6 +32,14 @@ def test_flips_and_exchanges_are_refused() -> None:
 def test_nothing_is_lost_to_a_kill(kind: str) -> None:
     result = kills(kind, 3, 0)
     assert result == {"kills": 3, "lost": 0, "left over after the next save": 0}
+
+
+@linux
+@pytest.mark.slow
+def test_a_signal_ends_a_training_at_once() -> None:
+    result = signals("forecast", 2)
+    assert result["right_exit_codes"] == 2
+    assert result["largest_s"] < 10  # a second on a machine that does nothing else
 
 
 @pytest.mark.parametrize("name", readers())
