@@ -23,7 +23,7 @@ def read_frame(file: Path, reading: dict[str, Any], *, ahead: bool = False) -> t
         import pandas as pd
 
         kept = {name: reading[name] for name in ("time", "every", "start", "duplicates", "bridge")}
-        series = read_series(file, target=target, **kept, **shared)
+        series = read_series(file, target=target, period=1, **kept, **shared)  # its seasons are chosen later
         time = reading["time"] or "time"
         values = np.where(series.observed.numpy(), series.values.numpy(), np.nan)
         return pd.DataFrame({time: series.times, target: values}), {"time": time, "target": target}

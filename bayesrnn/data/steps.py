@@ -179,6 +179,5 @@ def season(times: Any) -> int:
         if seconds < _DAY and _DAY % seconds == 0:
             return int(_DAY // seconds)
     raise ValueError(
-        "the season does not follow from these time steps. Say how many steps it has with period= (--period), "
-        "1 for none."
+        "the season does not follow from these time steps. Say how many steps it has with period=, 1 for none."
     )

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,19 +105,26 @@ def check_command_line(
     assert error.count("\n") == 1
     assert not (folder / "out" / "run.json").exists()
     if file.advice:
-        rows: list[pd.DataFrame] = []
-
-        def learn(forecaster: Any, frame: pd.DataFrame, *others: Any) -> None:
-            rows.append(frame)
-            raise ValueError("the rows were read")
-
-        monkeypatch.setattr("bayesrnn.cli.forecasts._judged", learn)
-        assert main(_command(path, folder, file.options | file.advice)) == 2
-        assert "the rows were read" in capsys.readouterr().err
-        _check_rows(rows[0], file)
+        check_read_there(replace(file, options=file.options | file.advice), folder, capsys, monkeypatch)
 
 
-def _check_rows(frame: pd.DataFrame, file: File) -> None:
+def check_read_there(
+    file: File, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compare the rows that the command line reads, before anything is learned from them."""
+    rows: list[pd.DataFrame] = []
+
+    def learn(forecaster: Any, frame: pd.DataFrame, *others: Any) -> None:
+        rows.append(frame)
+        raise ValueError("the rows were read")
+
+    monkeypatch.setattr("bayesrnn.cli.forecasts._judged", learn)
+    assert main(_command(written(folder, file), folder, file.options)) == 2
+    assert "the rows were read" in capsys.readouterr().err
+    check_rows(rows[0], file)
+
+
+def check_rows(frame: pd.DataFrame, file: File) -> None:
     """Compare the rows of a table with the observed steps of the series that it holds."""
     if file.times is None:
         return

@@ -17,6 +17,7 @@ from tests.data.sweep import (
     N,
     check_command_line,
     check_read_or_refused,
+    check_read_there,
     rows,
     steps,
 )
@@ -173,7 +174,7 @@ FILES = {
         advice={"duplicates": "last"},
         period=7,
     ),
-    "numbered rows": File(rows(range(1, N + 1)), pd.RangeIndex(1, N + 1), refused="--period", advice={"period": 12}),
+    "numbered rows": File(rows(range(1, N + 1)), pd.RangeIndex(1, N + 1), refused="period=", advice={"period": 12}),
     # parts in several columns
     "year and quarter of floats": File(
         rows([f"{t.year}.0,{t.quarter}.0" for t in Q], head="year,quarter,y"),
@@ -232,8 +233,14 @@ def test_a_file_is_read_right_or_refused_with_advice_that_works(name: str, tmp_p
     check_read_or_refused(FILES[name], tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name, file in FILES.items() if file.refused])
+@pytest.mark.parametrize("name", [name for name, file in FILES.items() if file.refused and file.refused != "period="])
 def test_the_command_line_refuses_in_one_line_and_reads_with_the_advice(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_command_line(FILES[name], tmp_path, capsys, monkeypatch)
+
+
+def test_numbered_rows_need_no_season_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_read_there(FILES["numbered rows"], tmp_path, capsys, monkeypatch)
