@@ -131,12 +131,13 @@ def pack(tensors: Mapping[str, object]) -> Packed:
     return Packed(written, {_SHARED: json.dumps(shared)})
 
 
-def read_tensors(path: Path, digest: str | None = None) -> Packed:
+def read_tensors(path: Path, digest: str | None = None, fix: str = "Take a copy, or save it again.") -> Packed:
     """Return tensors and facts of a file that `Packed.write` wrote, or of any safetensors file.
 
     Args:
         path: The file.
         digest: The digest of what was written, if known: a file with other content is refused.
+        fix: What to do about a damaged file.
 
     Raises:
         ValueError: If the file is missing, no safetensors file, or not what was written.
@@ -148,7 +149,7 @@ def read_tensors(path: Path, digest: str | None = None) -> Packed:
     packed = Packed(tensors, facts)
     foreign = digest is None and noted is None and set(facts) <= _FOREIGN
     if not foreign and (packed.digest != noted or digest not in (None, noted)):
-        raise ValueError(f"{path} is damaged: its content is not what was written. Take a copy, or save it again.")
+        raise ValueError(f"{path} is damaged: its content is not what was written. {fix}")
     return packed
 
 

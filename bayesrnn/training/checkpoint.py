@@ -154,7 +154,7 @@ class Checkpoint:
             raise ValueError(f"{path} has the format {written!r}, but this version reads {_FORMAT!r}. {anew}")
         if set(content) != set(_KEYS) or not all(isinstance(content[key], kind) for key, kind in _KEYS.items()):
             raise ValueError(f"{wrong}: it should hold {', '.join(_KEYS)}, but holds {', '.join(content)}. {anew}")
-        packed = read_tensors(path)
+        packed = read_tensors(path, fix=anew)
         content = json.loads(packed.facts["training"])  # of the same moment as the tensors
         tensors: dict[str, dict[str, Tensor]] = {}
         for name, value in packed.tensors.items():
