@@ -213,3 +213,15 @@ def test_levels_are_percentages(fitted: BayesianRNNForecaster) -> None:
 def test_a_forecaster_that_was_not_fitted_says_so() -> None:
     with pytest.raises(ValueError, match="was not fitted"):
         BayesianRNNForecaster(4).predict()
+
+
+def test_the_network_reads_as_many_steps_as_context_says(tmp_path: Path) -> None:
+    times = pd.date_range("2020-01-01", periods=90, freq="D")
+    frame = pd.DataFrame({"ds": times, "y": np.sin(np.arange(90) / 3)})
+    forecaster = BayesianRNNForecaster(2, draws=4, epochs=1, likelihood="gaussian", dropout=0.1, context=9).fit(frame)
+    assert forecaster.state_ is not None
+    assert forecaster.state_.fitted.reader.context == 9
+    forecaster.save(tmp_path / "model")
+    again = BayesianRNNForecaster.load(tmp_path / "model")
+    assert again.get_params()["context"] == 9
+    pd.testing.assert_frame_equal(again.predict(), forecaster.predict())

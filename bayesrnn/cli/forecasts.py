@@ -54,6 +54,7 @@ def forecast(
     rate: Annotated[
         float | None, typer.Option(help="Rate of the masks; by default the better of two in the validation span.")
     ] = None,
+    context: Annotated[int | None, typer.Option(help="Steps of history that the network reads.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Most passes over the training windows.")] = None,
     draws: Annotated[int | None, typer.Option(help="Mask sets per forecast; by default 200.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes, and worse forecasts.")] = False,
@@ -77,6 +78,7 @@ def forecast(
         "horizon": check_whole(horizon, "--horizon"),
         "seasons": None if season is None else [whole(part, "--season") for part in columns_of(season)],
         "hidden_size": min(hidden, 8) if quick else hidden,
+        "context": None if context is None else check_whole(context, "--context"),
         "epochs": 2 if quick and epochs is None else epochs,
         "draws": (16 if quick else 200) if draws is None else draws,
         "likelihood": "gaussian" if quick else "auto",

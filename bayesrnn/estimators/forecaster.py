@@ -48,6 +48,7 @@ class BayesianRNNForecaster:
         likelihood: "gaussian", "student_t", "mixture" (of two Gaussians), or "auto" for the better one of the first and
             the last in the validation span.
         epochs: Most passes over the windows; by default as many as 600 steps make.
+        context: Steps before an origin that the network reads; by default two seasons, 24 to 96.
         learning_rate: Highest step size of AdamW.
         progress: Whether to show bars on a terminal.
 
@@ -75,6 +76,7 @@ class BayesianRNNForecaster:
         dropout: float | Scheme | None = None,
         likelihood: str = "auto",
         epochs: int | None = None,
+        context: int | None = None,
         learning_rate: float = 2e-3,
         progress: bool = False,
     ) -> None:
@@ -90,6 +92,7 @@ class BayesianRNNForecaster:
             raise ValueError("dropout must be above 0: without masks there is no epistemic uncertainty.")
         self.likelihood = check_choice(likelihood, "likelihood", ("auto", "gaussian", "student_t", "mixture"))
         self.epochs = None if epochs is None else check_whole(epochs, "epochs")
+        self.context = None if context is None else check_whole(context, "context")
         self.learning_rate = learning_rate
         self.progress = progress
         self.state_: State | None = None
@@ -127,7 +130,7 @@ class BayesianRNNForecaster:
         options = Options(
             self.horizon, self.seasons, self.hidden_size, self.num_layers, schemes, likelihoods, self.epochs,
             self.learning_rate, self.seed, self.progress,
-            None if checkpoint is None else Path(checkpoint),
+            None if checkpoint is None else Path(checkpoint), self.context,
         )  # fmt: skip
         outcome = learn(records, options, validation)
         self.history_ = outcome.history
@@ -230,7 +233,7 @@ class BayesianRNNForecaster:
         """Return the constructor's arguments."""
         names = (
             "horizon", "seasons", "known", "past", "static", "draws", "seed", "hidden_size", "num_layers", "dropout",
-            "likelihood", "epochs", "learning_rate", "progress",
+            "likelihood", "epochs", "context", "learning_rate", "progress",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

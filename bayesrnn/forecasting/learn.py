@@ -45,6 +45,7 @@ class Options:
         seed: Of weights and masks.
         progress: Whether to show bars.
         checkpoint: Folder where each training keeps its state, so that a fit which was stopped goes on.
+        context: Steps that the network reads; None for two seasons, 24 to 96.
     """
 
     horizon: int
@@ -58,6 +59,7 @@ class Options:
     seed: int
     progress: bool
     checkpoint: Path | None = None
+    context: int | None = None
 
     def state_folder(self, scheme: Scheme, likelihood: str, last: bool) -> Path | None:
         """Return where one of the trainings of a fit keeps its state."""
@@ -105,7 +107,8 @@ def learn(records: Sequence[Record], options: Options, validation: Any = None) -
     horizon = options.horizon
     starts = validation_starts(records, horizon, validation)
     layout = _layout(records, starts, options)
-    reader = Reader(layout, horizon, int(np.clip(2 * layout.seasons[0], 24, 96)), max(starts))
+    context = options.context or int(np.clip(2 * layout.seasons[0], 24, 96))
+    reader = Reader(layout, horizon, context, max(starts))
     train = [_origins(reader, record, layout.seasons[0], start) for record, start in zip(records, starts)]
     watch = [_range(reader, record, start - 1, len(record) - 1) for record, start in zip(records, starts)]
     _check_long(records, starts, train, watch, horizon, layout)
