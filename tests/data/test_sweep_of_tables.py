@@ -140,7 +140,7 @@ FILES = {
     ),
     "JSON lines": File("\n".join(map(json.dumps, RECORDS)), D, name="f.jsonl", period=7),
     "JSON": File(json.dumps(RECORDS), D, name="f.json", period=7),
-    "Parquet without pyarrow": File(b"PAR1", D, name="f.parquet", refused="pyarrow"),
+    "no Parquet, or no pyarrow": File(b"PAR1", D, name="f.parquet", refused="pyarrow|not a Parquet file"),
     "a workbook": File(b"PK\x03\x04 and more", D, name="f.xlsx", refused="Save the sheet as csv"),
     "no date": File(
         rows(["soon", "later", "last"], VALUES[:3]),
