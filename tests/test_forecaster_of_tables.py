@@ -225,3 +225,11 @@ def test_the_network_reads_as_many_steps_as_context_says(tmp_path: Path) -> None
     again = BayesianRNNForecaster.load(tmp_path / "model")
     assert again.get_params()["context"] == 9
     pd.testing.assert_frame_equal(again.predict(), forecaster.predict())
+
+
+@pytest.mark.parametrize("values", [20.0 + 7 * np.arange(60) % 11, np.tile([1.0, 5, 2, 8], 20)])
+def test_a_series_that_repeats_exactly_is_refused_by_its_cause(values: np.ndarray) -> None:
+    season = 11 if len(values) == 60 else 4
+    frame = pd.DataFrame({"ds": np.arange(len(values)), "y": values})
+    with pytest.raises(ValueError, match="forecasts every value exactly"):
+        BayesianRNNForecaster(2, seasons=(season,), draws=4, epochs=1, likelihood="gaussian").fit(frame)

@@ -28,6 +28,7 @@ _BATCH, _STEPS, _EPOCHS = 64, 600, 60
 _LONGEST_LAG, _REPEATS = 96, 8
 _FEWEST = 8
 """Origins that a span needs to be learned from or chosen on."""
+_EXACT = 1e-9  # in units of a series: errors of no more are rounding
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,11 @@ def _trained(
         )
     error = (windows.target - windows.base) / windows.scale
     spread = error.square().nanmean(0).sqrt()
+    if not bool(spread.max() > _EXACT):
+        raise ValueError(
+            "the linear part forecasts every value exactly, so there is no error to learn from: the series repeats or "
+            "goes on without noise. Such a series needs no forecaster; check that the right column was read."
+        )
     network.standardize(windows.context, windows.ahead, torch.where(spread > 0, spread, spread.mean()))
     history = fit(
         network,
