@@ -10,12 +10,12 @@ import torch
 from bayesrnn import plots
 from bayesrnn.comparison import Comparison
 from bayesrnn.data.series import Series
-from bayesrnn.forecasting import sentences, tables
+from bayesrnn.forecasting import pictures, sentences, tables
 from bayesrnn.forecasting._backtest import Backtest, distribution_columns
 from bayesrnn.forecasting.settings import LEVELS, Settings
 from bayesrnn.forecasting.splits import Split
 from bayesrnn.models import Forecaster
-from bayesrnn.plots.backtest import calibration_panels, rolling_forecasts, score_panels
+from bayesrnn.plots.backtest import calibration_panels
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.report.exhibit import Exhibit, Picture
 from bayesrnn.report.format import number
@@ -33,7 +33,6 @@ RAW = "MC dropout"
 STANDARD = "deterministic pass"
 STANDARD_RECALIBRATED = "deterministic pass, recalibrated"
 NAIVE_MASKS = "per-step masks (naive)"
-_ROOM = 0.16
 """Share of the height that is left free above a picture."""
 BASELINES = ("ETS", "seasonal naive + drift", "seasonal naive")
 
@@ -215,29 +214,13 @@ class Study(Exhibit):
         return "\n".join([self.setup, *(text for text, _ in self.sentences)])
 
     def _held_out(self, ax: "Axes | None") -> "Axes":
-        test, series = self.recalibrated, self.series
-        rows, steps = test.chained()
-        span = slice(max(int(test.origins[0]) + 1 - 2 * test.horizon, 0), int(test.origins[-1]) + test.horizon + 1)
-        values = torch.where(series.observed, series.values, torch.nan)[span]
-        axes = rolling_forecasts(
-            test.predictive[rows],
-            test.target[rows],
-            series.times.to_numpy()[test.positions()[rows].numpy()],
-            steps=steps,
-            history=(series.times.to_numpy()[span], values),
-            name=series.name,
-            units=series.units,
-            note=f"80 % intervals hold {100 * self.value(MC, 'coverage_80'):.0f} %, over all {len(test)} origins",
-            ax=ax,
-        )
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high + _ROOM * (high - low))  # for the legend, which would hide the tops of bands
-        return _with_short_dates(axes)
+        held = f"80 % intervals hold {100 * self.value(MC, 'coverage_80'):.0f} %, over all {len(self.raw)} origins"
+        return pictures.held_out(self.recalibrated, self.series, note=held, ax=ax)
 
     def _after(self, future: ContinuousPredictive, ax: "Axes | None") -> "Axes":
         steps, series = self.settings.horizon, self.series
         past = series[max(len(series) - 3 * steps, 0) :]
-        axes = plots.fan_chart(
+        return plots.fan_chart(
             future,
             history=torch.where(past.observed, past.values, torch.nan),
             times=series.future(steps).to_numpy(),
@@ -249,26 +232,6 @@ class Study(Exhibit):
             title=f"{series.name}: the next {steps} steps",
             ax=ax,
         )
-        return _with_short_dates(axes)
 
     def _comparison(self, ax: "Axes | None") -> "Axes":
-        shown = {"crps": "CRPS", **{f"coverage_{100 * level:g}": f"{100 * level:g} %" for level in LEVELS}}
-        shown["width_80"] = "width"
-        scores = {
-            name: {
-                text: (scores[key].value, *(scores[key].interval or (torch.nan,) * 2)) for key, text in shown.items()
-            }
-            for name, scores in self.comparison.scores.items()
-        }
-        return score_panels(scores, units=self.series.units, ax=ax)
-
-
-def _with_short_dates(axes: "Axes") -> "Axes":
-    """Write dates as short as the span allows, so that neighbors do not overlap."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateConverter
-
-    if isinstance(axes.xaxis.get_converter(), DateConverter):
-        locator = AutoDateLocator(minticks=3, maxticks=8)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    return axes
+        return pictures.comparison(self.comparison, self.series.units, ax)

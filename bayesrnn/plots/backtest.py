@@ -20,6 +20,7 @@ from bayesrnn.plots.style import (
     name_ticks,
     percent_axis,
     short,
+    short_dates,
     with_units,
 )
 from bayesrnn.predictive import ContinuousPredictive
@@ -83,6 +84,7 @@ def rolling_forecasts(
     bottom.set_ylabel(with_units("observed − median", units))
     bottom.set_xlabel("time")
     legend(top, loc="upper left", ncols=5)
+    short_dates(bottom, times)
     for panel in (top, bottom):
         panel.margins(x=0.01)
     return top

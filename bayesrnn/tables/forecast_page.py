@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from bayesrnn import plots
-from bayesrnn.forecasting import sentences, tables
+from bayesrnn.forecasting import pictures, sentences, tables
 from bayesrnn.forecasting.settings import LEVELS
-from bayesrnn.plots.backtest import calibration_panels, rolling_forecasts, score_panels
+from bayesrnn.plots.backtest import calibration_panels
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.report.exhibit import Exhibit, Picture
 from bayesrnn.report.format import number, percent
@@ -173,28 +173,7 @@ class ForecastPage(Exhibit):
         if test.which is not None:
             test = test[test.which == test.which[0]]
             test = type(test)(test.series[int(test.which[0])], test.origins, test.predictive, test.target)  # type: ignore[index]
-        series = test.series
-        rows, steps = test.chained()
-        span = slice(max(int(test.origins[0]) + 1 - 2 * test.horizon, 0), int(test.origins[-1]) + test.horizon + 1)
-        values = torch.where(series.observed, series.values, torch.nan)[span]
-        return rolling_forecasts(
-            test.predictive[rows],
-            test.target[rows],
-            series.times.to_numpy()[test.positions()[rows].numpy()],
-            steps=steps,
-            history=(series.times.to_numpy()[span], values),
-            name=series.name,
-            units=self.units,
-            ax=ax,
-        )
+        return pictures.held_out(test, replace(test.series, units=self.units), ax=ax)
 
     def _comparison(self, ax: "Axes | None") -> "Axes":
-        shown = {"crps": "CRPS", **{f"coverage_{100 * level:g}": f"{100 * level:g} %" for level in LEVELS}}
-        shown["width_80"] = "width"
-        scores = {
-            name: {
-                text: (scores[key].value, *(scores[key].interval or (torch.nan,) * 2)) for key, text in shown.items()
-            }
-            for name, scores in self.judgement.comparison.scores.items()
-        }
-        return score_panels(scores, units=self.units, ax=ax)
+        return pictures.comparison(self.judgement.comparison, self.units, ax)

@@ -53,10 +53,10 @@ class Recorded:
         with torch.cuda.device(self._inputs[0].device):
             if self._calls <= _WARM:
                 return self._aside(self._stream)
-            if self._graph is None and not self._record(self._stream):
+            graph = self._graph or self._record(self._stream)
+            if graph is None:
                 return self.function(*inputs)
-            assert self._graph is not None  # noqa: S101 (recorded by now)
-            self._graph.replay()
+            graph.replay()
         for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
             parameter.grad = gradient
         return self._outputs
@@ -69,8 +69,8 @@ class Recorded:
         torch.cuda.current_stream().wait_stream(aside)
         return outputs
 
-    def _record(self, aside: torch.cuda.Stream) -> bool:
-        """Record the function; return whether that was possible."""
+    def _record(self, aside: torch.cuda.Stream) -> torch.cuda.CUDAGraph | None:
+        """Record the function; return None where that is not possible."""
         self._forget_gradients()
         graph = torch.cuda.CUDAGraph()
         try:
@@ -90,10 +90,10 @@ class Recorded:
                 "numbers, several times slower.",
                 stacklevel=3,
             )
-            return False
+            return None
         self._graph, self._outputs = graph, outputs
         self._gradients = [parameter.grad for parameter in self.parameters]
-        return True
+        return graph
 
     def _forget_gradients(self) -> None:
         for parameter in self.parameters:

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from bayesrnn.data import Series
-from bayesrnn.forecasting import Settings, Study, quick, result, sentences, settings_for, study
+from bayesrnn.forecasting import Settings, Study, pictures, quick, sentences, settings_for, study
 from bayesrnn.forecasting.result import MC, NAIVE_MASKS, RAW, STANDARD
 from bayesrnn.predictive import Predictive
 
@@ -131,7 +131,7 @@ def test_a_failing_run_leaves_no_file(found: Study, tmp_path: Path, monkeypatch:
     def broken(*_: object, **__: object) -> None:
         raise ValueError("the last picture fails")
 
-    monkeypatch.setattr(result, "score_panels", broken)
+    monkeypatch.setattr(pictures, "score_panels", broken)
     with pytest.raises(ValueError, match="the last picture fails"):
         found.save(tmp_path)
     assert not list(tmp_path.iterdir())
