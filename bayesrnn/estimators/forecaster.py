@@ -1,5 +1,6 @@
 """`BayesianRNNForecaster`."""
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,20 +8,21 @@ from typing import Any
 
 from torch import Tensor
 
-from bayesrnn._checks import check_choice, check_level, check_seed, check_whole
+from bayesrnn._checks import check_choice, check_seed, check_whole
 from bayesrnn.forecasting import storage
 from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.forecasting.fitted import last_windows
-from bayesrnn.forecasting.learn import Options, learn
-from bayesrnn.forecasting.panel import Columns, Record, covariates_ahead, describe, read_panel
+from bayesrnn.forecasting.learn import learn
+from bayesrnn.forecasting.options import Options
+from bayesrnn.forecasting.panel import covariates_ahead, read_panel
+from bayesrnn.forecasting.record import Columns, Record, column_names, describe
 from bayesrnn.forecasting.rolling import judged
-from bayesrnn.forecasting.state import State
+from bayesrnn.forecasting.state import State, share_of
 from bayesrnn.models.encoder import scheme_of
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.schemes import Scheme, gal
 
 __all__ = ["BayesianRNNForecaster"]
-
 
 _SCHEMES = tuple(gal(input=p, hidden=q, output=q, gates="tied") for p, q in ((0.05, 0.1), (0.2, 0.5)))
 
@@ -82,7 +84,11 @@ class BayesianRNNForecaster:
     ) -> None:
         self.horizon = check_whole(horizon, "horizon")
         self.seasons = None if seasons is None else tuple(sorted({check_whole(m, "seasons") for m in seasons}))
-        self.known, self.past, self.static = _names(known, "known"), _names(past, "past"), _names(static, "static")
+        self.known, self.past, self.static = (
+            column_names(known, "known"),
+            column_names(past, "past"),
+            column_names(static, "static"),
+        )
         self.draws = check_whole(draws, "draws", 2)
         self.seed = check_seed(seed)
         self.hidden_size = check_whole(hidden_size, "hidden_size")
@@ -151,10 +157,8 @@ class BayesianRNNForecaster:
         Raises:
             ValueError: If the forecaster was not fitted, covariates are missing in the horizon, or a category is new.
         """
-        state = self._fitted()
-        checked = [_share(level) for level in levels]
-        distribution, records = self._ahead(frame, known)
-        return state.frame(distribution, records, checked)
+        state, shares = self._fitted(), [share_of(level) for level in levels]
+        return state.frame(*self._ahead(frame, known), shares)
 
     def predict_distribution(self, frame: Any = None, known: Any = None) -> ContinuousPredictive:
         """Return the predictive of the next steps, (series, horizon), in the order of the ids. See `predict`."""
@@ -165,13 +169,10 @@ class BayesianRNNForecaster:
 
         A path comes from one set of masks, and its noise moves along the steps as errors did in the validation span.
         """
-        distribution, _ = self._ahead(frame, known)
-        return distribution.paths(n, self.seed if seed is None else seed)
+        return self._ahead(frame, known)[0].paths(n, self.seed if seed is None else seed)
 
     def update(self, frame: Any) -> "BayesianRNNForecaster":
-        """Take new rows in: histories and recalibration move on, weights stay.
-
-        Many rows at once give the same numbers as one after the other.
+        """Take new rows in: histories and recalibration move on, weights stay; in pieces the numbers are the same.
 
         Raises:
             ValueError: If rows do not start right after those known, or a series is new.
@@ -231,11 +232,7 @@ class BayesianRNNForecaster:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        names = (
-            "horizon", "seasons", "known", "past", "static", "draws", "seed", "hidden_size", "num_layers", "dropout",
-            "likelihood", "epochs", "context", "learning_rate", "progress",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     @property
     def summary_(self) -> dict[str, Any]:
@@ -254,15 +251,3 @@ class BayesianRNNForecaster:
         if self.state_ is None:
             raise ValueError("this BayesianRNNForecaster was not fitted: call fit(frame), or load one.")
         return self.state_
-
-
-def _names(names: Sequence[str], what: str) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise TypeError(f"{what} must be a list of column names, but the text {names!r} was given: pass [{names!r}].")
-    return tuple(names)
-
-
-def _share(level: float) -> float:
-    if not 1 <= level < 100:
-        raise ValueError(f"levels are percentages from 1 to below 100, but {level!r} was given. For 80 % pass 80.")
-    return check_level(level / 100, "levels")

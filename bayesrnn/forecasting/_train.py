@@ -1,5 +1,6 @@
 """Training of a forecaster on the early span of a series."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from bayesrnn.forecasting.splits import Split, windows_between
 from bayesrnn.models import Forecaster
 from bayesrnn.training import History, fit
 
-__all__ = ["train"]
+__all__ = ["observed_nll", "train", "warm_cosine"]
 
 
 def train(
@@ -59,26 +60,26 @@ def train(
         forecaster,
         (context, torch.stack([target, seen], -1)),
         validation,
-        loss=_observed_nll,
+        loss=observed_nll,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         patience=patience,
-        schedule=lambda epoch: _warm_cosine(epoch, epochs),
+        schedule=lambda epoch: warm_cosine(epoch, epochs),
         seed=seed,
         progress=progress,
         checkpoint=checkpoint,
     )
 
 
-def _observed_nll(distribution: Distribution, target: Tensor) -> Tensor:
+def observed_nll(distribution: Distribution, target: Tensor) -> Tensor:
+    """Return the mean negative log-likelihood of the observed targets, nats; `target` is (rows, H, 2) with which."""
     value, seen = target.unbind(-1)
     return -(distribution.log_prob(value) * seen).sum() / seen.sum().clamp(min=1.0)
 
 
-def _warm_cosine(epoch: int, epochs: int) -> float:
+def warm_cosine(epoch: int, epochs: int) -> float:
+    """Return the factor of the learning rate: linear warm-up over a tenth of the epochs, then cosine decay."""
     place = (epoch + 0.5) / epochs
-    if place < 0.1:
-        return place / 0.1
-    return float(0.5 * (1 + torch.cos(torch.tensor(torch.pi * (place - 0.1) / 0.9))))
+    return place / 0.1 if place < 0.1 else 0.5 * (1 + math.cos(math.pi * (place - 0.1) / 0.9))

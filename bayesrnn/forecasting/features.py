@@ -14,7 +14,7 @@ from bayesrnn.data.patterns import pattern_of
 from bayesrnn.data.steps import following
 from bayesrnn.forecasting.calendar import calendar_columns, clock_columns
 from bayesrnn.forecasting.design import Design, Layout, Track
-from bayesrnn.forecasting.panel import Record
+from bayesrnn.forecasting.record import Record
 
 __all__ = ["Reader", "Scale", "Windows", "ids_of", "scale_of"]
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bayesrnn.forecasting.features import Reader, Scale, Windows, scale_of
-from bayesrnn.forecasting.panel import Record
+from bayesrnn.forecasting.record import Record
 from bayesrnn.forecasting.skeleton import Skeleton
 from bayesrnn.inference import predict
 from bayesrnn.models.forecaster_residual import ResidualForecaster
@@ -73,9 +72,3 @@ def last_windows(fitted: Fitted, records: Sequence[Record], ahead: Sequence[NDAr
     return Windows.joined(
         [fitted.windows(r, np.array([len(r) - 1]), later) for r, later in zip(records, ahead, strict=True)]
     )
-
-
-def observed_loss(distribution: torch.distributions.Distribution, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean negative log-likelihood of the observed targets, nats; `target` is (rows, H, 2) with which."""
-    value, seen = target.unbind(-1)
-    return -(distribution.log_prob(value) * seen).sum() / seen.sum().clamp(min=1.0)

@@ -1,7 +1,6 @@
 """Many series in one table: checked, put on regular times, gaps bridged from the past, covariates made numbers."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,87 +8,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesrnn.data.series import bridge_gaps
-from bayesrnn.data.steps import following, regular_times, season
+from bayesrnn.data.steps import following, regular_times
 from bayesrnn.forecasting.covariates import Encoding
+from bayesrnn.forecasting.record import Columns, Record, season_or_none
 
-__all__ = ["Columns", "Record", "covariates_ahead", "read_panel"]
+__all__ = ["covariates_ahead", "read_panel"]
 
 _SINGLE = "series"
 _FEWEST = 3
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns: id (None for one series), time, target, covariates."""
-
-    id: str | None
-    time: str
-    target: str
-    known: tuple[str, ...] = ()
-    past: tuple[str, ...] = ()
-    static: tuple[str, ...] = ()
-
-    def all(self) -> list[str]:
-        """Return every name."""
-        first = [] if self.id is None else [self.id]
-        return [*first, self.time, self.target, *self.known, *self.past, *self.static]
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """The history of one series.
-
-    Attributes:
-        id: Its name; None where the table holds one series.
-        times: (T,) a pandas index at equal steps.
-        values: (T,), target units, gaps bridged from what comes before them.
-        observed: (T,), which were observed.
-        known, past: (T, columns), encoded covariates.
-        static: (columns,), encoded.
-    """
-
-    id: Any
-    times: Any
-    values: NDArray[np.float64]
-    observed: NDArray[np.bool_]
-    known: NDArray[np.float64]
-    past: NDArray[np.float64]
-    static: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @property
-    def label(self) -> str:
-        """Its name in an error."""
-        return "the series" if self.id is None else f"the series {self.id!r}"
-
-    def until(self, end: int) -> "Record":
-        """Return the first `end` steps."""
-        cut = {name: getattr(self, name)[:end] for name in ("times", "values", "observed", "known", "past")}
-        return replace(self, **cut)
-
-    def joined(self, later: "Record") -> "Record":
-        """Return this history and the rows that follow it.
-
-        Raises:
-            ValueError: If they do not start where it ends.
-        """
-        due = following(self.times, 1)[0]
-        if later.times[0] != due:
-            gap = "a gap: fill it with rows whose target is empty" if later.times[0] > due else "rows known already"
-            raise ValueError(
-                f"new rows of {self.label} must begin at {due}, the step after its last one, but they begin at "
-                f"{later.times[0]} ({gap}, or give only what is new). To start anew call fit."
-            )
-        times = self.times.append(later.times)
-        if getattr(self.times, "freq", None) is not None:
-            times = pd.DatetimeIndex(times, freq=self.times.freq)
-        parts = {n: np.concatenate([getattr(self, n), getattr(later, n)]) for n in ("observed", "known", "past")}
-        values = np.concatenate([self.values, later.values])
-        if not parts["observed"].all():  # from the past only, so what was bridged before stays
-            values = bridge_gaps(np.where(parts["observed"], values, np.nan), parts["observed"], _season(times))
-        return replace(self, times=times, values=values, **parts)
 
 
 def read_panel(
@@ -221,7 +147,7 @@ def _record(name: Any, rows: Any, columns: Columns, encoding: Encoding, fewest: 
     if like is None and observed.sum() < fewest:
         raise ValueError(f"only {int(observed.sum())} values of {label} are observed; at least {fewest} are needed.")
     if like is None and not observed.all():
-        values = bridge_gaps(values, observed, _season(times))
+        values = bridge_gaps(values, observed, season_or_none(times))
     known, past = (encoding.encode(rows, kind) for kind in ("known", "past"))
     static = encoding.encode(rows.ffill().bfill().iloc[:1], "static")[0] if columns.static else np.zeros(0)
     _check_static(rows, columns, label)
@@ -277,24 +203,3 @@ def _step_of(times: Any) -> str:
     """Return the time step as text; weeks and years are the same whichever day they begin on."""
     frequency = getattr(times, "freq", None)
     return str(frequency.freqstr).split("-")[0] if frequency is not None else str(times[-1] - times[-2])
-
-
-def _season(times: Any) -> int:
-    try:
-        return season(times)
-    except ValueError:
-        return 1
-
-
-def describe(records: Sequence[Record], columns: Columns) -> Mapping[str, Any]:
-    """Return what the data were, as JSON values: series, rows, first and last time, step."""
-    times = records[0].times
-    return {
-        "series": len(records),
-        "rows": sum(len(record) for record in records),
-        "first": str(min(record.times[0] for record in records)),
-        "last": str(max(record.times[-1] for record in records)),
-        "step": getattr(times, "freqstr", None) or str(times[1] - times[0]),
-        "missing": sum(int((~record.observed).sum()) for record in records),
-        "target": columns.target,
-    }

@@ -33,7 +33,6 @@ RAW = "MC dropout"
 STANDARD = "deterministic pass"
 STANDARD_RECALIBRATED = "deterministic pass, recalibrated"
 NAIVE_MASKS = "per-step masks (naive)"
-"""Share of the height that is left free above a picture."""
 BASELINES = ("ETS", "seasonal naive + drift", "seasonal naive")
 
 

@@ -13,7 +13,8 @@ from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.forecasting.distribution import ForecastDistribution
 from bayesrnn.forecasting.features import Windows
 from bayesrnn.forecasting.hedged import HedgedIntervals
-from bayesrnn.forecasting.panel import Columns, Record, read_panel
+from bayesrnn.forecasting.panel import read_panel
+from bayesrnn.forecasting.record import Columns, Record
 from bayesrnn.forecasting.state import State, predictive_of
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 

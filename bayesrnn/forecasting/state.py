@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bayesrnn._checks import check_level
 from bayesrnn.data.steps import following
 from bayesrnn.forecasting.covariates import Encoding
 from bayesrnn.forecasting.distribution import ForecastDistribution, table_of
@@ -16,12 +17,13 @@ from bayesrnn.forecasting.features import Windows
 from bayesrnn.forecasting.fitted import Fitted
 from bayesrnn.forecasting.hedged import HedgedIntervals
 from bayesrnn.forecasting.learn import Outcome
-from bayesrnn.forecasting.panel import Columns, Record, read_panel
+from bayesrnn.forecasting.panel import read_panel
+from bayesrnn.forecasting.record import Columns, Record
 from bayesrnn.masks import BLOCK
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.predictive.origin import Origin
 
-__all__ = ["State"]
+__all__ = ["State", "share_of"]
 
 _WATCHED = 300
 """Validation origins that recalibration begins with, at most about."""
@@ -174,6 +176,13 @@ def predictive_of(distribution: ForecastDistribution, draws: int, seed: int, ids
         return ContinuousPredictive(distribution, Origin(1, None, "deterministic", 1, ids), nothing)
     error = (distribution.epistemic() / draws).sqrt().to(distribution.dtype)
     return ContinuousPredictive(distribution, Origin(draws, seed, "stratified", BLOCK, ids), error)
+
+
+def share_of(level: float) -> float:
+    """Return a level in percent as a share."""
+    if not 1 <= level < 100:
+        raise ValueError(f"levels are percentages from 1 to below 100, but {level!r} was given. For 80 % pass 80.")
+    return check_level(level / 100, "levels")
 
 
 def known_at(origins: NDArray[np.int64], windows: Windows) -> Tensor:

@@ -16,7 +16,7 @@ from bayesrnn.forecasting.covariates import Encoding
 from bayesrnn.forecasting.design import Layout
 from bayesrnn.forecasting.features import Reader, Scale
 from bayesrnn.forecasting.fitted import Fitted
-from bayesrnn.forecasting.panel import Columns, Record
+from bayesrnn.forecasting.record import Columns, Record
 from bayesrnn.forecasting.skeleton import Choice, Skeleton
 from bayesrnn.forecasting.state import State
 from bayesrnn.models.forecaster_residual import ResidualForecaster

@@ -1,7 +1,6 @@
 """A recurrent forecaster of one regular, seasonal series: all steps of the horizon under one set of masks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from bayesrnn import likelihoods
 from bayesrnn._checks import check_choice, check_finite, check_whole
 from bayesrnn.data.patterns import pattern_of
 from bayesrnn.likelihoods.counts import StudentT
+from bayesrnn.models.seasonal_parts import Parts, take_apart
 from bayesrnn.nn import LSTM, Dropout
 from bayesrnn.schemes import Scheme, as_scheme
 
@@ -21,21 +21,6 @@ _HEADS = {"gaussian": (likelihoods.gaussian, 2), "student_t": (likelihoods.stude
 _FEATURES = 4
 _WIDTH = 2.0
 """Spread of the initial mean over draws. Started at 0, a network that few data hardly move would claim to know."""
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """A context taken apart."""
-
-    drift: Tensor  # (rows, 1), a step
-    steady: Tensor  # (rows, H): level and season of the steps ahead
-    season: Tensor  # (rows, C + H)
-    remainder: Tensor  # (rows, C)
-
-    @property
-    def last(self) -> Tensor:
-        """The remainder at the origin, (rows, 1)."""
-        return self.remainder[:, -1:]
 
 
 class Forecaster(nn.Module):
@@ -130,7 +115,7 @@ class Forecaster(nn.Module):
             ValueError: If the shape is not (rows, C).
         """
         self._check(context)
-        parts = self._take_apart(context)
+        parts = take_apart(context, self.period, self.horizon)
         inputs = self._inputs(parts).to(self.head.weight.dtype)
         hidden, _ = self.recurrent(self.embedding(inputs))
         raw = self.head(self.output_dropout(hidden[:, -self.horizon :]))
@@ -171,7 +156,7 @@ class Forecaster(nn.Module):
             ValueError: If a value is not finite, or nothing in the windows departs from drift and season.
         """
         self._check(check_finite(context, "context"))
-        parts = self._take_apart(context.double())
+        parts = take_apart(context.double(), self.period, self.horizon)
         weight = torch.ones_like(target).double() if observed is None else observed.double()
         missing = check_finite(target, "target").double() - parts.steady
         regressors = torch.stack([parts.last.expand_as(missing), parts.drift * self._ahead(missing)], -1)
@@ -206,27 +191,13 @@ class Forecaster(nn.Module):
             "likelihood": self.likelihood,
         }
 
-    def _take_apart(self, context: Tensor) -> "_Parts":
-        season, steps = self.period, self.context
-        drift = (context[:, season:] - context[:, :-season]).mean(1, keepdim=True) / season
-        back = torch.arange(1 - steps, 1, device=context.device, dtype=context.dtype)
-        flat = context - drift * back
-        whole = steps - steps % season  # the last whole seasons
-        pattern = flat[:, steps - whole :].unflatten(1, (-1, season)).mean(1)
-        level = pattern.mean(1, keepdim=True)
-        pattern = pattern - level
-        phase = (torch.arange(steps + self.horizon, device=context.device) - steps) % season
-        repeated = pattern[:, phase]
-        remainder = flat - level - repeated[:, :steps]
-        return _Parts(drift, level + repeated[:, steps:], repeated, remainder)
-
-    def _continued(self, parts: "_Parts") -> Tensor:
+    def _continued(self, parts: Parts) -> Tensor:
         return parts.steady + self.persistence * parts.last + self.drift_weight * parts.drift * self._ahead(parts.drift)
 
     def _ahead(self, like: Tensor) -> Tensor:
         return torch.arange(1, self.horizon + 1, device=like.device, dtype=like.dtype)
 
-    def _inputs(self, parts: "_Parts") -> Tensor:
+    def _inputs(self, parts: Parts) -> Tensor:
         rows = parts.drift.shape[0]
         remainder = _over(parts.remainder, self.remainder_scale)
         season = _over(parts.season, self.season_scale) if self.period > 1 else parts.season
