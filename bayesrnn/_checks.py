@@ -11,22 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = [
-    "as_number",
-    "as_values",
-    "check_choice",
-    "check_finite",
-    "check_ids",
-    "check_lengths",
-    "check_level",
-    "check_levels",
-    "check_path",
-    "check_rate",
-    "check_seed",
-    "check_whole",
-    "narrowed",
-]
-
 
 def as_number(value: Any) -> int | float | None:
     """Return `value` as Python's own number if it is one, a numpy scalar or a numpy array without dimensions.

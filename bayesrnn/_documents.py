@@ -9,8 +9,6 @@ from typing import Any
 
 from bayesrnn._files import atomic_write
 
-__all__ = ["parse_json", "read_document", "sealed_text", "write_document"]
-
 _MOST_VALUES = 2**18  # of a file, counted before memory is taken for them
 _BYTES_PER_VALUE, _VALUES_PER_KEY, _VALUES_PER_NEST = 32, 4, 16
 _TAKE_A_COPY = "Take a copy, or write it again."

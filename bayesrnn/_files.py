@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
-__all__ = ["atomic_path", "atomic_write", "locked", "remove_leftovers", "umask", "writing"]
-
 _LEFT_BY_SAFETENSORS = ".tmp??????"  # safetensors writes beside the file that it is given
 
 

@@ -15,8 +15,6 @@ from pathlib import Path
 from bayesrnn._documents import read_document, write_document
 from bayesrnn._files import locked, umask, writing
 
-__all__ = ["MANIFEST", "atomic_folder", "versions"]
-
 MANIFEST, _FORMAT, _KEYS = "manifest.json", "bayesrnn.manifest/1", ("files", "made_with")
 
 

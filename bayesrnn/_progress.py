@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["duration", "logger", "progress_bar"]
-
 logger = logging.getLogger("bayesrnn")
 """Has a line per minute at level INFO, also where no bar is wanted; `logging.basicConfig(level="INFO")` shows it."""
 logger.addHandler(logging.NullHandler())

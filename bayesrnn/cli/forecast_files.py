@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_ahead", "numbers_of", "read_frame", "time_text", "whole", "with_future"]
-
 
 def read_frame(file: Path, reading: dict[str, Any], *, ahead: bool = False) -> tuple[Any, dict[str, str]]:
     """Return the rows of a file as a forecaster takes them, and the names of its columns for `fit`.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from bayesrnn.storage.run import Manifest
     from bayesrnn.tables.forecast_page import ForecastPage
 
-__all__ = ["judged_later", "predicted", "reported", "updated"]
-
 
 def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path | None, common: Common) -> Any:
     """Return the forecast of the next steps as a table.

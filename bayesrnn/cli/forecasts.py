@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from bayesrnn.estimators import BayesianRNNForecaster
     from bayesrnn.tables.forecast_page import ForecastPage
 
-__all__ = ["forecast"]
-
 
 @with_common_options
 def forecast(

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from bayesrnn.schemes import Scheme
     from bayesrnn.training.recipes import Recipe
 
-__all__ = ["BatchSize", "Run", "Window", "check_run", "chosen_recipe", "chosen_scheme", "opened"]
-
 VOCABULARY, MODEL, HISTORY = "vocabulary.json", "model", "history.json"
 HISTORY_FORMAT, FACTS = "bayesrnn.history/2", ("level", "vocabulary", "text", "train", "epochs")
 _UNFINISHED = " Was a training begun anew there and not finished? Then run it to its end; else restore the file."

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from bayesrnn.training.checkpoint import History
     from bayesrnn.training.recipes import Recipe
 
-__all__ = ["train"]
-
 
 @with_common_options
 def train(

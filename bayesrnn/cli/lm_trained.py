@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from bayesrnn.data import Vocabulary
     from bayesrnn.predictive import TokenPredictive
 
-__all__ = ["evaluate", "generate"]
-
 
 @with_common_options
 def evaluate(

@@ -13,8 +13,6 @@ import typer
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Common", "check_table_name", "columns_of", "stopped", "with_common_options", "write_table"]
-
 
 @dataclass(frozen=True)
 class Common:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from bayesrnn.storage.run import Manifest
     from bayesrnn.tables import SequenceRun
 
-__all__ = ["audit", "calibrate", "compare", "models", "predict", "update"]
-
 _RUN = Annotated[Path, typer.Argument(help="Folder of a run.")]
 _FILE = Annotated[Path, typer.Argument(help="A file like the one that the run was trained on.")]
 _FOLDER = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the page; by default in the run.")]

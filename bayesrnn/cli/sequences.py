@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from bayesrnn.data.labelled import Labelled
     from bayesrnn.tables import Judgement, SequenceRun, Settings
 
-__all__ = ["classify", "regress"]
-
 _FILE = Annotated[
     Path,
     typer.Argument(

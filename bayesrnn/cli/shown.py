@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from bayesrnn.data import Series
     from bayesrnn.forecasting import Settings
 
-__all__ = ["noted", "show_study"]
-
 
 @contextmanager
 def noted() -> Iterator[None]:

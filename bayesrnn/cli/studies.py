@@ -12,9 +12,6 @@ from bayesrnn.cli.shown import show_study
 if TYPE_CHECKING:
     from bayesrnn.forecasting import Settings
 
-__all__ = ["demo", "settings"]
-
-
 VALIDATION, HELD_OUT = "1982-01-01", "1990-01-01"
 
 

@@ -8,8 +8,6 @@ import torch
 
 from bayesrnn.metrics.registry import Measure
 
-__all__ = ["Curve", "draws_curve"]
-
 _COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _SETS = 8  # disjoint sets of draws behind a point of a curve
 

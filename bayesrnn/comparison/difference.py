@@ -8,8 +8,6 @@ from bayesrnn.metrics.paired import difference
 from bayesrnn.metrics.registry import Measure, Verdict
 from bayesrnn.report.format import capital, fixed, listed, number, percent, points, span
 
-__all__ = ["Difference", "metric_names", "paired"]
-
 
 @dataclass(frozen=True)
 class Difference:

@@ -20,8 +20,6 @@ from bayesrnn.models import LanguageModel
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.predictive import Predictive
 
-__all__ = ["compare"]
-
 
 def compare(
     model: nn.Module | Sequence[nn.Module],

@@ -17,8 +17,6 @@ from bayesrnn.metrics.registry import Measure, measures_for
 from bayesrnn.predictive import DETERMINISTIC, ClassPredictive, Origin, Predictive, TokenPredictive
 from bayesrnn.predictive.probabilities import shortened
 
-__all__ = ["compare_predictives"]
-
 
 @unwarned()
 def compare_predictives(

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from bayesrnn.data.files import Notes, column_names, file_text
 
-__all__ = ["read_array_archive", "read_text_folder", "read_ts"]
-
 Parts = tuple[list[Any], NDArray[Any], NDArray[Any] | None, NDArray[Any] | None, tuple[str, ...]]
 """Rows, names, target, groups, features: the arguments of `Labelled`."""
 

@@ -10,8 +10,6 @@ import pandas as pd
 from bayesrnn.data.files import Notes
 from bayesrnn.data.steps import is_regular
 
-__all__ = ["dates_by_pattern"]
-
 _MONTHS = {m.lower(): k for k, m in enumerate(calendar.month_abbr[1:], 1)}
 _ZONES = {
     "utc": 0, "gmt": 0, "z": 0, "wet": 0, "west": 1, "bst": 1, "cet": 1, "cest": 2, "eet": 2, "eest": 3,

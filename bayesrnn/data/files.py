@@ -10,8 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["PACKED", "Notes", "column_names", "file_text", "json_table", "parquet_table"]
-
 _SHOWN, _LONGEST = 10, 60  # names, characters of a name
 PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 

@@ -18,8 +18,6 @@ from bayesrnn.data.numbers import read_numbers
 from bayesrnn.data.rows import check_columns, read_rows
 from bayesrnn.data.times import read_times, time_cells
 
-__all__ = ["Labelled", "read_labelled"]
-
 
 @dataclass(frozen=True, eq=False)
 class Labelled:

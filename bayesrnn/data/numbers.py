@@ -9,8 +9,6 @@ import pandas as pd
 
 from bayesrnn.data.files import Notes
 
-__all__ = ["read_numbers"]
-
 _EMPTY = {"", "na", "nan", "n/a", "#n/a", "null", "<na>", "none", "nat", "-nan", "#na"}
 _MARKS = re.compile(r"[-–—.?*]+|n\.a\.|n/d|nd|missing|no ?data")
 _SENTINELS = (-9999, -999, -99, -200, -99999, -999.9, -99.9, -99.99, -999.99, -9999.9, -8888, -7777)

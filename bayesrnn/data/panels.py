@@ -14,8 +14,6 @@ from bayesrnn.data.numbers import read_numbers
 from bayesrnn.data.tables import read_columns
 from bayesrnn.data.times import read_times, time_cells
 
-__all__ = ["read_panel_file", "without_future"]
-
 
 def read_panel_file(
     path: str | os.PathLike[str],

@@ -4,8 +4,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["pattern_of"]
-
 _EQUAL = 1e-9  # relative: more apart than rounding
 _LARGEST = 1e30  # squares and sums of larger values leave float32 soon
 

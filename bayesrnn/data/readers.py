@@ -15,8 +15,6 @@ from bayesrnn.data.series import Series, checked_series
 from bayesrnn.data.tables import read_columns
 from bayesrnn.data.times import read_times, time_cells
 
-__all__ = ["mauna_loa_co2", "read_series"]
-
 _STEPS = {
     "minute": "min", "hour": "h", "day": "D", "week": "W", "month": "MS", "quarter": "QS", "year": "YS",
     "hourly": "h", "daily": "D", "weekly": "W", "monthly": "MS", "quarterly": "QS", "yearly": "YS", "annual": "YS",

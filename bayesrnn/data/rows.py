@@ -11,8 +11,6 @@ import pandas as pd
 
 from bayesrnn.data.files import PACKED, Notes, column_names, file_text, json_table, parquet_table
 
-__all__ = ["check_columns", "read_rows"]
-
 _SEPARATORS = (",", "\t", ";", "|")
 
 

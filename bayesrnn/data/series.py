@@ -15,8 +15,6 @@ from bayesrnn.data.files import Notes
 from bayesrnn.data.steps import following, regular_times, season
 from bayesrnn.data.unequal import time_text
 
-__all__ = ["Series", "bridge_gaps", "checked_series", "observed_values"]
-
 _SHORTEST = 3
 _DUPLICATES = ("error", "mean", "first", "last")
 

@@ -9,8 +9,6 @@ import pandas as pd
 
 from bayesrnn.data.unequal import commonest, moved_times, unequal_steps
 
-__all__ = ["following", "is_regular", "regular_times", "season"]
-
 _CALENDAR = {"Y": 1, "Q": 4, "M": 12, "W": 52, "B": 5, "D": 7}
 _DAY = 86_400
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -12,8 +12,6 @@ import pandas as pd
 
 from bayesrnn.data.files import PACKED, Notes, column_names, file_text, json_table, parquet_table
 
-__all__ = ["read_columns"]
-
 _COMMENTS = ("#", "%", "//")
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "'|'", " ": "blanks"}
 _AROUND = " '\"\ufeff\u00a0"

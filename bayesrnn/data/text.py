@@ -14,8 +14,6 @@ from torch import Tensor
 from bayesrnn._checks import as_number, check_choice, check_whole
 from bayesrnn.data.vocabulary import EOS, Vocabulary
 
-__all__ = ["LEVELS", "Corpus", "fold_stream", "lines_of", "part_files", "read_corpus", "read_text", "tokenize"]
-
 LEVELS = ("word", "character")
 
 

@@ -11,8 +11,6 @@ import pandas as pd
 from bayesrnn.data.dates import dates_by_pattern
 from bayesrnn.data.files import Notes
 
-__all__ = ["read_times", "time_cells"]
-
 _WRITE = (
     "Write dates as 2024-01-31 or 2024-01-31 13:30, or leave the column out and count the rows: every='MS' "
     "(--every MS), if a row is a month"

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["commonest", "moved_times", "round_step", "time_text", "unequal_steps"]
-
 _YEAR = 12
 
 

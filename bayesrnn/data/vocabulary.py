@@ -12,8 +12,6 @@ from torch import Tensor
 from bayesrnn._checks import check_whole
 from bayesrnn._documents import read_document, write_document
 
-__all__ = ["EOS", "UNK", "Vocabulary"]
-
 EOS, UNK = "<eos>", "<unk>"
 _FORMAT, _MOST = "bayesrnn.vocabulary/2", 2**22  # tokens of a file
 

@@ -5,16 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "check_regular",
-    "check_resolved",
-    "inside",
-    "learned_padding",
-    "unpadded",
-    "whole",
-    "without_nan_ends",
-]
-
 _STEPS = 1e3
 """How many float32 numbers must lie within a standard deviation."""
 _EXTREME = 1e15

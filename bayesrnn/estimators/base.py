@@ -29,8 +29,6 @@ from bayesrnn.predictive import Predictive
 from bayesrnn.schemes import Scheme
 from bayesrnn.training import History, fit
 
-__all__ = ["MCDropoutEstimator"]
-
 Lengths = Iterable[int] | Tensor | None
 
 

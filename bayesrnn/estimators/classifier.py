@@ -15,8 +15,6 @@ from bayesrnn.estimators.base import Lengths, MCDropoutEstimator, to_numpy
 from bayesrnn.models import SequenceClassifier
 from bayesrnn.schemes import Scheme
 
-__all__ = ["MCDropoutClassifier"]
-
 
 class MCDropoutClassifier(ClassifierMixin, MCDropoutEstimator):
     r"""A recurrent network whose class probabilities are averaged over draws, under scikit-learn's contract.

@@ -22,8 +22,6 @@ from bayesrnn.models.encoder import scheme_of
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.schemes import Scheme, gal
 
-__all__ = ["BayesianRNNForecaster"]
-
 _SCHEMES = tuple(gal(input=p, hidden=q, output=q, gates="tied") for p, q in ((0.05, 0.1), (0.2, 0.5)))
 
 

@@ -16,8 +16,6 @@ from bayesrnn.models import SequenceRegressor
 from bayesrnn.models.heads import NumberLikelihood
 from bayesrnn.schemes import Scheme
 
-__all__ = ["MCDropoutRegressor"]
-
 
 class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
     r"""A recurrent network that predicts numbers with intervals, under scikit-learn's contract.

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from bayesrnn.training.loss import negative_log_likelihood
 
-__all__ = ["Rows", "Weighted", "weighted_loss", "weights_of"]
-
 _MOST_COPIES = 10
 """Most rows that whole weights may repeat, in units of the rows given."""
 

@@ -12,8 +12,6 @@ from bayesrnn.inference import predict
 from bayesrnn.models import Forecaster
 from bayesrnn.predictive import ContinuousPredictive
 
-__all__ = ["Backtest", "backtest", "distribution_columns", "forecast"]
-
 
 @dataclass(frozen=True, eq=False)
 class Backtest:

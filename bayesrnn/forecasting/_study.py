@@ -24,8 +24,6 @@ from bayesrnn.models import Forecaster
 from bayesrnn.predictive import Predictive
 from bayesrnn.training import History
 
-__all__ = ["study"]
-
 
 def study(
     series: Series,

@@ -12,8 +12,6 @@ from bayesrnn.forecasting.splits import Split, windows_between
 from bayesrnn.models import Forecaster
 from bayesrnn.training import History, fit
 
-__all__ = ["observed_nll", "train", "warm_cosine"]
-
 
 def train(
     forecaster: Forecaster,

@@ -11,8 +11,6 @@ from bayesrnn.data.series import Series
 from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.predictive import Predictive
 
-__all__ = ["exponential_smoothing", "seasonal_naive"]
-
 _LONG = 24
 """Longest season whose initial pattern is fitted; a longer one starts from the first seasons."""
 

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from bayesrnn.data.steps import season
 
-__all__ = ["calendar_columns", "clock_columns", "seasons_of"]
-
 _DAY, _WEEK, _YEAR = 86_400.0, 604_800.0, 31_556_952.0
 _YEARS = 1.5
 """Years that a series must span for its year to be told from a trend."""

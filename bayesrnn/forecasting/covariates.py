@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["Encoding"]
-
 _MOST_LEVELS = 200
 
 

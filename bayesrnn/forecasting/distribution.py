@@ -14,8 +14,6 @@ from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.mixture import MixtureDistribution
 from bayesrnn.predictive.distributions.quantiles import QuantileDistribution
 
-__all__ = ["ForecastDistribution", "table_of"]
-
 _REACH, _NODES = 5.0, 101
 _LEAST = 1e-9
 _AT_ONCE = 2**22

@@ -16,8 +16,6 @@ from bayesrnn.forecasting.calendar import calendar_columns, clock_columns
 from bayesrnn.forecasting.design import Design, Layout, Track
 from bayesrnn.forecasting.record import Record
 
-__all__ = ["Reader", "Scale", "Windows", "ids_of", "scale_of"]
-
 
 @dataclass(frozen=True)
 class Scale:

@@ -14,8 +14,6 @@ from bayesrnn.inference import predict
 from bayesrnn.models.forecaster_residual import ResidualForecaster
 from bayesrnn.predictive import ContinuousPredictive
 
-__all__ = ["Fitted"]
-
 
 @dataclass(frozen=True, eq=False)
 class Fitted:

@@ -12,8 +12,6 @@ from bayesrnn.forecasting.distribution import ForecastDistribution
 from bayesrnn.forecasting.settings import LEVELS
 from bayesrnn.predictive.distributions.stretched import through
 
-__all__ = ["HedgedIntervals", "Past"]
-
 _LOWEST, _STEP, _COUNT = -1.0, 0.1, 25
 """Logarithms of the factors that are weighed: from 1/e to 4, 1 among them."""
 _APART = 1.02

@@ -18,8 +18,6 @@ from bayesrnn.metrics.paired import difference as paired
 from bayesrnn.metrics.registry import Measure, measures_for
 from bayesrnn.predictive import Predictive
 
-__all__ = ["FEWEST_BLOCKS", "blocks_of", "compare_forecasts", "student_interval"]
-
 FEWEST_BLOCKS = 5
 _SCORES = ("crps", "nll", "rmse", "mae", "coverage", "width")
 

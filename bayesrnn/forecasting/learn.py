@@ -27,8 +27,6 @@ from bayesrnn.models.forecaster_residual import ResidualForecaster
 from bayesrnn.schemes import Scheme
 from bayesrnn.training import History, fit
 
-__all__ = ["Outcome", "learn"]
-
 _MOST_WINDOWS, _WATCHED = 10_000, 1_000
 _BATCH, _STEPS, _EPOCHS = 64, 600, 60
 _EXACT = 1e-9  # in units of a series: errors of no more are rounding

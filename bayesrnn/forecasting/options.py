@@ -7,8 +7,6 @@ from pathlib import Path
 
 from bayesrnn.schemes import Scheme
 
-__all__ = ["Options"]
-
 
 @dataclass(frozen=True)
 class Options:

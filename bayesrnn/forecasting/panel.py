@@ -12,8 +12,6 @@ from bayesrnn.data.steps import following, regular_times
 from bayesrnn.forecasting.covariates import Encoding
 from bayesrnn.forecasting.record import Columns, Record, season_or_none
 
-__all__ = ["covariates_ahead", "read_panel"]
-
 _SINGLE = "series"
 _FEWEST = 3
 

@@ -13,8 +13,6 @@ from bayesrnn.plots.backtest import rolling_forecasts, score_panels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["comparison", "held_out"]
-
 _ROOM = 0.16
 
 

@@ -13,8 +13,6 @@ from bayesrnn.forecasting.settings import LEVELS
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.predictive.distributions.stretched import RadialDistribution
 
-__all__ = ["RollingIntervals"]
-
 _LEAST, _MOST = math.log(1 / 3), math.log(6.0)
 _APART, _TINY = 1.02, 1e-9
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from bayesrnn.data.series import bridge_gaps
 from bayesrnn.data.steps import following, season
 
-__all__ = ["Columns", "Record", "column_names", "describe", "season_or_none"]
-
 
 @dataclass(frozen=True)
 class Columns:

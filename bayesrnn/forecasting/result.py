@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-__all__ = ["BASELINES", "MC", "NAIVE_MASKS", "RAW", "STANDARD", "STANDARD_RECALIBRATED", "Study"]
-
 MC = "MC dropout, recalibrated"
 RAW = "MC dropout"
 STANDARD = "deterministic pass"

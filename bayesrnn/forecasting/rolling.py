@@ -18,8 +18,6 @@ from bayesrnn.forecasting.record import Columns, Record
 from bayesrnn.forecasting.state import State, predictive_of
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 
-__all__ = ["judged"]
-
 Forecast = Callable[[Any, int], Any]
 
 

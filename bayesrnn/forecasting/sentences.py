@@ -13,8 +13,6 @@ from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.report.format import number, percent
 from bayesrnn.report.page import Tone
 
-__all__ = ["PANELS", "best_baseline", "coverage", "fans", "floor", "last_step", "setup", "too_few_blocks", "widening"]
-
 _TOLERANCE = 0.08
 
 PANELS = (

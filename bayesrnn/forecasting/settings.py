@@ -6,8 +6,6 @@ from bayesrnn import schemes
 from bayesrnn._checks import check_seed, check_whole
 from bayesrnn.data.series import Series
 
-__all__ = ["LEVELS", "Settings", "quick", "settings_for"]
-
 LEVELS = (0.5, 0.8, 0.95)
 """Levels of the intervals that are recalibrated, judged and written down."""
 

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from bayesrnn.forecasting.design import Design, Layout, Track
 
-__all__ = ["Choice", "Skeleton", "choose", "fit_skeleton"]
-
 Array = NDArray[np.float64]
 Rows = Sequence[tuple[Design, NDArray[np.int64]]]
 """Designs with the origins to look at in each."""

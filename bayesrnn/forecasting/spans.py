@@ -12,8 +12,6 @@ from bayesrnn.forecasting.features import Reader, Scale
 from bayesrnn.forecasting.options import Options
 from bayesrnn.forecasting.record import Record
 
-__all__ = ["check_long", "designs", "layout_of", "origins_before", "origins_between", "thinned", "validation_starts"]
-
 _LONGEST_LAG, _REPEATS = 96, 8
 _FEWEST = 8
 """Origins that a span needs to be learned from or chosen on."""

@@ -9,8 +9,6 @@ from torch import Tensor
 from bayesrnn.data.series import Series
 from bayesrnn.models import Forecaster
 
-__all__ = ["Split", "judged_origins", "split_in_time", "windows_between"]
-
 
 @dataclass(frozen=True)
 class Split:

@@ -23,8 +23,6 @@ from bayesrnn.masks import BLOCK
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.predictive.origin import Origin
 
-__all__ = ["State", "share_of"]
-
 _WATCHED = 300
 """Validation origins that recalibration begins with, at most about."""
 

@@ -23,8 +23,6 @@ from bayesrnn.models.forecaster_residual import ResidualForecaster
 from bayesrnn.schemes import Scheme
 from bayesrnn.storage.weights import fill, misfit, pack, read_weights, stored_shapes
 
-__all__ = ["load_state", "save_state"]
-
 _FORMAT = "bayesrnn.forecaster/2"
 _CARD, _WEIGHTS = "forecaster.json", "weights-{}.safetensors"
 _KEYS = (

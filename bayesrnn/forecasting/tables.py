@@ -7,8 +7,6 @@ from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.metrics import Score
 from bayesrnn.report.format import number, percent, span
 
-__all__ = ["DIFFERENCES", "difference_rows", "heading", "part_rows", "rounded", "score_rows"]
-
 DIFFERENCES = "Differences are between scores; for shares inside an interval, between their distances from its level."
 
 

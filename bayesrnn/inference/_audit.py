@@ -8,8 +8,6 @@ from torch import nn
 from bayesrnn.inference._source import random_calls
 from bayesrnn.nn.masked import MaskedModule, masked_modules
 
-__all__ = ["Audit", "AuditWarning", "Inactive", "StochasticSite", "audit", "check_stochastic"]
-
 
 class AuditWarning(UserWarning):
     """Something in the model looks stochastic but is not sampled, or draws outside the mask stream."""

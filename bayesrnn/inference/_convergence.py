@@ -10,8 +10,6 @@ from torch import Tensor
 from bayesrnn._checks import check_whole
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, TokenPredictive
 
-__all__ = ["Jackknife", "convergence", "jackknife"]
-
 Kept = ContinuousPredictive | ClassPredictive
 Statistic = Callable[[Any], Tensor | float]
 

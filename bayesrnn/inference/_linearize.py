@@ -20,8 +20,6 @@ from bayesrnn.inference.nested import leaves, map_leaves
 from bayesrnn.inference.row_check import check_rows_apart
 from bayesrnn.masks import BLOCK, stream
 
-__all__ = ["linearize"]
-
 
 def linearize(
     model: nn.Module,

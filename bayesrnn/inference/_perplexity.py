@@ -18,8 +18,6 @@ from bayesrnn.inference.token_stream import Member, as_factor, as_stream, chunke
 from bayesrnn.masks import BLOCK, Binding, Memory, stream
 from bayesrnn.predictive import Origin, TokenPredictive
 
-__all__ = ["perplexity"]
-
 LIFETIMES = ("stream", "window")
 _MOST_BLOCKS = 16  # replicates that the Monte Carlo error is computed from
 

@@ -27,8 +27,6 @@ from bayesrnn.masks import BLOCK, stream
 from bayesrnn.nn.masked import masked_modules
 from bayesrnn.predictive import DETERMINISTIC
 
-__all__ = ["check_arguments", "check_model", "masks_weights", "predict"]
-
 _FULL = 64  # rows with which one draw at a time is no slower than many draws in one batch
 
 

@@ -26,8 +26,6 @@ from bayesrnn.inference.inputs import Batch, batches
 from bayesrnn.inference.nested import leaves, sums, take_rows, values
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 
-__all__ = ["predict_to"]
-
 _PLAN, _MANIFEST = "_plan.json", "_manifest.json"  # names with a _ are passed over by those who read the folder
 _FORMAT, _PLANNED = "bayesrnn.predictions/1", "bayesrnn.predicting/1"
 _MOST = 2**24  # values of a manifest

@@ -10,8 +10,6 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["RandomCall", "random_calls"]
-
 _DROPOUT = {
     "dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "feature_dropout_",
     "alpha_dropout", "alpha_dropout_", "feature_alpha_dropout", "feature_alpha_dropout_",

@@ -14,8 +14,6 @@ from bayesrnn.inference.statistics import Moments, Replicates
 from bayesrnn.likelihoods import families
 from bayesrnn.predictive.probabilities import class_log_probabilities, entropy_of
 
-__all__ = ["ClassStatistics", "ContinuousStatistics", "Statistics", "statistics_of"]
-
 
 class Statistics(ABC):
     """Statistics of some draws of some rows."""

@@ -24,8 +24,6 @@ from bayesrnn.predictive.distributions.empirical import PointDistribution
 from bayesrnn.predictive.distributions.joined import JoinedDistribution
 from bayesrnn.predictive.probabilities import class_log_probabilities
 
-__all__ = ["assemble"]
-
 
 def assemble(parts: Sequence[Part], keep: bool, block: int, origin: dict[str, Any]) -> list[Predictive]:
     """Return one predictive for each output, rows in order.

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Attributes"]
-
 _OF_EVERY_MODULE = frozenset(vars(nn.Module())) - {"_buffers"}  # modes, hooks, parameters, children
 
 

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from bayesrnn._checks import as_number, check_choice
 
-__all__ = ["Averaging"]
-
 _NAMES = {"arithmetic": 1.0, "geometric": 0.0}
 
 

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from bayesrnn.inference.outputs import OutputDistribution, parameters
 
-__all__ = ["BatchPart", "differ", "largest_gap"]
-
 
 @dataclass(frozen=True)
 class BatchPart:

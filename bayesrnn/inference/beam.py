@@ -5,8 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Beams"]
-
 
 class Beams:
     r"""The `size` best unfinished sequences of each search, and the best finished one.

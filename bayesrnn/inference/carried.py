@@ -18,8 +18,6 @@ from bayesrnn.masks import Binding
 from bayesrnn.nn.dropout import Dropout
 from bayesrnn.nn.recurrent import Recurrent
 
-__all__ = ["CarriedReader", "carries_state", "check_same"]
-
 States = dict[str, Any]  # name of a layer and number of its call -> its last state
 
 

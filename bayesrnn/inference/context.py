@@ -13,8 +13,6 @@ from bayesrnn.inference.exclusive import exclusive
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.nn.recurrent import Recurrent
 
-__all__ = ["lower_products", "matrix_products", "same_random_state", "undisturbed", "without_lower_products"]
-
 
 @contextmanager
 def matrix_products(precision: str | None) -> Iterator[None]:

@@ -11,8 +11,6 @@ from bayesrnn.inference.averaging import Averaging
 from bayesrnn.inference.token_stream import Member
 from bayesrnn.predictive import Origin, TokenPredictive
 
-__all__ = ["Averages", "Decoder", "Scores", "check_one_vocabulary"]
-
 _STATISTICS = ("entropy", "aleatoric", "of_networks", "confidence", "correct")
 _MOST_ROWS = 1024  # rows of one vocabulary product: more are no faster, and leave the caches
 

@@ -16,8 +16,6 @@ from bayesrnn.inference.outputs import map_distribution, parameters
 from bayesrnn.inference.packing import packed, unpacked
 from bayesrnn.inference.passes import Part
 
-__all__ = ["Ranks", "all_ranks", "alone"]
-
 _solitary: ContextVar[bool] = ContextVar("_solitary", default=False)
 _carrier: Any = None
 _calls = 0

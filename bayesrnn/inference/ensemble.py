@@ -6,8 +6,6 @@ from torch import nn
 
 from bayesrnn.predictive import ClassPredictive, Predictive
 
-__all__ = ["as_models", "as_one", "with_labels"]
-
 
 def as_models(model: nn.Module | Sequence[nn.Module], verb: str) -> list[nn.Module]:
     """Return the networks of an ensemble, or the one model, as a list.

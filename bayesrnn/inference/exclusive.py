@@ -6,8 +6,6 @@ from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["exclusive"]
-
 _changed = threading.Condition()
 _holders: dict[int, tuple[int, int]] = {}  # of a module's id: the thread that holds it, and how often
 

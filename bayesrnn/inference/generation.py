@@ -12,8 +12,6 @@ from bayesrnn.inference.context import undisturbed
 from bayesrnn.inference.token_stream import Member, as_factor, as_stream, chunked_draws, draws_at_once
 from bayesrnn.masks import BLOCK, Binding, MaskStream, Memory, stream
 
-__all__ = ["Generated", "generate"]
-
 _MEMORY = 2**29  # bytes that activations and remembered masks may take, roughly
 
 

@@ -15,8 +15,6 @@ from bayesrnn._checks import check_whole
 from bayesrnn.inference.nested import Rows, leaves, with_rows
 from bayesrnn.nn.masked import MaskedModule
 
-__all__ = ["Batch", "batches", "rows_at_once", "whole_numbers"]
-
 _SHARE = 0.25  # of the memory that is free: the rest is the user's, and estimates are rough
 _MOST = 1024  # more rows make a pass no faster: their masks and activations leave the caches
 

@@ -17,8 +17,6 @@ from bayesrnn.inference.outputs import OutputDistribution, as_distributions, bad
 from bayesrnn.masks import Binding, MaskSource, MaskStream
 from bayesrnn.nn.masked import bound
 
-__all__ = ["Job", "checked_output"]
-
 
 @dataclass(frozen=True)
 class Job:

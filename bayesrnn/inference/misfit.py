@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from bayesrnn.inference.nested import leaves
 from bayesrnn.nn.copying import where
 
-__all__ = ["explained"]
-
 
 @contextmanager
 def explained(model: nn.Module, inputs: tuple[Any, ...]) -> Iterator[None]:

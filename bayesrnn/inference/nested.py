@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-__all__ = ["Rows", "leaves", "map_leaves", "replicate", "sums", "take_rows", "turned", "values", "with_rows"]
-
 
 def map_leaves(function: Callable[[Any], Any], structure: Any, whole: Callable[[Any], bool] = lambda _: False) -> Any:
     """Apply `function` to every leaf of nested tuples, lists and mappings; all else, and what is `whole`, is a leaf."""

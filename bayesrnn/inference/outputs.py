@@ -11,19 +11,6 @@ from torch.distributions import Distribution
 from bayesrnn.inference.nested import leaves, map_leaves
 from bayesrnn.likelihoods import families
 
-__all__ = [
-    "OutputDistribution",
-    "Point",
-    "as_distributions",
-    "bad_rows",
-    "distributions_of",
-    "join",
-    "map_distribution",
-    "parameters",
-    "point",
-    "side_by_side",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class Point:

@@ -13,8 +13,6 @@ from bayesrnn.inference.linear.halves import Halves
 from bayesrnn.inference.linear.statistics import ControlledClassStatistics, ControlledStatistics
 from bayesrnn.inference.statistics import JointMoments, Moments, Replicates
 
-__all__ = ["packed", "unpacked"]
-
 _STATISTICS = (ContinuousStatistics, ClassStatistics, ControlledStatistics, ControlledClassStatistics)
 _CLASSES: dict[str, Any] = {c.__name__: c for c in (*_STATISTICS, Halves, Replicates, Moments, JointMoments)}
 

@@ -13,8 +13,6 @@ from bayesrnn.inference.nested import turned
 from bayesrnn.inference.outputs import OutputDistribution, join, map_distribution, side_by_side
 from bayesrnn.inference.row_check import check_rows_apart
 
-__all__ = ["Part", "Plan", "collect_as_it_runs"]
-
 
 @dataclass(frozen=True, eq=False)
 class Part:

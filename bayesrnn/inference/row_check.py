@@ -18,8 +18,6 @@ from bayesrnn.inference.job import Job
 from bayesrnn.inference.nested import Rows, leaves, map_leaves
 from bayesrnn.inference.outputs import OutputDistribution
 
-__all__ = ["check_rows_apart"]
-
 _FEW = 4  # draws and rows of the passes that look for the module
 _known: "WeakKeyDictionary[nn.Module, set[int]]" = WeakKeyDictionary()
 

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["MIN_BLOCKS", "MIN_BLOCKS_TO_STOP", "JointMoments", "Moments", "Replicates"]
-
 MIN_BLOCKS = 4
 """Whole blocks below which the spread between blocks says too little, and the draws' own spread bounds the error."""
 

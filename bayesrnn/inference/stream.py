@@ -26,8 +26,6 @@ from bayesrnn.inference.stream_reader import StreamReader
 from bayesrnn.masks import BLOCK, Binding, Memory, stream
 from bayesrnn.nn.precision import usable_precision
 
-__all__ = ["Stream"]
-
 _ROOM = 2**28  # bytes of masks that are kept from step to step
 
 

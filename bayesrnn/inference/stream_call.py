@@ -12,8 +12,6 @@ from bayesrnn.inference.nested import map_leaves
 from bayesrnn.inference.outputs import OutputDistribution, as_distributions, distributions_of, parameters, point
 from bayesrnn.inference.stream_reader import StreamReader
 
-__all__ = ["Form", "StreamCall"]
-
 
 @dataclass(frozen=True)
 class Form:

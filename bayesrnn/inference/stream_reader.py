@@ -10,8 +10,6 @@ from bayesrnn.inference.nested import Rows, replicate, values
 from bayesrnn.masks import Binding
 from bayesrnn.nn.masked import bound
 
-__all__ = ["StreamReader"]
-
 
 class StreamReader:
     """A model, its draws in chunks, and the state that each chunk carries from window to window.

@@ -15,8 +15,6 @@ from bayesrnn.inference.stream_reader import StreamReader
 from bayesrnn.masks import Binding
 from bayesrnn.nn.masked import masked_modules
 
-__all__ = ["Member", "as_factor", "as_stream", "chunked_draws", "draws_at_once"]
-
 
 class Member(StreamReader):
     """A language model that reads tokens: its features draw by draw, and their product with the vocabulary.

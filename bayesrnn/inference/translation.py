@@ -19,8 +19,6 @@ from bayesrnn.inference.token_stream import as_factor
 from bayesrnn.masks import Binding, stream
 from bayesrnn.nn.masked import bound
 
-__all__ = ["Translation", "translate", "translate_draws"]
-
 _ROWS = 512  # draws x sentences x beams that are decoded together: more are no faster
 _NUMBERS = 2**26  # of the distributions that are held at once when a translation is scored
 

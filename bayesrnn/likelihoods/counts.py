@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, distributions
 from torch.nn import functional as F
 
-__all__ = ["NegativeBinomial", "Poisson", "StudentT"]
-
 _LARGE = 16.0  # from here on the five terms of Stirling's series are exact to double precision
 _TERMS = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 

@@ -6,8 +6,6 @@ from torch import Tensor
 from bayesrnn.masks.sites import MaskSite
 from bayesrnn.masks.sources import KEPT, RARE
 
-__all__ = ["Fresh"]
-
 _MANY = 1 << 18  # numbers: from here on, `uniform_` and bytes are faster than `bernoulli_` on a CPU
 
 

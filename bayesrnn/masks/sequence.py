@@ -7,8 +7,6 @@ from torch import Tensor
 from bayesrnn.masks.sites import MaskSite
 from bayesrnn.masks.sources import MaskSource
 
-__all__ = ["OneSequence", "unclear"]
-
 
 @dataclass
 class OneSequence:

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from bayesrnn.schemes import Placement
 
-__all__ = ["MaskSite", "SiteMasks"]
-
 
 @dataclass(frozen=True)
 class MaskSite:

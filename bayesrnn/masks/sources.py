@@ -14,8 +14,6 @@ from torch import Tensor
 from bayesrnn.masks.sites import MaskSite
 from bayesrnn.masks.streams import MaskStream
 
-__all__ = ["KEPT", "RARE", "Binding", "Given", "MaskSource", "Memory"]
-
 RARE = 2.0**-12  # a probability of keeping below which the resolution of the random bits matters
 _SHARED_ROW = -1  # the sequence id under which a mask shared by all rows is drawn
 KEPT = ("keep_cell", "keep_hidden")

@@ -23,8 +23,6 @@ from torch import Tensor
 
 from bayesrnn._checks import check_choice, check_seed
 
-__all__ = ["BLOCK", "IndependentStream", "MaskStream", "StratifiedStream", "stream"]
-
 BLOCK = 16
 """Draws in one stratified block; blocks are independent of each other."""
 

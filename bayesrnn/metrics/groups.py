@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["rows_by_group"]
-
 
 def rows_by_group(groups: Sequence[Any] | Tensor, rows: int) -> dict[str, Tensor]:
     """Return which rows each group holds, (rows,) bool by the group's label as text, in natural order.

@@ -15,8 +15,6 @@ from bayesrnn.metrics.regression import check_continuous
 from bayesrnn.metrics.score import Options, Score
 from bayesrnn.predictive import EmpiricalDistribution, Predictive
 
-__all__ = ["energy_score", "variogram_score"]
-
 _AT_ONCE = 2**22
 
 

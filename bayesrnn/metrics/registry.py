@@ -14,8 +14,6 @@ from bayesrnn._checks import check_levels
 from bayesrnn.metrics import Score
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 
-__all__ = ["Measure", "Verdict", "measures_for"]
-
 Better = Literal["lower", "higher", "near", "neither"]
 
 

@@ -14,8 +14,6 @@ from bayesrnn.nn.devices import watched
 from bayesrnn.nn.recurrent import Recurrent
 from bayesrnn.schemes import Scheme, as_scheme
 
-__all__ = ["CellName", "Encoder", "scheme_of"]
-
 CellName = Literal["lstm", "gru", "rnn"]
 _LAYERS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 

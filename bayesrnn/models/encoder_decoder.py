@@ -15,8 +15,6 @@ from bayesrnn.nn import GRU, LSTM, Dropout, Embedding
 from bayesrnn.nn.states import UserState, as_state, as_user
 from bayesrnn.schemes import Scheme
 
-__all__ = ["EncodedSource", "EncoderDecoder"]
-
 _CELLS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "gru": GRU}
 
 

@@ -15,8 +15,6 @@ from bayesrnn.models.seasonal_parts import Parts, take_apart
 from bayesrnn.nn import LSTM, Dropout
 from bayesrnn.schemes import Scheme, as_scheme
 
-__all__ = ["Forecaster"]
-
 _HEADS = {"gaussian": (likelihoods.gaussian, 2), "student_t": (likelihoods.student_t, 3)}
 _FEATURES = 4
 _WIDTH = 2.0

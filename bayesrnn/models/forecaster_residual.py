@@ -14,8 +14,6 @@ from bayesrnn.likelihoods.counts import StudentT
 from bayesrnn.nn import LSTM, Dropout
 from bayesrnn.schemes import Scheme, as_scheme
 
-__all__ = ["ResidualForecaster"]
-
 _HEADS = {"gaussian": 2, "student_t": 3, "mixture": 4}
 """Numbers per step that each likelihood is made of."""
 _WIDTH = 0.3

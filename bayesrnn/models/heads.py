@@ -12,8 +12,6 @@ from bayesrnn import likelihoods
 from bayesrnn._checks import as_values, check_choice, check_finite, check_whole
 from bayesrnn.likelihoods.heads import Likelihood
 
-__all__ = ["ClassHead", "ClassLikelihood", "NumberHead", "NumberLikelihood"]
-
 NumberLikelihood = Literal["gaussian", "homoscedastic", "student_t", "poisson", "negative_binomial"]
 ClassLikelihood = Literal["categorical", "ordinal"]
 

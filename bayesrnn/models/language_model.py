@@ -10,8 +10,6 @@ from bayesrnn._checks import as_number, check_choice, check_whole
 from bayesrnn.nn import GRU, LSTM, Dropout, Embedding
 from bayesrnn.schemes import Scheme, as_scheme
 
-__all__ = ["LanguageModel", "State"]
-
 State = Tensor | tuple[Tensor, Tensor]
 """h, or (h, c): each (layers, rows, H)."""
 

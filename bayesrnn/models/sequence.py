@@ -11,8 +11,6 @@ from bayesrnn.models.encoder import CellName, Encoder, scheme_of
 from bayesrnn.models.heads import ClassHead, ClassLikelihood, NumberHead, NumberLikelihood
 from bayesrnn.schemes import Scheme
 
-__all__ = ["SequenceClassifier", "SequenceRegressor"]
-
 
 class SequenceModel(nn.Module):
     """The part that both share: an encoder, a head and the arguments from which they were made."""

@@ -13,8 +13,6 @@ from bayesrnn.masks import MaskSite
 from bayesrnn.nn.masked import masked_modules, qualified, sourced
 from bayesrnn.schemes import Site
 
-__all__ = ["ConcreteDropout", "Relaxed", "learned_rates"]
-
 Share = Literal["layer", "site"]
 _LEARNABLE: tuple[Site, ...] = ("word", "input", "hidden", "output", "candidate", "cell")
 _EDGE = 1e-6

@@ -14,8 +14,6 @@ from bayesrnn.nn.recurrent import Recurrent
 from bayesrnn.nn.replacing import replaced
 from bayesrnn.schemes import Scheme, as_scheme, none
 
-__all__ = ["convert", "revert"]
-
 
 def convert(module: nn.Module, dropout: float | Scheme) -> nn.Module:
     r"""Return a copy of `module` whose torch.nn layers are ours, with the masks of a scheme.

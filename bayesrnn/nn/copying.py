@@ -6,8 +6,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["copied", "where"]
-
 
 def where(part: nn.Module, name: str) -> str:
     """Name a module and its class for an error."""

@@ -14,8 +14,6 @@ from bayesrnn.nn.recurrent import Recurrent
 from bayesrnn.nn.steps import GRUCell, LSTMCell, RNNCell
 from bayesrnn.schemes import Scheme
 
-__all__ = ["is_convertible", "ours", "theirs"]
-
 _RECURRENT: dict[type[nn.Module], Any] = {
     nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN, nn.LSTMCell: LSTMCell, nn.GRUCell: GRUCell, nn.RNNCell: RNNCell,
 }  # fmt: skip

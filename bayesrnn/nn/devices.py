@@ -6,8 +6,6 @@ from contextvars import ContextVar
 
 import torch
 
-__all__ = ["pick_device", "played_back", "to_be_played_back", "transformed", "watched"]
-
 _played_back: ContextVar[bool] = ContextVar("played_back", default=False)
 
 

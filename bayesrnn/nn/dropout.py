@@ -12,8 +12,6 @@ from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Placement, Span
 
-__all__ = ["Dropout"]
-
 
 class Dropout(MaskedModule):
     r"""Multiply features by a mask $z \in \{0, 1/(1-p)\}$ that is the same at every step (span `sequence`) or not.

@@ -12,8 +12,6 @@ from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Placement, Scheme, as_scheme
 
-__all__ = ["Embedding"]
-
 
 class Embedding(MaskedModule, nn.Embedding):
     r"""`torch.nn.Embedding` with one mask per word type and sequence.

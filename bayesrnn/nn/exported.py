@@ -11,8 +11,6 @@ from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.reference import Weights, masked_product
 
-__all__ = ["run_exported"]
-
 
 def run_exported(
     projections: list[Tensor],

@@ -13,8 +13,6 @@ from bayesrnn.nn.layers import GRU, LSTM, RNN
 from bayesrnn.nn.recurrent import Recurrent
 from bayesrnn.schemes import Scheme
 
-__all__ = ["from_fastai", "from_flax", "from_keras"]
-
 Kind = Literal["lstm", "gru", "rnn"]
 Weights = dict[str, np.ndarray[Any, Any]]
 _LAYERS: dict[str, Any] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}

@@ -9,8 +9,6 @@ from bayesrnn.nn.kernels.cells import CELLS
 from bayesrnn.nn.recurrent import Recurrent
 from bayesrnn.schemes import Scheme
 
-__all__ = ["GRU", "LSTM", "RNN"]
-
 
 class LSTM(Recurrent):
     r"""Long short-term memory with masks on what enters the gates' products.

@@ -12,8 +12,6 @@ from bayesrnn._checks import is_exporting
 from bayesrnn.nn.devices import watched
 from bayesrnn.nn.one_sequence import EachPass
 
-__all__ = ["Pass", "consecutive", "is_state", "note_output", "unwatched", "watch"]
-
 _CHANNELS_SECOND = (
     nn.modules.conv._ConvNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd,
     nn.modules.pooling._AdaptiveMaxPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.batchnorm._NormBase,

@@ -10,8 +10,6 @@ from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.cells import Cell
 from bayesrnn.schemes import Placement, Scheme
 
-__all__ = ["MODEL_SITES", "MaskPlan", "Masks", "check_sites"]
-
 Masks = Mapping[str, Tensor]
 MODEL_SITES = ("word", "output")
 """Sites that belong to br.nn.Embedding and br.nn.Dropout."""

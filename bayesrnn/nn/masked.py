@@ -14,8 +14,6 @@ from bayesrnn.masks.sequence import unclear
 from bayesrnn.nn.transformers import no_fused_transformers
 from bayesrnn.schemes import Placement
 
-__all__ = ["MaskedModule", "bound", "masked_modules", "qualified", "sourced"]
-
 
 class MaskedModule(nn.Module):
     """A layer that multiplies by masks: the protocol for layers of your own.

@@ -10,8 +10,6 @@ from torch import nn
 from bayesrnn.masks import Fresh, OneSequence
 from bayesrnn.nn.masked import MaskedModule, masked_modules
 
-__all__ = ["EachPass", "each_pass_is_one_sequence", "sequence"]
-
 
 @contextmanager
 def sequence(model: nn.Module) -> Iterator[None]:

@@ -10,8 +10,6 @@ import torch
 
 from bayesrnn._checks import check_choice
 
-__all__ = ["multiplies_bfloat16", "usable_precision"]
-
 _INSIDE = tuple(f"{Path(module).parent}{os.sep}" for module in (str(Path(__file__).parent), torch.__file__))
 """Folders whose frames are no user's: this package and torch."""
 

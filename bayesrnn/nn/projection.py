@@ -12,8 +12,6 @@ from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.reference import Weights, masked_product
 from bayesrnn.nn.kernels.torch_kernel import stock
 
-__all__ = ["run_projected"]
-
 # torch's layer says so too: on a CPU it takes another kernel for projected states
 warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN", module="bayesrnn.nn.kernels")
 

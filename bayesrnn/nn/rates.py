@@ -6,8 +6,6 @@ from torch import nn
 
 from bayesrnn.nn.masked import masked_modules
 
-__all__ = ["layer_rates", "set_layer_rates"]
-
 
 def layer_rates(model: nn.Module) -> dict[str, dict[str, float]]:
     """Return the rate of every mask of every layer.

@@ -15,8 +15,6 @@ from bayesrnn.nn.mask_plan import MaskPlan, Masks, check_sites
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.schemes import Placement, Scheme, as_scheme
 
-__all__ = ["MaskedRecurrence"]
-
 
 class MaskedRecurrence(MaskedModule):
     """A recurrence with masks where its scheme says.

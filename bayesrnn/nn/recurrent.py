@@ -21,8 +21,6 @@ from bayesrnn.nn.states import UserState, as_state, as_user, check_input, initia
 from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Scheme
 
-__all__ = ["Recurrent"]
-
 
 class Recurrent(MaskedRecurrence):
     """A stack of recurrent layers with the parameters and the results of torch's, and masks where the scheme says."""

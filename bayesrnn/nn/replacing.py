@@ -6,8 +6,6 @@ from torch import nn
 
 from bayesrnn.nn.recurrent import Recurrent
 
-__all__ = ["replaced"]
-
 Make = Callable[[nn.Module, str], nn.Module | None]
 _HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",

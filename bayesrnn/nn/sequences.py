@@ -10,8 +10,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from bayesrnn._checks import is_exporting
 
-__all__ = ["before_padding", "padding", "repack", "turned_steps", "unpack", "without_padding"]
-
 
 def padding(
     model: nn.Module, inputs: Sequence[Any], keywords: Mapping[str, Any], values: Tensor

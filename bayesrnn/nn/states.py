@@ -5,8 +5,6 @@ from torch import Tensor
 
 from bayesrnn.nn.kernels.cells import Cell, State
 
-__all__ = ["UserState", "as_state", "as_user", "check_input", "initial"]
-
 UserState = Tensor | tuple[Tensor, Tensor]
 """h, or (h, c), each (layers * directions, rows, H)."""
 

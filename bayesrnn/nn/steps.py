@@ -19,8 +19,6 @@ from bayesrnn.nn.states import UserState, as_state, as_user, check_input, initia
 from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Scheme
 
-__all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell"]
-
 _KERNELS: dict[str, Callable[..., Tensor | tuple[Tensor, Tensor]]] = {
     "lstm": torch._VF.lstm_cell,
     "gru": torch._VF.gru_cell,

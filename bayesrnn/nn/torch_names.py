@@ -4,8 +4,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-__all__ = ["torch_names"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

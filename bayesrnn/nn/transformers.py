@@ -6,8 +6,6 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["no_fused_transformers"]
-
 
 class _Fused:
     """How many blocks want torch's fused transformer kernels off, and whether they were on before the first."""

@@ -39,16 +39,6 @@ from torch import nn
 from bayesrnn._checks import as_number, check_choice, check_rate
 from bayesrnn.objective.terms import WeightTerm, rate_parameters, weight_terms
 
-__all__ = [
-    "Loss",
-    "check_positive",
-    "kl_coefficient",
-    "parameter_groups",
-    "precision",
-    "prior_length_scale",
-    "weight_decay",
-]
-
 Loss = Literal["nll", "squared_error", "half_squared_error"]
 """What the training loss averages; torch's `MSELoss` averages the squared error."""
 

@@ -11,8 +11,6 @@ from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.objective.conversions import check_positive
 from bayesrnn.objective.terms import WeightTerm, all_terms
 
-__all__ = ["entropy", "kl", "model_kl", "negative_elbo"]
-
 
 def entropy(rate: float | Tensor) -> Tensor:
     r"""Return $H(p) = -p \log p - (1-p)\log(1-p)$ of one mask entry, nats; 0 at rate 0.

@@ -12,8 +12,6 @@ from bayesrnn.nn.embedding import Embedding
 from bayesrnn.nn.masked import masked_modules, qualified
 from bayesrnn.nn.recurrence import MaskedRecurrence
 
-__all__ = ["WeightTerm", "all_terms", "rate_parameters", "weight_terms"]
-
 _WITH_KL = ("word", "input", "hidden", "output", "weight")
 
 

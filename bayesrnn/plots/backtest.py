@@ -28,8 +28,6 @@ from bayesrnn.predictive import ContinuousPredictive
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["calibration_panels", "rolling_forecasts", "score_panels"]
-
 _LEVELS = ((0.95, 0.18), (0.8, 0.43), (0.5, 0.68))  # and how dark each is drawn, opaque
 _STYLES = ((BLUE, "-"), (ORANGE, "--"))
 

@@ -11,10 +11,6 @@ from torch import Tensor
 from bayesrnn.predictive.origin import Origin
 from bayesrnn.predictive.verbs import Verbs
 
-if TYPE_CHECKING:
-    pass
-
-
 _ONLY = {  # what only one kind of predictive has: an error about the wrong kind can then say so
     "continuous": {"mean", "std", "variance", "quantile", "interval", "interval_of_mean", "cdf", "sample"},
     "class": {"probabilities", "mode", "variation_ratio"},

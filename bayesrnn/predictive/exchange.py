@@ -11,8 +11,6 @@ from bayesrnn.predictive.classes import ClassPredictive
 from bayesrnn.predictive.continuous import ContinuousPredictive
 from bayesrnn.predictive.distributions.mixture import MixtureDistribution
 
-__all__ = ["to_arviz", "to_xarray"]
-
 
 def to_xarray(predictive: Predictive) -> Any:
     """Return a Dataset with the columns of `to_frame()` over row and step, and the draws where they were kept."""

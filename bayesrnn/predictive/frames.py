@@ -12,8 +12,6 @@ from bayesrnn.predictive.classes import ClassPredictive
 from bayesrnn.predictive.continuous import ContinuousPredictive
 from bayesrnn.predictive.layout import Layout, laid_out
 
-__all__ = ["frame"]
-
 _INTERVAL = re.compile(r"^(?:(?P<model>.+)-)?(?P<side>lo|hi)-(?P<percent>[0-9.]+)$")  # Nixtla, and ours without model
 _QUANTILE = re.compile(r"^(?P<model>.+?)[-_]ql?(?P<level>0?\.\d+)$")  # LSTM_ql0.1, LSTM-ql0.1; darts: load_q0.100
 _SAMPLE = re.compile(r"^(?P<model>.+)_s(?P<number>\d+)$")  # darts: load_s0

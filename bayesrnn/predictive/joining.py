@@ -20,8 +20,6 @@ from bayesrnn.predictive.distributions.mixture import MixtureDistribution
 from bayesrnn.predictive.origin import Origin
 from bayesrnn.predictive.tokens import TokenPredictive
 
-__all__ = ["concatenated"]
-
 
 def concatenated(predictives: Sequence[Predictive]) -> Any:
     """Return the predictive of the rows of all parts, one after the other."""

@@ -18,17 +18,6 @@ from bayesrnn.predictive.distributions.quantiles import QuantileDistribution
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin
 from bayesrnn.predictive.probabilities import class_log_probabilities, log_probabilities
 
-__all__ = [
-    "ClassPredictive",
-    "ContinuousPredictive",
-    "draws",
-    "gaussian",
-    "intervals",
-    "probabilities",
-    "quantiles",
-    "samples",
-]
-
 
 def gaussian(mean: Any, std: Any, sequence_ids: Tensor | None) -> ContinuousPredictive:
     """Return N(mean, std^2) as the predictive of one exact draw."""

@@ -12,15 +12,6 @@ from torch.nn import functional as F
 
 from bayesrnn.likelihoods import families
 
-__all__ = [
-    "check_probabilities",
-    "class_log_probabilities",
-    "class_numbers",
-    "entropy_of",
-    "log_probabilities",
-    "shortened",
-]
-
 
 def check_probabilities(p: Tensor) -> Tensor:
     """Return `p` in float64 with the last dimension normalized, if it holds probabilities.

@@ -8,7 +8,8 @@ from torch.distributions import Distribution
 
 if TYPE_CHECKING:
     from bayesrnn.predictive.base import Predictive
-    from bayesrnn.predictive.make import ClassPredictive, ContinuousPredictive
+    from bayesrnn.predictive.classes import ClassPredictive
+    from bayesrnn.predictive.continuous import ContinuousPredictive
 
 
 class Verbs:

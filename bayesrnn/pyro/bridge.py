@@ -13,8 +13,6 @@ from bayesrnn.nn.sequences import before_padding, padding
 from bayesrnn.pyro.distributions import as_pyro
 from bayesrnn.pyro.sites import Once, check_active, sampled
 
-__all__ = ["Lifted", "lift"]
-
 
 class Lifted:
     """A model whose masks are Pyro sample sites named like ``lstm.hidden_l0``; made by `lift`."""

@@ -13,8 +13,6 @@ from torch.distributions import constraints
 
 from bayesrnn._checks import check_rate
 
-__all__ = ["Mask", "as_pyro"]
-
 _ALTERNATIVES = (("logits", "probs"), ("scale_tril", "covariance_matrix", "precision_matrix"))
 
 

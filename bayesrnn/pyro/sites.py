@@ -15,8 +15,6 @@ from bayesrnn.masks import Binding, MaskSite, stream
 from bayesrnn.nn.masked import masked_modules, qualified, sourced
 from bayesrnn.pyro.distributions import Mask
 
-__all__ = ["Once", "check_active", "masks_of", "sampled"]
-
 
 def masks_of(
     model: nn.Module,

@@ -16,8 +16,6 @@ from bayesrnn.predictive.probabilities import class_numbers
 from bayesrnn.recalibration.conformal import conformal_rank
 from bayesrnn.recalibration.protocol import FEWEST
 
-__all__ = ["ClassSets", "ConformalSets"]
-
 Groups = Sequence[Any] | NDArray[Any] | None
 _SCORES = ("lac", "aps", "raps")
 

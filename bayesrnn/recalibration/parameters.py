@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["Flag", "Numbers", "check_keys", "check_per_level"]
-
 
 @dataclass(frozen=True)
 class Numbers:

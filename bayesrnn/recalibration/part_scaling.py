@@ -15,8 +15,6 @@ from bayesrnn.predictive.distributions.mixture import MixtureDistribution, Remad
 from bayesrnn.recalibration.parameters import Numbers
 from bayesrnn.recalibration.protocol import AbstractRecalibrator
 
-__all__ = ["PartScaling"]
-
 _IMPOSSIBLE = 1e9
 
 

@@ -16,8 +16,6 @@ from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive, TokenPredictive
 from bayesrnn.report.findings import FEWEST
 
-__all__ = ["Part", "by_frequency", "by_group", "by_step", "score_parts"]
-
 _MOST_STEPS = 48  # more steps than this are gathered in bands
 _BANDS = 12
 

@@ -18,8 +18,6 @@ from bayesrnn.report.format import capital
 from bayesrnn.report.guards import guards
 from bayesrnn.report.result import CalibrationReport
 
-__all__ = ["calibration_report"]
-
 
 @unwarned()
 def calibration_report(

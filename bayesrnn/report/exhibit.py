@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-__all__ = ["Exhibit", "Picture", "plain"]
-
 
 class Picture(NamedTuple):
     """One picture of an exhibit.

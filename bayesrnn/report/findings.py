@@ -12,8 +12,6 @@ from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.predictive import DETERMINISTIC, ClassPredictive, ContinuousPredictive
 from bayesrnn.report.format import number, percent, span
 
-__all__ = ["FEWEST", "Finding", "drawn", "findings"]
-
 
 def drawn(predictive: Any) -> str:
     """Return in words how the predictive was made."""

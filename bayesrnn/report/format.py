@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["capital", "fixed", "listed", "number", "percent", "points", "seconds", "span", "text_table"]
-
 
 def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
     """Return a number with so many significant digits and a true minus sign."""

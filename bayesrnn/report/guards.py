@@ -17,8 +17,6 @@ from bayesrnn.predictive import (
     TokenPredictive,
 )
 
-__all__ = ["guards"]
-
 _FEW = 30
 
 

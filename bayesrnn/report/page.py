@@ -12,9 +12,6 @@ from bayesrnn._files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Page", "Tone", "picture_bytes"]
-
-
 Tone = Literal["plain", "good", "warn", "bad"]
 
 

@@ -11,8 +11,6 @@ from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, MomentsDi
 from bayesrnn.report.exhibit import Picture
 from bayesrnn.report.format import capital, number, percent, span
 
-__all__ = ["confidence_pictures", "continuous_pictures", "part_pictures"]
-
 Tables = Mapping[str, list[dict[str, Any]]]
 
 

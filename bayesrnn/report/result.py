@@ -20,8 +20,6 @@ from bayesrnn.report.tables import add_classes, folded, part_row
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["CalibrationReport"]
-
 _KEY = {
     "draws": "draws: 95 % interval (by t) of the error of finite draws; corrected: without it;",
     "chance": "chance: what a calibrated model of this size would score.",

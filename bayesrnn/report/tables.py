@@ -7,8 +7,6 @@ from bayesrnn.metrics import ConfusionMatrix
 from bayesrnn.report.format import number, percent, span
 from bayesrnn.report.page import Page
 
-__all__ = ["add_classes", "part_row"]
-
 _LONG = 12
 _MOST_COLUMNS = 15
 

@@ -16,8 +16,6 @@ from bayesrnn.nn.copying import copied
 from bayesrnn.serving import sampler
 from bayesrnn.serving.tracing import Graph, MaskInput, check_exportable, dynamic_shapes, examples, find_masks
 
-__all__ = ["export"]
-
 _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 _LOGGERS = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer")  # what they say helps no user
 

@@ -6,8 +6,6 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-__all__ = ["named_tensors"]
-
 
 def named_tensors(output: Any, name: str = "") -> dict[str, Tensor]:
     """Return the tensors of an output by name; of a distribution, its parameters."""

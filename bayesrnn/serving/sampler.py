@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SITES", "sample_masks"]
-
 SITES: dict[str, dict[str, Any]] = {}
 
 Array = np.ndarray[Any, Any]

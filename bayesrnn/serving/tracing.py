@@ -16,8 +16,6 @@ from bayesrnn.nn.masked import masked_modules, qualified, sourced
 from bayesrnn.schemes import Placement
 from bayesrnn.serving.outputs import named_tensors
 
-__all__ = ["Graph", "MaskInput", "check_exportable", "dynamic_shapes", "examples", "find_masks"]
-
 
 @dataclass(frozen=True)
 class MaskInput:

@@ -23,8 +23,6 @@ from bayesrnn.recalibration import AbstractRecalibrator, from_dict
 from bayesrnn.schemes import Scheme
 from bayesrnn.storage.weights import fill, misfit, pack, read_weights, stored_shapes
 
-__all__ = ["load", "load_recalibration", "read_card", "save"]
-
 _FORMAT = "bayesrnn.model/2"
 _CARD, _WEIGHTS = "model.json", "weights-{}.safetensors"
 _BEGUN = ("weights-", ".weights-", ".model.part-", ".tmp")  # what a save that was cut short leaves

@@ -21,8 +21,6 @@ from bayesrnn.predictive.distributions.moments import MomentsDistribution
 from bayesrnn.predictive.distributions.quantiles import QuantileDistribution
 from bayesrnn.storage.weights import Packed, read_tensors
 
-__all__ = ["load_predictive", "save_predictive"]
-
 _FORMAT = "bayesrnn.predictive/1"
 _KINDS: dict[str, Any] = {k.__name__: k for k in (ContinuousPredictive, ClassPredictive, TokenPredictive)}
 _FAMILIES: dict[str, Any] = {

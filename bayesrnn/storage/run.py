@@ -13,18 +13,6 @@ from bayesrnn._documents import read_document, write_document
 from bayesrnn._files import locked
 from bayesrnn._folders import atomic_folder, versions
 
-__all__ = [
-    "TRAINING",
-    "Manifest",
-    "find_runs",
-    "held",
-    "read_run",
-    "replaced",
-    "same_request",
-    "training_folder",
-    "write_run",
-]
-
 FILE = "run.json"
 TRAINING = "training"
 _FORMAT = "bayesrnn.run/2"

@@ -18,19 +18,6 @@ from bayesrnn._checks import check_path
 from bayesrnn._documents import parse_json
 from bayesrnn._files import atomic_path
 
-__all__ = [
-    "Packed",
-    "fill",
-    "load_weights",
-    "misfit",
-    "pack",
-    "read_tensors",
-    "read_weights",
-    "save_weights",
-    "stored_facts",
-    "stored_shapes",
-]
-
 _UNREADABLE = (
     "{path} is not a safetensors file that can be read ({error}). A .pt or .ckpt file is a pickle, which can run code: "
     "load it where you trust it and save it again with save_weights."

@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["CONFIDENCE", "error_bound", "held_out_errors", "least_confidence", "rows_missing"]
-
 Rows = dict[str, list[float]]  # confidence, falling, and 1 where the answer is wrong
 CONFIDENCE = 0.9  # probability with which the answers keep to the risk, over calibration rows
 

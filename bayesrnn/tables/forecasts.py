@@ -20,21 +20,6 @@ from bayesrnn.forecasting.rolling import judged
 from bayesrnn.forecasting.state import State
 from bayesrnn.predictive import Predictive
 
-__all__ = [
-    "ETS",
-    "MC",
-    "NAIVE",
-    "PLAIN",
-    "ForecastJudgement",
-    "held_out_start",
-    "histories_of",
-    "judge_ahead",
-    "rows_after",
-    "steps_since_start",
-    "table_digest",
-    "time_needed",
-]
-
 MC, PLAIN, NAIVE, ETS = "MC dropout", "deterministic pass", "seasonal naive", "ETS"
 _SHARE = 0.8
 _MOST_ORIGINS = 200

@@ -14,8 +14,6 @@ from bayesrnn.data.labelled import Labelled
 from bayesrnn.data.text import LEVELS
 from bayesrnn.data.vocabulary import EOS, Vocabulary
 
-__all__ = ["Inputs"]
-
 _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 _MOST_STEPS = 400
 _FEW_WORDS = 3

@@ -14,8 +14,6 @@ from bayesrnn.tables.model import SequenceRun
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["Judgement", "compared", "judge"]
-
 _RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 

@@ -24,8 +24,6 @@ from bayesrnn.tables.parts import dealt
 from bayesrnn.training import fit
 from bayesrnn.training.loss import negative_log_likelihood
 
-__all__ = ["Settings", "learn", "time_needed"]
-
 KINDS = ("classify", "regress")
 
 

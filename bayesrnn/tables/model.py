@@ -24,8 +24,6 @@ from bayesrnn.training import History
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["SequenceRun", "checked_numbers"]
-
 
 @dataclass(frozen=True, eq=False)
 class SequenceRun:

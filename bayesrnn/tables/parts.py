@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from bayesrnn.data.labelled import Labelled
 
-__all__ = ["content_keys", "dealt", "fingerprint"]
-
 _SHARES = {"train": 0.6, "watch": 0.12, "calibrate": 0.14, "test": 0.14}
 _SHARES_WITH_TEST = {"train": 0.68, "watch": 0.12, "calibrate": 0.2}
 _GOLDEN = (5**0.5 - 1) / 2

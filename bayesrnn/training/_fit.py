@@ -21,8 +21,6 @@ from bayesrnn.training.resume import interruptible, model_settings, optimizer_se
 if TYPE_CHECKING:
     from bayesrnn.training.lightning import Training
 
-__all__ = ["fit", "warn_of_scale"]
-
 _SCHEDULED = 1000
 """Of how many epochs a checkpoint keeps the schedule, to compare it."""
 

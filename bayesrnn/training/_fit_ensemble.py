@@ -14,8 +14,6 @@ from bayesrnn.training._fit import fit
 from bayesrnn.training.batches import Data, epoch_seed
 from bayesrnn.training.checkpoint import History
 
-__all__ = ["Ensemble", "fit_ensemble"]
-
 
 class Ensemble(list[nn.Module]):
     """The trained networks, as a list.

@@ -11,8 +11,6 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from bayesrnn._checks import as_values, check_finite
 from bayesrnn.storage.weights import Packed
 
-__all__ = ["Batches", "Data", "as_batches", "epoch_seed", "world"]
-
 Data = Sequence[Any] | Mapping[str, Any] | Dataset[Any] | DataLoader[Any]
 """(input, ..., target), or a mapping of keyword arguments and `target`, or a Dataset or DataLoader of such.
 

@@ -16,8 +16,6 @@ from bayesrnn.storage.weights import Packed, read_tensors, stored_facts
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["FILE", "Checkpoint", "History", "optimizer_state", "restore_optimizer"]
-
 
 @dataclass(frozen=True)
 class History:

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from bayesrnn.nn.devices import to_be_played_back
 from bayesrnn.nn.masked import masked_modules
 
-__all__ = ["Recorded", "invisible_state"]
-
 _WARM = 3  # calls before the recording, in which libraries choose kernels and allocate memory
 
 

@@ -20,8 +20,6 @@ from bayesrnn.training.language_run import LanguageRun
 from bayesrnn.training.recipes import NonMonotoneAverage, Recipe
 from bayesrnn.training.resume import model_settings, resumed
 
-__all__ = ["train_language_model"]
-
 
 def train_language_model(
     model: LanguageModel,

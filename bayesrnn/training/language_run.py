@@ -21,8 +21,6 @@ from bayesrnn.training.recipes import Recipe
 from bayesrnn.training.resume import interrupts_wait
 from bayesrnn.training.vocabulary_loss import vocabulary_loss
 
-__all__ = ["LanguageRun"]
-
 
 class LanguageRun:
     """A training under way on rows of token numbers, (B, N // B), with checkpoints in a folder where there is one."""

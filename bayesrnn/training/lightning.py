@@ -19,8 +19,6 @@ from bayesrnn.training.checkpoint import Checkpoint, optimizer_state, restore_op
 from bayesrnn.training.loss import Loss, apply_loss, masked_mean, negative_log_likelihood
 from bayesrnn.training.optimizers import OptimizerFactory, make_optimizer
 
-__all__ = ["Bookkeeping", "Training", "quiet"]
-
 _LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 _NEEDLESS = (
     r".*available but not used.*",

@@ -14,8 +14,6 @@ from bayesrnn.likelihoods import families
 from bayesrnn.models import SequenceRegressor
 from bayesrnn.nn.sequences import before_padding
 
-__all__ = ["Loss", "apply_loss", "masked_mean", "negative_log_likelihood", "warn_of_scale"]
-
 Loss = Callable[[Any, Tensor], Tensor]
 """(output of the model, target) -> a scalar, or one number per target."""
 

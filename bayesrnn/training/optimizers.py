@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from bayesrnn.training.recipes import SGD, AdamW, ExponentialAverage, NonMonotoneAverage
 
-__all__ = ["Average", "OptimizerFactory", "Stepper", "make_optimizer"]
-
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 

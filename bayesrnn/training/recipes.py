@@ -6,19 +6,6 @@ from typing import Any
 
 from bayesrnn._checks import as_number, check_choice, check_whole
 
-__all__ = [
-    "SGD",
-    "AdamW",
-    "Cosine",
-    "ExponentialAverage",
-    "NonMonotoneAverage",
-    "Recipe",
-    "StepDecay",
-    "gal",
-    "one_cycle",
-    "zaremba",
-]
-
 
 def _check_number(
     value: Any, name: str, legal: str, low: float, high: float, *, above: bool = False, fix: str = ""

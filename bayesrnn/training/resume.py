@@ -18,8 +18,6 @@ from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.nn.masked import masked_modules, qualified
 from bayesrnn.training.checkpoint import FILE, Checkpoint
 
-__all__ = ["OtherTraining", "described", "interruptible", "interrupts_wait", "model_settings", "resumed"]
-
 Settings = dict[str, Any]
 
 _DIGESTS = {

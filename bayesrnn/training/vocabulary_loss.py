@@ -9,8 +9,6 @@ from torch import Tensor
 from bayesrnn.nn.kernels.scan.library import Kernels, kernels, threads_for
 from bayesrnn.nn.kernels.scan.products import turned
 
-__all__ = ["vocabulary_loss"]
-
 _CELLS = 2**24  # logits in memory at a time
 _STRIP = 64  # tokens whose share of the bias's gradient the kernel sums
 _COST = 32  # multiplications that take as long as the loss of one logit

@@ -13,8 +13,6 @@ from bayesrnn.inference.ensemble import as_models
 from bayesrnn.inference.token_stream import as_factor, as_stream
 from bayesrnn.nn.precision import usable_precision
 
-__all__ = ["Tuned", "tune_perplexity"]
-
 
 @dataclass(frozen=True)
 class Tuned:

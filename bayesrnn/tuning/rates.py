@@ -19,8 +19,6 @@ from bayesrnn.predictive.distributions.empirical import PointDistribution
 from bayesrnn.schemes import Scheme
 from bayesrnn.tuning.trials import RateSearch, mean_loss, trial_of
 
-__all__ = ["rate_grid", "rate_search"]
-
 
 def rate_grid(make: Callable[..., Scheme], **rates: float | str | Sequence[float | str]) -> list[Scheme]:
     """Return a scheme for every combination of the rates given per site.

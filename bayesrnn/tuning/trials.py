@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from bayesrnn.schemes import Scheme
 
-__all__ = ["RateSearch", "Trial", "mean_loss", "trial_of"]
-
 
 @dataclass(frozen=True)
 class Trial:

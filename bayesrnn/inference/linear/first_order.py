@@ -14,8 +14,6 @@ from bayesrnn.inference.linear.targets import targets
 from bayesrnn.inference.outputs import OutputDistribution
 from bayesrnn.masks import MaskSite
 
-__all__ = ["MOST_OUTPUTS", "FirstOrder", "Place", "first_order"]
-
 Masks = dict[str, tuple[Tensor, MaskSite]]
 MOST_OUTPUTS = 1024
 """Numbers per row of which gradients are taken: more of them cost more than the draws that they save."""

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from bayesrnn.inference.statistics import JointMoments, Replicates
 
-__all__ = ["FEWEST", "Halves"]
-
 FEWEST = 8
 """Draws of a half from which a coefficient can be fitted; with fewer it is 1."""
 

@@ -14,8 +14,6 @@ from bayesrnn.inference.linear.targets import targets
 from bayesrnn.inference.outputs import OutputDistribution
 from bayesrnn.masks import MaskSite
 
-__all__ = ["LinearJob"]
-
 
 @dataclass(frozen=True)
 class LinearJob(Job):

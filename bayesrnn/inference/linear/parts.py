@@ -15,8 +15,6 @@ from bayesrnn.inference.outputs import parameters
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, MomentsDistribution, Origin
 from bayesrnn.predictive.probabilities import entropy_of
 
-__all__ = ["LinearPart", "joined", "parts_of"]
-
 
 @dataclass(frozen=True, eq=False)
 class LinearPart:

@@ -7,8 +7,6 @@ from torch import distributions as D
 from bayesrnn.inference.outputs import OutputDistribution, Point
 from bayesrnn.likelihoods import families
 
-__all__ = ["rescaled"]
-
 _SCALED = (D.Normal, D.StudentT, D.Laplace)
 
 

@@ -9,8 +9,6 @@ from torch import Tensor
 from bayesrnn.inference.linear.uncertainty_sources import Sources
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive
 
-__all__ = ["LinearPredictive"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LinearPredictive:

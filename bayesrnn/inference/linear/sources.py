@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from bayesrnn.masks import Binding, MaskSite
 from bayesrnn.nn.masked import masked_modules
 
-__all__ = ["MeanMasks", "RememberedMasks", "by_row", "check_control"]
-
 
 @dataclass(frozen=True)
 class RememberedMasks:

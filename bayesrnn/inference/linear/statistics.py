@@ -23,8 +23,6 @@ from bayesrnn.inference.linear.targets import is_class, targets
 from bayesrnn.inference.outputs import OutputDistribution, parameters
 from bayesrnn.inference.statistics import JointMoments, Replicates
 
-__all__ = ["ControlledClassStatistics", "ControlledStatistics", "controlled"]
-
 _NAMES = ("mean", "aleatoric", "epistemic", "variance")
 
 

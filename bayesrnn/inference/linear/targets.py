@@ -6,8 +6,6 @@ from bayesrnn.inference.outputs import OutputDistribution, Point
 from bayesrnn.likelihoods import families
 from bayesrnn.predictive.probabilities import class_log_probabilities, entropy_of
 
-__all__ = ["is_class", "targets"]
-
 
 def is_class(distribution: OutputDistribution) -> bool:
     """Whether the target is one of some classes."""

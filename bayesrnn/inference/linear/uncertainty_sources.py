@@ -13,8 +13,6 @@ from bayesrnn._checks import check_choice
 from bayesrnn.inference.linear.first_order import Place
 from bayesrnn.predictive.base import index_columns
 
-__all__ = ["GROUPS", "Sources"]
-
 GROUPS = ("place", "site", "layer", "direction", "feature", "word")
 """By what contributions can be added up."""
 _KEY = re.compile(r"(?P<site>.*)_l(?P<layer>\d+)(?P<reverse>_reverse)?")

@@ -9,8 +9,6 @@ from torch import Tensor
 from bayesrnn.masks import SiteMasks
 from bayesrnn.schemes import Site
 
-__all__ = ["CELLS", "Cell", "State"]
-
 State = tuple[Tensor, ...]
 """(h,) or (h, c), each (rows, H)."""
 

@@ -23,8 +23,6 @@ from bayesrnn.nn.kernels.reference import Weights, reference
 from bayesrnn.nn.kernels.scan import scan
 from bayesrnn.nn.kernels.torch_kernel import acts_outside, can_fold, fold, outside, stock
 
-__all__ = ["Layer", "run"]
-
 Path = Callable[..., tuple[Tensor, State]]
 Layer = tuple[Weights, SiteMasks]
 """Weights and masks of one layer and direction."""

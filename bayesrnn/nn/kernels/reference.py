@@ -6,8 +6,6 @@ from torch import Tensor
 from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.cells import Cell, State
 
-__all__ = ["Weights", "reference"]
-
 Weights = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 """(weight_ih, weight_hh, bias_ih, bias_hh) in torch's shapes."""
 

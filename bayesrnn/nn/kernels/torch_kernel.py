@@ -12,8 +12,6 @@ from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.reference import Weights
 from bayesrnn.nn.sequences import turned_steps
 
-__all__ = ["acts_outside", "can_fold", "flatten", "fold", "outside", "stock"]
-
 # Masks folded into weights are new memory, which cuDNN copies into one piece: microseconds, and no user can help it.
 warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk", module=__name__)
 

@@ -13,8 +13,6 @@ from bayesrnn._checks import check_finite
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.networks import between, networks_kept
 
-__all__ = ["EmpiricalDistribution", "PointDistribution"]
-
 _NO_SPLIT = (
     "Samples of the target do not say which part of their variance is aleatoric and which epistemic. "
     "Give the per-draw distributions instead: Predictive.from_draws(Normal(means, stds))."

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 
-__all__ = ["JoinedDistribution"]
-
 
 class JoinedDistribution(AbstractDistribution):
     """Parts side by side: rows that took different numbers of draws, or steps that were recalibrated on their own.

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-__all__ = ["between", "networks_kept"]
-
 
 def between(draws: Tensor, networks: int) -> tuple[Tensor, Tensor]:
     r"""Return the variance within and between M networks, of draws (S * M, B, ...) with index s * M + m.

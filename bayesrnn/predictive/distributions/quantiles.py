@@ -15,8 +15,6 @@ from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
 from bayesrnn.predictive.distributions.numerics import quantiles_of
 
-__all__ = ["QuantileDistribution", "table_by_rows", "table_points"]
-
 _EDGES = (1e-10, 1e-7, 1e-3, 0.1, 0.5, 0.9, 1 - 1e-3, 1 - 1e-7, 1 - 1e-10)
 _PARTS = 8  # points from one of these quantiles to the next; with those in between and 160 where the cdf rises, 225
 _POINTS = 225

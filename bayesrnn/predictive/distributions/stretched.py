@@ -11,8 +11,6 @@ from torch import Tensor
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.transformed import TabulatedDistribution
 
-__all__ = ["RadialDistribution"]
-
 
 class RadialDistribution(TabulatedDistribution):
     r"""$Y' = m + \mathrm{sign}(Y - m)\, g_\pm(|Y - m|)$ with m the median and g increasing, piecewise linear.

@@ -12,8 +12,6 @@ from bayesrnn.nn.kernels.scan.pointwise import Kept
 from bayesrnn.nn.kernels.scan.products import input_gradient, weight_gradient
 from bayesrnn.nn.kernels.scan.sequence import kernels_for, sequence_backward
 
-__all__ = ["Gradients", "Saved", "backward"]
-
 
 @dataclass(frozen=True)
 class Saved:

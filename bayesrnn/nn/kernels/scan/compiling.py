@@ -8,8 +8,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-__all__ = ["SOURCES", "compile_library", "library_name"]
-
 SOURCES = Path(__file__).parent / "cpp"
 _FLAGS = (
     *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp-simd"),

@@ -10,8 +10,6 @@ from torch import Tensor
 from bayesrnn.nn.kernels.scan.layer import BackwardStep, ForwardStep, Layer
 from bayesrnn.nn.kernels.scan.library import Kernels, threads_for
 
-__all__ = ["CpuBackend"]
-
 _COST = 256  # multiplications that take as long as the pointwise part of one unit
 
 

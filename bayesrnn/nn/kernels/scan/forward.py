@@ -8,8 +8,6 @@ from bayesrnn.nn.kernels.scan.layer import Layer, along, cut, extras_along, gate
 from bayesrnn.nn.kernels.scan.products import GateProduct, of_span
 from bayesrnn.nn.kernels.scan.sequence import kernels_for, sequence_forward
 
-__all__ = ["forward"]
-
 _BLOCK_ROWS = 1024  # when nothing is kept for a backward pass
 _BLOCK_BYTES = 8 << 20  # of gates that are projected at once, so that they are read again from a cache
 

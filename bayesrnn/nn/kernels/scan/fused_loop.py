@@ -21,8 +21,6 @@ from bayesrnn.nn.kernels.scan.layer import BackwardStep, ForwardStep, Layer, alo
 from bayesrnn.nn.kernels.scan.library import kernels
 from bayesrnn.nn.kernels.scan.products import GateProduct, of_span
 
-__all__ = ["Backend", "Products", "Rows", "backend_of", "fused_backward", "fused_forward", "steps_at_once"]
-
 
 @dataclass(frozen=True)
 class Products:

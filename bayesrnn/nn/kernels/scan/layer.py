@@ -9,8 +9,6 @@ from torch import Tensor
 from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.scan.pointwise import POINTWISE, Extras, Pointwise
 
-__all__ = ["BackwardStep", "ForwardStep", "Layer", "along", "cut", "extras", "extras_along", "gated", "ungated"]
-
 
 @dataclass(frozen=True)
 class Layer:

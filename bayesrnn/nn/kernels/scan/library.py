@@ -12,8 +12,6 @@ import torch
 
 from bayesrnn.nn.kernels.scan.compiling import SOURCES, compile_library, library_name
 
-__all__ = ["Kernels", "kernels", "threads_for", "use_compiled"]
-
 _OPENMP = ("libgomp", "libiomp5", "libomp")
 _SMALL = 1 << 20  # multiplications; with fewer, one thread is as fast
 _P, _N, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float

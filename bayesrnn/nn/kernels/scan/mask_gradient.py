@@ -6,8 +6,6 @@ from torch import Tensor
 from bayesrnn.nn.kernels.scan.layer import Layer
 from bayesrnn.nn.kernels.scan.products import input_gradient
 
-__all__ = ["SITES", "mask_gradients"]
-
 SITES = ("input", "hidden")
 """Sites whose masks get a gradient from the scan."""
 

@@ -16,8 +16,6 @@ from bayesrnn.nn.kernels.scan.layer import Layer
 from bayesrnn.nn.kernels.scan.mask_gradient import SITES, mask_gradients
 from bayesrnn.nn.kernels.scan.pointwise import POINTWISE
 
-__all__ = ["scan_layer"]
-
 _LAYER = "Tensor[] state, Tensor[] weights, Tensor[] masks, str sites"
 """State: h, or h and c. Weights: ih and hh, or with both biases. Masks: of the named sites."""
 

@@ -10,8 +10,6 @@ from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.reference import Weights
 from bayesrnn.nn.sequences import turned_steps
 
-__all__ = ["Alignment", "Order"]
-
 _BYTES = 16
 
 

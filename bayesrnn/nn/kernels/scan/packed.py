@@ -7,8 +7,6 @@ from torch import Tensor
 
 from bayesrnn.nn.precision import multiplies_bfloat16
 
-__all__ = ["packed"]
-
 _FEWEST_STEPS = 8
 _ROWS = range(8, 513)  # with fewer or more rows the order of the weights makes no difference
 _SMALLEST = 1 << 16  # numbers in the weights

@@ -11,17 +11,6 @@ from torch import Tensor
 from bayesrnn.nn.kernels.scan.library import kernels, threads_for
 from bayesrnn.nn.kernels.scan.packed import packed
 
-__all__ = [
-    "GateProduct",
-    "input_gradient",
-    "masked",
-    "of_span",
-    "pieces",
-    "turned",
-    "under",
-    "weight_gradient",
-]
-
 _PIECE_BYTES = 640 << 10  # of what enters a masked product at once, so that the mask's product stays in a cache
 
 

@@ -13,8 +13,6 @@ from bayesrnn.nn.kernels.scan.layer import Layer
 from bayesrnn.nn.kernels.scan.operators import scan_layer
 from bayesrnn.nn.kernels.scan.order import Alignment, Order
 
-__all__ = ["product_dtype", "scan"]
-
 _LOW = (torch.bfloat16, torch.float16)
 
 

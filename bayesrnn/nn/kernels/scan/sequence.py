@@ -8,8 +8,6 @@ from torch import Tensor
 from bayesrnn.nn.kernels.scan.layer import Layer
 from bayesrnn.nn.kernels.scan.library import Kernels, kernels, threads_for
 
-__all__ = ["kernels_for", "sequence_backward", "sequence_forward"]
-
 _CELLS = {"lstm": 0, "gru": 1, "rnn_tanh": 2, "rnn_relu": 3}
 
 

@@ -7,8 +7,6 @@ written under the mask of the next product, in the product's type, once per mask
 import triton
 import triton.language as tl
 
-__all__ = ["gru_backward", "gru_forward", "lstm_backward", "lstm_forward", "touch"]
-
 
 @triton.jit
 def touch(out):
