@@ -13,9 +13,11 @@ scheme                    sites                             span                
 `semeniuta(p)`            candidate                         step or sequence       arXiv:1603.05118
 `weight_drop(p)`          recurrent weight, elementwise     sequence               arXiv:1708.02182
 `zoneout(cell, hidden)`   previous state kept               step                   arXiv:1606.01305
+`melis(p)`                input, between, output; hidden    step; hidden sequence  arXiv:1805.09208
 ========================  ================================  =====================  ====================
 
 Rates may be given per site: ``gal(word=.3, input=.5, hidden=.3, output=.5)``; a site that is not named then has rate 0.
+The site `input` is what each layer of a stack reads, or, in a scheme with the site `between`, what the first one reads.
 """
 
 from collections.abc import Mapping
@@ -32,6 +34,7 @@ __all__ = [
     "Span",
     "as_scheme",
     "gal",
+    "melis",
     "moon",
     "naive",
     "none",
@@ -41,7 +44,9 @@ __all__ = [
     "zoneout",
 ]
 
-Site = Literal["word", "input", "hidden", "output", "cell", "candidate", "weight", "keep_cell", "keep_hidden"]
+Site = Literal[
+    "word", "input", "between", "hidden", "output", "cell", "candidate", "weight", "keep_cell", "keep_hidden"
+]  # fmt: skip
 Span = Literal["sequence", "step"]
 Gates = Literal["tied", "untied"]
 
@@ -70,8 +75,10 @@ class Placement:
         check_choice(self.span, "span", get_args(Span))
         check_choice(self.gates, "gates", get_args(Gates))
         object.__setattr__(self, "rate", check_rate(self.rate, f"the rate of site {self.site!r}"))
-        if self.gates == "untied" and self.site not in ("input", "hidden"):
-            raise ValueError(f"gates='untied' is for the sites 'input' and 'hidden'; {self.site!r} has no gates.")
+        if self.gates == "untied" and self.site not in ("input", "between", "hidden"):
+            raise ValueError(
+                f"gates='untied' is for the sites 'input', 'between' and 'hidden'; {self.site!r} has no gates."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +227,31 @@ def zoneout(cell: float = 0.0, hidden: float = 0.0) -> Scheme:
     """
     placements = (Placement("keep_cell", cell, "step"), Placement("keep_hidden", hidden, "step"))
     return Scheme("zoneout", placements)
+
+
+def melis(
+    p: float | None = None,
+    *,
+    input: float | None = None,
+    between: float | None = None,
+    hidden: float | None = None,
+    output: float | None = None,
+) -> Scheme:
+    """A new mask each step on the input, between layers and on the output; one for all steps on the hidden state.
+
+    Source: the LSTM of Melis et al. (2018), arXiv:1805.09208, whose rates are about ``melis(input=.6, between=.3,
+    hidden=.4, output=.7)`` at 24 million weights.
+    """
+    rates = _per_site("melis", p, {"input": input, "between": between, "hidden": hidden, "output": output})
+    return Scheme(
+        "melis",
+        (
+            Placement("input", rates["input"], "step"),
+            Placement("between", rates["between"], "step"),
+            Placement("hidden", rates["hidden"]),
+            Placement("output", rates["output"], "step"),
+        ),
+    )
 
 
 def as_scheme(dropout: "float | Scheme") -> Scheme:

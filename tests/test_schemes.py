@@ -15,6 +15,10 @@ ROWS = {
     "moon": (schemes.moon(0.3), {"cell": "sequence"}),
     "semeniuta": (schemes.semeniuta(0.3), {"candidate": "step"}),
     "weight_drop": (schemes.weight_drop(0.3), {"weight": "sequence"}),
+    "melis": (
+        schemes.melis(0.3),
+        {"input": "step", "between": "step", "hidden": "sequence", "output": "step"},
+    ),
     "zoneout": (schemes.zoneout(0.3, 0.3), {"keep_cell": "step", "keep_hidden": "step"}),
 }
 

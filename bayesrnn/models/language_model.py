@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from bayesrnn._checks import as_number, check_choice, check_whole
-from bayesrnn.nn import GRU, LSTM, Dropout, Embedding
+from bayesrnn.nn import GRU, LSTM, CappedLSTM, Dropout, Embedding
 from bayesrnn.schemes import Scheme, as_scheme
 
 State = Tensor | tuple[Tensor, Tensor]
 """h, or (h, c): each (layers, rows, H)."""
 
-_CELLS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "gru": GRU}
+_CELLS: dict[str, type[LSTM] | type[CappedLSTM] | type[GRU]] = {"lstm": LSTM, "capped_lstm": CappedLSTM, "gru": GRU}
 _SHORT = (torch.uint8, torch.int8, torch.int16)  # whole numbers that torch does not look up
 
 
@@ -33,9 +33,10 @@ class LanguageModel(nn.Module):
         embedding_size: Length of an embedding.
         hidden_size: Units H of each layer.
         num_layers: Layers.
-        cell: `lstm` or `gru`.
+        cell: `lstm`, `gru`, or `capped_lstm`, whose input gate is $\min(i, 1 - f)$.
         dropout: Rate p (= ``schemes.gal(p)``) or a scheme.
         shared_embeddings: Whether decoder and embedding are one matrix.
+        sum_layers: Whether the decoder reads the sum of the outputs of all layers, in the place of the top layer's.
         init_range: The a of the initial U(-a, a).
 
     Raises:
@@ -58,6 +59,7 @@ class LanguageModel(nn.Module):
         *,
         dropout: float | Scheme = 0.0,
         shared_embeddings: bool = False,
+        sum_layers: bool = False,
         init_range: float = 0.05,
     ) -> None:
         super().__init__()
@@ -67,10 +69,12 @@ class LanguageModel(nn.Module):
         self.num_layers = check_whole(num_layers, "num_layers")
         self.cell = check_choice(cell, "cell", _CELLS)
         self.scheme = as_scheme(dropout)
-        self.shared_embeddings = shared_embeddings
+        self.shared_embeddings, self.sum_layers = shared_embeddings, sum_layers
         self.init_range = _init_range(init_range)
         self.embedding = Embedding(vocabulary_size, embedding_size, dropout=self.scheme)
-        self.recurrent = _CELLS[cell](embedding_size, hidden_size, num_layers, batch_first=True, dropout=self.scheme)
+        self.recurrent = _CELLS[cell](
+            embedding_size, hidden_size, num_layers, batch_first=True, dropout=self.scheme, sum_layers=sum_layers
+        )
         output = self.scheme.placement("output")
         self.output_dropout = Dropout(output.rate, output.span) if output else Dropout(0.0)
         project = shared_embeddings and embedding_size != hidden_size
@@ -148,6 +152,7 @@ class LanguageModel(nn.Module):
             "cell": self.cell,
             "dropout": self.scheme.to_dict(),
             "shared_embeddings": self.shared_embeddings,
+            "sum_layers": self.sum_layers,
             "init_range": self.init_range,
         }
 

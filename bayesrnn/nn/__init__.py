@@ -10,6 +10,7 @@ from bayesrnn.nn.kernels.scan.library import use_compiled as use_compiled
 from bayesrnn.nn.layers import GRU as GRU
 from bayesrnn.nn.layers import LSTM as LSTM
 from bayesrnn.nn.layers import RNN as RNN
+from bayesrnn.nn.layers import CappedLSTM as CappedLSTM
 from bayesrnn.nn.masked import MaskedModule as MaskedModule
 from bayesrnn.nn.one_sequence import sequence as sequence
 from bayesrnn.nn.steps import GRUCell as GRUCell
@@ -20,6 +21,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "CappedLSTM",
     "ConcreteDropout",
     "Dropout",
     "Embedding",

@@ -14,7 +14,7 @@ from bayesrnn.nn.masked import masked_modules, qualified, sourced
 from bayesrnn.schemes import Site
 
 Share = Literal["layer", "site"]
-_LEARNABLE: tuple[Site, ...] = ("word", "input", "hidden", "output", "candidate", "cell")
+_LEARNABLE: tuple[Site, ...] = ("word", "input", "between", "hidden", "output", "candidate", "cell")
 _EDGE = 1e-6
 
 

@@ -84,7 +84,7 @@ def _our_recurrent(old: nn.RNNBase | nn.RNNCellBase, name: str, scheme: Scheme) 
             "Replace it by nn.LSTM, nn.GRU or nn.RNN (or their cells), or give it masks of its own: see MaskedModule."
         )
     between = isinstance(old, nn.RNNBase) and old.num_layers > 1 and old.dropout
-    if between and "input" not in scheme.sites:
+    if between and not {"input", "between"} & set(scheme.sites):
         raise ValueError(
             f"{place} drops between its layers at rate {between:g}, a new mask at each step, and {scheme} has no "
             "site 'input' to take its place. Set its dropout to 0.0 first, or choose a scheme with the site, such as "
@@ -96,7 +96,13 @@ def _our_recurrent(old: nn.RNNBase | nn.RNNCellBase, name: str, scheme: Scheme) 
 def theirs(old: nn.Module, name: str) -> nn.Module | None:
     """Return torch's layer in the place of one of ours, without parameters yet; None for any other module."""
     if isinstance(old, MaskedRecurrence):
-        kind = next(torchs for torchs, own in _RECURRENT.items() if isinstance(old, own))
+        kind = next((torchs for torchs, own in _RECURRENT.items() if isinstance(old, own)), None)
+        if kind is None or getattr(old, "sum_layers", False):
+            what = f"is a {type(old).__name__}" if kind is None else "sums the outputs of its layers"
+            raise ValueError(
+                f"{where(old, name)} {what}, and torch has no layer that computes this. Keep it: with the scheme "
+                "none() or in a pass without masks it is deterministic."
+            )
         return kind(old.input_size, old.hidden_size, **_recurrent_options(old))
     if isinstance(old, Embedding):
         return nn.Embedding(old.num_embeddings, old.embedding_dim, old.padding_idx, **_embedding_options(old))

@@ -20,6 +20,8 @@ class LSTM(Recurrent):
 
     Source: Gal & Ghahramani (2016), arXiv:1512.05287, section 4.
 
+    With `sum_layers` the output is $\sum_l h^{(l)}$, the sum over all layers, in the place of the last layer's.
+
     Raises:
         ValueError: If a size is below 1, a rate outside [0, 1), or the scheme has a site that this layer lacks.
 
@@ -42,10 +44,58 @@ class LSTM(Recurrent):
         proj_size: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        sum_layers: bool = False,
     ) -> None:
         super().__init__(
             CELLS["lstm"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
-            device=device, dtype=dtype,
+            sum_layers=sum_layers, device=device, dtype=dtype,
+        )  # fmt: skip
+
+
+class CappedLSTM(Recurrent):
+    r"""LSTM whose input gate is $\min(i, 1 - f)$: what is let in is at most what is forgotten.
+
+    The memory then stays within the candidate's bounds, $|c_t| \le \max(|c_{t-1}|, 1)$. Otherwise as `LSTM`, with the
+    names of `torch.nn.LSTM`.
+
+    Source: Melis et al. (2018), arXiv:1707.05589, section 3.
+
+    Args:
+        input_size: Features D of the input.
+        hidden_size: Units H.
+        num_layers: How many layers.
+        bias: Whether gates have biases.
+        batch_first: Whether inputs are (rows, steps, D).
+        dropout: Rate p (= ``schemes.gal(p)``) or a scheme.
+        bidirectional: Whether each layer has two directions.
+        device: Of the parameters.
+        dtype: Of the parameters.
+        sum_layers: Whether the output is the sum of the outputs of all layers, in the place of the last one's.
+
+    Example:
+        >>> output, (h, c) = CappedLSTM(3, 8, num_layers=2, dropout=0.25, sum_layers=True)(torch.zeros(5, 2, 3))
+        >>> output.shape
+        torch.Size([5, 2, 8])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float | Scheme = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        sum_layers: bool = False,
+    ) -> None:
+        super().__init__(
+            CELLS["lstm_capped"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            sum_layers=sum_layers, device=device, dtype=dtype,
         )  # fmt: skip
 
 
@@ -72,10 +122,12 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        sum_layers: bool = False,
     ) -> None:
         super().__init__(
             CELLS["gru"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            device=device, dtype=dtype,
+            sum_layers=sum_layers, device=device, dtype=dtype,
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ Masks = Mapping[str, Tensor]
 MODEL_SITES = ("word", "output")
 """Sites that belong to br.nn.Embedding and br.nn.Dropout."""
 _KEPT = ("keep_cell", "keep_hidden")
+_NAMES = {"weight": "weight_hh", "between": "input"}  # of sites, in the keys of masks
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,21 @@ class MaskPlan:
         return {
             _key(placement.site, *place): placement
             for place in self.directions()
-            for placement in self.scheme.placements
-            if placement.rate > 0.0 and placement.site not in MODEL_SITES
+            for placement in self._of_layer(place[0])
+            if placement.rate > 0.0
         }
+
+    def _of_layer(self, layer: int) -> list[Placement]:
+        """Return the placements of one layer: of `input` and `between`, which share their keys, at most one."""
+        foreign = "between" if layer == 0 else "input" if "between" in self.scheme.sites else None
+        return [p for p in self.scheme.placements if p.site not in (foreign, *MODEL_SITES)]
 
     def shape(self, key: str, placement: Placement, rows: int, steps: int) -> tuple[int, int, int, int]:
         """Return the shape of a mask: (steps or 1, gates or 1, rows, features), or (1, 1, gates * H, H) of a weight."""
         if placement.site == "weight":
             return 1, 1, self.cell.gates * self.hidden_size, self.outputs
         width = self.outputs if placement.site in ("hidden", "keep_hidden") else self.hidden_size
-        if placement.site == "input":
+        if placement.site in ("input", "between"):
             first = key in ("input_l0", "input_l0_reverse")
             width = self.input_size if first else self.outputs * (2 if self.bidirectional else 1)
         times = steps if placement.span == "step" else 1
@@ -99,10 +105,10 @@ class MaskPlan:
             suffix: Empty or `_reverse`.
         """
         own: dict[str, Tensor] = {}
-        for site in self.scheme.sites:
+        for site in (p.site for p in self._of_layer(layer)):
             key = _key(site, layer, suffix)
             if key in masks:
-                own[site] = masks[key]
+                own["input" if site == "between" else site] = masks[key]
             elif site in _KEPT and key in kept:
                 own[site] = torch.full((1, 1, 1, 1), kept[key].rate, dtype=torch.float64)
         return SiteMasks(**own)
@@ -124,4 +130,4 @@ def check_sites(scheme: Scheme, cell: Cell) -> Scheme:
 
 
 def _key(site: str, layer: int, suffix: str) -> str:
-    return f"{'weight_hh' if site == 'weight' else site}_l{layer}{suffix}"
+    return f"{_NAMES.get(site, site)}_l{layer}{suffix}"

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from bayesrnn._checks import check_lengths, check_whole, is_exporting
+from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.exported import run_exported
 from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.dispatch import run
@@ -20,6 +22,9 @@ from bayesrnn.nn.sequences import repack, unpack, without_padding
 from bayesrnn.nn.states import UserState, as_state, as_user, check_input, initial
 from bayesrnn.nn.torch_names import torch_names
 from bayesrnn.schemes import Scheme
+
+Placed = tuple[tuple[int, str], SiteMasks]
+"""Layer and suffix of its direction, and its masks."""
 
 
 class Recurrent(MaskedRecurrence):
@@ -36,9 +41,12 @@ class Recurrent(MaskedRecurrence):
         dropout: float | Scheme = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        *,
+        sum_layers: bool = False,
         **factory: Any,
     ) -> None:
         super().__init__(cell, input_size, hidden_size, bias, dropout)
+        self.sum_layers = sum_layers
         self.num_layers, self.proj_size = check_whole(num_layers, "num_layers"), check_whole(proj_size, "proj_size", 0)
         self.batch_first, self.bidirectional = batch_first, bidirectional
         if self.proj_size >= self.hidden_size:
@@ -115,14 +123,28 @@ class Recurrent(MaskedRecurrence):
         if sizes is not None:
             x, ends = without_padding(x, sizes)
         own = self._site_masks(rows, steps, masks)
+        outputs, last = (self._summed if self.sum_layers else self._run)(x, states, own, ends)
+        note_output(shape[0], rows, steps, self.plan.outputs, self.num_directions)
+        return outputs, as_user(last)
+
+    def _run(self, x: Tensor, states: State, own: list[Placed], ends: Tensor | None) -> tuple[Tensor, State]:
+        """Run the layers and directions in `own`, and return the outputs of the last layer."""
         layers = [(self._weights(*place), masks) for place, masks in own]
         run_layers: Callable[..., tuple[Tensor, State]] = run
         if self.proj_size or is_exporting():
             kernel = run_exported if is_exporting() else run_projected
             run_layers = partial(kernel, [w for place, _ in own for w in self._projection(*place)])
-        outputs, last = run_layers(self.cell, x, states, layers, lengths=ends, bidirectional=self.bidirectional)
-        note_output(shape[0], rows, steps, self.plan.outputs, self.num_directions)
-        return outputs, as_user(last)
+        return run_layers(self.cell, x, states, layers, lengths=ends, bidirectional=self.bidirectional)
+
+    def _summed(self, x: Tensor, states: State, own: list[Placed], ends: Tensor | None) -> tuple[Tensor, State]:
+        """Run layer by layer, and return the sum of their outputs."""
+        outputs, last = [], []
+        for start in range(0, len(own), self.num_directions):
+            some = slice(start, start + self.num_directions)
+            x, state = self._run(x, tuple(s[some] for s in states), own[some], ends)
+            outputs.append(x)
+            last.append(state)
+        return torch.stack(outputs).sum(0), tuple(torch.cat(values) for values in zip(*last, strict=True))
 
     def _checked(self, x: object, batch_first: bool) -> Tensor:
         return check_input(x, self.input_size, batch_first, self._weight().dtype)
@@ -149,4 +171,5 @@ class Recurrent(MaskedRecurrence):
         text += "" if self.bias else ", bias=False"
         text += ", batch_first=True" if self.batch_first else ""
         text += f", dropout={self.scheme}" if self.scheme.active else ""
-        return text + (", bidirectional=True" if self.bidirectional else "")
+        text += ", bidirectional=True" if self.bidirectional else ""
+        return text + (", sum_layers=True" if self.sum_layers else "")

@@ -12,7 +12,7 @@ from bayesrnn.nn.embedding import Embedding
 from bayesrnn.nn.masked import masked_modules, qualified
 from bayesrnn.nn.recurrence import MaskedRecurrence
 
-_WITH_KL = ("word", "input", "hidden", "output", "weight")
+_WITH_KL = ("word", "input", "between", "hidden", "output", "weight")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The language model against torch's own layers."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 from bayesrnn import schemes
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn.masked import masked_modules
+from tests.nn import oracle
 
 
 def tokens(rows: int = 3, steps: int = 7, size: int = 11) -> torch.Tensor:
@@ -62,6 +64,39 @@ def test_shared_embeddings_of_another_size_are_reached_by_a_projection() -> None
     torch.testing.assert_close(model(tokens())[0].logits, logits.log_softmax(-1))
 
 
+@pytest.mark.parametrize("cell", ["lstm", "capped_lstm", "gru"])
+def test_summed_layers_follow_the_equations_under_every_mask(cell: str) -> None:
+    torch.manual_seed(0)
+    scheme = schemes.melis(input=0.5, between=0.3, hidden=0.4, output=0.6)
+    model = LanguageModel(11, 5, 6, 2, cell, dropout=scheme, sum_layers=True, init_range=0.5).double().eval()
+    masks = model.recurrent.sample_masks(3, seed=1, steps=7)
+    weights = {name: p.detach().numpy() for name, p in model.recurrent.named_parameters()}
+    arrays, spans = {key: mask.numpy() for key, mask in masks.items()}, {"input": "step"}
+    below, total = model.embedding(tokens()).transpose(0, 1).detach().numpy(), 0.0
+    kind = {"lstm": "LSTM", "capped_lstm": "CappedLSTM", "gru": "GRU"}[cell]
+    for suffix in ("l0", "l1"):
+        below, _ = oracle.run(kind, below, weights, arrays, suffix=suffix, spans=spans)
+        total = total + below
+    output, state = model.recurrent(model.embedding(tokens()), masks=masks)
+    np.testing.assert_allclose(output.detach().transpose(0, 1), total, atol=1e-12)
+    h = state if cell == "gru" else state[0]
+    np.testing.assert_allclose(h[1].detach(), below[-1], atol=1e-12)
+    assert [masks[key].count_nonzero() < masks[key].numel() for key in ("input_l0", "input_l1", "hidden_l1")] == [
+        True
+    ] * 3
+
+
+def test_inputs_between_layers_have_a_rate_of_their_own() -> None:
+    scheme = schemes.melis(input=0.6, between=0.3, hidden=0.4, output=0.7)
+    model = LanguageModel(11, 5, 6, 3, "capped_lstm", dropout=scheme, sum_layers=True)
+    rates = {key: place.rate for key, place in model.recurrent.placements().items()}
+    assert {key: rates[f"input_l{key}"] for key in range(3)} == {0: 0.6, 1: 0.3, 2: 0.3}
+    model.recurrent.set_rates({**rates, "input_l1": 0.2, "input_l2": 0.2, "input_l0": 0.5})
+    assert model.recurrent.scheme == scheme.with_rates(input=0.5, between=0.2)
+    rates = {key: place.rate for key, place in LanguageModel(11, 5, 6, dropout=0.3).recurrent.placements().items()}
+    assert rates["input_l0"] == rates["input_l1"] == 0.3
+
+
 def test_every_site_of_a_scheme_acts() -> None:
     model = LanguageModel(11, 5, 6, 2, dropout=schemes.gal(0.3))
     sites = {f"{name}.{key}" for name, module in masked_modules(model).items() for key in module.placements()}
@@ -76,7 +111,9 @@ def test_every_site_of_a_scheme_acts() -> None:
 
 
 def test_the_config_makes_an_equal_model() -> None:
-    model = LanguageModel(11, 5, 6, 2, "gru", dropout=schemes.gal(0.3, gates="tied"), shared_embeddings=True)
+    model = LanguageModel(
+        11, 5, 6, 2, "capped_lstm", dropout=schemes.melis(0.3), shared_embeddings=True, sum_layers=True
+    )
     config = model.config()
     again = LanguageModel(**{**config, "dropout": schemes.Scheme.from_dict(config["dropout"])})
     assert again.config() == config
@@ -87,7 +124,7 @@ def test_the_config_makes_an_equal_model() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="init_range is the a of"):
         LanguageModel(11, init_range=0.0)
-    with pytest.raises(ValueError, match="cell must be one of 'lstm', 'gru'"):
+    with pytest.raises(ValueError, match="cell must be one of 'lstm', 'capped_lstm', 'gru'"):
         LanguageModel(11, cell="transformer")
     with pytest.raises(ValueError, match=r"tokens must be \(rows, steps\)"):
         LanguageModel(11, 4, 4)(torch.zeros(3, dtype=torch.long))

@@ -59,9 +59,10 @@ def run(
                 inner.append(w[part] @ (x[t, row] * at("input", k)) + b[part])
                 outer.append(u[part] @ (h * at("hidden", k)) + d[part])
             old_h, old_c = h, c
-            if kind == "LSTM":
+            if kind.endswith("LSTM"):
                 i, f, g, o = (a + e for a, e in zip(inner, outer))
-                c = sigmoid(f) * old_c + sigmoid(i) * np.tanh(g) * at("candidate")
+                let_in = np.minimum(sigmoid(i), 1.0 - sigmoid(f)) if kind == "CappedLSTM" else sigmoid(i)
+                c = sigmoid(f) * old_c + let_in * np.tanh(g) * at("candidate")
                 h = sigmoid(o) * np.tanh(c * at("cell"))
             elif kind == "GRU":
                 r, z = sigmoid(inner[0] + outer[0]), sigmoid(inner[1] + outer[1])
@@ -75,4 +76,4 @@ def run(
                 c = np.where(at("keep_cell") == 1.0, old_c, c)
             out[t, row] = h
         last_h[row], last_c[row] = h, c
-    return out, [last_h, last_c] if kind == "LSTM" else [last_h]
+    return out, [last_h, last_c] if kind.endswith("LSTM") else [last_h]

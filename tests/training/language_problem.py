@@ -7,12 +7,16 @@ from torch import Tensor, nn
 
 from bayesrnn import schemes
 from bayesrnn.models import LanguageModel
-from bayesrnn.training import SGD, AdamW, Cosine, ExponentialAverage, Recipe, StepDecay
+from bayesrnn.training import SGD, AdamW, Cosine, ExponentialAverage, NonMonotoneAverage, Recipe, StepDecay
 
 RULE = Recipe(2, SGD(StepDecay(0.5, 1, 2.0), weight_decay=1e-3), batch_size=3, window=5, clip=1.0)
 
 
 AVERAGED = replace(RULE, optimizer=AdamW(Cosine(0.01)), averaging=ExponentialAverage(0.9))
+
+
+PLAIN = replace(RULE, optimizer=AdamW(Cosine(0.01), betas=(0.0, 0.99)), averaging=NonMonotoneAverage(1), epochs=4)
+"""As the plain LSTM of the literature is trained: no first moment, an average once validation stalls."""
 
 
 def stream(count: int = 200) -> Tensor:

@@ -8,27 +8,33 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from bayesrnn import schemes
 from bayesrnn.data.vocabulary import Vocabulary
 from bayesrnn.models import LanguageModel
 from bayesrnn.training import SGD, NonMonotoneAverage, Recipe, StepDecay
 from bayesrnn.training.checkpoint import FILE, Checkpoint
 from bayesrnn.training.language import train_language_model
 from bayesrnn.training.optimizers import Stepper
-from tests.training.language_problem import AVERAGED, RULE, language_model, same, stream, weights
+from tests.training.language_problem import AVERAGED, PLAIN, RULE, language_model, same, stream, weights
 
 
 @pytest.mark.parametrize(
-    "recipe", [RULE, AVERAGED, replace(RULE, averaging=NonMonotoneAverage(1), keep="best", epochs=4)]
+    "recipe", [RULE, AVERAGED, PLAIN, replace(RULE, averaging=NonMonotoneAverage(1), keep="best", epochs=4)]
 )
 @pytest.mark.parametrize("stop", [1, 5, 14])
 def test_a_training_that_stops_anywhere_goes_on_to_the_same_bits(
     recipe: Recipe, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = language_model()
+    shape: dict[str, Any] = {"dropout": 0.3}
+    if recipe is PLAIN:
+        shape = {"dropout": schemes.melis(0.3), "cell": "capped_lstm", "sum_layers": True}
+    whole, begun, resumed = (LanguageModel(11, 6, 7, 2, init_range=0.3, **shape) for _ in range(3))
+    begun.load_state_dict(whole.state_dict())
     expected = train_language_model(whole, stream(), recipe, validation=stream(60))
     taken, step = [0], Stepper.step
 
@@ -42,9 +48,8 @@ def test_a_training_that_stops_anywhere_goes_on_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(Stepper, "step", dies)
         with pytest.raises(RuntimeError, match="the power is gone"):
-            train_language_model(language_model(), stream(), recipe, **options)
+            train_language_model(begun, stream(), recipe, **options)
     torch.manual_seed(12345)
-    resumed = LanguageModel(11, 6, 7, 2, dropout=0.3, init_range=0.3)
     history = train_language_model(resumed, stream(), recipe, **options)
     assert same(weights(whole), weights(resumed))
     for name in ("train", "validation", "rate", "best_epoch"):

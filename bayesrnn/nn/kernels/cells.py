@@ -19,10 +19,21 @@ def _lstm(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
     The mask m of the site `cell` acts where the memory is read: in the carry its 1 / (1 - p) would compound.
     """
     i, f, g, o = (x + h).chunk(4, -1)
-    g = g.tanh() if masks.candidate is None else g.tanh() * masks.candidate[0, 0]
-    c = f.sigmoid() * state[1] + i.sigmoid() * g
+    return _remembered(i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid(), state, masks)
+
+
+def _lstm_capped(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
+    """As `_lstm`, with the input gate min(i, 1 - f)."""
+    i, f, g, o = (x + h).chunk(4, -1)
+    f = f.sigmoid()
+    return _remembered(torch.minimum(i.sigmoid(), 1.0 - f), f, g.tanh(), o.sigmoid(), state, masks)
+
+
+def _remembered(i: Tensor, f: Tensor, g: Tensor, o: Tensor, state: State, masks: SiteMasks) -> State:
+    """Return the state of an LSTM from its activated gates."""
+    c = f * state[1] + i * (g if masks.candidate is None else g * masks.candidate[0, 0])
     read = c if masks.cell is None else c * masks.cell[0, 0]
-    hidden = o.sigmoid() * read.tanh()
+    hidden = o * read.tanh()
     return _kept(hidden, state[0], masks.keep_hidden), _kept(c, state[1], masks.keep_cell)
 
 
@@ -54,7 +65,7 @@ class Cell:
     """A recurrence as data.
 
     Args:
-        name: `lstm`, `gru`, `rnn_tanh` or `rnn_relu`.
+        name: `lstm`, `lstm_capped`, `gru`, `rnn_tanh` or `rnn_relu`.
         gates: Gates in torch's order (i f g o; r z n; one).
         states: Names of the carried values.
         sites: The sites at which masks can act inside this recurrence.
@@ -68,9 +79,11 @@ class Cell:
     step: Callable[[Tensor, Tensor, State, SiteMasks], State]
 
 
-_COMMON: frozenset[Site] = frozenset({"input", "hidden", "weight", "keep_hidden"})
+_COMMON: frozenset[Site] = frozenset({"input", "between", "hidden", "weight", "keep_hidden"})
+_REMEMBERING: frozenset[Site] = _COMMON | {"cell", "candidate", "keep_cell"}
 CELLS = {
-    "lstm": Cell("lstm", 4, ("h", "c"), _COMMON | {"cell", "candidate", "keep_cell"}, _lstm),
+    "lstm": Cell("lstm", 4, ("h", "c"), _REMEMBERING, _lstm),
+    "lstm_capped": Cell("lstm_capped", 4, ("h", "c"), _REMEMBERING, _lstm_capped),
     "gru": Cell("gru", 3, ("h",), _COMMON | {"candidate"}, _gru),
     "rnn_tanh": Cell("rnn_tanh", 1, ("h",), _COMMON, _rnn_tanh),
     "rnn_relu": Cell("rnn_relu", 1, ("h",), _COMMON, _rnn_relu),

@@ -21,7 +21,7 @@ from bayesrnn.nn.devices import played_back, transformed
 from bayesrnn.nn.kernels.cells import Cell, State
 from bayesrnn.nn.kernels.reference import Weights, reference
 from bayesrnn.nn.kernels.scan import scan
-from bayesrnn.nn.kernels.torch_kernel import acts_outside, can_fold, fold, outside, stock
+from bayesrnn.nn.kernels.torch_kernel import acts_outside, can_fold, fold, has_kernel, outside, stock
 
 Path = Callable[..., tuple[Tensor, State]]
 Layer = tuple[Weights, SiteMasks]
@@ -45,19 +45,20 @@ def run(
         Outputs (T, rows, directions * H) and the last states, in the type of the weights.
     """
     dtype = layers[0][0][0].dtype
-    if not transformed() and _serves_stock(x, layers, lengths):
+    if not transformed() and has_kernel(cell) and _serves_stock(x, layers, lengths):
         folded = [fold(weights, masks, cell.gates) for weights, masks in layers]
         out, last = stock(cell, x, states, folded, lengths=lengths, bidirectional=bidirectional)
     else:
-        out, last = _stacked(_path(x, layers), cell, x, states, layers, lengths, bidirectional)
+        out, last = _stacked(_path(cell, x, layers), cell, x, states, layers, lengths, bidirectional)
     return out.to(dtype), tuple(value.to(dtype) for value in last)
 
 
-def _path(x: Tensor, layers: list[Layer]) -> Path:
+def _path(cell: Cell, x: Tensor, layers: list[Layer]) -> Path:
     """Return what runs the layers one by one."""
     if transformed():
         return reference
-    if x.device.type != "cpu" and not played_back() and all(acts_outside(masks) for _, masks in layers):
+    stock_serves = x.device.type != "cpu" and not played_back() and has_kernel(cell)
+    if stock_serves and all(acts_outside(masks) for _, masks in layers):
         return outside
     inside = [mask for _, masks in layers for mask in (*masks.inside, masks.weight) if mask is not None]
     return reference if any(mask.requires_grad for mask in inside) else scan

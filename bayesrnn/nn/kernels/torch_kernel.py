@@ -23,6 +23,11 @@ _KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
 }
 
 
+def has_kernel(cell: Cell) -> bool:
+    """Whether torch has a kernel for the recurrence."""
+    return cell.name in _KERNELS
+
+
 def can_fold(masks: SiteMasks) -> bool:
     """Whether the masks can be multiplied into the weights: all rows and steps share them."""
     products = [m for m in (masks.input, masks.hidden) if m is not None]
@@ -136,7 +141,11 @@ def flatten(weights: list[list[Tensor]], cell: Cell, layers: int, bidirectional:
     """Put the parameters of a stack into one piece of memory where cuDNN runs; else do nothing."""
     flat = [w for own in weights for w in own]
     distinct = len({w.data_ptr() for w in flat}) == len(flat)
-    if not distinct or not all(w.is_cuda and torch.backends.cudnn.is_acceptable(w.data) for w in flat):
+    if (
+        not has_kernel(cell)
+        or not distinct
+        or not all(w.is_cuda and torch.backends.cudnn.is_acceptable(w.data) for w in flat)
+    ):
         return
     from torch.backends.cudnn import rnn
 

@@ -25,7 +25,9 @@ SCHEMES = {
         "some", (schemes.Placement("cell", 0.4, "step"), schemes.Placement("hidden", 0.3, "sequence"))
     ),
 }
-CASES = [("LSTM", name) for name in SCHEMES] + [("GRU", name) for name, s in SCHEMES.items() if "cell" not in s.sites]
+CASES = [(kind, name) for kind in ("LSTM", "CappedLSTM") for name in SCHEMES] + [
+    ("GRU", name) for name, s in SCHEMES.items() if "cell" not in s.sites
+]
 
 
 @pytest.fixture

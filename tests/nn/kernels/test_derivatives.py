@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 from bayesrnn import nn as bnn
 from bayesrnn import schemes
 
-KINDS = ("LSTM", "GRU", "RNN")
+KINDS = ("LSTM", "CappedLSTM", "GRU", "RNN")
 SCHEMES = {
     "untied": schemes.gal(0.3),
     "tied": schemes.gal(0.3, gates="tied"),
@@ -32,7 +32,7 @@ def function(
 
     def run(x: Tensor) -> Tensor:
         out, last = layer(x, masks=masks, lengths=lengths)
-        return torch.cat([out.flatten(), *(s.flatten() for s in (last if kind == "LSTM" else [last]))])
+        return torch.cat([out.flatten(), *(s.flatten() for s in (last if kind.endswith("LSTM") else [last]))])
 
     return layer, run
 

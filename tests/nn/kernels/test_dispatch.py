@@ -40,7 +40,8 @@ SCHEMES = {
     "zoneout": schemes.zoneout(0.4, 0.3),
     "zoneout hidden": schemes.zoneout(hidden=0.3),
 }
-CELL_KINDS = ("LSTM", "GRU", "RNN", "RELU")
+OF_TORCH = ("LSTM", "GRU", "RNN", "RELU")
+CELL_KINDS = (*OF_TORCH, "CappedLSTM")
 ONLY_LSTM = ("moon", "zoneout")
 
 
@@ -56,7 +57,8 @@ def cases() -> list[tuple[str, str]]:
         (kind, name)
         for kind in CELL_KINDS
         for name in SCHEMES
-        if not (name in ONLY_LSTM and kind != "LSTM") and not (name.startswith("semeniuta") and kind in ("RNN", "RELU"))
+        if not (name in ONLY_LSTM and not kind.endswith("LSTM"))
+        and not (name.startswith("semeniuta") and kind in ("RNN", "RELU"))
     ]
 
 
@@ -78,7 +80,7 @@ def test_layer_follows_the_equations(kind: str, name: str, lengths: list[int] | 
     want, want_last = oracle_layer(layer, kind, x, masks, lengths=lengths)
     output, last = layer(x, lengths=lengths, masks=masks)
     np.testing.assert_allclose(output.detach(), want, atol=1e-12)
-    for got, value in zip(last if kind == "LSTM" else [last], want_last):
+    for got, value in zip(last if kind.endswith("LSTM") else [last], want_last):
         np.testing.assert_allclose(got[0].detach(), value, atol=1e-12)
 
 
@@ -160,7 +162,7 @@ def test_scan_is_the_reference(
     torch.testing.assert_close(kept, plain, atol=1e-10, rtol=1e-8)
 
 
-@pytest.mark.parametrize("kind", CELL_KINDS)
+@pytest.mark.parametrize("kind", OF_TORCH)
 @pytest.mark.parametrize("name", ["none", "tied", "untied", "weight_drop", "hidden only"])
 @pytest.mark.parametrize("lengths", [None, torch.tensor([2, 6, 4])])
 def test_fold_is_the_reference(kind: str, name: str, lengths: torch.Tensor | None) -> None:
@@ -179,7 +181,7 @@ def test_fold_is_the_reference(kind: str, name: str, lengths: torch.Tensor | Non
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-8)
 
 
-@pytest.mark.parametrize("kind", CELL_KINDS)
+@pytest.mark.parametrize("kind", OF_TORCH)
 @pytest.mark.parametrize("scheme", [schemes.zaremba(0.4), schemes.gal(input=0.4, gates="tied"), schemes.none()])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("lengths", [None, torch.tensor([2, 6, 4])])
@@ -210,10 +212,10 @@ def test_masks_that_cannot_be_folded(name: str, rows: int) -> None:
     assert not can_fold(site_masks(layer, layer.sample_masks(rows, seed=0, steps=3), rows, 3))
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("kind", ["LSTM", "CappedLSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("name", ["tied", "untied", "naive", "zoneout hidden", "moon"])
 def test_gradcheck(kind: str, name: str) -> None:
-    if name in ONLY_LSTM and kind != "LSTM":
+    if name in ONLY_LSTM and not kind.endswith("LSTM"):
         pytest.skip("no memory cell")
     layer = build(kind, SCHEMES[name], 2, 3)
     masks = site_masks(layer, layer.sample_masks(2, seed=0, steps=3), 2, 3)
@@ -268,7 +270,7 @@ def test_masks_that_ask_for_a_gradient_get_one() -> None:
     assert all(mask.grad is not None and mask.grad.abs().sum() > 0 for mask in masks.values())
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("kind", ["LSTM", "CappedLSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("name", ["tied", "untied", "none"])
 def test_autocast_makes_products_in_bfloat16_and_keeps_float32(kind: str, name: str) -> None:
     torch.manual_seed(0)
@@ -365,4 +367,4 @@ def test_cuda_is_the_cpu(kind: str, name: str) -> None:
 
 
 def test_every_cell_is_tested() -> None:
-    assert {"lstm", "gru", "rnn_tanh", "rnn_relu"} == set(CELLS)
+    assert {"lstm", "lstm_capped", "gru", "rnn_tanh", "rnn_relu"} == set(CELLS)

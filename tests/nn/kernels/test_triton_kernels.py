@@ -79,12 +79,15 @@ def passed(name: str, kind: str) -> tuple[list[Tensor], list[Tensor]]:
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the Triton kernels on the CPU."""
-    taken = lambda layer, like: TritonBackend() if layer.name in ("lstm", "gru") else None  # noqa: E731
+    taken = lambda layer, like: TritonBackend() if layer.name in ("lstm", "lstm_capped", "gru") else None  # noqa: E731
     monkeypatch.setattr(fused_loop, "backend_of", taken)
 
 
 KINDS = ["none", "input", "tied", "shared", "untied", "steps", "steps untied"]
-CASES = [(name, kind) for name in ("lstm", "gru") for kind in KINDS] + [("lstm", "cell"), ("lstm", "cell steps")]
+CASES = [(name, kind) for name in ("lstm", "lstm_capped", "gru") for kind in KINDS] + [
+    ("lstm", "cell"),
+    ("lstm", "cell steps"),
+]
 
 
 @interpreted
@@ -98,7 +101,7 @@ def test_kernels_are_the_plain_scan(name: str, kind: str, request: pytest.Fixtur
 
 
 @interpreted
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("name", ["lstm", "lstm_capped", "gru"])
 @pytest.mark.parametrize("kind", ["tied", "untied"])
 def test_low_products_and_passes_that_keep_nothing(
     name: str, kind: str, launched: None, monkeypatch: pytest.MonkeyPatch
@@ -122,7 +125,7 @@ def test_low_products_and_passes_that_keep_nothing(
 
 
 @interpreted
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("name", ["lstm", "lstm_capped", "gru"])
 @pytest.mark.parametrize("kind", ["none", "steps", "steps untied"])
 def test_rows_in_blocks_and_steps_in_spans(
     name: str, kind: str, launched: None, monkeypatch: pytest.MonkeyPatch
@@ -151,7 +154,7 @@ def test_a_loss_of_the_last_memory_alone(request: pytest.FixtureRequest) -> None
 
 
 @interpreted
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("name", ["lstm", "lstm_capped", "gru"])
 @pytest.mark.parametrize("units", [1, 4, 6])
 def test_masks_as_they_lie(name: str, units: int, request: pytest.FixtureRequest) -> None:
     """One unit, masks that are not contiguous, masks that are one number; what lies beside them is not read."""

@@ -43,7 +43,7 @@ class Layer:
         """Whether compiled kernels do this: a float32 LSTM or GRU, full rows, masks only on what is read."""
         masks, full = self.masks, not self.sizes or self.sizes[-1] == like.shape[0]
         whole = masks.candidate is None and masks.keep_cell is None and masks.keep_hidden is None
-        return self.name in ("lstm", "gru") and like.dtype == torch.float32 and whole and full
+        return self.name in ("lstm", "lstm_capped", "gru") and like.dtype == torch.float32 and whole and full
 
     def biases(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Return the biases (gates, H) of the input product and, where it is kept apart, of the recurrent one."""

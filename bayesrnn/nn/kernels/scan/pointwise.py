@@ -78,11 +78,14 @@ class Pointwise(ABC):
 
 
 class LSTM(Pointwise):
-    """Gates i f g o; c' = f c + i g, h' = o tanh(m c') with m the mask of the site `cell`."""
+    """Gates i f g o; c' = f c + i g, h' = o tanh(m c') with m the mask of the site `cell`; capped: i <= 1 - f."""
 
     gates, blocks, hidden = 4, 4, slice(0, 4)
     inward = ((slice(0, 4), slice(0, 4)),)
     memory = extra = True
+
+    def __init__(self, capped: bool) -> None:
+        self.capped = capped
 
     def forward(
         self, gates: Tensor, recurrent: Tensor, old: Tensor, memory: Tensor, h: Tensor, extra: Tensor, m: Extras
@@ -90,6 +93,8 @@ class LSTM(Pointwise):
         """See `Pointwise.forward`; `extra` is the new memory."""
         gates[:, :2].sigmoid_()
         i, f, g, o = gates.unbind(1)
+        if self.capped:
+            torch.minimum(i, 1.0 - f, out=i)
         g.tanh_()
         o.sigmoid_()
         before = memory.clone() if m.keep_cell is not None else memory
@@ -111,6 +116,10 @@ class LSTM(Pointwise):
         by_gate = torch.empty_like(kept.gates)
         by_i, by_f, by_g, by_o = by_gate.unbind(2)
         _sigmoid_backward(candidate, i, grad_input=by_i)
+        if self.capped:  # where i = 1 - f, it is the forget gate that moves i
+            at_cap = i >= 1.0 - f
+            by_i.masked_fill_(at_cap, 0.0)
+            before = before - candidate * at_cap
         _sigmoid_backward(before, f, grad_input=by_f)
         _tanh_backward(i, g, grad_input=by_g)
         _sigmoid_backward(activated, o, grad_input=by_o)
@@ -180,4 +189,10 @@ class RNN(Pointwise):
         return by_gate, None, None
 
 
-POINTWISE: dict[str, Pointwise] = {"lstm": LSTM(), "gru": GRU(), "rnn_tanh": RNN(False), "rnn_relu": RNN(True)}
+POINTWISE: dict[str, Pointwise] = {
+    "lstm": LSTM(False),
+    "lstm_capped": LSTM(True),
+    "gru": GRU(),
+    "rnn_tanh": RNN(False),
+    "rnn_relu": RNN(True),
+}

@@ -8,7 +8,7 @@ from torch import Tensor
 from bayesrnn.nn.kernels.scan.layer import Layer
 from bayesrnn.nn.kernels.scan.library import Kernels, kernels, threads_for
 
-_CELLS = {"lstm": 0, "gru": 1, "rnn_tanh": 2, "rnn_relu": 3}
+_CELLS = {"lstm": 0, "lstm_capped": 0, "gru": 1, "rnn_tanh": 2, "rnn_relu": 3}
 
 
 class _Strided(ctypes.Structure):
@@ -25,7 +25,7 @@ class _Layer(ctypes.Structure):
     """See `cpp/layer.h`."""
 
     _fields_ = (
-        *_fields("cell steps rows features units threads", ctypes.c_int64),
+        *_fields("cell steps rows features units threads capped", ctypes.c_int64),
         *_fields("alive ih hh bias_ih bias_hh first memory", ctypes.c_void_p),
         *_fields("x mask_x mask_h mask_c out", _Strided),
         *_fields("gates extra last", ctypes.c_void_p),
@@ -105,7 +105,9 @@ class _Call:
         self._held: list[Tensor] = []
         (steps, rows, features), units, masks = x.shape, out.shape[2], layer.masks
         work = steps * rows * units * layer.cell.gates * (features + units)
-        self.arguments = _Layer(_CELLS[layer.name], steps, rows, features, units, threads_for(work))
+        self.arguments = _Layer(
+            _CELLS[layer.name], steps, rows, features, units, threads_for(work), layer.name == "lstm_capped"
+        )
         self.address = ctypes.addressof(self.arguments)
         alive = torch.tensor([*layer.sizes, *[0] * (steps - len(layer.sizes))]) if layer.sizes else None
         self.fill(alive=alive, ih=layer.ih, hh=layer.hh, bias_ih=layer.bias_ih, bias_hh=layer.bias_hh)

@@ -44,7 +44,7 @@ class TritonBackend:
             flags["NEXT"] = 0 if carried is None else 1 if carried.dim() == 2 else len(carried)
             if layer.cell.memory:
                 read = _mask(now.read, old)[:2]
-                flags["READ"] = now.read is not None
+                flags |= {"READ": now.read is not None, "CAPPED": layer.name == "lstm_capped"}
                 lstm_forward[grid](*products, now.before, new, now.h, act, *read, *ahead, **flags)
             else:
                 gru_forward[grid](*products, again, old, now.h, act, old if new is None else new, *ahead, **flags)
@@ -63,7 +63,8 @@ class TritonBackend:
             arrived = (past if raw is None else raw, *_mask(site, past), past if arriving is None else arriving)
             rest = (*arrived, carried, now.gradient, now.low, rows, units)
             if layer.cell.memory:
-                lstm_backward[grid](*now.kept, *_mask(now.read, past)[:2], *rest, READ=now.read is not None, **flags)
+                flags |= {"READ": now.read is not None, "CAPPED": layer.name == "lstm_capped"}
+                lstm_backward[grid](*now.kept, *_mask(now.read, past)[:2], *rest, **flags)
             else:
                 gru_backward[grid](*now.kept, *rest, **flags)
 

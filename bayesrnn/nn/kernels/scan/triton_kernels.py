@@ -81,7 +81,8 @@ def _put(blocks, low, offset, value, inside, LOW: tl.constexpr):
 def lstm_forward(
     pre, pre_row, pre_gate, add, add_row, add_gate, bias, before, more, h, acts, read, read_row,
     onward, mask, mask_row, mask_gate, rows, units,
-    KEEP: tl.constexpr, READ: tl.constexpr, NEXT: tl.constexpr, MASKED: tl.constexpr, BLOCK: tl.constexpr,
+    CAPPED: tl.constexpr, KEEP: tl.constexpr, READ: tl.constexpr, NEXT: tl.constexpr, MASKED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One step: gates from both products and the bias, new memory, new h, and h under the next mask."""
     row, unit, inside = _place(units, BLOCK)
@@ -97,6 +98,8 @@ def lstm_forward(
     g = _tanh(_read(own, 0, inside) + _read(recurrent, 0, inside) + _read(biased, 0, inside))
     own, recurrent, biased = own + pre_gate, recurrent + add_gate, biased + units
     o = _sigmoid(_read(own, 0, inside) + _read(recurrent, 0, inside) + _read(biased, 0, inside))
+    if CAPPED:
+        i = tl.minimum(i, 1.0 - f)
     here = row * units + unit
     c = f * _read(before, here, inside) + i * g
     tl.store(more + here, c, mask=inside)
@@ -116,8 +119,8 @@ def lstm_forward(
 @triton.jit
 def lstm_backward(
     acts, more, past, read, read_row, raw, mask, mask_row, mask_gate, arriving, carried, blocks, low, rows, units,
-    READ: tl.constexpr, RAW: tl.constexpr, MASKED: tl.constexpr, ARRIVING: tl.constexpr, LOW: tl.constexpr,
-    BLOCK: tl.constexpr,
+    CAPPED: tl.constexpr, READ: tl.constexpr, RAW: tl.constexpr, MASKED: tl.constexpr, ARRIVING: tl.constexpr,
+    LOW: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One step: gradients of the four gates, and of the old memory in the place of the new one's."""
     row, unit, inside = _place(units, BLOCK)
@@ -136,8 +139,12 @@ def lstm_backward(
     else:
         activated = _tanh(c)
     by_c = _read(carried, here, inside) + by_read * (1.0 - activated * activated)
-    _put(blocks, low, first, by_c * g * i * (1.0 - i), inside, LOW)
-    _put(blocks, low, first + units, by_c * _read(past, here, inside) * f * (1.0 - f), inside, LOW)
+    by_i, by_f = g, _read(past, here, inside)
+    if CAPPED:  # where i = 1 - f, it is the forget gate that moves i
+        at_cap = i >= 1.0 - f
+        by_i, by_f = tl.where(at_cap, 0.0, by_i), tl.where(at_cap, by_f - g, by_f)
+    _put(blocks, low, first, by_c * by_i * i * (1.0 - i), inside, LOW)
+    _put(blocks, low, first + units, by_c * by_f * f * (1.0 - f), inside, LOW)
     _put(blocks, low, first + 2 * units, by_c * i * (1.0 - g * g), inside, LOW)
     _put(blocks, low, first + 3 * units, total * activated * o * (1.0 - o), inside, LOW)
     tl.store(carried + here, by_c * f, mask=inside)

@@ -10,6 +10,8 @@
 #include "softmax.h"
 
 void* const kTable[] = {
-    (void*)forward,      (void*)backward,      (void*)weight_gradient,    (void*)lstm_forward,    (void*)gru_forward,
-    (void*)lstm_backward, (void*)gru_backward, (void*)masked,       (void*)vocabulary_loss,
+    (void*)forward, (void*)backward, (void*)weight_gradient,
+    (void*)lstm_forward<false>, (void*)lstm_forward<true>, (void*)gru_forward,
+    (void*)lstm_backward<false>, (void*)lstm_backward<true>, (void*)gru_backward,
+    (void*)masked, (void*)vocabulary_loss,
 };

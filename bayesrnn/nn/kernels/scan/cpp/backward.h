@@ -123,8 +123,13 @@ void lstm_back(const Back& b) {
     V total = arriving(b, u, n), y = tanh_of_twice(load(c + u, n) * (m + m));
     V memory = total * o * m * (1.0f - y * y) + load(b.carried + u);
     store(b.carried + u, memory * f);
-    store(b.d + u, memory * g * i * (1.0f - i), n);
-    store(b.d + units + u, memory * load(before + u, n) * f * (1.0f - f), n);
+    V past = load(before + u, n), by_i = g;
+    if (l.capped) {  // where i = 1 - f, it is the forget gate that moves i
+      past = i < 1.0f - f ? past : past - g;
+      by_i = i < 1.0f - f ? g : V{};
+    }
+    store(b.d + u, memory * by_i * i * (1.0f - i), n);
+    store(b.d + units + u, memory * past * f * (1.0f - f), n);
     store(b.d + 2 * units + u, memory * i * (1.0f - g * g), n);
     store(b.d + 3 * units + u, total * y * o * (1.0f - o), n);
   }

@@ -41,7 +41,7 @@ struct Point {
   Long read_row;
   float *gates, *extra;  // kept, or null
   Long units;
-  bool relu;
+  bool relu, capped;
 
   INLINE void emit(Long r, V h) const {
     store(out + r * out_row, h, lanes);
@@ -63,10 +63,11 @@ void lstm_point(const Point p, const V* pre, Long rows) {
     float* state = p.state + r * p.wide;
     V old = load(state), i = exponential(pre[0]).value(), f = exponential(pre[1]).value();
     V g = exponential(pre[2]).less_one(), o = exponential(pre[3]).value(), c;
-    if (Keep) {
+    if (Keep || p.capped) {
       V gates[] = {1.0f / (1.0f + i), 1.0f / (1.0f + f), g / (g + 2.0f), 1.0f / (1.0f + o)};
+      if (p.capped) gates[0] = gates[0] < 1.0f - gates[1] ? gates[0] : 1.0f - gates[1];
       c = gates[1] * old + gates[0] * gates[2];
-      p.keep(r, gates, 4, c);
+      if (Keep) p.keep(r, gates, 4, c);
     } else {  // one division for c, one for h
       V under = (1.0f + i) * (g + 2.0f), forget = 1.0f + f;
       c = (old * under + g * forget) / (under * forget);
@@ -158,7 +159,7 @@ void forward_block(const Packed& p, Long first, Long rows) {
       const bool ahead = l.mask_h.data && t + 1 < l.steps;
       Point point{l.units - unit, wide, state.get() + unit, next + unit, planes_h, plane, nullptr, l.mask_h.row,
                   l.mask_h.gate, nullptr, l.out.row, nullptr, l.mask_c.row, nullptr, nullptr, l.units,
-                  l.cell == kRelu};
+                  l.cell == kRelu, l.capped != 0};
       for (Long k = 0, r = 0, n; k < tiles; ++k, r += n) {
         n = each + (k < larger);
         tile_of<Gates>(n, {x.data + r * x.row, x.row, x.plane}, {h.data + r * wide, wide, h.plane}, w, u, l.features,

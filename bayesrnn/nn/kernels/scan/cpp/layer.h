@@ -19,6 +19,7 @@ struct Strided {
 struct Layer {
   Long cell, steps, rows, features, units;
   Long threads;
+  Long capped;        // an LSTM's input gate is min(i, 1 - f)
   const Long* alive;  // rows that are alive at each step, or null
   const float *ih, *hh, *bias_ih, *bias_hh;
   const float *first, *memory;  // initial h and c

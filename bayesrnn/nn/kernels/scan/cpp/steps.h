@@ -45,7 +45,7 @@ INLINE void fill_next(const Step& s, const float* h, Long r) {
   for (Long j = 0; j < s.units; ++j) into[j] = narrow(h[j] * m[j]);
 }
 
-template <bool Keep>
+template <bool Keep, bool Capped>
 void lstm_row(void* context, Long r) {
   const Step& s = *static_cast<Step*>(context);
   const Long units = s.units;
@@ -58,6 +58,7 @@ void lstm_row(void* context, Long r) {
   for (Long j = 0; j < units; ++j) {
     float i = sigmoid(wide(p0[j]) + wide(a0[j]) + b0[j]);
     float f = sigmoid(wide(p1[j]) + wide(a1[j]) + b1[j]);
+    if (Capped) i = i < 1.0f - f ? i : 1.0f - f;
     float g = hyperbolic(wide(p2[j]) + wide(a2[j]) + b2[j]);
     float o = sigmoid(wide(p3[j]) + wide(a3[j]) + b3[j]);
     float now = __builtin_fmaf(f, old[j], i * g);
@@ -106,7 +107,7 @@ struct StepBack {
   const R* arriving(Long r) const { return static_cast<const R*>(raw) + r * units; }
 };
 
-template <class R>
+template <class R, bool Capped>
 void lstm_row_back(void* context, Long r) {
   const StepBack& s = *static_cast<StepBack*>(context);
   const Long units = s.units, here = r * units;
@@ -121,7 +122,9 @@ void lstm_row_back(void* context, Long r) {
     float total = __builtin_fmaf(wide(raw[j]), mask[j], out[j]);
     float t = hyperbolic(c[j] * m[j]);
     float memory = __builtin_fmaf(total * o[j] * m[j], 1.0f - t * t, back[j]);
-    float di = memory * g[j] * i[j] * (1.0f - i[j]), df = memory * before[j] * f[j] * (1.0f - f[j]);
+    bool moved = Capped && !(i[j] < 1.0f - f[j]);  // where i = 1 - f, it is the forget gate that moves i
+    float past = moved ? before[j] - g[j] : before[j], by_i = moved ? 0.0f : g[j];
+    float di = memory * by_i * i[j] * (1.0f - i[j]), df = memory * past * f[j] * (1.0f - f[j]);
     float dg = memory * i[j] * (1.0f - g[j] * g[j]), dd = total * t * o[j] * (1.0f - o[j]);
     back[j] = memory * f[j];
     d[j] = di, d[units + j] = df, d[2 * units + j] = dg, d[3 * units + j] = dd;
@@ -149,12 +152,13 @@ void gru_row_back(void* context, Long r) {
   }
 }
 
+template <bool Capped>
 void lstm_forward(Long rows, Long units, const Low* pre, Long pre_row, Long pre_gate, const Low* add, Long add_row,
                   Long add_gate, const float* bias, const float* c_old, float* c_new, float* h, float* act,
                   const float* read, Long read_row, Low* next, const float* mask, Long mask_row, Long threads) {
   Step s{units, {pre, pre_row, pre_gate}, {add, add_row, add_gate}, bias, nullptr, c_old, c_new, h, act, nullptr,
          read, read_row, next, mask, mask_row};
-  spread(threads, rows, act ? lstm_row<true> : lstm_row<false>, &s);
+  spread(threads, rows, act ? lstm_row<true, Capped> : lstm_row<false, Capped>, &s);
 }
 
 void gru_forward(Long rows, Long units, const Low* pre, Long pre_row, Long pre_gate, const Low* add, Long add_row,
@@ -165,11 +169,12 @@ void gru_forward(Long rows, Long units, const Low* pre, Long pre_row, Long pre_g
   spread(threads, rows, act ? gru_row<true> : gru_row<false>, &s);
 }
 
+template <bool Capped>
 void lstm_backward(Long rows, Long units, const float* act, const float* c_new, const float* c_old, const float* read,
                    Long read_row, const void* raw, int low_raw, const float* mask, Long mask_row, const float* out,
                    float* dc, float* gradient, Low* low, Long threads) {
   StepBack s{units, act, c_new, c_old, read, read_row, raw, low_raw, mask, mask_row, out, dc, gradient, low};
-  spread(threads, rows, low_raw ? lstm_row_back<Low> : lstm_row_back<float>, &s);
+  spread(threads, rows, low_raw ? lstm_row_back<Low, Capped> : lstm_row_back<float, Capped>, &s);
 }
 
 void gru_backward(Long rows, Long units, const float* act, const float* extra, const float* old_h, const void* raw,
