@@ -170,7 +170,7 @@ def _check(predictives: Mapping[str, Predictive], reference: str | None) -> str:
                 f"{name!r} is a {type(predictive).__name__}, not a Predictive. Wrap predictions with "
                 "Predictive.from_gaussian, from_samples or from_probabilities."
             )
-        if type(predictive) is not type(first) or predictive.shape != first.shape:  # type: ignore[attr-defined]
+        if type(predictive) is not type(first) or predictive.shape != first.shape:
             raise ValueError(
                 f"{name!r} ({predictive!r}) and {reference!r} ({first!r}) do not predict the same targets: the kind "
                 "and the shape must agree, row by row."
@@ -211,7 +211,7 @@ def _by_group(
 ) -> dict[str, list[Difference]]:
     if groups is None:
         return {}
-    shape = tuple(predictives[reference].shape)  # type: ignore[attr-defined]
+    shape = tuple(predictives[reference].shape)
     differences: dict[str, list[Difference]] = {}
     for label, member in rows_by_group(groups, shape[0]).items():
         inside = member.reshape(-1, *(1 for _ in shape[1:])).expand(shape)

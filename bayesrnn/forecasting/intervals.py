@@ -13,10 +13,10 @@ from bayesrnn.comparison import Comparison, Difference, compare_predictives
 from bayesrnn.forecasting.settings import LEVELS
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.bootstrap import unanimous_interval
-from bayesrnn.metrics.jackknife import spread
 from bayesrnn.metrics.paired import difference as paired
 from bayesrnn.metrics.registry import Measure, measures_for
 from bayesrnn.predictive import Predictive
+from bayesrnn.predictive.finite_draws import spread
 
 FEWEST_BLOCKS = 5
 _SCORES = ("crps", "nll", "rmse", "mae", "coverage", "width")

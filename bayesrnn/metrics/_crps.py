@@ -90,9 +90,7 @@ def absolute_moment(mean: Tensor, std: Tensor) -> Tensor:
 
 
 def _count_crps(distribution: AbstractDistribution, y: Tensor) -> Tensor:
-    high = distribution.quantile(torch.full((1, *distribution.shape), 1 - 1e-10, dtype=torch.float64, device=y.device))[
-        0
-    ]
+    high = distribution.quantiles([1 - 1e-10])[0]
     last = int(torch.maximum(high, y).max())
     if last > 200_000:
         raise ValueError(
@@ -101,10 +99,7 @@ def _count_crps(distribution: AbstractDistribution, y: Tensor) -> Tensor:
         )
     total = (-y).clamp(min=0)
     for k in range(last + 1):
-        height, share = (
-            distribution.cdf(torch.full_like(y, float(k))),
-            (y - k).clamp(0, 1),
-        )  # of the cell [k, k + 1) below y
+        height, share = distribution.cdf(torch.full_like(y, float(k))), (y - k).clamp(0, 1)  # of [k, k + 1) below y
         total = total + share * height**2 + (1 - share) * (1 - height) ** 2
     return total
 

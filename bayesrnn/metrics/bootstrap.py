@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesrnn.metrics.jackknife import spread
 from bayesrnn.metrics.pairs import check_several
 from bayesrnn.metrics.score import Array
+from bayesrnn.predictive.finite_draws import spread
 
 METHODS = ("bootstrap", "student")
 FEW_SEQUENCES = 30

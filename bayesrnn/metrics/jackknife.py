@@ -1,6 +1,5 @@
 """Errors from finite draws: the jackknife over independent blocks of draws."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.metrics.score import Array
 from bayesrnn.predictive import DETERMINISTIC, TokenPredictive
+from bayesrnn.predictive.finite_draws import spread
 
 _MOST_BLOCKS = 20  # jackknife groups: enough for a standard error good to a sixth, cheap for S = 1000
 
@@ -86,12 +86,6 @@ def left_out(score: Callable[..., float], *predictives: Any) -> Array | None:
 def _telling(values: Array) -> Array | None:
     """Return the values unless they show nothing: too few, not finite, or all the same."""
     return None if len(values) < 2 or not np.isfinite(values).all() or (values == values[0]).all() else values
-
-
-def spread(values: Array) -> float:
-    r"""Return the standard error of leave-one-out values, $\sqrt{\frac{R-1}{R}\sum_r(\theta_{(-r)}-\bar\theta)^2}$."""
-    count = len(values)
-    return math.sqrt((count - 1) / count * float(((values - values.mean()) ** 2).sum()))
 
 
 def _without_each_block(predictive: Any) -> Iterator[Any]:

@@ -9,10 +9,10 @@ import numpy as np
 
 from bayesrnn._checks import check_level
 from bayesrnn.metrics.bootstrap import interval_of
-from bayesrnn.metrics.jackknife import spread
 from bayesrnn.metrics.pairs import common_sequences
 from bayesrnn.metrics.score import Array, Score
 from bayesrnn.predictive import Predictive
+from bayesrnn.predictive.finite_draws import spread
 
 
 def paired_difference(

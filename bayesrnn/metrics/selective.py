@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from bayesrnn.metrics._reliability import check_classes, top_label_items
-from bayesrnn.metrics.jackknife import left_out, sampled, spread
+from bayesrnn.metrics.jackknife import left_out, sampled
 from bayesrnn.metrics.metric import Metric, evaluate, evaluate_values
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.score import Array, Options, Score
 from bayesrnn.predictive import ContinuousPredictive, Predictive, TokenPredictive
+from bayesrnn.predictive.finite_draws import spread
 
 
 @dataclass(frozen=True, eq=False)

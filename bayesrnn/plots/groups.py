@@ -98,7 +98,7 @@ def coverage_by_horizon(
     Raises:
         ValueError: If the predictive has no steps.
     """
-    shape = tuple(predictive.shape)  # type: ignore[attr-defined]
+    shape = tuple(predictive.shape)
     if len(shape) < 2:
         raise ValueError(f"coverage by horizon needs a predictive of shape (rows, steps), not {shape}.")
     level = check_level(level)
@@ -164,7 +164,7 @@ def coverage_by_group(
     pairs = pair(predictive, target, options)
     held, _ = inside_and_width(pairs, level)
     expected = pairs.take(pairs.predictive.attainable_coverage(level))
-    shape = tuple(predictive.shape)  # type: ignore[attr-defined]
+    shape = tuple(predictive.shape)
     ax = canvas(ax, (6.4, 1.4 + 0.36 * len(members)))
     for place, rows in enumerate(reversed(members.values())):
         chosen = pairs.take(rows.reshape(-1, *(1 for _ in shape[1:])).expand(shape)).astype(bool)

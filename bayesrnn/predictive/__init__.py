@@ -7,7 +7,8 @@ from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
 from bayesrnn.predictive.distributions.mixture import MixtureDistribution, gaussian_distribution
 from bayesrnn.predictive.distributions.moments import MomentsDistribution
-from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error
+from bayesrnn.predictive.finite_draws import block_standard_error
+from bayesrnn.predictive.origin import DETERMINISTIC, Origin
 from bayesrnn.predictive.tokens import TokenPredictive
 
 __all__ = [

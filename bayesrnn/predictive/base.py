@@ -1,13 +1,14 @@
 """`Predictive`, the base of all predictives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.origin import Origin
 from bayesrnn.predictive.verbs import Verbs
 
@@ -21,6 +22,8 @@ _HINTS = {
     "ClassPredictive": "probabilities, mode, entropy, aleatoric and epistemic",
     "TokenPredictive": "log_prob, nll, perplexity, entropy, aleatoric and epistemic",
 }
+_DRAWS_FIRST = ("draw_log_probabilities", "block_log_prob")  # fields with draws in front of the rows
+_WIDE = ("log_mean", "expected_entropy", "network_entropy")  # fields that stay in float64
 
 
 class Predictive(Verbs, ABC):
@@ -61,21 +64,66 @@ class Predictive(Verbs, ABC):
 
         return exchange.to_arviz(self, target, seed)  # type: ignore[arg-type]
 
+    @property
     @abstractmethod
+    def shape(self) -> torch.Size:
+        """Shape of the target, (B, ...)."""
+
     def __len__(self) -> int:
         """Number of rows."""
-
-    @abstractmethod
-    def __getitem__(self, rows: Any) -> "Predictive":
-        """The predictive of some rows."""
-
-    @abstractmethod
-    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "Predictive":
-        """The predictive on another device or in another floating dtype."""
+        return self.shape[0]
 
     @abstractmethod
     def to_frame(self) -> Any:
         """A pandas DataFrame with one line per target."""
+
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Self:
+        """Return the predictive on another device or in another floating dtype."""
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+
+        def move(tensor: Tensor, wide: bool = False) -> Tensor:
+            return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() and not wide else None)
+
+        own = {f.name: dtype for f in fields(self) if dtype is not None and f.name == "dtype"}  # type: ignore[arg-type]
+        return self._changed(lambda name, t: move(t, name in _WIDE), lambda d: d.cast(move), **own)
+
+    def __getitem__(self, rows: Any) -> Self:
+        """The predictive of some rows."""
+        key = row_key(rows, len(self))
+        return self._selected(key, origin=self.origin.map_ids(lambda ids: ids[key]))
+
+    def at_step(self, step: int | slice) -> Self:
+        """Return the predictive of one step of targets (B, T, ...), shape (B, ...), or of a slice of the steps."""
+        legal = isinstance(step, slice) or (len(self.shape) > 1 and -self.shape[1] <= step < self.shape[1])
+        if len(self.shape) < 2 or not legal:
+            raise ValueError(f"there is no step {step} in a predictive of shape {tuple(self.shape)} (rows, steps).")
+        return self._selected(slice(None), step)
+
+    def _selected(self, *key: Any, **more: Any) -> Self:
+        """The predictive of the targets at a key of (rows, ...), with `more` of its fields changed."""
+
+        def pick(name: str, tensor: Tensor) -> Tensor:
+            return tensor[(slice(None), *key) if name in _DRAWS_FIRST else key]
+
+        return self._changed(pick, lambda d: d.select(key if len(key) > 1 else key[0]), **more)
+
+    def _changed(
+        self,
+        tensor: Callable[[str, Tensor], Tensor],
+        distribution: Callable[[AbstractDistribution], AbstractDistribution],
+        **more: Any,
+    ) -> Self:
+        """The predictive after a change of its tensors, given with the names of their fields, and its distribution."""
+        for field in fields(self):  # type: ignore[arg-type]
+            name, value = field.name, getattr(self, field.name)
+            if isinstance(value, Tensor):
+                more[name] = tensor(name, value)
+            elif isinstance(value, AbstractDistribution):
+                more[name] = distribution(value)
+            elif isinstance(value, dict):
+                more[name] = {key: tensor(name, item) for key, item in value.items()}
+        return replace(self, **more)  # type: ignore[type-var]
 
     if not TYPE_CHECKING:  # a type checker shall know what is missing
 
@@ -86,6 +134,13 @@ class Predictive(Verbs, ABC):
                 if name in words:
                     fix = f": that is for {kind} targets. A {type(self).__name__} has {_HINTS[type(self).__name__]}"
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{fix}", name=name, obj=self)
+
+    def __repr__(self) -> str:
+        classes = f"classes={self.classes}, " if hasattr(type(self), "classes") else ""  # type: ignore[attr-defined]
+        return (
+            f"{type(self).__name__}(shape={tuple(self.shape)}, {classes}draws={self.draws_used}, "
+            f"sampling={self.sampling!r}, seed={self.seed})"
+        )
 
     @property
     def draws_used(self) -> int:
@@ -140,26 +195,3 @@ def row_key(rows: Any, size: int) -> Any:
     if key is None or key.is_floating_point() or key.is_complex():
         raise TypeError(f"rows are chosen by an int, a slice, a list, or a tensor of indices or bools, not {rows!r}.")
     return key
-
-
-def check_step(step: int | slice, shape: torch.Size) -> None:
-    """Refuse a step that a predictive of that shape does not have."""
-    legal = isinstance(step, slice) or (len(shape) > 1 and -shape[1] <= step < shape[1])
-    if len(shape) < 2 or not legal:
-        raise ValueError(f"there is no step {step} in a predictive of shape {tuple(shape)} (rows, steps).")
-
-
-def index_columns(shape: torch.Size, sequence_ids: Tensor | None) -> dict[str, Any]:
-    """Return the columns that say which target each line of a table is about."""
-    grid = np.indices(tuple(shape)).reshape(len(shape), -1)
-    names = ["row", "step", *(f"axis_{k}" for k in range(2, len(shape)))]
-    columns: dict[str, Any] = dict(zip(names, grid))
-    if sequence_ids is not None:
-        columns["sequence_id"] = sequence_ids.cpu().numpy()[grid[0]]
-    return columns
-
-
-def flat(tensor: Tensor) -> Any:
-    """Return the values as a flat numpy array."""
-    values = tensor.detach().cpu().reshape(-1)
-    return values.float().numpy() if values.dtype == torch.bfloat16 else values.numpy()

@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bayesrnn._checks import as_values, check_seed, check_whole
-from bayesrnn.predictive.base import Predictive, check_step, flat, index_columns, row_key
-from bayesrnn.predictive.origin import DETERMINISTIC, Origin, block_standard_error, check_errors, existing, map_errors
-from bayesrnn.predictive.probabilities import class_numbers, entropy_of, shortened
+from bayesrnn._checks import check_seed, check_whole
+from bayesrnn.predictive.base import Predictive
+from bayesrnn.predictive.columns import class_columns
+from bayesrnn.predictive.finite_draws import block_standard_error, check_error_shape, check_errors, existing
+from bayesrnn.predictive.origin import DETERMINISTIC, Origin
+from bayesrnn.predictive.probabilities import class_index, class_numbers, entropy_of, shortened
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,12 +44,7 @@ class ClassPredictive(Predictive):
             raise ValueError(
                 f"class_names must be {self.classes} different names, one per class, but {shortened(names)} was given."
             )
-        given = self.given_standard_error
-        if given is not None and given.shape != self.log_mean.shape:
-            raise ValueError(
-                f"standard_error must have the shape of the probabilities, {tuple(self.log_mean.shape)}, "
-                f"not {tuple(given.shape)}."
-            )
+        check_error_shape(self.given_standard_error, self.log_mean.shape, "the probabilities")
 
     @classmethod
     def from_log_probabilities(
@@ -143,30 +139,7 @@ class ClassPredictive(Predictive):
         """Return a DataFrame with one line per target: mode, entropies, variation ratio, probabilities."""
         import pandas as pd
 
-        columns = index_columns(self.shape, self.sequence_ids)
-        parts = ("between_masks", "between_networks") if self.networks > 1 else ()
-        names = ("mode", "entropy", "aleatoric", "epistemic", *parts, "variation_ratio")
-        columns |= {name: flat(getattr(self, name)) for name in names}
-        if self.class_names:
-            columns["mode"] = np.asarray(self.names)[columns["mode"]]
-        columns |= {f"probability_{name}": flat(self.probabilities[..., k]) for k, name in enumerate(self.names)}
-        return pd.DataFrame(columns)
-
-    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "ClassPredictive":
-        """Return the predictive on another device or with results in another floating dtype."""
-        if isinstance(device, torch.dtype):
-            device, dtype = None, device
-        return replace(
-            self,
-            log_mean=self.log_mean.to(device),
-            expected_entropy=self.expected_entropy.to(device),
-            votes=self.votes.to(device),
-            dtype=dtype or self.dtype,
-            given_standard_error=_move(self.given_standard_error, device, dtype),
-            draw_log_probabilities=_move(self.draw_log_probabilities, device, dtype),
-            network_entropy=_move(self.network_entropy, device, None),
-            given_errors=map_errors(lambda e: e.to(device=device, dtype=dtype), self.given_errors),
-        )
+        return pd.DataFrame(class_columns(self))
 
     def keep_draws(self, draws: Tensor) -> "ClassPredictive":
         """Return the predictive of a subset of the draws (indices): what fewer draws would have said."""
@@ -220,45 +193,6 @@ class ClassPredictive(Predictive):
             given_errors=None,
         )
 
-    def at_step(self, step: int | slice) -> "ClassPredictive":
-        """Return the predictive of one step of targets (B, T, ...), shape (B, ...), or of a slice of the steps."""
-        check_step(step, self.shape)
-        error, logs, apart = self.given_standard_error, self.draw_log_probabilities, self.network_entropy
-        return replace(
-            self,
-            log_mean=self.log_mean[:, step],
-            expected_entropy=self.expected_entropy[:, step],
-            votes=self.votes[:, step],
-            given_standard_error=None if error is None else error[:, step],
-            draw_log_probabilities=None if logs is None else logs[:, :, step],
-            network_entropy=None if apart is None else apart[:, step],
-            given_errors=map_errors(lambda e: e[:, step], self.given_errors),
-        )
-
-    def __len__(self) -> int:
-        return self.log_mean.shape[0]
-
-    def __getitem__(self, rows: Any) -> "ClassPredictive":
-        key = row_key(rows, len(self))
-        error, logs = self.given_standard_error, self.draw_log_probabilities
-        return replace(
-            self,
-            log_mean=self.log_mean[key],
-            expected_entropy=self.expected_entropy[key],
-            votes=self.votes[key],
-            origin=self.origin.map_ids(lambda ids: ids[key]),
-            given_standard_error=None if error is None else error[key],
-            draw_log_probabilities=None if logs is None else logs[:, key],
-            network_entropy=None if self.network_entropy is None else self.network_entropy[key],
-            given_errors=map_errors(lambda e: e[key], self.given_errors),
-        )
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(shape={tuple(self.shape)}, classes={self.classes}, draws={self.draws_used}, "
-            f"sampling={self.sampling!r}, seed={self.seed})"
-        )
-
     @property
     def shape(self) -> torch.Size:
         """Shape of the target, (B, ...)."""
@@ -276,21 +210,7 @@ class ClassPredictive(Predictive):
 
     def class_index(self, target: Tensor) -> Tensor:
         """Return the target as int64 class indices of the right shape and range, or say what is wrong with it."""
-        target = as_values(self.numbered(target), "target").to(self.device)
-        if target.shape != self.shape:
-            raise ValueError(
-                f"target of shape {tuple(target.shape)} does not fit the predictive of shape {tuple(self.shape)}: "
-                "give one class index per target."
-            )
-        index = target.long()
-        if bool((index != target).any()):
-            raise ValueError("a class target must be whole numbers (class indices), but fractions were given.")
-        if bool(((index < 0) | (index >= self.classes)).any()):
-            raise ValueError(
-                f"a class target must lie in 0..{self.classes - 1}, but values from {int(index.min())} to "
-                f"{int(index.max())} were given. Padding is left out with mask= or lengths=."
-            )
-        return index
+        return class_index(self.numbered(target), self.log_mean)
 
     def numbered(self, target: Any) -> Any:
         """Return texts as the numbers of the classes that they name; anything else as it is."""
@@ -303,7 +223,3 @@ class ClassPredictive(Predictive):
 
     def _out(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.dtype)
-
-
-def _move(tensor: Tensor | None, device: Any, dtype: torch.dtype | None) -> Tensor | None:
-    return None if tensor is None else tensor.to(device=device, dtype=dtype)

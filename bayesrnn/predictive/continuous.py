@@ -1,6 +1,5 @@
 """The predictive of a continuous or count target."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,16 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, MixtureSameFamily
+from torch.distributions import Distribution
 
-from bayesrnn._checks import as_values, check_level, check_levels, check_seed, check_whole, narrowed
-from bayesrnn.likelihoods import families
-from bayesrnn.predictive.base import Predictive, check_step, flat, index_columns, row_key
+from bayesrnn._checks import as_values, check_level, check_seed, check_whole, narrowed
+from bayesrnn.predictive.base import Predictive
+from bayesrnn.predictive.columns import continuous_columns
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
-from bayesrnn.predictive.distributions.mixture import MatchedDistribution, MixtureDistribution
+from bayesrnn.predictive.distributions.mixture import MatchedDistribution
 from bayesrnn.predictive.distributions.moments import MomentsDistribution
-from bayesrnn.predictive.origin import Origin, block_standard_error, check_errors, existing, map_errors
+from bayesrnn.predictive.finite_draws import block_standard_error, check_error_shape, check_errors, existing
+from bayesrnn.predictive.origin import Origin
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,30 +37,7 @@ class ContinuousPredictive(Predictive):
 
     def __post_init__(self) -> None:
         self.origin.check_rows(len(self))
-        given = self.given_standard_error
-        if given is not None and given.shape != self.distribution.shape:
-            raise ValueError(
-                f"standard_error must have the shape of the mean, {tuple(self.distribution.shape)}, not "
-                f"{tuple(given.shape)}."
-            )
-
-    @classmethod
-    def from_moments(
-        cls,
-        mean: Tensor,
-        aleatoric: Tensor,
-        epistemic: Tensor,
-        draws_used: int,
-        standard_error: Tensor | None = None,
-        degrees_of_freedom: float | None = None,
-        *,
-        seed: int | None = None,
-        sampling: str = "independent",
-        sequence_ids: Tensor | None = None,
-    ) -> "ContinuousPredictive":
-        """Return a predictive of streamed moments: mean and variances, no quantiles (see `moment_matched`)."""
-        origin = Origin(draws_used, seed, sampling, 1, sequence_ids, degrees_of_freedom)
-        return cls(MomentsDistribution(mean, aleatoric, epistemic), origin, standard_error)
+        check_error_shape(self.given_standard_error, self.distribution.shape, "the mean")
 
     @cached_property
     def mean(self) -> Tensor:
@@ -136,9 +113,7 @@ class ContinuousPredictive(Predictive):
             raise ValueError(f"q must be one level or a list of levels, but a shape {tuple(given.shape)} was given.")
         single = given.dim() == 0
         checked = [check_level(level, "q") for level in given.reshape(-1).tolist()]
-        levels = torch.tensor(checked, dtype=torch.float64, device=self.device)
-        levels = levels.reshape(-1, *(1 for _ in self.distribution.shape)).expand(-1, *self.distribution.shape)
-        values = self._out(self.distribution.quantile(levels).movedim(0, -1), "a quantile").movedim(-1, 0)
+        values = self._out(self.distribution.quantiles(checked).movedim(0, -1), "a quantile").movedim(-1, 0)
         return values[0] if single else values
 
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
@@ -214,22 +189,7 @@ class ContinuousPredictive(Predictive):
         """
         import pandas as pd
 
-        columns = index_columns(self.shape, self.sequence_ids)
-        columns["mean"] = flat(self.mean)
-        with contextlib.suppress(ValueError):  # only moments are known
-            columns["median"] = flat(self.quantile(0.5))
-        columns["std"] = flat(self.std)
-        parts = ("aleatoric", "epistemic") + (("between_masks", "between_networks") if self.networks > 1 else ())
-        with contextlib.suppress(ValueError):  # samples and quantiles do not tell the parts
-            columns |= {name: flat(getattr(self, name)) for name in parts}
-        for level in check_levels(levels):
-            with contextlib.suppress(ValueError):  # the draws do not determine the interval
-                low, high = self.interval(level)
-                columns |= {f"lo-{100 * level:.10g}": flat(low), f"hi-{100 * level:.10g}": flat(high)}
-        with contextlib.suppress(ValueError):
-            if self.standard_error is not None:
-                columns["standard_error"] = flat(self.standard_error)
-        return pd.DataFrame(columns)
+        return pd.DataFrame(continuous_columns(self, levels))
 
     def interval_of_mean(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the central interval of the draws' means, (low, high): how unsure the model is, without the noise.
@@ -248,34 +208,7 @@ class ContinuousPredictive(Predictive):
         Raises:
             ValueError: If the predictive is not a mixture of torch distributions.
         """
-        if not isinstance(self.distribution, MixtureDistribution):
-            raise ValueError(
-                f"a {type(self.distribution).__name__} is no mixture of torch distributions. Use quantile, cdf and "
-                "sample, or a Gaussian of the same moments: moment_matched().to_distribution()."
-            )
-        components = families.map_parameters(self.distribution.components, lambda t: t.movedim(0, -1))
-        even = Categorical(logits=torch.zeros(components.batch_shape, dtype=self.dtype, device=self.device))
-        return MixtureSameFamily(even, components, validate_args=False)
-
-    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "ContinuousPredictive":
-        """Return the predictive on another device or in another floating dtype."""
-        if isinstance(device, torch.dtype):
-            device, dtype = None, device
-
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
-
-        error = None if self.given_standard_error is None else move(self.given_standard_error)
-        errors = map_errors(move, self.given_errors)
-        return ContinuousPredictive(self.distribution.cast(move), self.origin, error, errors)
-
-    def at_step(self, step: int | slice) -> "ContinuousPredictive":
-        """Return the predictive of one step of targets (B, T, ...), shape (B, ...), or of a slice of the steps."""
-        check_step(step, self.shape)
-        key = (slice(None), step)
-        error = None if self.given_standard_error is None else self.given_standard_error[key]
-        errors = map_errors(lambda e: e[key], self.given_errors)
-        return ContinuousPredictive(self.distribution.select(key), self.origin, error, errors)
+        return self.distribution.to_torch()
 
     def with_distribution(self, distribution: AbstractDistribution) -> "ContinuousPredictive":
         """Return the predictive with a recalibrated distribution; where it came from and its Monte Carlo error stay."""
@@ -284,21 +217,6 @@ class ContinuousPredictive(Predictive):
     def keep_draws(self, draws: Tensor) -> "ContinuousPredictive":
         """Return the predictive of a subset of the draws (indices): what fewer draws would have said."""
         return ContinuousPredictive(self.distribution.keep_draws(draws), self.origin.of_draws(draws))
-
-    def __len__(self) -> int:
-        return self.distribution.shape[0]
-
-    def __getitem__(self, rows: Any) -> "ContinuousPredictive":
-        key = row_key(rows, len(self))
-        error = None if self.given_standard_error is None else self.given_standard_error[key]
-        errors, origin = map_errors(lambda e: e[key], self.given_errors), self.origin.map_ids(lambda ids: ids[key])
-        return ContinuousPredictive(self.distribution.select(key), origin, error, errors)
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(shape={tuple(self.distribution.shape)}, draws={self.draws_used}, "
-            f"sampling={self.sampling!r}, seed={self.seed})"
-        )
 
     @property
     def shape(self) -> torch.Size:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bayesrnn.predictive.base import Predictive
 from bayesrnn.predictive.classes import ClassPredictive
+from bayesrnn.predictive.columns import numbers
 from bayesrnn.predictive.continuous import ContinuousPredictive
 from bayesrnn.predictive.distributions.mixture import MixtureDistribution
 
@@ -23,7 +24,7 @@ def to_xarray(predictive: Predictive) -> Any:
         data = data.assign_coords(sequence_id=("row", predictive.sequence_ids.cpu().numpy()))
     if isinstance(predictive, ClassPredictive):
         data = data.assign_coords({"class": list(predictive.names)})
-        data["probabilities"] = ([*dims, "class"], _numbers(predictive.probabilities))
+        data["probabilities"] = ([*dims, "class"], numbers(predictive.probabilities))
         dims = [*dims, "class"]
     draws = _draws(predictive)
     if draws is not None:
@@ -86,12 +87,7 @@ def _draws(predictive: Any) -> Tensor | None:
 
 def _by_network(draws: Tensor, networks: int) -> Any:
     """Return draws (S * M, ...) as (M, S, ...)."""
-    return _numbers(draws.unflatten(0, (-1, networks)).transpose(0, 1))
-
-
-def _numbers(tensor: Tensor) -> Any:
-    values = tensor.detach().cpu()
-    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return numbers(draws.unflatten(0, (-1, networks)).transpose(0, 1))
 
 
 def _facts(predictive: Predictive) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution
 from torch.nn import functional as F
 
+from bayesrnn._checks import as_values
 from bayesrnn.likelihoods import families
 
 
@@ -84,6 +85,26 @@ def class_numbers(target: Any, names: Sequence[str] | None) -> Any:
         )
     values[named] = [number[text] for text in flat[named]]
     return (values if missing.any() else values.astype(np.int64)).reshape(texts.shape)
+
+
+def class_index(target: Any, log_mean: Tensor) -> Tensor:
+    """Return a target as int64 class indices, on the device of log probabilities (B, ..., K) that it fits."""
+    shape, classes = log_mean.shape[:-1], log_mean.shape[-1]
+    target = as_values(target, "target").to(log_mean.device)
+    if target.shape != shape:
+        raise ValueError(
+            f"target of shape {tuple(target.shape)} does not fit the predictive of shape {tuple(shape)}: "
+            "give one class index per target."
+        )
+    index = target.long()
+    if bool((index != target).any()):
+        raise ValueError("a class target must be whole numbers (class indices), but fractions were given.")
+    if bool(((index < 0) | (index >= classes)).any()):
+        raise ValueError(
+            f"a class target must lie in 0..{classes - 1}, but values from {int(index.min())} to "
+            f"{int(index.max())} were given. Padding is left out with mask= or lengths=."
+        )
+    return index
 
 
 def shortened(names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_lengths
-from bayesrnn.predictive.base import Predictive, flat, index_columns, row_key
+from bayesrnn.predictive.base import Predictive
+from bayesrnn.predictive.columns import flat, index_columns
+from bayesrnn.predictive.finite_draws import block_indices, nll_without_each_block, spread
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin
 
 _STATISTICS = (
@@ -148,7 +150,7 @@ class TokenPredictive(Predictive):
         nll $+ (R-1)(\theta - \bar\theta_{(-r)})$ with $\theta$ of the R blocks: removes the order 1/S bias of the log
         of an average. Draws that are in no block count in the nll only.
         """
-        left_out = self._leave_one_out()
+        left_out = nll_without_each_block(self.block_log_prob, self.mask)
         if left_out is None:
             raise ValueError("the correction needs at least 2 blocks of draws (block_log_prob), which were not kept.")
         blocks = self.block_log_prob[:, self.mask].double()  # type: ignore[index]
@@ -165,11 +167,8 @@ class TokenPredictive(Predictive):
         """Monte Carlo standard error of the nll (jackknife over blocks), nats: None where one block tells nothing."""
         if self.sampling == DETERMINISTIC:
             return 0.0
-        left_out = self._leave_one_out()
-        if left_out is None:
-            return None
-        blocks = len(left_out)
-        return float(((blocks - 1) / blocks * ((left_out - left_out.mean()) ** 2).sum()).sqrt())
+        left_out = nll_without_each_block(self.block_log_prob, self.mask)
+        return None if left_out is None else spread(left_out)
 
     def to_frame(self) -> Any:
         """Return a DataFrame with one line per scored token: row, step, log probability and what else is known."""
@@ -180,17 +179,6 @@ class TokenPredictive(Predictive):
         known = {name: getattr(self, name) for name in dict.fromkeys(names)}
         columns |= {name: flat(value) for name, value in known.items() if value is not None}
         return pd.DataFrame(columns)[flat(self.mask)].reset_index(drop=True)
-
-    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "TokenPredictive":
-        """Return the predictive on another device or in another floating dtype."""
-        if isinstance(device, torch.dtype):
-            device, dtype = None, device
-        moved: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                moved[field.name] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
-        return replace(self, **moved)
 
     def keep_draws(self, draws: Tensor | Sequence[int]) -> "TokenPredictive":
         """Return the predictive of a subset of the blocks of draws (their indices); the other statistics stay.
@@ -203,21 +191,9 @@ class TokenPredictive(Predictive):
         """
         if self.block_log_prob is None:
             raise ValueError("this predictive kept the averages only, not its blocks of draws (block_log_prob).")
-        blocks = self.block_log_prob[_block_indices(draws, len(self.block_log_prob)).to(self.device)]
+        blocks = self.block_log_prob[block_indices(draws, len(self.block_log_prob)).to(self.device)]
         wide = torch.logsumexp(blocks.double(), 0) - math.log(len(blocks))
         return replace(self, log_prob=wide.to(self.dtype), block_log_prob=blocks, origin=self._origin_of(len(blocks)))
-
-    def __len__(self) -> int:
-        return self.log_prob.shape[0]
-
-    def __getitem__(self, rows: Any) -> "TokenPredictive":
-        key = row_key(rows, len(self))
-        chosen: dict[str, Any] = {
-            name: getattr(self, name)[key] for name in _PER_TOKEN if getattr(self, name) is not None
-        }
-        if self.block_log_prob is not None:
-            chosen["block_log_prob"] = self.block_log_prob[:, key]
-        return replace(self, origin=self.origin.map_ids(lambda ids: ids[key]), **chosen)
 
     def __repr__(self) -> str:
         return (
@@ -249,37 +225,6 @@ class TokenPredictive(Predictive):
 
     def _mean(self, log_prob: Tensor) -> float:
         return -float(log_prob[self.mask].double().mean())
-
-    def _leave_one_out(self) -> Tensor | None:
-        blocks = self.block_log_prob
-        if blocks is None or len(blocks) < 2:
-            return None
-        values = []
-        for r in range(len(blocks)):
-            rest = torch.cat([blocks[:r], blocks[r + 1 :]])[:, self.mask].double()
-            values.append(-(torch.logsumexp(rest, 0) - math.log(len(rest))).mean())
-        return torch.stack(values)
-
-
-def _block_indices(draws: Any, count: int) -> Tensor:
-    """Return indices of blocks as int64; a mask of bools becomes the places where it is True."""
-    try:
-        index = torch.as_tensor(draws)
-    except (TypeError, ValueError, RuntimeError):
-        index = torch.empty(())
-    if index.dtype == torch.bool and index.shape == (count,):
-        index = index.nonzero().flatten()
-    if index.dim() != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-        raise TypeError(
-            f"the blocks to keep are given by their numbers, a list or a tensor (K,), but {draws!r:.60} was given. "
-            "For the first two: keep_draws([0, 1])."
-        )
-    if not index.numel() or int(index.min()) < -count or int(index.max()) >= count:
-        raise ValueError(
-            f"this predictive keeps {count} blocks of draws, numbered 0 to {count - 1}, but {index.tolist()[:5]} was "
-            "asked for. They number blocks, not single draws; keep at least one."
-        )
-    return index.long()
 
 
 _LARGEST_NLL = 700.0

@@ -9,9 +9,10 @@ from torch import distributions as D
 
 from bayesrnn import metrics as M
 from bayesrnn.metrics import _crps as crps_left_out
-from bayesrnn.metrics.jackknife import left_out, spread
+from bayesrnn.metrics.jackknife import left_out
 from bayesrnn.predictive import ContinuousPredictive, MomentsDistribution, Origin, Predictive, TokenPredictive
 from bayesrnn.predictive.distributions.transformed import SpreadDistribution
+from bayesrnn.predictive.finite_draws import spread
 from bayesrnn.recalibration import VarianceScaling
 
 TOKEN_METRICS = (
@@ -162,7 +163,7 @@ def test_moment_matched_distribution_has_the_error_of_its_spread_over_repetition
     assert np.mean([s.standard_error for s in scores]) == pytest.approx(spread, rel=0.35)
     error = M.crps(VarianceScaling().fit(p, y).apply(p.moment_matched()), y, monte_carlo=True).standard_error
     assert error is None or error > 0
-    streamed = ContinuousPredictive.from_moments(p.mean, p.aleatoric, p.epistemic, 25).moment_matched()
+    streamed = ContinuousPredictive(MomentsDistribution(p.mean, p.aleatoric, p.epistemic), Origin(25)).moment_matched()
     assert M.crps(streamed, y, monte_carlo=True).standard_error is None
 
 

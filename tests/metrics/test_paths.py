@@ -11,7 +11,7 @@ from torch import distributions as D
 
 from bayesrnn import metrics as M
 from bayesrnn import recalibration as R
-from bayesrnn.predictive import ContinuousPredictive, Predictive
+from bayesrnn.predictive import ContinuousPredictive, MomentsDistribution, Origin, Predictive
 
 
 def samples(members: int = 15, rows: int = 6, steps: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,7 +116,9 @@ def test_a_path_of_samples_is_one_sample_along_the_row() -> None:
 
 def test_what_does_not_know_how_steps_move_has_no_paths() -> None:
     predictive, y = moving_together(5, 3)
-    streamed = ContinuousPredictive.from_moments(predictive.mean, predictive.aleatoric, predictive.epistemic, 64)
+    streamed = ContinuousPredictive(
+        MomentsDistribution(predictive.mean, predictive.aleatoric, predictive.epistemic), Origin(64)
+    )
     for given in (streamed, streamed.moment_matched(), predictive.moment_matched()):
         with pytest.raises(ValueError, match=r"has no paths.*keep_draws=True"):
             given.paths(3)

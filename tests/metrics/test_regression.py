@@ -9,7 +9,7 @@ from scipy import integrate, stats
 from torch import distributions as D
 
 from bayesrnn import metrics as M
-from bayesrnn.predictive import ContinuousPredictive, Predictive
+from bayesrnn.predictive import ContinuousPredictive, MomentsDistribution, Origin, Predictive
 from bayesrnn.predictive.distributions.transformed import LevelDistribution
 
 
@@ -182,7 +182,7 @@ def test_monte_carlo_error_and_corrections():
         assert abs(score.corrected - truth) < 0.5 * (score.value - truth) + 2 * score.standard_error
     score = M.crps(exact, y, monte_carlo=True)
     assert (score.standard_error, score.corrected) == (0.0, score.value)
-    streamed = ContinuousPredictive.from_moments(torch.zeros(9), torch.ones(9), torch.ones(9), 10)
+    streamed = ContinuousPredictive(MomentsDistribution(torch.zeros(9), torch.ones(9), torch.ones(9)), Origin(10))
     assert M.rmse(streamed, torch.zeros(9), monte_carlo=True).standard_error is None
 
 

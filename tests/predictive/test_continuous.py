@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import distributions as D
 
-from bayesrnn.predictive import ContinuousPredictive, Predictive
+from bayesrnn.predictive import ContinuousPredictive, MomentsDistribution, Origin, Predictive
 
 DISTRIBUTIONS = {
     "normal": lambda m, s: D.Normal(m, s),
@@ -162,7 +162,7 @@ def test_samples_refuse_what_they_cannot_resolve():
 
 def test_moments_answer_what_they_know():
     m = torch.zeros(3)
-    p = ContinuousPredictive.from_moments(m, m + 1, m + 3, draws_used=10)
+    p = ContinuousPredictive(MomentsDistribution(m, m + 1, m + 3), Origin(10))
     assert p.std.tolist() == [2.0] * 3
     for call in (
         lambda: p.quantile(0.5),
@@ -175,9 +175,9 @@ def test_moments_answer_what_they_know():
             call()
     assert p.moment_matched().quantile(0.975)[0].item() == pytest.approx(2 * 1.959964, rel=1e-5)
     with pytest.raises(ValueError, match="one shape"):
-        ContinuousPredictive.from_moments(m, m[:2], m, 10)
+        ContinuousPredictive(MomentsDistribution(m, m[:2], m), Origin(10))
     with pytest.raises(ValueError, match="epistemic is a variance"):
-        ContinuousPredictive.from_moments(m, m, m - 1, 10)
+        ContinuousPredictive(MomentsDistribution(m, m, m - 1), Origin(10))
 
 
 def test_bad_input_is_refused_with_the_row():
@@ -218,7 +218,7 @@ def test_moment_matched_follows_its_draws():
     torch.testing.assert_close(matched.keep_draws(first).quantile(0.9), part.quantile(0.9))
     torch.testing.assert_close(matched[2:4].to(torch.float32).keep_draws(first).std, part[2:4].std.float())
     assert matched.keep_draws(first).standard_error is None
-    streamed = ContinuousPredictive.from_moments(p.mean, p.aleatoric, p.epistemic, 32).moment_matched()
+    streamed = ContinuousPredictive(MomentsDistribution(p.mean, p.aleatoric, p.epistemic), Origin(32)).moment_matched()
     with pytest.raises(ValueError, match="does not keep its draws"):
         streamed.keep_draws(first)
     with pytest.raises(ValueError, match="1 draw, numbered 0"):

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import distributions as D
 
 from bayesrnn import metrics
-from bayesrnn.predictive import ContinuousPredictive, Predictive
+from bayesrnn.predictive import ContinuousPredictive, MomentsDistribution, Origin, Predictive
 
 LEVELS = [0.05, 0.2, 0.5, 0.8, 0.95]
 
@@ -115,7 +115,7 @@ def test_ours_go_out() -> None:
     frame = p.to_frame(levels=[0.8, 0.975])
     assert {"mean", "median", "std", "aleatoric", "epistemic", "lo-80", "hi-80", "lo-97.5"} <= set(frame.columns)
     np.testing.assert_allclose(frame["lo-80"], p.interval(0.8)[0].flatten())
-    streamed = ContinuousPredictive.from_moments(p.mean, p.aleatoric, p.epistemic, 99).to_frame()
+    streamed = ContinuousPredictive(MomentsDistribution(p.mean, p.aleatoric, p.epistemic), Origin(99)).to_frame()
     assert "median" not in streamed
     low, high = p.interval_of_mean(0.8)
     torch.testing.assert_close(low, means.sort(0).values[9])

@@ -11,7 +11,7 @@ from torch import distributions as D
 
 from bayesrnn import metrics as M
 from bayesrnn import recalibration as R
-from bayesrnn.predictive import ContinuousPredictive, Origin, Predictive, TokenPredictive
+from bayesrnn.predictive import ContinuousPredictive, MomentsDistribution, Origin, Predictive, TokenPredictive
 
 CONTINUOUS = [
     R.VarianceScaling,
@@ -427,7 +427,9 @@ def test_the_error_of_finite_draws_stays(kind: Any) -> None:
 
 
 def test_variances_that_were_streamed_are_scaled_by_the_closed_form() -> None:
-    p = ContinuousPredictive.from_moments(torch.zeros(40), torch.full((40,), 1.0), torch.full((40,), 3.0), 25)
+    p = ContinuousPredictive(
+        MomentsDistribution(torch.zeros(40), torch.full((40,), 1.0), torch.full((40,), 3.0)), Origin(25)
+    )
     scaler = R.VarianceScaling().fit(p, torch.full((40,), 6.0))
     fixed = scaler.apply(p)
     assert scaler.fitted["factor"] == pytest.approx(3.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bayesrnn._checks import check_choice
 from bayesrnn.inference.linear.first_order import Place
-from bayesrnn.predictive.base import index_columns
+from bayesrnn.predictive.columns import index_columns
 
 GROUPS = ("place", "site", "layer", "direction", "feature", "word")
 """By what contributions can be added up."""

@@ -1,11 +1,12 @@
 """The interface of every distribution of a continuous or count target."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 
 class AbstractDistribution(ABC):
@@ -98,8 +99,12 @@ class AbstractDistribution(ABC):
 
     def central(self, level: float) -> Tensor:
         """Ends of the central interval of `level`, shape (2, B, ...)."""
-        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device=self.device)
-        return self.quantile(ends.reshape(2, *(1 for _ in self.shape)).expand(2, *self.shape))
+        return self.quantiles([(1 - level) / 2, (1 + level) / 2])
+
+    def quantiles(self, levels: Sequence[float]) -> Tensor:
+        """Quantiles of every target at the same levels, (Q, B, ...)."""
+        asked = torch.tensor(levels, dtype=torch.float64, device=self.device)
+        return self.quantile(asked.reshape(-1, *(1 for _ in self.shape)).expand(-1, *self.shape))
 
     def paths(self, n: int, choice: torch.Generator, noise: torch.Generator) -> Tensor:
         """`n` paths of every row, (n, B, ...): one draw serves all steps of a row, noise is independent given it.
@@ -114,6 +119,13 @@ class AbstractDistribution(ABC):
     def keep_draws(self, draws: Tensor) -> "AbstractDistribution":
         """The distribution of a subset of the draws (indices along axis 0), to ask what other draws would have said."""
         raise ValueError(f"{type(self).__name__} does not keep its draws, so a subset of them cannot be taken.")
+
+    def to_torch(self) -> Distribution:
+        """The torch distribution of the targets, batch shape (B, ...)."""
+        raise ValueError(
+            f"a {type(self).__name__} is no mixture of torch distributions. Use quantile, cdf and sample, or a "
+            "Gaussian of the same moments: moment_matched().to_distribution()."
+        )
 
     def crps(self, y: Tensor) -> Tensor | None:
         """The continuous ranked probability score at y where there is a closed form, else None."""

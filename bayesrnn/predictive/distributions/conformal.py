@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
-from bayesrnn.predictive.distributions.numerics import quantiles_of
 from bayesrnn.predictive.distributions.transformed import TabulatedDistribution, WrappedDistribution, interpolate
 
 _GUARD = 1e-9  # of a rank: 100 * (1 - .42) is 58.00000000000001
@@ -194,7 +193,7 @@ class OffsetDistribution(TabulatedDistribution):
     def _knots(self) -> tuple[Tensor, Tensor, Tensor]:
         """The fitted levels as heights of the cdf (2K + 1,), the base's quantiles there, and where they go."""
         heights = torch.cat([0.5 - 0.5 * self.levels.flip(0), self.levels.new_tensor([0.5]), 0.5 + 0.5 * self.levels])
-        before = quantiles_of(self.base, heights.tolist())
+        before = self.base.quantiles(heights.tolist())
         middle, shape = len(self.levels), (-1, *(1 for _ in self.shape))
         median = before[middle : middle + 1]
         offsets = self.offsets.reshape(shape)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Normal, constraints
+from torch.distributions import Categorical, Distribution, MixtureSameFamily, Normal, constraints
 
 from bayesrnn.likelihoods import families
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
@@ -96,6 +96,11 @@ class MixtureDistribution(AbstractDistribution):
         rows = torch.randint(self.size, (n, self.shape[0]), generator=choice)
         return self._of_draws(rows.reshape(n, -1, *(1 for _ in self.shape[1:])).expand(n, *self.shape), noise)
 
+    def to_torch(self) -> Distribution:
+        components = families.map_parameters(self.components, lambda t: t.movedim(0, -1))
+        even = Categorical(logits=torch.zeros(components.batch_shape, dtype=self.dtype, device=self.device))
+        return MixtureSameFamily(even, components, validate_args=False)
+
     def sample_of_each(self, generator: torch.Generator) -> Tensor:
         """Return one target of every draw, (S, B, ...)."""
         draws = torch.arange(self.size).reshape(-1, *(1 for _ in self.shape)).expand(self.size, *self.shape)
@@ -141,9 +146,7 @@ class MixtureDistribution(AbstractDistribution):
         return MixtureDistribution(families.map_parameters(self.components, function), self.networks)
 
     def keep_draws(self, draws: Tensor) -> "MixtureDistribution":
-        if (
-            draws.numel() and int(draws.max()) >= self.size
-        ):  # a Gaussian of the moments of many draws holds one distribution
+        if draws.numel() and int(draws.max()) >= self.size:  # of the moments of many draws one Gaussian is kept
             raise ValueError(
                 f"this distribution holds {self.size} {'draw' if self.size == 1 else 'draws'}, numbered 0 to "
                 f"{self.size - 1}, but draw {int(draws.max())} was asked for: it did not keep the draws that it was "

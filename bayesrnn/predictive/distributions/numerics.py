@@ -1,11 +1,9 @@
 """Quantiles from a cdf: by Newton steps and bisection for continuous targets, by bisection for counts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-
-from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 
 Function = Callable[[Tensor], Tensor]
 _STEPS = 200
@@ -78,11 +76,3 @@ def _widen(cdf: Function, q: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor,
         high = torch.where(below, high + width, high)
         width = 2 * width
     return low, high
-
-
-def quantiles_of(distribution: AbstractDistribution, levels: Sequence[float]) -> Tensor:
-    """Return the quantiles of every target at the same levels, (Q, B, ...)."""
-    asked = torch.tensor(levels, dtype=torch.float64, device=distribution.device).reshape(
-        -1, *(1 for _ in distribution.shape)
-    )
-    return distribution.quantile(asked.expand(-1, *distribution.shape))

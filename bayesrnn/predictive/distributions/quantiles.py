@@ -13,7 +13,6 @@ from torch import Tensor
 
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
-from bayesrnn.predictive.distributions.numerics import quantiles_of
 
 _EDGES = (1e-10, 1e-7, 1e-3, 0.1, 0.5, 0.9, 1 - 1e-3, 1 - 1e-7, 1 - 1e-10)
 _PARTS = 8  # points from one of these quantiles to the next; with those in between and 160 where the cdf rises, 225
@@ -170,7 +169,7 @@ def table_points(distribution: AbstractDistribution) -> tuple[Tensor, Tensor]:
     if not distribution.has_density:  # a cdf of steps, which only the quantiles follow
         levels = _even_levels(distribution)
         return levels, distribution.quantile(levels).cummax(0).values
-    edges = quantiles_of(distribution, _EDGES)
+    edges = distribution.quantiles(_EDGES)
     values = torch.stack([low + k / _PARTS * (high - low) for low, high in pairwise(edges) for k in range(_PARTS)])
     values = torch.cat([values, edges[-1:]])
     heights = torch.stack([distribution.cdf(x) for x in values]).cummax(0).values
@@ -182,7 +181,7 @@ def table_points(distribution: AbstractDistribution) -> tuple[Tensor, Tensor]:
 
 
 def _counts(distribution: AbstractDistribution) -> tuple[Tensor, Tensor]:
-    edges = quantiles_of(distribution, torch.special.ndtr(_COUNT_EDGES).tolist())
+    edges = distribution.quantiles(torch.special.ndtr(_COUNT_EDGES).tolist())
     inner = [
         torch.floor(low + k / _PARTS * (high - low)) for low, high in pairwise(edges) for k in range(1, _PARTS + 1)
     ]

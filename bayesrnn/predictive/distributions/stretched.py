@@ -29,10 +29,7 @@ class RadialDistribution(TabulatedDistribution):
     def __init__(self, base: AbstractDistribution, before: Tensor, after: Tensor, median: Tensor | None = None) -> None:
         super().__init__(base)
         self.before, self.after = before.double(), after.double()
-        if median is None:
-            half = torch.full((1, *base.shape), 0.5, dtype=torch.float64, device=base.device)
-            median = base.quantile(half)[0]
-        self.median = median
+        self.median = base.quantiles([0.5])[0] if median is None else median
 
     def rewrap(self, base: AbstractDistribution) -> "RadialDistribution":
         return RadialDistribution(base, self.before, self.after, self.median)
