@@ -3,12 +3,18 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+import bayesrnn
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bayesrnn"
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = ("lightning", "pyro", "sklearn", "matplotlib", "seaborn", "statsmodels", "pandas", "typer", "rich")
+HEAVY = (
+    "lightning", "pyro", "sklearn", "scipy", "matplotlib", "seaborn", "statsmodels", "pandas", "typer", "rich",
+    "torch._dynamo",
+)  # fmt: skip
 
 
 def run(code: str) -> str:
@@ -17,25 +23,41 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_import_is_light_and_its_names_are_there() -> None:
+def test_import_takes_no_time_and_its_names_are_light() -> None:
     code = f"""
-import random, sys, numpy, torch
+import sys
+import bayesrnn as br
+print([name for name in ("torch", "numpy", *{HEAVY!r}) if name in sys.modules])
+import random, numpy, torch
 def states():
     return torch.get_rng_state().tolist(), numpy.random.get_state()[1].tolist(), random.getstate()
 before = states()
-import bayesrnn as br
+print([name for name in br.__all__ if name not in ("estimators", "forecasting", "pyro") and not hasattr(br, name)])
 print([name for name in {HEAVY!r} if name in sys.modules], states() == before)
 print([name for name in br.__all__ if not hasattr(br, name)], set(br.__all__) <= set(dir(br)))
+print(br.inference.point.__name__, br.training.History.__name__)
 try:
     br.nonsense
 except AttributeError as error:
     print(error)
 """
     assert run(code).splitlines() == [
-        "[] True",  # nothing heavy, no random state touched
-        "[] True",  # all names there, lazy ones too
+        "[]",  # nothing but the package itself
+        "[]",  # names that need no heavy library
+        "[] True",  # load none, and touch no random state
+        "[] True",  # all names there
+        "point History",
         "module 'bayesrnn' has no attribute 'nonsense'",
     ]
+
+
+def test_names_are_what_type_checkers_see() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If)).body
+    static = {a.name: node.module for node in block if isinstance(node, ast.ImportFrom) for a in node.names}
+    assert sorted(static) == sorted(bayesrnn.__all__)
+    for name, module in static.items():
+        assert getattr(bayesrnn, name) is getattr(import_module(str(module)), name), name
 
 
 def test_floors() -> None:
