@@ -84,6 +84,7 @@ def test_what_is_shown_is_what_the_verdict_is_about() -> None:
     assert fixed(found.loss, found.loss_interval, sign=True)[1] in line
     assert line.endswith("–")
     assert "in the distance from 0.8" in found.sentence()
+    assert found.row(named=False)["difference"].startswith(f"{found.loss:+.3g}".replace("-", "−"))
 
 
 def test_higher_is_better_for_accuracy() -> None:
@@ -136,7 +137,11 @@ def test_monte_carlo_that_only_adds_noise_is_said_to_be_worse() -> None:
     first = result.differences[0]
     assert (first.name, first.measure.key, first.verdict) == ("MC dropout", "crps", "worse")
     assert result.sentence.startswith("MC dropout is worse than deterministic pass in CRPS: ")
-    assert "Worse too in" in result.sentence
+    verdicts = [d.verdict for d in result.differences[1:] if d.measure.better != "neither"]
+    assert verdicts.count("worse") > 1
+    assert verdicts.count("better") == 0
+    clear = f"Of {len(verdicts)} other scores none is clearly better and {verdicts.count('worse')} clearly worse."
+    assert clear in result.sentence
     assert "It costs 16 passes instead of 1 (" in result.sentence
     low, high = (f"{v:+.2g}".replace("-", "−") for v in first.interval)
     assert f"[{low}, {high}]" in result.sentence

@@ -132,9 +132,9 @@ def test_covariates_that_do_not_fit_are_refused(fitted: BayesianRNNForecaster, k
 
 def test_updates_refuse_gaps_and_unknown_series(fitted: BayesianRNNForecaster) -> None:
     later = table(length=LENGTH + 6).groupby("unique_id").tail(6)
-    with pytest.raises(ValueError, match=r"must begin at 2024-05-30.*a gap"):
+    with pytest.raises(ValueError, match=r"must begin at 2024-05-30, .* Give the rows between"):
         fitted.update(later[later["ds"] > "2024-05-31"])
-    with pytest.raises(ValueError, match="rows known already"):
+    with pytest.raises(ValueError, match="Give only what is new"):
         fitted.update(table())
     with pytest.raises(ValueError, match="'new' was not there at the fit"):
         fitted.update(later.assign(unique_id="new").drop_duplicates("ds"))
@@ -203,6 +203,14 @@ def test_paths_move_together_as_errors_did() -> None:
             float(score(test.predictive.with_distribution(d), test.target).value) for d in (table, apart)
         )
         assert together < independent
+
+
+def test_a_series_without_a_season_is_not_told_of_one() -> None:
+    years = pd.date_range("2000", periods=14, freq="YS")
+    frame = pd.DataFrame({"ds": years, "y": np.random.default_rng(0).normal(size=14)})
+    with pytest.raises(ValueError, match="too few for a horizon of 5") as refused:
+        BayesianRNNForecaster(horizon=5, draws=4, epochs=1, likelihood="gaussian").fit(frame)
+    assert "season" not in str(refused.value)
 
 
 def test_levels_are_percentages(fitted: BayesianRNNForecaster) -> None:

@@ -1,7 +1,11 @@
 """The files of a forecast: rows with values, rows ahead, and the lists among the options."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
+
+_AHEAD = "ahead.json"
+"""File in a run: the rows of known covariates ahead that it has seen."""
 
 
 def read_frame(file: Path, reading: dict[str, Any], *, ahead: bool = False) -> tuple[Any, dict[str, str]]:
@@ -54,6 +58,34 @@ def with_future(run_reading: dict[str, Any], file: Path | None, future: Path | N
     return None if frame is None or not len(frame) else frame, None if ahead is None or not len(ahead) else ahead
 
 
+def remember(folder: Path, ahead: Any) -> None:
+    """Keep the rows of known covariates ahead with a run."""
+    from bayesrnn._files import atomic_write
+
+    if ahead is not None:
+        rows = ahead.reset_index(drop=True)
+        atomic_write(folder / _AHEAD, rows.to_json(orient="table", index=False, double_precision=15, date_unit="ns"))
+
+
+def with_remembered(run: Path, ahead: Any, keys: list[str]) -> Any:
+    """Return rows of known covariates ahead, and those that the run has seen before for other times.
+
+    Raises:
+        ValueError: If the file of the run is damaged.
+    """
+    import pandas as pd
+
+    file = run / _AHEAD
+    if not file.is_file():
+        return ahead
+    try:
+        seen = pd.read_json(StringIO(file.read_text(encoding="utf-8")), orient="table", precise_float=True)
+        both = [seen] if ahead is None else [ahead, seen[[name for name in ahead.columns if name in seen]]]
+        return pd.concat(both, ignore_index=True).drop_duplicates(keys)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error}). Give the rows ahead as --future FILE, or train anew.") from None
+
+
 def check_ahead(file: Path, frame: Any, ahead: Any, reading: dict[str, Any], horizon: int) -> None:
     """Refuse, before anything is learned, a file with too few rows of the known covariates ahead."""
     id, time, known = reading["id"], reading["time"], ", ".join(reading["known"])
@@ -84,12 +116,3 @@ def whole(text: str, name: str) -> int:
         return int(text)
     except ValueError:
         raise ValueError(f"{name} must be whole numbers joined by commas, but {text!r} was given.") from None
-
-
-def time_text(time: Any) -> str:
-    """Return a time of an array as text, without the clock where that is midnight."""
-    import pandas as pd
-
-    return str(pd.Timestamp(time) if hasattr(time, "dtype") and time.dtype.kind == "M" else time).removesuffix(
-        " 00:00:00"
-    )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayesrnn.cli.forecast_files import time_text, with_future
+from bayesrnn.cli.forecast_files import remember, with_future, with_remembered
 from bayesrnn.cli.options import Common
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path |
     """
     forecaster = _loaded(run, common)
     frame, ahead = with_future(manifest.details["reading"], file, future)
+    ahead = _with_remembered(run, ahead, forecaster)
     if frame is None:
         return forecaster.predict(known=ahead)
     state = forecaster._fitted()
@@ -42,12 +43,14 @@ def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path |
 
 def updated(run: Path, manifest: "Manifest", file: Path, common: Common) -> "tuple[Manifest, str]":
     """Write the forecaster updated with the new rows of a file; return its manifest and a sentence."""
-    forecaster, frame, _ = _with_later_rows(run, manifest, file, common)
+    forecaster, frame, ahead = _with_later_rows(run, manifest, file, common)
+    ahead = _with_remembered(run, ahead, forecaster)
     forecaster.save(run / "model")
+    remember(run, ahead)
     data = {**manifest.data, **forecaster.summary_}
-    future = " --future FILE" if manifest.details["reading"]["known"] else ""
+    future = "" if _reaches_ahead(ahead, forecaster) else " --future FILE"
     text = (
-        f"{run} knows {len(frame)} rows more and goes on after {time_text(data['last'])}: "
+        f"{run} knows {len(frame)} rows more and goes on after {data['last']}: "
         f"bayesrnn predict {run}{future} -o tomorrow.csv"
     )
     return replace(manifest, data=data), text
@@ -55,13 +58,17 @@ def updated(run: Path, manifest: "Manifest", file: Path, common: Common) -> "tup
 
 def judged_later(run: Path, manifest: "Manifest", file: Path, common: Common) -> "ForecastPage":
     """Return the page of forecasts of rows later than the run's rows."""
+    from bayesrnn.data.unequal import time_text
     from bayesrnn.tables.forecast_page import ForecastPage
     from bayesrnn.tables.forecasts import judge_ahead
 
-    forecaster, frame, start = _with_later_rows(run, manifest, file, common)
+    forecaster, frame, _ = _with_later_rows(run, manifest, file, common)
+    time = forecaster._fitted().columns.time
+    start = frame[time].min()
     units = manifest.details["reading"]["units"]
     judgement = judge_ahead(forecaster, None, start, units=units)
-    setup = f"{run.name}, as it was learned, on {len(frame)} rows of {file.name} from {time_text(start)} on."
+    begin = time_text(start, frame[time])
+    setup = f"{run.name}, as it was learned, on {len(frame)} rows of {file.name} from {begin} on."
     return ForecastPage(judgement, setup, units)
 
 
@@ -70,13 +77,33 @@ def reported(run: Path, manifest: "Manifest", file: Path, common: Common, title:
     from bayesrnn.report import calibration_report
     from bayesrnn.tables.forecasts import judge_ahead, steps_since_start
 
-    forecaster, _, start = _with_later_rows(run, manifest, file, common)
-    test = judge_ahead(forecaster, None, start).test
+    forecaster, frame, _ = _with_later_rows(run, manifest, file, common)
+    test = judge_ahead(forecaster, None, frame[forecaster._fitted().columns.time].min()).test
     units, spans = manifest.details["reading"]["units"], steps_since_start(test) // (2 * test.horizon)
     groups = None if test.which is None else [test.series[k].name for k in test.which.tolist()]
     return calibration_report(
         test.predictive, test.target, groups, level=0.8, nan="drop", sequences=spans, title=title, units=units
     )
+
+
+def _with_remembered(run: Path, ahead: Any, forecaster: "BayesianRNNForecaster") -> Any:
+    """Return the rows of known covariates after what the forecaster knows, also those that the run has seen before."""
+    state = forecaster._fitted()
+    keys = [name for name in (state.columns.id, state.columns.time) if name is not None]
+    ahead = with_remembered(run, ahead, keys)
+    return ahead if ahead is None else ahead[ahead[keys[-1]] > min(record.times[-1] for record in state.records)]
+
+
+def _reaches_ahead(ahead: Any, forecaster: "BayesianRNNForecaster") -> bool:
+    """Whether a forecast needs no further rows of known covariates."""
+    from bayesrnn.forecasting.panel import covariates_ahead
+
+    state = forecaster._fitted()
+    try:
+        covariates_ahead(ahead, state.records, state.columns, state.encoding, forecaster.horizon)
+    except ValueError:
+        return False
+    return True
 
 
 def _loaded(run: Path, common: Common) -> "BayesianRNNForecaster":
@@ -89,15 +116,15 @@ def _loaded(run: Path, common: Common) -> "BayesianRNNForecaster":
 def _with_later_rows(
     run: Path, manifest: "Manifest", file: Path, common: Common
 ) -> "tuple[BayesianRNNForecaster, Any, Any]":
-    """Return the forecaster after the new rows of a file, those rows, and the time of the first."""
+    """Return the forecaster after the new rows of a file, those rows, and the rows ahead of known covariates."""
     from bayesrnn.tables.forecasts import rows_after
 
     forecaster = _loaded(run, common)
-    frame, _ = with_future(manifest.details["reading"], file, None)
+    frame, ahead = with_future(manifest.details["reading"], file, None)
     if frame is None:
         raise ValueError(f"{file} holds no row with a value of {manifest.details['reading']['target']!r}.")
     later = rows_after(forecaster, frame)
     if len(later) < len(frame):
         common.say(f"{len(frame) - len(later)} rows of {file.name} that the run knows already are left out.")
     forecaster.update(later)
-    return forecaster, later, later[forecaster._fitted().columns.time].min()
+    return forecaster, later, ahead

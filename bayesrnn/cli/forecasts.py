@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayesrnn.cli.forecast_files import check_ahead, numbers_of, read_frame, time_text, whole
+from bayesrnn.cli.forecast_files import check_ahead, numbers_of, read_frame, remember, whole
 from bayesrnn.cli.options import Common, columns_of, stopped, with_common_options
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _run(
         except KeyboardInterrupt:
             raise stopped(output) from None
         summary = {"file": file.name, **forecaster.summary_}
-        _keep(output, forecaster, page, summary, request, {"reading": reading})
+        _keep(output, forecaster, page, summary, request, {"reading": reading}, ahead)
     _show(output, page, summary, common)
 
 
@@ -153,15 +153,17 @@ def _judged(
 ) -> "ForecastPage":
     """Judge a twin that learned from the first four fifths, fit the forecaster to everything, forecast."""
     from bayesrnn._progress import duration
+    from bayesrnn.data.unequal import time_text
     from bayesrnn.estimators import BayesianRNNForecaster
     from bayesrnn.tables.forecast_page import ForecastPage
     from bayesrnn.tables.forecasts import held_out_start, histories_of, judge_ahead, time_needed
 
     cut = held_out_start(frame, names["time"])
+    begin = time_text(cut, frame[names["time"]])
     early = BayesianRNNForecaster(**forecaster.get_params())
     needed = time_needed(forecaster)
     common.say(
-        f"{len(frame)} rows; judged on those from {time_text(cut)} on"
+        f"{len(frame)} rows; judged on those from {begin} on"
         + (f"; about {duration(needed)} on this machine{_QUICK}." if needed > 20 and not _is_quick(early) else ".")
     )
     since, seconds = clock.perf_counter(), {}
@@ -182,7 +184,7 @@ def _judged(
     distribution = forecaster.predict_distribution(known=ahead)
     forecaster.progress = False
     setup = (
-        f"Judged by a twin that learned from the rows before {time_text(cut)}, on {len(judgement.test)} origins, "
+        f"Judged by a twin that learned from the rows before {begin}, on {len(judgement.test)} origins, "
         f"{forecaster.horizon} steps each, {forecaster.draws} mask sets; then learned again from all {len(frame)} rows."
     )
     return ForecastPage(
@@ -197,11 +199,13 @@ def _keep(
     summary: dict[str, Any],
     request: dict[str, Any],
     details: dict[str, Any],
+    ahead: Any,
 ) -> None:
     from bayesrnn.storage.run import Manifest, replaced, write_run
 
     with replaced(output) as folder:
         forecaster.save(folder / "model")
+        remember(folder, ahead)
         page.save(folder)
         write_run(folder, Manifest("forecast", summary, page.judgement.scores(), request, details))
 

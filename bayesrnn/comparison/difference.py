@@ -6,7 +6,7 @@ from typing import Any
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.paired import difference
 from bayesrnn.metrics.registry import Measure, Verdict
-from bayesrnn.report.format import capital, fixed, listed, number, percent, points, span
+from bayesrnn.report.format import capital, fixed, number, percent, points, span
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Difference:
 
     def row(self, *, named: bool) -> dict[str, Any]:
         """Return the difference as a line of a page's table; `named` says of which predictive."""
-        low, high = (number(v, 3, sign=True) for v in self.interval)
+        moved, ends = self.change
         error = self.score.standard_error
         return {
             "metric": self.measure.label,
@@ -129,7 +129,7 @@ class Difference:
             "better": self.measure.wish,
             "value": number(self.score.value, 4),
             "reference": number(self.reference_score.value, 4),
-            "difference": f"{number(self.value, 3, sign=True)} [{low}, {high}]",
+            "difference": f"{number(moved, 3, sign=True)} {span(*ends, sign=True)}",
             "error of finite draws": "" if error is None else number(error, 2),
             "verdict": str(self.verdict),
         }
@@ -145,10 +145,3 @@ def paired(name: str, reference: str, measure: Measure, score: Score, reference_
     loss, loss_interval, _ = difference(score, reference_score, measure.loss)
     level = score.level or 0.95
     return Difference(name, reference, measure, score, reference_score, value, interval, loss, loss_interval, level)
-
-
-def metric_names(differences: list[Difference]) -> list[str]:
-    """Return the names of the metrics, coverages at several levels as one."""
-    levels = [d.measure.key.removeprefix("coverage_") for d in differences if d.measure.key.startswith("coverage_")]
-    labels = [d.measure.label for d in differences if not d.measure.key.startswith("coverage_")]
-    return [*labels, f"coverage ({listed(levels)} % intervals)"] if levels else labels

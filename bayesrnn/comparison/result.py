@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bayesrnn import plots
 from bayesrnn.comparison.curve import Curve
-from bayesrnn.comparison.difference import Difference, metric_names
+from bayesrnn.comparison.difference import Difference
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.bootstrap import FEW_SEQUENCES
 from bayesrnn.metrics.registry import Verdict
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
+_DISTANCES = "Numbers with an ideal (coverages): the change of the distance from it."
 _TONES: dict[Verdict, Tone] = {Verdict.BETTER: "good", Verdict.WORSE: "bad"}
 
 
@@ -106,16 +107,14 @@ class Comparison(Exhibit):
 
     def verdict(self, name: str) -> str:
         """Return in words how one predictive does against the reference."""
-        first, *rest = (d for d in self.differences if d.name == name)
+        first, *others = (d for d in self.differences if d.name == name and d.measure.better != "neither")
         parts = [first.sentence(self.units)]
-        starts = {
-            Verdict.BETTER: "Better too in" if first.verdict is Verdict.BETTER else "Better in",
-            Verdict.WORSE: "Worse too in" if first.verdict is Verdict.WORSE else "Worse in",
-            Verdict.UNDECIDED: "There is no clear difference in",
-        }
-        for verdict, start in starts.items():
-            names = metric_names([d for d in rest if d.verdict is verdict and d.measure.better != "neither"])
-            parts += [f"{start} {listed(names)}."] if names else []
+        if others:
+            better, worse = (sum(d.verdict is verdict for d in others) for verdict in (Verdict.BETTER, Verdict.WORSE))
+            clear = (
+                f"{better or 'none'} {'are' if better > 1 else 'is'} clearly better and {worse or 'none'} clearly worse"
+            )
+            parts.append(f"Of {len(others)} other scores {clear}.")
         return " ".join([*parts, *self._cost_sentence(name)])
 
     def pictures(self) -> dict[str, Picture]:
@@ -155,7 +154,8 @@ class Comparison(Exhibit):
         for name, picture in self.pictures().items():
             page.picture(images[name], picture.text, "" if name.startswith("differences") else picture.text)
         named = len(self.others) > 1
-        page.section("Every metric").table([d.row(named=named) for d in self.differences])
+        distances = _DISTANCES if any(d.measure.better == "near" for d in self.differences) else ""
+        page.section("Every metric", distances).table([d.row(named=named) for d in self.differences])
         if self.by_group:
             page.section(f"By group: {first.measure.label}")
             page.table([{"group": g, **d.row(named=True)} for g, members in self.by_group.items() for d in members])
@@ -191,7 +191,7 @@ class Comparison(Exhibit):
             lines += [f"{name} against {self.reference}:"] if len(self.others) > 1 else []
             lines += text_table(rows)
         if any(d.measure.better == "near" for d in self.differences):
-            lines.append("The change of numbers with an ideal (coverages) is in the distance from it.")
+            lines.append(_DISTANCES)
         if any(d.verdict is Verdict.UNDECIDED for d in self.differences):
             lines.append("–: no clear difference.")
         return "\n".join([*lines, *self.notes])

@@ -143,10 +143,10 @@ def _once(data: Any, duplicates: str) -> Any:
     if duplicates == "error":
         again = data.index.duplicated()
         raise ValueError(
-            f"the time {time_text(data.index[again][0])} comes more than once ({int(again.sum())} of {len(data)} "
-            "rows repeat a time). One series has one value per time: take their mean, the first or the last with "
-            "duplicates='mean' (--duplicates mean; where clocks were set back, the mean of the hour that comes twice), "
-            "or, if the file holds several series, keep the rows of one."
+            f"the time {time_text(data.index[again][0], data.index)} comes more than once ({int(again.sum())} of "
+            f"{len(data)} rows repeat a time). One series has one value per time: take their mean, the first or the "
+            "last with duplicates='mean' (--duplicates mean; where clocks were set back, the mean of the hour that "
+            "comes twice), or, if the file holds several series, keep the rows of one."
         )
     return data.groupby(data.index, sort=True).agg(duplicates)
 
@@ -166,14 +166,15 @@ def observed_values(values: Any, times: Any, bridge: bool, shortest: int) -> Any
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise ValueError(
-            f"{len(infinite)} values are infinite (first at {time_text(times[infinite[0]])}). Correct or remove them."
+            f"{len(infinite)} values are infinite (first at {time_text(times[infinite[0]], times)}). Correct or "
+            "remove them."
         )
     missing = np.flatnonzero(np.isnan(values))
     if len(missing) and not bridge:
         raise ValueError(
-            f"{len(missing)} of {len(values)} values are missing (first at {time_text(times[missing[0]])}). Fill them "
-            "in, start after them, or bridge them (bridge=True, or --bridge on the command line): they are then "
-            "neither learned nor scored."
+            f"{len(missing)} of {len(values)} values are missing (first at {time_text(times[missing[0]], times)}). "
+            "Fill them in, start after them, or bridge them (bridge=True, or --bridge on the command line): they are "
+            "then neither learned nor scored."
         )
     if len(values) - len(missing) < shortest:
         raise ValueError(f"only {len(values) - len(missing)} values are observed; at least {shortest} are needed.")

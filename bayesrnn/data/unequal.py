@@ -103,8 +103,9 @@ def unequal_steps(index: Any, whole: Any) -> str:
     if whole is not None and len(whole) > len(index):  # the first step over a time that is missing
         gone = whole.difference(index)[0]
         place = int(index.searchsorted(gone)) - 1
+    before, after = (time_text(time, index) for time in index[place : place + 2])
     return (
-        f"the time steps are unequal: {time_text(index[place + 1])} follows {time_text(index[place])}, a step of "
+        f"the time steps are unequal: {after} follows {before}, a step of "
         f"{length(steps[place])} where most are {length(common)}. {_advice(index, common, whole)}"
     )
 
@@ -146,9 +147,22 @@ def _month_text(step: Any) -> str:
     return f"{int(step)} month{'s' if step != 1 else ''}"
 
 
-def time_text(time: Any) -> str:
-    """Return a time as text: a date without its clock where that is midnight."""
-    return str(time).removesuffix(" 00:00:00")
+def time_text(time: Any, times: Any = None) -> str:
+    """Return a time as text, no finer than the steps of `times` (only itself, if not given) are.
+
+    Example:
+        >>> import pandas as pd
+        >>> [time_text(t[0], t) for t in (pd.date_range("2024", periods=2, freq=step) for step in ("MS", "D", "h"))]
+        ['2024-01', '2024-01-01', '2024-01-01 00:00']
+    """
+    if not isinstance(time, pd.Timestamp | np.datetime64):
+        return str(time).removesuffix(" 00:00:00")  # a number; a length of days
+    stamp = pd.Timestamp(time)
+    known = pd.DatetimeIndex([stamp] if times is None else times)
+    if bool((known == known.normalize()).all()):
+        return str(stamp.date())[: 7 if len(known) > 1 and bool((known.day == 1).all()) else 10]
+    whole = not (known.second.any() or known.microsecond.any())
+    return stamp.isoformat(sep=" ", timespec="minutes" if whole else "auto")
 
 
 def _length(step: Any) -> str:

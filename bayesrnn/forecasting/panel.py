@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bayesrnn.data.series import bridge_gaps
 from bayesrnn.data.steps import following, regular_times
+from bayesrnn.data.unequal import time_text
 from bayesrnn.forecasting.covariates import Encoding
 from bayesrnn.forecasting.record import Columns, Record, season_or_none
 
@@ -84,10 +85,11 @@ def covariates_ahead(
         empty = rows[list(columns.known)].isna().any(axis=1).to_numpy()
         if len(missing) or empty.any():
             first = missing[0] if len(missing) else due[empty][0]
+            first, start, end = (time_text(time, record.times) for time in (first, due[0], due[-1]))
             raise ValueError(
                 f"known covariates of {record.label} are missing in the horizon, first at {first}: each of the "
-                f"{horizon} steps from {due[0]} to {due[-1]} needs {needed}. A covariate that is not known so far "
-                "ahead belongs to past=, not to known=."
+                f"{horizon} steps from {start} to {end} needs {needed}. A covariate that is not known so far ahead "
+                "belongs to past= (--past), not to known=."
             )
         ahead.append(encoding.encode(rows, "known"))
     return ahead
@@ -126,7 +128,7 @@ def _record(name: Any, rows: Any, columns: Columns, encoding: Encoding, fewest: 
     if rows.index.has_duplicates:
         again = rows.index[rows.index.duplicated()][0]
         hint = "If the table holds several series, name the column that tells them apart: id=." if single else ""
-        raise ValueError(f"{label} has more than one row at {again}. {hint}".rstrip())
+        raise ValueError(f"{label} has more than one row at {time_text(again, rows.index)}. {hint}".rstrip())
     if len(rows) < fewest:
         raise ValueError(f"{label} has {len(rows)} rows; at least {fewest} are needed.")
     try:
@@ -136,7 +138,9 @@ def _record(name: Any, rows: Any, columns: Columns, encoding: Encoding, fewest: 
     values = np.full(len(times), np.nan)
     values[places] = rows[columns.target].to_numpy(np.float64, na_value=np.nan)
     if np.isinf(values).any():
-        raise ValueError(f"{label} holds infinite values, first at {times[np.isinf(values)][0]}. Correct them.")
+        raise ValueError(
+            f"{label} holds infinite values, first at {time_text(times[np.isinf(values)][0], times)}. Correct them."
+        )
     rows = rows.set_axis(times[places], axis=0).reindex(times)
     if like is None:
         start = int(np.argmin(np.isnan(values)))
@@ -166,7 +170,9 @@ def _regular(index: Any, like: Any) -> tuple[Any, Any]:
         whole = index[:1].append(following(like[:2] + (index[0] - like[1]), count)) if count else index
     places = whole.get_indexer(index)
     if (places < 0).any():
-        raise ValueError(f"its time {index[places < 0][0]} is not at the step of the rows before, {frequency}.")
+        raise ValueError(
+            f"its time {time_text(index[places < 0][0], index)} is not at the step of the rows before, {frequency}."
+        )
     return whole, places
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bayesrnn.data.series import bridge_gaps
 from bayesrnn.data.steps import following, season
+from bayesrnn.data.unequal import time_text
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,11 @@ class Record:
         """
         due = following(self.times, 1)[0]
         if later.times[0] != due:
-            gap = "a gap: fill it with rows whose target is empty" if later.times[0] > due else "rows known already"
+            start, needed = (time_text(time, self.times) for time in (later.times[0], due))
+            between = "Give the rows between too, with an empty target where nothing is known"
             raise ValueError(
-                f"new rows of {self.label} must begin at {due}, the step after its last one, but they begin at "
-                f"{later.times[0]} ({gap}, or give only what is new). To start anew call fit."
+                f"new rows of {self.label} must begin at {needed}, the step after its last one, but they begin at "
+                f"{start}. {between if later.times[0] > due else 'Give only what is new'}; or learn from all rows anew."
             )
         times = self.times.append(later.times)
         if getattr(self.times, "freq", None) is not None:
@@ -107,8 +109,8 @@ def describe(records: Sequence[Record], columns: Columns) -> Mapping[str, Any]:
     return {
         "series": len(records),
         "rows": sum(len(record) for record in records),
-        "first": str(min(record.times[0] for record in records)),
-        "last": str(max(record.times[-1] for record in records)),
+        "first": time_text(min(record.times[0] for record in records), times),
+        "last": time_text(max(record.times[-1] for record in records), times),
         "step": getattr(times, "freqstr", None) or str(times[1] - times[0]),
         "missing": sum(int((~record.observed).sum()) for record in records),
         "target": columns.target,

@@ -103,10 +103,10 @@ class Study(Exhibit):
             sentences.coverage("raw", scores[RAW]),
             sentences.coverage("recalibrated", scores[MC]),
             sentences.widening(self.factors),
-            *sentences.floor(self.recalibrated.predictive, self.series),
+            *sentences.floor(self.recalibrated),
             *sentences.too_few_blocks(scores[MC], self.settings.horizon),
             *((difference.sentence(units), "plain") for difference in against if scores[MC]["crps"].interval),
-            sentences.best_baseline(self.value(MC, "crps"), best, self.value(best, "crps"), units),
+            sentences.best_baseline("recalibrated ", self.value(MC, "crps"), best, self.value(best, "crps"), units),
         ]
 
     @property

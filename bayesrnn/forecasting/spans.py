@@ -11,6 +11,7 @@ from bayesrnn.forecasting.design import Design, Layout
 from bayesrnn.forecasting.features import Reader, Scale
 from bayesrnn.forecasting.options import Options
 from bayesrnn.forecasting.record import Record
+from bayesrnn.report.format import capital
 
 _LONGEST_LAG, _REPEATS = 96, 8
 _FEWEST = 8
@@ -48,7 +49,7 @@ def layout_of(records: Sequence[Record], starts: Sequence[int], options: Options
     if max(seasons) * 2 > length:
         raise ValueError(
             f"a season of {max(seasons)} steps needs two of them before validation, but the longest series has "
-            f"{length} steps there. Leave it out of seasons=, or bring a longer series."
+            f"{length} steps there. Leave it out of seasons= (--season), or bring a longer series."
         )
     lags = min(2 * seasons[0] if seasons[0] > 1 else 24, _LONGEST_LAG, max(length // 8, 1))
     repeats = tuple(max(min(_REPEATS, (length // 4 - options.horizon) // m), 1) if m > 1 else 0 for m in seasons)
@@ -97,8 +98,9 @@ def check_long(
     longest = max(map(len, records))
     fits = (longest - 2 * layout.seasons[0] - 2 * _FEWEST) // 2
     advice = f"a horizon of at most {fits} fits" if fits >= 1 else "bring a longer series"
+    counts = ", ".join(map(str, layout.seasons))
     raise ValueError(
         f"the longest of {len(records)} series has {longest} steps, which are too few for a horizon of {horizon}: "
-        f"{learned} windows lie before validation (at least {_FEWEST} are needed) and {watched} in it. With seasons of "
-        f"{', '.join(map(str, layout.seasons))} steps {advice}."
+        f"{learned} windows lie before validation (at least {_FEWEST} are needed) and {watched} in it. "
+        f"{f'With seasons of {counts} steps {advice}' if max(layout.seasons) > 1 else capital(advice)}."
     )

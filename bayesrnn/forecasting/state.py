@@ -135,7 +135,7 @@ class State:
         if unknown := [r.id for r in new if r.id not in by_id]:
             raise ValueError(
                 f"the series {', '.join(map(repr, unknown[:5]))} was not there at the fit, so there is no history to "
-                "go on from. Forecast new series with predict(frame), or fit again with all of them."
+                "go on from. Forecast new series from a table of their own (predict), or learn anew with all of them."
             )
         hedge, losses = HedgedIntervals.for_horizon(self.fitted.reader.horizon), dict(self.losses)
         for record in new:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from bayesrnn.comparison import Comparison
+from bayesrnn.data.unequal import time_text
 from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.metrics import Score
 from bayesrnn.report.format import number, percent, span
@@ -61,10 +62,13 @@ def part_rows(test: Backtest) -> list[dict[str, str]]:
 
 def rounded(frame: Any) -> list[dict[str, str]]:
     """Return the rows of a frame as text, numbers to five digits."""
-    return [
-        {k: number(v, 5) if isinstance(v, float) else str(v).removesuffix(" 00:00:00") for k, v in line.items()}
-        for line in frame.to_dict("records")
-    ]
+
+    def text(name: Any, value: Any) -> str:
+        if isinstance(value, float):
+            return number(value, 5)
+        return time_text(value, frame[name]) if frame[name].dtype.kind == "M" else str(value)
+
+    return [{name: text(name, value) for name, value in line.items()} for line in frame.to_dict("records")]
 
 
 def _score(key: str, score: Score) -> str:

@@ -52,6 +52,18 @@ def ratio_band(
     return low, high
 
 
+def few_interval(share: float, sequences: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a share as if each sequence were one target, for too few of them to resample.
+
+    Source: Clopper & Pearson 1934 (Biometrika 26).
+    """
+    from scipy.stats import beta
+
+    tail, hits = (1 - level) / 2, share * sequences
+    low = float(beta.ppf(tail, hits, sequences - hits + 1)) if hits > 0 else 0.0
+    return low, float(beta.ppf(1 - tail, hits + 1, sequences - hits)) if hits < sequences else 1.0
+
+
 def whiskers(center: Array, low: Array, high: Array) -> list[Array]:
     """Return the lengths below and above `center` that `errorbar` takes; none is negative."""
     return [np.nan_to_num(np.maximum(center - low, 0)), np.nan_to_num(np.maximum(high - center, 0))]

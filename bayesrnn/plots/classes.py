@@ -78,14 +78,13 @@ def reliability_diagram(
         ax,
         title,
         note,
-        corner="above",
         pad=22,
         loc="lower right",
         bbox_to_anchor=(1.0, 1.0),
         ncols=3,
         borderaxespad=0.2,
         columnspacing=1.0,
-    )  # no corner is out of reach of the bars
+    )  # the legend stands between picture and note: no corner is out of reach of the bars
 
 
 def confidence_histogram(

@@ -60,4 +60,4 @@ def confusion_matrix(
         ax.tick_params(labelsize="x-small")
     ax.set(xlabel="predicted", ylabel="observed")
     total = matrix.counts.sum()
-    return finish(ax, title, f"{matrix.counts.trace() / total:.1%} right", corner="above")
+    return finish(ax, title, f"{matrix.counts.trace() / total:.1%} right")

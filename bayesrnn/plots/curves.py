@@ -60,7 +60,7 @@ def learning_curves(
         note = f"best {best}: {mean[epoch]:.4g} at {xlabel} {epoch + 1}"
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    return finish(ax, title, note, corner="upper right", loc="center right")
+    return finish(ax, title, note, loc="center right")
 
 
 def convergence(

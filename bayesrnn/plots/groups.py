@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from bayesrnn._checks import check_level
+from bayesrnn.metrics.bootstrap import FEWEST_SEQUENCES
 from bayesrnn.metrics.groups import rows_by_group
 from bayesrnn.metrics.pairs import numbered, pair
 from bayesrnn.metrics.score import Options
-from bayesrnn.plots.bands import binomial_band, effective_size, ratio_band, whiskers
+from bayesrnn.plots.bands import binomial_band, effective_size, few_interval, ratio_band, whiskers
 from bayesrnn.plots.intervals import inside_and_width
 from bayesrnn.plots.style import BLUE, NEUTRAL, VERMILLION, canvas, finish, name_ticks, percent_axis
 from bayesrnn.predictive import Predictive
@@ -129,7 +130,6 @@ def coverage_by_horizon(
         ax,
         title,
         f"furthest off: {share[worst]:.0%} at step {horizon[worst]}",
-        corner="above",
         loc="lower left",
         ncols=3,
     )
@@ -166,22 +166,28 @@ def coverage_by_group(
     expected = pairs.take(pairs.predictive.attainable_coverage(level))
     shape = tuple(predictive.shape)
     ax = canvas(ax, (6.4, 1.4 + 0.36 * len(members)))
+    small = False
     for place, rows in enumerate(reversed(members.values())):
         chosen = pairs.take(rows.reshape(-1, *(1 for _ in shape[1:])).expand(shape)).astype(bool)
         if not chosen.any():
             continue
         inside, share = held[chosen][:, None], held[chosen].mean(keepdims=True)
         sequences = numbered(pairs.sequences[chosen])
-        low, high = ratio_band(inside, np.ones_like(inside), sequences, seed=options.get("seed", 0))
-        several = ratio_band(inside, np.ones_like(inside), sequences, level=1 - 0.05 / len(members))
-        off = sequences.max() > 0 and not several[0][0] <= expected[chosen].mean() <= several[1][0]
-        bars = whiskers(share, low, high)
-        ax.errorbar(share, [place], xerr=bars, color=VERMILLION if off else BLUE, marker="s" if off else "o", capsize=3)
+        look: dict[str, Any] = {"color": BLUE, "marker": "o"}
+        if int(sequences.max()) + 1 < FEWEST_SEQUENCES:
+            small, look = True, {"color": NEUTRAL, "marker": "o", "markerfacecolor": "none"}
+            low, high = (np.array([end]) for end in few_interval(float(share[0]), int(sequences.max()) + 1))
+        else:
+            low, high = ratio_band(inside, np.ones_like(inside), sequences, seed=options.get("seed", 0))
+            several = ratio_band(inside, np.ones_like(inside), sequences, level=1 - 0.05 / len(members))
+            if not several[0][0] <= expected[chosen].mean() <= several[1][0]:
+                look = {"color": VERMILLION, "marker": "s"}
+        ax.errorbar(share, [place], xerr=whiskers(share, low, high), capsize=3, **look)
     ax.axvline(expected.mean(), color=NEUTRAL, linewidth=1, linestyle="--")
     names = [f"{name} ({int(rows.sum())} rows)" for name, rows in members.items()]
     name_ticks(ax.yaxis, range(len(names)), names[::-1])
     ax.set_ylim(-0.7, len(names) - 0.3)
     percent_axis(ax.xaxis)
-    ax.set_xlabel(f"targets inside the {level * 100:g} % interval (bars: 95 % bootstrap)")
+    ax.set_xlabel(f"targets inside the {level * 100:g} % interval (bars: 95 % intervals)")
     ax.margins(x=0.1)
-    return finish(ax, title)
+    return finish(ax, title, f"hollow: fewer than {FEWEST_SEQUENCES} sequences, too few to judge" if small else "")

@@ -13,6 +13,8 @@ BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW = (
 
 CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "^", "D", "v", "P")
+_LINE = 13.0
+"""Points that a line of small text takes."""
 NEUTRAL = "0.5"
 """Mid gray: visible on a light and on a dark background."""
 
@@ -48,23 +50,20 @@ def short(value: float) -> str:
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
 
 
-def finish(
-    ax: "Axes", title: str | None, note: str = "", *, corner: str = "upper left", pad: float | None = None, **key: Any
-) -> "Axes":
+def finish(ax: "Axes", title: str | None, note: str = "", *, pad: float | None = None, **key: Any) -> "Axes":
     """Write title, note and legend, and return the Axes; names are shown as they are, a "$" is no mathematics.
 
     Args:
         ax: Where to write.
         title: The title; None leaves out title, note and legend (a panel of a larger picture has its own).
-        note: The numbers that matter.
-        corner: Where the note stands: "upper left", ..., or "above" where the picture has no room.
+        note: The numbers that matter, a line below the title: nothing that is drawn lies under it.
         pad: Points between title and picture.
         **key: Options of the legend, which is left out where there are none; `loc` among them.
     """
     if title is None:
         _plain_labels(ax)
     else:
-        headline(ax, title, note, corner=corner, pad=pad)
+        headline(ax, title, note, pad=pad)
         if key:
             legend(ax, **key)
     return ax
@@ -81,28 +80,17 @@ def short_dates(ax: "Axes", times: Any) -> None:
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def headline(ax: "Axes", title: str, note: str = "", *, corner: str = "upper left", pad: float | None = None) -> None:
-    """Write the title, and the main numbers in a corner of the picture or "above" it."""
+def headline(ax: "Axes", title: str, note: str = "", *, pad: float | None = None) -> None:
+    """Write the title above the picture, and the main numbers on lines of their own below the title."""
+    from matplotlib import rcParams
+
     _plain_labels(ax)
-    ax.set_title(title, loc="left", fontweight="bold", pad=pad, parse_math=False)
-    if corner == "above":
-        ax.set_title(note, loc="right", fontsize="small", pad=pad, parse_math=False)
-        return
-    if not note:
-        return
-    vertical, horizontal = corner.split()
-    ax.text(
-        0.02 if horizontal == "left" else 0.98,
-        0.97 if vertical == "upper" else 0.03,
-        note,
-        parse_math=False,
-        transform=ax.transAxes,
-        ha=horizontal,
-        va="top" if vertical == "upper" else "bottom",
-        fontsize="small",
-        zorder=9,
-        bbox={"facecolor": ax.get_facecolor(), "edgecolor": "none", "alpha": 0.8, "pad": 3},
-    )
+    pad = float(rcParams["axes.titlepad"]) if pad is None else pad
+    room = _LINE * (note.count("\n") + 1) if note else 0.0
+    ax.set_title(title, loc="left", fontweight="bold", pad=pad + room, parse_math=False)
+    if note:
+        place: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, pad), "textcoords": "offset points"}
+        ax.annotate(note, (0, 1), **place, fontsize="small", va="bottom", annotation_clip=False, parse_math=False)
 
 
 def legend(ax: "Axes", **options: Any) -> None:

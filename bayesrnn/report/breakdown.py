@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bayesrnn import metrics
 from bayesrnn.metrics import Score
+from bayesrnn.metrics.bootstrap import FEWEST_SEQUENCES
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive, TokenPredictive
-from bayesrnn.report.findings import FEWEST
 
 _MOST_STEPS = 48  # more steps than this are gathered in bands
 _BANDS = 12
@@ -152,7 +152,11 @@ def _floor(score: Score) -> Score:
 
 
 def _off(score: Score, ideal: float, interval: float, parts: int) -> bool | None:
-    if score.replicates is None or score.name not in ("coverage", "confidence_gap") or score.sequences < FEWEST:
+    if (
+        score.replicates is None
+        or score.name not in ("coverage", "confidence_gap")
+        or score.sequences < FEWEST_SEQUENCES
+    ):
         return None
     tail = (1 - interval) / 2 / max(parts, 1)
     low, high = np.nanquantile(score.replicates, [tail, 1 - tail])

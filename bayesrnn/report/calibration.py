@@ -7,12 +7,13 @@ from torch import Tensor
 
 from bayesrnn._checks import check_level, check_levels
 from bayesrnn.metrics import Score
-from bayesrnn.metrics.bootstrap import unwarned
+from bayesrnn.metrics.bootstrap import FEWEST_SEQUENCES, unwarned
 from bayesrnn.metrics.groups import rows_by_group
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.registry import Measure, measures_for
 from bayesrnn.predictive import ClassPredictive, Predictive
 from bayesrnn.report.breakdown import by_frequency, by_group, by_step, score_parts
+from bayesrnn.report.chance import with_effective_floors
 from bayesrnn.report.findings import drawn, findings
 from bayesrnn.report.format import capital
 from bayesrnn.report.guards import guards
@@ -85,6 +86,7 @@ def calibration_report(
     members = None if groups is None else rows_by_group(groups, len(predictive))
     measures = measures_for(predictive, [*check_levels(levels), level])
     scores, notes = _scores(predictive, target, measures, {**options, "monte_carlo": monte_carlo, "floor": True})
+    scores = with_effective_floors(pairs, scores)
     simulated = {"seed": seed, "resamples": resamples}
     tables = {
         "horizon": score_parts(pairs, by_step(pairs), level, simulated, interval),
@@ -136,5 +138,14 @@ def _facts(pairs: Pairs, predictive: Predictive, interval: float, seed: int) -> 
 
 
 def _small_groups(rows: list[dict[str, Any]]) -> list[str]:
-    small = [f"{row['part']} ({row['targets']})" for row in rows if row["targets"] < 30]
-    return [f"Groups with fewer than 30 targets, to be read loosely: {', '.join(small)}."] if small else []
+    small = [
+        f"{row['part']} ({row['targets']} of {row['sequences']})"
+        for row in rows
+        if row["targets"] < 30 or row["sequences"] < FEWEST_SEQUENCES
+    ]
+    if not small:
+        return []
+    return [
+        f"Groups with fewer than 30 targets or {FEWEST_SEQUENCES} sequences say little (targets of sequences): "
+        f"{', '.join(small)}."
+    ]

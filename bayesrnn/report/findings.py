@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from bayesrnn.metrics import Score
+from bayesrnn.metrics.bootstrap import FEWEST_SEQUENCES
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.predictive import DETERMINISTIC, ClassPredictive, ContinuousPredictive
 from bayesrnn.report.format import number, percent, span
@@ -22,9 +23,6 @@ def drawn(predictive: Any) -> str:
 
 
 Tone = Literal["plain", "good", "warn", "bad"]
-
-FEWEST = 6
-"""Sequences that a verdict needs: of fewer, all lie on one side by chance in 2^(1 − k) > 5 % of cases."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def _continuous(
         low, high = score.interval or (0.0, 1.0)
         if low <= ideal <= high:
             findings.append(Finding(f"{start}: no miscalibration is detected at this level.", "good"))
-        elif score.sequences < FEWEST:
+        elif score.sequences < FEWEST_SEQUENCES:
             count = f"{score.sequences} independent sequences are too few to tell whether the level is missed"
             findings.append(Finding(f"{start}: {count}."))
         else:
@@ -90,7 +88,12 @@ def _continuous(
     if bias is not None and _off_center(bias) and not shifted:
         findings.append(Finding(f"{_bias(bias, units)}.", "warn"))
     spread = scores.get("ence10")
-    if spread is not None and spread.floor is not None and spread.sequences >= FEWEST and _beyond_chance(spread):
+    if (
+        spread is not None
+        and spread.floor is not None
+        and spread.sequences >= FEWEST_SEQUENCES
+        and _beyond_chance(spread)
+    ):
         findings.append(
             Finding(
                 "The predicted spread does not follow the error: on average over bins it is off by "
@@ -168,7 +171,7 @@ def _bias(score: Score, units: str) -> str:
 
 
 def _off_center(score: Score | None) -> bool:
-    if score is None or score.interval is None or score.sequences < FEWEST:
+    if score is None or score.interval is None or score.sequences < FEWEST_SEQUENCES:
         return False
     return score.interval[0] > 0 or score.interval[1] < 0
 

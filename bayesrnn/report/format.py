@@ -17,7 +17,7 @@ def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
 def percent(share: float) -> str:
     """Return a share as whole percent, with a decimal near 0 and 100."""
     value = 100 * share
-    return f"{value:.1f} %" if value < 2 or 98 < value < 100 else f"{value:.0f} %"
+    return f"{min(value, 99.9):.1f} %" if 0 < value < 2 or 98 < value < 100 else f"{value:.0f} %"
 
 
 def points(share: float) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bayesrnn import plots
 from bayesrnn.metrics import Score
+from bayesrnn.metrics.bootstrap import FEWEST_SEQUENCES
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, MomentsDistribution, Predictive, TokenPredictive
 from bayesrnn.report.exhibit import Picture
 from bayesrnn.report.format import capital, number, percent, span
@@ -102,15 +103,18 @@ def part_pictures(tables: Tables, *, tokens: bool) -> dict[str, Picture]:
     names = {"horizon": "position", "group": "group", "frequency": "frequency"}
     columns = [("confidence_gap", "confidence − accuracy", 0.0)]
     columns += [("nll", "surprise [nats]", None)] if tokens else []  # type: ignore[list-item]
-    for key, rows in tables.items():
+    for key, parts in tables.items():
+        rows = [row for row in parts if row["sequences"] >= FEWEST_SEQUENCES]
+        left = [row["part"] for row in parts if row["sequences"] < FEWEST_SEQUENCES]
+        small = f" Left out, with fewer than {FEWEST_SEQUENCES} sequences: {', '.join(left)}." if left else ""
         for column, label, ideal in columns:
-            if column not in rows[0]:
+            if not rows or column not in rows[0]:
                 continue
             bounded = all(f"{column}_low" in row for row in rows)
             ends = [[row[f"{column}_{end}"] for row in rows] if bounded else None for end in ("low", "high")]
             known[f"{column}_by_{key}"] = Picture.of(
                 plots.score_by_part,
-                f"{capital(label)} by {names[key]}, with bootstrap intervals.",
+                f"{capital(label)} by {names[key]}, with bootstrap intervals.{small}",
                 [row["part"] for row in rows],
                 [row[column] for row in rows],
                 *ends,

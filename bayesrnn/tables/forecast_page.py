@@ -14,7 +14,7 @@ from bayesrnn.forecasting.settings import LEVELS
 from bayesrnn.plots.backtest import calibration_panels
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.report.exhibit import Exhibit, Picture
-from bayesrnn.report.format import number, percent
+from bayesrnn.report.format import number
 from bayesrnn.report.page import Page, Tone
 from bayesrnn.tables.forecasts import ETS, MC, NAIVE, PLAIN, ForecastJudgement
 
@@ -54,8 +54,8 @@ class ForecastPage(Exhibit):
         """The results in sentences, each with its tone."""
         comparison = self.judgement.comparison
         scores = comparison.scores
-        lines = [sentences.coverage("forecast", scores[MC])]
-        lines += sentences.floor(self.judgement.test.predictive, self.judgement.series[0])
+        lines = [sentences.coverage("forecast's", scores[MC])]
+        lines += sentences.floor(self.judgement.test)
         ends = scores[MC]["crps"].interval
         if ends is not None and all(map(math.isfinite, ends)):
             lines.append((comparison.difference("crps", MC).sentence(self.units), "plain"))
@@ -63,14 +63,7 @@ class ForecastPage(Exhibit):
         if others:
             best = min(others, key=lambda name: scores[name]["crps"].value)
             mine, other = (scores[name]["crps"].value for name in (MC, best))
-            unit, word = f" {self.units}" if self.units else "", "lower" if mine < other else "higher"
-            lines.append(
-                (
-                    f"The best baseline is {best}: CRPS {number(other)}{unit}. The forecast's, {number(mine)}, is "
-                    f"{percent(abs(1 - mine / other))} {word} (lower is better).",
-                    "plain",
-                )
-            )
+            lines.append(sentences.best_baseline("", mine, best, other, self.units))
         return lines
 
     @property
@@ -121,7 +114,11 @@ class ForecastPage(Exhibit):
             page.section("Is it calibrated?", sentences.PANELS).picture(images["calibration"], texts["calibration"])
         page.section("Against the deterministic pass and baselines").picture(images["comparison"], texts["comparison"])
         page.table(tables.score_rows(self.judgement.comparison), f"Held-out scores{units}.")
-        page.table(tables.difference_rows(self.judgement.comparison), folded=f"Paired differences from the {PLAIN}")
+        page.table(
+            tables.difference_rows(self.judgement.comparison),
+            tables.DIFFERENCES,
+            folded=f"Paired differences from the {PLAIN}",
+        )
         page.section("What the uncertainty is made of")
         page.table(
             tables.part_rows(self.judgement.test),

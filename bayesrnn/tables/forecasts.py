@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bayesrnn.comparison import Comparison
 from bayesrnn.data.steps import following
+from bayesrnn.data.unequal import time_text
 from bayesrnn.estimators import BayesianRNNForecaster
 from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.forecasting.baselines import exponential_smoothing, seasonal_naive
@@ -70,7 +71,7 @@ def rows_after(forecaster: BayesianRNNForecaster, frame: Any) -> Any:
     times = frame[state.columns.time]
     later = np.array([name not in ends or t > ends[name] for name, t in zip(ids, times)], dtype=bool)
     if not later.any():
-        last = max(ends.values())
+        last = time_text(max(ends.values()), state.records[0].times)
         raise ValueError(
             f"no row comes after {last}, the last one that the run knows. Give rows that follow it; to forecast from "
             "there, predict without a file."
@@ -98,7 +99,9 @@ def judge_ahead(
     test = judged(state, frame, start=start, every=every, forecast=None)
     plain = judged(replace(state, draws=0), frame, start=start, every=every, forecast=None)
     if bool(torch.isnan(test.target).all()):
-        raise ValueError(f"nothing was observed from {start} on, so there is nothing to judge by.")
+        raise ValueError(
+            f"nothing was observed from {time_text(start, state.records[0].times)} on, so there is nothing to judge by."
+        )
     forecasts: dict[str, Predictive] = {PLAIN: plain.predictive, MC: test.predictive} | _baselines(test)
     comparison = compare_forecasts(forecasts, test.target, steps_since_start(test), reference=PLAIN, units=units)
     return ForecastJudgement(test, comparison, every)

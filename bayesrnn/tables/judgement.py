@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 from bayesrnn._files import atomic_write
 from bayesrnn.comparison import Comparison, compare_predictives
 from bayesrnn.data.labelled import Labelled
+from bayesrnn.metrics.registry import Verdict
 from bayesrnn.report import CalibrationReport, calibration_report
-from bayesrnn.report.format import percent
+from bayesrnn.report.format import listed, number, percent
 from bayesrnn.tables.model import SequenceRun
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 _RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
+_PLAIN, _DRAWN, _FINAL = "deterministic pass", "MC dropout", "MC dropout, recalibrated"
+_THAN = {Verdict.BETTER: "clearly better", Verdict.WORSE: "clearly worse", Verdict.UNDECIDED: "not clearly other"}
+_PASSES = {_PLAIN: "in one pass without masks", _DRAWN: "with masks", _FINAL: "with masks and recalibrated"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +44,7 @@ class Judgement:
     @property
     def sentences(self) -> list[str]:
         """The results in sentences, most important first."""
-        lines = [self.report.sentence, self.comparison.sentence]
+        lines = [self.report.sentence, self._with_and_without_masks()]
         if self.sets is not None:
             row = self.sets.iloc[0]
             lines.append(
@@ -53,6 +57,15 @@ class Judgement:
             answered = f"{100 * row['answered']:.0f} % of the rows"
             lines.append(f"Accepting 5 % wrong answers, {answered} are answered; {said}")
         return lines
+
+    def _with_and_without_masks(self) -> str:
+        """Return the score that ranks of the deterministic pass and of the draws, in one sentence."""
+        first, *rest = self.comparison.differences
+        last = [d for d in (first, *rest) if d.measure.key == first.measure.key][-1]
+        values = {name: scores[last.measure.key].value for name, scores in self.comparison.scores.items()}
+        words = [f"{number(value)} {_PASSES.get(name, name)}" for name, value in values.items()]
+        name = {"nll": "Log loss", "crps": "Error (CRPS)"}.get(last.measure.key, last.measure.label)
+        return f"{name}, lower is better: {listed(words)}. The last is {_THAN[last.verdict]} than the first."
 
     @property
     def level(self) -> float:
@@ -114,8 +127,8 @@ def compared(run: SequenceRun, data: Labelled) -> Comparison:
 def _predictives(run: SequenceRun, data: Labelled) -> dict[str, Any]:
     """Return the predictives of the same rows by name, the one that predictions use last."""
     raw = run.raw(data)
-    named = {"deterministic pass": run.raw(data, 0), "MC dropout": raw}
-    return named | ({} if run.recalibration is None else {"MC dropout, recalibrated": run.recalibration.apply(raw)})
+    named = {_PLAIN: run.raw(data, 0), _DRAWN: raw}
+    return named | ({} if run.recalibration is None else {_FINAL: run.recalibration.apply(raw)})
 
 
 def _abstention(run: SequenceRun, frame: Any) -> "DataFrame | None":

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from bayesrnn.cli import main
+from bayesrnn.cli.forecast_files import remember, with_remembered
 from bayesrnn.cli.shown import _cell
 from bayesrnn.storage.run import read_run, write_run
 
@@ -139,7 +140,6 @@ def test_what_does_not_fit_a_run_is_one_line(
     out = ["-o", str(tmp_path / "p.csv")]
     changed = tmp_path / "changed.csv"
     for arguments, words in (
-        ([str(shops)], "needs them for the next 6 steps"),
         ([str(run), str(run.parent / "gap.csv")], "must begin at 2024-06-09"),
         ([str(run), str(shops.parent / "later.csv")], "no column 'sales'"),
         ([str(tmp_path)], "holds no finished run"),
@@ -174,7 +174,36 @@ def test_rows_ahead_are_asked_for_before_anything_is_learned(
         assert not out.exists()
     copy = shutil.copytree(shops, tmp_path / "copy")
     assert main(["update", str(copy), str(shops.parent / "later.csv")]) == 0
+    assert f"predict {copy} -o" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_rows_ahead_that_the_run_has_seen_are_not_asked_for_again(
+    zone: str | None, shops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = pd.date_range("2024-01-01", periods=3, freq="D", tz=zone)
+    rows = pd.DataFrame({"shop": "north", "day": times, "holiday": ["yes", None, "no"], "price": [1.5, np.nan, 1 / 3]})
+    remember(tmp_path, rows)
+    pd.testing.assert_frame_equal(with_remembered(tmp_path, None, ["shop", "day"]), rows, check_dtype=False)
+    newer = rows.tail(1).assign(holiday="yes")
+    both = with_remembered(tmp_path, newer, ["shop", "day"]).sort_values("day")
+    assert both["holiday"].fillna("").tolist() == ["yes", "", "yes"]  # what was said last holds
+    now, then = tmp_path / "now.csv", tmp_path / "then.csv"
+    if zone is None:
+        return
+    assert main(["predict", str(shops), "-o", str(now)]) == 0
+    assert now.read_text() == (shops / "forecast.csv").read_text()
+    copy = shutil.copytree(shops, tmp_path / "copy")
+    panel(203, 0, skip=200).to_csv(tmp_path / "three.csv", index=False)  # three days pass; the next three were seen
+    assert main(["update", str(copy), str(tmp_path / "three.csv")]) == 0
     assert f"predict {copy} --future FILE" in capsys.readouterr().out
+    assert "first at 2024-07-25: each of the 6 steps from 2024-07-22" in refused(
+        ["predict", str(copy), "-o", str(then)], capsys
+    )
+    panel(200, 9, skip=206).drop(columns="sold").to_csv(tmp_path / "ahead.csv", index=False)
+    assert main(["predict", str(copy), "--future", str(tmp_path / "ahead.csv"), "-o", str(then)]) == 0
+    (copy / "ahead.json").write_text("{")
+    assert "ahead.json is damaged" in refused(["predict", str(copy), "-o", str(then)], capsys)
 
 
 def test_a_series_without_newer_rows_is_named(shops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from bayesrnn.data import Series, read_series
+from bayesrnn.data.unequal import time_text
 
 
 def written(folder: Path, times: list[str]) -> Path:
@@ -71,3 +73,22 @@ def test_other_separators_are_read_and_said(tmp_path: Path) -> None:
 def test_times_without_a_step_are_refused_even_if_gaps_are_bridged(index: pd.DatetimeIndex, words: str) -> None:
     with pytest.raises(ValueError, match=f"steps are unequal.*{words}"):
         Series.from_pandas(pd.Series(range(len(index)), index=index, dtype=float), bridge=True)
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "text"),
+    [
+        ("2026-06-01", "MS", "2026-06"),
+        ("2026-01-01", "YS", "2026-01"),
+        ("2026-06-30", "ME", "2026-06-30"),
+        ("2026-06-01", "D", "2026-06-01"),
+        ("2026-06-01", "h", "2026-06-01 00:00"),
+        ("2026-06-01 00:00+02:00", "30min", "2026-06-01 00:00+02:00"),
+        ("2026-06-01", "10s", "2026-06-01 00:00:00"),
+    ],
+)
+def test_a_time_is_written_as_finely_as_its_steps(start: str, step: str, text: str) -> None:
+    times = pd.date_range(start, periods=3, freq=step)
+    assert time_text(times[0], times) == text
+    assert time_text(times.to_numpy()[0] if times.tz is None else times[0], times.to_series()) == text
+    assert time_text(np.int64(5), pd.Index([5, 6])) == "5"

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from bayesrnn.data import Series
-from bayesrnn.forecasting import Settings, Study, pictures, quick, sentences, settings_for, study
+from bayesrnn.forecasting import Backtest, Settings, Study, pictures, quick, sentences, settings_for, study
 from bayesrnn.forecasting.result import MC, NAIVE_MASKS, RAW, STANDARD
 from bayesrnn.predictive import Predictive
 
@@ -139,17 +139,20 @@ def test_a_failing_run_leaves_no_file(found: Study, tmp_path: Path, monkeypatch:
 
 def test_narrow_intervals_are_called_narrow(found: Study) -> None:
     scores = found.comparison.scores[RAW]
-    near = replace(scores["coverage_95"], value=0.95)
+    near = near_95 = replace(scores["coverage_95"], value=0.95)
     far = replace(scores["coverage_80"], value=0.52, interval=(0.45, 0.6))
     text, tone = sentences.coverage("raw", {"coverage_80": far, "coverage_95": near})
-    assert "80 % intervals hold 52 % (45 % to 60 %): too narrow; the 95 %" in text
+    assert "The raw 80 % intervals hold 52 % (45 % to 60 %): too narrow. The raw 95 %" in text
     assert tone == "bad"
     text, tone = sentences.coverage("raw", {"coverage_80": replace(far, interval=(0.2, 0.9)), "coverage_95": near})
     assert "52 % (20 % to 90 %): below the level, perhaps by chance" in text
     assert tone == "warn"
     text, tone = sentences.coverage("raw", {"coverage_80": replace(far, value=0.8, interval=None), "coverage_95": near})
-    assert "hold 80 %: within 8 points of the level" in text
+    assert "hold 80 %: as they should (within 8 points)" in text
     assert tone == "good"
+    for share, near in ((0.93, True), (0.89, False), (0.98, False)):  # 11 % miss where 5 % may
+        text, _ = sentences.coverage("raw", {"coverage_80": far, "coverage_95": replace(near_95, value=share)})
+        assert ("(within 2 points)" in text) == near
 
 
 def test_bounds_below_a_series_that_is_never_negative_are_named(series: Series) -> None:
@@ -159,18 +162,30 @@ def test_bounds_below_a_series_that_is_never_negative_are_named(series: Series) 
     share = (torch.linspace(0.0, 4.0, 180) < 1.96).double().mean()
     for floor, said in ((0.0, True), (-1.0, False)):
         moved = replace(series, values=series.values - series.values.min() + floor)
-        texts = [text for text, _ in sentences.floor(near, moved)]
+        texts = [text for text, _ in sentences.floor(Backtest(moved, torch.arange(30), near, values))]
         assert any(f"but {share:.0%}".replace("%", " %") in text for text in texts) == said
-    assert not sentences.floor(Predictive.from_gaussian(torch.full(shape, 9.0), torch.ones(shape)), series)
+    far = Predictive.from_gaussian(torch.full(shape, 9.0), torch.ones(shape))
+    assert not sentences.floor(Backtest(series, torch.arange(30), far, values))
+
+
+def test_each_series_is_asked_whether_it_was_below_0(series: Series) -> None:
+    """The first goes below 0, the second does not; half of the second's lower ends do."""
+    signed = replace(series, values=series.values - series.values.mean())
+    counts = replace(series, values=series.values - series.values.min())
+    means = torch.cat([torch.zeros(10, 4), torch.tensor([0.0, 9.0]).repeat(10, 2)])
+    which = torch.arange(2).repeat_interleave(10)
+    near = Predictive.from_gaussian(means, torch.ones(20, 4))
+    for order, words in (((signed, counts), "1 of 2 series were never below 0, but 50 %"), ((signed, signed), "")):
+        texts = [text for text, _ in sentences.floor(Backtest(order, torch.arange(20), near, means, which))]
+        assert any(words in text for text in texts) if words else not texts
 
 
 def test_the_verdict_on_each_forecast_is_that_of_the_comparison(found: Study) -> None:
     texts = [text for text, _ in found.sentences]
     for name in (RAW, MC, NAIVE_MASKS):
         assert found.comparison.difference("crps", name).sentence("MW") in texts
-    assert sentences.best_baseline(9.0, "ETS", 1.0, "MW")[0].endswith(
-        "recalibrated, has one 800 % higher (lower is better)."
-    )
+    text = sentences.best_baseline("recalibrated ", 9.0, "ETS", 1.0, "MW")[0]
+    assert "of the recalibrated forecasts is 9 MW, 800 % worse than the best baseline, ETS, with 1 MW." in text
 
 
 def test_few_held_out_steps_have_no_interval_and_say_so(series: Series) -> None:

@@ -378,3 +378,31 @@ def test_few_sequences_give_no_verdict(sequences: int) -> None:
     text = calibration_report(predictive, torch.linspace(-4.0, 4.0, rows), sequences=which, **QUICK).sentence
     assert ("3 independent sequences are too few to tell" in text) == (sequences == 3), text
     assert ("too narrow" in text) == (sequences == 8), text
+
+
+@pytest.mark.parametrize("kind", ["numbers", "classes"])
+def test_targets_that_repeat_each_other_count_once(kind: str) -> None:
+    """Ten copies of each target say no more than one: chance adds as much as it adds to the targets themselves."""
+    g = torch.Generator().manual_seed(0)
+    if kind == "numbers":
+        std = torch.rand(200, generator=g) + 0.5
+        predictive, target = Predictive.from_gaussian(torch.zeros(200), std), std * torch.randn(200, generator=g)
+        key, tens = "ence10", Predictive.from_gaussian(torch.zeros(200, 10), std[:, None].expand(200, 10))
+    else:
+        p = torch.rand(200, generator=g) * 0.5 + 0.5
+        chances = torch.stack([p, 1 - p], -1)
+        predictive, target = Predictive.from_probabilities(chances), (torch.rand(200, generator=g) > p).long()
+        key, tens = "ece15_left", Predictive.from_probabilities(chances[None, :, None].expand(1, 200, 10, 2))
+    once = calibration_report(predictive, target, **QUICK).scores[key]
+    many = calibration_report(tens, target[:, None].expand(200, 10), **QUICK).scores[key]
+    assert many.floor == pytest.approx(once.floor, rel=0.15)
+    assert many.interval[0] == 0.0  # no claim where there is none to make
+    assert "does not follow the error" not in str(calibration_report(tens, target[:, None].expand(200, 10), **QUICK))
+
+
+def test_groups_of_few_sequences_say_little() -> None:
+    predictive = Predictive.from_gaussian(torch.zeros(80), torch.ones(80))
+    groups = ["few"] * 40 + ["many"] * 40
+    which = torch.cat([torch.arange(40) // 20, torch.arange(40) + 2])
+    report = calibration_report(predictive, torch.linspace(-1, 1, 80), groups, sequences=which, **QUICK)
+    assert any("few (40 of 2)" in warning for warning in report.warnings)
