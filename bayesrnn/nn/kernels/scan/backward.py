@@ -61,10 +61,11 @@ def backward(
     if own is not None:
         everything = (saved.x, saved.out, saved.gates, saved.extra)
         return Gradients(*sequence_backward(own, layer, state, everything, grad_out, grad_last, want_weights, want_x))
-    old = torch.cat((first.unsqueeze(0), saved.out[:-1]))
-    backend = fused_loop.backend_of(layer, first)
-    if backend is not None:
-        kept = (saved.out, saved.gates, saved.extra)
+    old, kept = torch.cat((first.unsqueeze(0), saved.out[:-1])), (saved.out, saved.gates, saved.extra)
+    whole, backend = fused_loop.persistent_of(layer, first), fused_loop.backend_of(layer, first)
+    if whole is not None:
+        blocks, low, grad_h, grad_c = whole.persistent_backward(layer, state, kept, grad_out, grad_last)
+    elif backend is not None:
         blocks, low, grad_h, grad_c = fused_loop.fused_backward(backend, layer, state, kept, grad_out, grad_last)
     else:
         memory = state[1] if cell.memory else None

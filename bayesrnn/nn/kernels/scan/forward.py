@@ -3,12 +3,13 @@
 from torch import Tensor
 
 from bayesrnn.nn.kernels.scan import fused_loop
-from bayesrnn.nn.kernels.scan.fused_loop import Products, Rows, steps_at_once
-from bayesrnn.nn.kernels.scan.layer import Layer, along, cut, extras_along, gated, ungated
+from bayesrnn.nn.kernels.scan.fused_loop import Products, Rows
+from bayesrnn.nn.kernels.scan.layer import Layer, along, cut, extras_along, gated, steps_at_once, ungated
 from bayesrnn.nn.kernels.scan.products import GateProduct, of_span
 from bayesrnn.nn.kernels.scan.sequence import kernels_for, sequence_forward
 
-_BLOCK_ROWS = 1024  # when nothing is kept for a backward pass
+_BLOCK_ROWS = 1024  # when nothing is kept for a backward pass, so that the states stay in a cache
+_DEVICE_ROWS = 1 << 14  # the same on a GPU, where a step of few rows takes less time than its launch
 _BLOCK_BYTES = 8 << 20  # of gates that are projected at once, so that they are read again from a cache
 
 
@@ -29,10 +30,13 @@ def forward(layer: Layer, x: Tensor, state: tuple[Tensor, ...], save: bool) -> t
     own = kernels_for(layer, x, first)
     if own is not None:
         return sequence_forward(own, layer, x, state, save)
+    whole = fused_loop.persistent_of(layer, first)
+    if whole is not None:
+        return whole.persistent_forward(layer, x, state, save)
     (steps, rows), units = x.shape[:2], first.shape[1]
     out = first.new_empty(steps, rows, units)
     last = state[1].clone() if cell.memory else first.new_empty(0)
-    block_rows = rows if save else _even(rows, _BLOCK_ROWS)
+    block_rows = rows if save else _even(rows, _BLOCK_ROWS if x.device.type == "cpu" else _DEVICE_ROWS)
     products = Products(
         GateProduct(layer.ih, cell.gates, _apart(masks.input), layer.product, rows, steps, at_once=True),
         GateProduct(

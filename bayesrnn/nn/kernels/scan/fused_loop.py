@@ -17,9 +17,11 @@ from torch import Tensor
 
 from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.scan.cpu_kernels import CpuBackend
-from bayesrnn.nn.kernels.scan.layer import BackwardStep, ForwardStep, Layer, along, gated, ungated
+from bayesrnn.nn.kernels.scan.layer import BackwardStep, ForwardStep, Layer, along, gated, steps_at_once, ungated
 from bayesrnn.nn.kernels.scan.library import kernels
 from bayesrnn.nn.kernels.scan.products import GateProduct, of_span
+
+SMALL = 128  # units up to which one kernel does all steps of a layer on a GPU
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,20 @@ def backend_of(layer: Layer, like: Tensor) -> Backend | None:
         return None
     loaded = kernels()
     return None if loaded is None else CpuBackend(loaded)
+
+
+def persistent_of(layer: Layer, like: Tensor) -> Any:
+    """Return the module that does all steps of a small layer at once, or None where it does not serve."""
+    units, served = (
+        like.shape[1],
+        layer.name in ("lstm", "lstm_capped", "gru") and like.dtype == torch.float32 and layer.reads_masks,
+    )
+    if not (served and like.device.type == "cuda" and 0 < units <= SMALL and _triton_works()):
+        return None
+    from bayesrnn.nn.kernels.scan import persistent
+
+    precision = torch.get_float32_matmul_precision()
+    return persistent if persistent.agrees(layer.name, units, layer.product, precision, like.device) else None
 
 
 @cache
@@ -212,11 +228,6 @@ def fused_backward(
             raw = _through(onward[t], hh, site)
     grad_h = _under(raw, site)
     return blocks, low, grad_h if cell.memory else grad_h.add_(carried), carried if cell.memory else None
-
-
-def steps_at_once(bytes_per_step: int, steps: int, most: int) -> int:
-    """Return how many steps have so many bytes at most, at least one."""
-    return max(1, min(steps, most // max(1, bytes_per_step)))
 
 
 def _contiguous(mask: Tensor | None, sizes: list[int]) -> list[Tensor | None]:

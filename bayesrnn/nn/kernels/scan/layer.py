@@ -39,11 +39,15 @@ class Layer:
         """The pointwise part of the cell."""
         return POINTWISE[self.name]
 
+    @property
+    def reads_masks(self) -> bool:
+        """Whether masks act only on what is read: inputs, hidden states and memory cells."""
+        return self.masks.candidate is None and self.masks.keep_cell is None and self.masks.keep_hidden is None
+
     def compiles(self, like: Tensor) -> bool:
         """Whether compiled kernels do this: a float32 LSTM or GRU, full rows, masks only on what is read."""
-        masks, full = self.masks, not self.sizes or self.sizes[-1] == like.shape[0]
-        whole = masks.candidate is None and masks.keep_cell is None and masks.keep_hidden is None
-        return self.name in ("lstm", "lstm_capped", "gru") and like.dtype == torch.float32 and whole and full
+        full = not self.sizes or self.sizes[-1] == like.shape[0]
+        return self.name in ("lstm", "lstm_capped", "gru") and like.dtype == torch.float32 and self.reads_masks and full
 
     def biases(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Return the biases (gates, H) of the input product and, where it is kept apart, of the recurrent one."""
@@ -122,3 +126,8 @@ def ungated(mask: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
 def cut(value: Tensor, rows: int) -> Tensor:
     """Return the first rows."""
     return value if value.shape[0] == rows else value[:rows]
+
+
+def steps_at_once(bytes_per_step: int, steps: int, most: int) -> int:
+    """Return how many steps have so many bytes at most, at least one."""
+    return max(1, min(steps, most // max(1, bytes_per_step)))

@@ -38,10 +38,8 @@ class _Layer(ctypes.Structure):
 
 def kernels_for(layer: Layer, x: Tensor, first: Tensor) -> Kernels | None:
     """Return the kernels where they do the layer: float32 on a CPU, masks of inputs, hidden states and memory cells."""
-    masks = layer.masks
-    plain = masks.candidate is None and masks.keep_cell is None and masks.keep_hidden is None
     single = x.dtype == first.dtype == layer.product == layer.ih.dtype == torch.float32
-    return kernels() if plain and single and x.device.type == "cpu" and x.numel() else None
+    return kernels() if layer.reads_masks and single and x.device.type == "cpu" and x.numel() else None
 
 
 def sequence_forward(

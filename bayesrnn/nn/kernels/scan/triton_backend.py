@@ -10,8 +10,6 @@ from torch import Tensor
 from bayesrnn.nn.kernels.scan.layer import BackwardStep, ForwardStep, Layer
 from bayesrnn.nn.kernels.scan.triton_kernels import gru_backward, gru_forward, lstm_backward, lstm_forward, touch
 
-__all__ = ["TritonBackend", "touch"]
-
 _BLOCK = 128  # units of a row that one program does
 
 
@@ -21,9 +19,8 @@ class TritonBackend:
     aligned, in_place, held_bytes = True, False, 256 << 20
 
     def on(self, like: Tensor) -> AbstractContextManager[Any]:
-        """Return a context in which the tensor's device is the current one, on which Triton launches."""
-        context: AbstractContextManager[Any] = torch.cuda.device_of(like)
-        return context
+        """See `device_of`."""
+        return device_of(like)
 
     def carried(self, first: Tensor, gates: int, dtype: torch.dtype) -> Tensor:
         """Return memory for h under the masks of the next step: one copy per mask."""
@@ -37,7 +34,7 @@ class TritonBackend:
 
         def step(now: ForwardStep) -> None:
             old, carried, new = now.old, now.carried, now.new
-            products = (*_gates(now.pre, now.place, rows, gates), *_gates(now.add, 0, rows, gates), bias)
+            products = (*gates_of(now.pre, now.place, rows, gates), *gates_of(now.add, 0, rows, gates), bias)
             ahead = (old if carried is None else carried, *_mask(now.following, old), rows, units)
             act = first if now.act is None else now.act
             flags: dict[str, Any] = {"KEEP": now.act is not None, "MASKED": now.following is not None, "BLOCK": _BLOCK}
@@ -71,7 +68,13 @@ class TritonBackend:
         return step
 
 
-def _gates(product: Tensor, place: int, rows: int, gates: int) -> tuple[Tensor, int, int]:
+def device_of(like: Tensor) -> AbstractContextManager[Any]:
+    """Return a context in which the tensor's device is the current one, on which Triton launches."""
+    context: AbstractContextManager[Any] = torch.cuda.device_of(like)
+    return context
+
+
+def gates_of(product: Tensor, place: int, rows: int, gates: int) -> tuple[Tensor, int, int]:
     """Return one step of a product, and its strides of rows and gates.
 
     A product has the shape (steps * rows, gates * H), or (gates, steps * rows, H) where each gate has its own.
