@@ -86,8 +86,9 @@ def _recurrent(
 def all_forward(
     pre, pre_step, pre_row, pre_gate, bias, again, hh, lengths, hidden, memory, out, acts, extra, scratch, scratch_gate,
     mask, mask_step, mask_gate, mask_row, read, read_step, read_row, out_step, act_step, start, steps, rows, units,
-    GATES: tl.constexpr, CAPPED: tl.constexpr, KEEP: tl.constexpr, LENGTHS: tl.constexpr, MASK: tl.constexpr, READ: tl.constexpr,
-    HELD: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr,
+    GATES: tl.constexpr, CAPPED: tl.constexpr, KEEP: tl.constexpr, LENGTHS: tl.constexpr, MASK: tl.constexpr,
+    READ: tl.constexpr, HELD: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Take `steps` steps, from step `start`; `hidden` and `memory` are what they begin with and where they end.
 
@@ -219,9 +220,9 @@ def _through(
 def all_backward(
     acts, extra, past, initial, hh, lengths, arriving, arriving_step, arriving_row, by_hidden, by_memory, blocks, low,
     mask, mask_step, mask_gate, mask_row, read, read_step, read_row, out_step, act_step, block_step, steps, rows, units,
-    GATES: tl.constexpr, CAPPED: tl.constexpr, LENGTHS: tl.constexpr, ARRIVING: tl.constexpr, LOW: tl.constexpr, MASK: tl.constexpr,
-    READ: tl.constexpr, HELD: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, TILE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    GATES: tl.constexpr, CAPPED: tl.constexpr, LENGTHS: tl.constexpr, ARRIVING: tl.constexpr, LOW: tl.constexpr,
+    MASK: tl.constexpr, READ: tl.constexpr, HELD: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
+    TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Go back through all steps, from pointers to the last; `by_hidden` and `by_memory` begin and end here.
 

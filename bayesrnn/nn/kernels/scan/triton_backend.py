@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bayesrnn.nn.kernels.scan.layer import BackwardStep, ForwardStep, Layer
-from bayesrnn.nn.kernels.scan.triton_kernels import gru_backward, gru_forward, lstm_backward, lstm_forward, touch
+from bayesrnn.nn.kernels.scan.triton_kernels import gru_backward, gru_forward, lstm_backward, lstm_forward
+from bayesrnn.nn.kernels.scan.triton_kernels import touch as touch
 
 _BLOCK = 128  # units of a row that one program does
 
