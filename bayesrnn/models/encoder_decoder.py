@@ -224,17 +224,17 @@ class EncoderDecoder(nn.Module):
             )
         tokens = tokens.long()
         inside = tokens != self.padding
-        if not bool(inside[:, :1].all()) or 0 in tokens.shape:
-            row = 0 if 0 in tokens.shape else int((~inside[:, 0]).nonzero()[0])
+        empty = ~inside[:, :1].any(1)
+        if bool(empty.any()) or not len(tokens):
             raise ValueError(
-                f"{name} sentence {row} is empty: a sentence has at least one token before its padding "
-                f"({self.padding}). Leave out empty lines in both languages."
+                f"{name} sentence {int(empty.int().argmax()) if len(tokens) else 0} is empty: a sentence has at least "
+                f"one token before its padding ({self.padding}). Leave out empty lines in both languages."
             )
-        if bool((inside[:, 1:] & ~inside[:, :-1]).any()):
-            row = int((inside[:, 1:] & ~inside[:, :-1]).any(1).nonzero()[0])
+        torn = (inside[:, 1:] & ~inside[:, :-1]).any(1)
+        if bool(torn.any()):
             raise ValueError(
-                f"{name} sentence {row} has padding ({self.padding}) before a token. Padding stands behind the "
-                "sentence: pad at the end."
+                f"{name} sentence {int(torn.int().argmax())} has padding ({self.padding}) before a token. Padding "
+                "stands behind the sentence: pad at the end."
             )
         return tokens
 

@@ -85,10 +85,10 @@ def train(run: Run, report: Callable[[str], None] = print) -> dict[str, Any]:
     gradients = Recorded(partial(_gradients, net, run.settings.bfloat16), list(net.parameters()))
     for epoch in range(len(record["epochs"]) + 1, run.settings.epochs + 1):
         record["epochs"].append(_epoch(run, net, gradients, optimizer, epoch))
-        _keep(run, net, optimizer, record["epochs"])
         for stale in ("provenance", "scores"):
             record.pop(stale, None)
         save(run.name, record, seed=run.seed, folder=run.results, data=run.split.data)
+        _keep(run, net, optimizer, record["epochs"])  # last: an epoch that is kept is in the record
         last = record["epochs"][-1]
         report(f"{run.name} epoch {epoch}: train {last['train']:.4f} test {last['test']:.4f} {last['seconds']:.0f} s")
     return record
@@ -194,28 +194,16 @@ def _errors(run: Run, net: SentimentNet, epoch: int) -> dict[str, float]:
 
 def monte_carlo_error(run: Run, net: SentimentNet, part: Segments, draws: int, precision: str | None) -> float:
     """RMSE of the mean over draws, rating units."""
-    options = {
-        "draws": draws,
-        "seed": run.seed,
-        "likelihood": run.distribution,
-        "precision": precision,
-        "keep_draws": False,
-    }
-    mean = br.predict(net, part.tokens.to(run.device), **options).mean.cpu()
+    mean = br.predict(
+        net, part.tokens.to(run.device), draws=draws, seed=run.seed, likelihood=run.distribution, precision=precision,
+        keep_draws=False,
+    ).mean.cpu()  # fmt: skip
     return float((mean.double() - part.ratings).square().mean().sqrt())
 
 
 def _fresh(run: Run) -> dict[str, Any]:
-    return {
-        "run": run.name,
-        "cell": run.cell,
-        "split": run.split.name,
-        "seed": run.seed,
-        "variant": run.variant.to_dict(),
-        "settings": run.settings.to_dict(),
-        **_data(run),
-        "epochs": [],
-    }
+    known = {"run": run.name, "cell": run.cell, "split": run.split.name, "seed": run.seed}
+    return known | {"variant": run.variant.to_dict(), "settings": run.settings.to_dict(), **_data(run), "epochs": []}
 
 
 def _data(run: Run) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import bayesrnn as br
-from evaluation.sentiment import report, vader
+from evaluation.sentiment import report, training, vader
 from evaluation.sentiment.__main__ import main
 from evaluation.sentiment.corpus import (
     RARE,
@@ -174,6 +174,36 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(tmp_path):
     assert saved["settings"]["epochs"] == TINY.epochs
     with pytest.raises(ValueError, match=r"variant .*0\.25.*--results"):
         train(tiny(tmp_path / "cut", main_variants(0.5)["gal"]), report=lambda line: None)
+
+
+@pytest.mark.parametrize("stage", range(5))
+def test_a_kill_between_any_two_files_changes_nothing(tmp_path, monkeypatch, stage):
+    """Two epochs write five files (the second is no better): whichever is the first to be missing, nothing changes."""
+    variant, calls = main_variants(0.25)["gal"], []
+    whole, cut = (tiny(tmp_path / name, variant) for name in ("whole", "cut"))
+    train(whole, report=lambda line: None)
+
+    def killed(name):
+        real = getattr(training, name)
+
+        def write(*arguments, **options):
+            calls.append(name)
+            if len(calls) == stage + 1:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        return write
+
+    with monkeypatch.context() as patch:
+        for name in ("save", "_write"):
+            patch.setattr(training, name, killed(name))
+        with pytest.raises(KeyboardInterrupt):
+            train(cut, report=lambda line: None)
+    record = train(cut, report=lambda line: None)
+    assert [e["epoch"] for e in record["epochs"]] == [1, 2]
+    for which in ("last", "best"):
+        pairs = zip(weights(whole, which).state_dict().items(), weights(cut, which).state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for (_, a), b in pairs), which
 
 
 def test_early_stopping_keeps_the_best_weights(tmp_path):

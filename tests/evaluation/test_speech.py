@@ -63,13 +63,17 @@ def test_bad_features_are_refused(tmp_path, changes, message, capsys):
     assert not (tmp_path / "results").exists()
 
 
-def test_files_that_are_no_features_are_refused(tmp_path):
+def test_files_that_are_no_features_are_refused(tmp_path, capsys):
     (tmp_path / "sound.npz").write_bytes(b"RIFF....WAVE")
     with pytest.raises(ValueError, match=r"sound.npz is no .npz file of features .*Compute cepstra of sound files"):
         load_digits(tmp_path / "sound.npz")
     (tmp_path / "JapaneseVowels_TRAIN.ts").write_text("@data\n1,2:3,4:1\n1,2:3:1\n")
     with pytest.raises(ValueError, match=r"line 3 of JapaneseVowels_TRAIN.ts is no utterance"):
         load_vowels(tmp_path)
+    for corpus, place in (("digits", tmp_path / "sound.npz"), ("vowels", tmp_path), ("digits", tmp_path / "none.npz")):
+        assert main(["--corpus", corpus, "--data", str(place), "--results", str(tmp_path / "results")]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "results").exists()
 
 
 def test_frames_are_stacked_and_what_is_missing_repeats_the_last():

@@ -16,6 +16,7 @@ from evaluation.translation.scoring import disagreement, judged, nll, rank_corre
 from evaluation.translation.sentences import (
     END,
     PADDING,
+    PARTS,
     START,
     LikeLengths,
     Pairs,
@@ -54,6 +55,28 @@ def test_files_that_do_not_fit_are_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("BAYESRNN_DATA", raising=False)
     with pytest.raises(ValueError, match="set BAYESRNN_DATA"):
         load_pairs("train")
+
+
+def test_bad_files_are_one_line_each(tmp_path, capsys):
+    pytest.importorskip("sacrebleu")
+    good = {f"{PARTS[part]}.{lang}.gz": "ein hund .\nzwei hunde .\n" for part in PARTS for lang in ("de", "en")}
+    for name, text, message in (
+        ("val.en.gz", "a dog .\n", "they have 2 and 1 lines"),
+        ("train.de.gz", "\nzwei hunde .\n", "line 1 of the source of train is empty"),
+        ("test_2016_flickr.en.gz", "", "2 and 1 lines"),
+        ("train.en.gz", None, "No such file"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, lines in (good | {name: text}).items():
+            if lines is not None:
+                (folder / file).write_bytes(gzip.compress(lines.encode()))
+        options = ["--data", str(folder), "--results", str(folder / "results"), "--checkpoints", str(folder / "state")]
+        assert main(options) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+        assert not (folder / "results").exists()
 
 
 def test_batches_hold_every_pair_once_in_an_order_of_the_generator():
@@ -170,7 +193,14 @@ def test_a_whole_small_run_resumes(tmp_path, capsys, monkeypatch):
     net = br.load(tmp_path / "state" / "gal-seed0.model")
     tokens = br.translate(net, torch.tensor([[5, 6, END]]), torch.tensor([[7, END]]), draws=0)
     assert nll(tokens) == pytest.approx(float(-tokens.draw_log_probs.sum() / 2))
+    note = tmp_path / "state/none-seed0.vocabulary"
+    note.write_text(note.read_text().replace("digest", "was").replace("size", "digest"))  # of another vocabulary
+    (tmp_path / "results/none-seed0.json").unlink()
     capsys.readouterr()
+    assert main([*small, *options]) == 2
+    said = capsys.readouterr().err
+    assert "none-seed0 was trained with another vocabulary" in said
+    assert said.count("\n") == 1
     for wrong, message in (
         (["--schemes", "moon"], "--schemes must be of"),
         (["--epochs", "0"], "--epochs must be at least 1"),

@@ -97,8 +97,8 @@ def test_the_batch_changes_nothing(beam: int, monkeypatch: pytest.MonkeyPatch) -
         torch.testing.assert_close(alone.log_prob[0], both.log_prob[row], rtol=1e-4, atol=1e-5)
     packed = pack_sequence([SOURCE[0], SOURCE[1, :2]], enforce_sorted=False)
     torch.testing.assert_close(translate(net, packed, draws=16, beam=beam, max_length=8).tokens, both.tokens)
-    monkeypatch.setattr("bayesrnn.inference.translation._ROWS", 1)
-    monkeypatch.setattr("bayesrnn.inference.translation._NUMBERS", 1)
+    monkeypatch.setattr("bayesrnn.inference.sentence_reader._ROWS", 1)
+    monkeypatch.setattr("bayesrnn.inference.sentence_reader._NUMBERS", 1)
     torch.testing.assert_close(translate(net, SOURCE, draws=16, beam=beam, max_length=8).tokens, both.tokens)
 
 
