@@ -1,8 +1,8 @@
-"""Training by Lightning: early stopping, checkpoints that hold no code, resuming after a kill, gradient clipping.
+"""Training: early stopping, checkpoints that hold no code, resuming after a kill, gradient clipping.
 
 `fit` trains any torch module that returns a torch Distribution, or any other output with a loss of your own;
-`fit_ensemble` trains several. `Training` is the LightningModule behind it, for use with a `lightning.Trainer` of your
-own; Lightning is imported when one of them is used. `train_language_model` trains a `LanguageModel` on a stream of
+`fit_ensemble` trains several. `Training` is a LightningModule for a `lightning.Trainer` of your own; Lightning is
+imported for it, and for a training on several devices. `train_language_model` trains a `LanguageModel` on a stream of
 tokens as a `Recipe` says.
 """
 

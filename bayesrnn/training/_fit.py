@@ -2,9 +2,9 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,13 +13,11 @@ from bayesrnn._checks import check_choice, check_seed, check_whole
 from bayesrnn._progress import progress_bar
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.training.batches import Batches, Data, as_batches
-from bayesrnn.training.checkpoint import Checkpoint, History
-from bayesrnn.training.loss import Loss, warn_of_scale
+from bayesrnn.training.checkpoint import Checkpoint, History, restore_optimizer
+from bayesrnn.training.loop import Alone, Loop
+from bayesrnn.training.loss import Loss, negative_log_likelihood, warn_of_scale
 from bayesrnn.training.optimizers import make_optimizer
-from bayesrnn.training.resume import interruptible, model_settings, optimizer_settings, resumed, source_of
-
-if TYPE_CHECKING:
-    from bayesrnn.training.lightning import Training
+from bayesrnn.training.resume import model_settings, optimizer_settings, resumed, source_of
 
 _SCHEDULED = 1000
 """Of how many epochs a checkpoint keeps the schedule, to compare it."""
@@ -78,8 +76,8 @@ def fit(
         precision: None, or ``"bf16"`` for bfloat16 matrix products.
         optimizer: Makes another optimizer from the parameters; then `learning_rate` and `weight_decay` are unused.
         schedule: Factor of the learning rate in epoch e, counted from 0.
-        devices: As for `lightning.Trainer`: how many devices, or which; the model's own if not given.
-        strategy: As for `lightning.Trainer`, such as ``"ddp"`` with the script started by torchrun: each process takes
+        devices: As for `lightning.Fabric`: how many devices, or which; the model's own if not given.
+        strategy: As for `lightning.Fabric`, such as ``"ddp"`` with the script started by torchrun: each process takes
             its share of the rows of every batch, with masks of its own, so that the training equals the training in one
             process with other masks; the first one writes the checkpoint.
 
@@ -104,6 +102,7 @@ def fit(
     held_out = None
     if validation is not None:
         held_out = as_batches(validation, batch_size, seed, shuffle=False, name="validation")
+    built = make_optimizer(model, optimizer, learning_rate, weight_decay)
     settings = {
         "trained by": "fit",
         "seed": seed,
@@ -112,7 +111,7 @@ def fit(
         "precision": precision,
         "loss": source_of(loss),
         "schedule": None if schedule is None else [float(schedule(e)) for e in range(min(epochs, _SCHEDULED))],
-        "optimizer": optimizer_settings(make_optimizer(model, optimizer, learning_rate, weight_decay)),
+        "optimizer": optimizer_settings(built),
         "train": batches.fingerprint(),
         "validation": held_out.fingerprint() if held_out else None,
         **model_settings(model),
@@ -127,21 +126,14 @@ def fit(
                 model.load_state_dict(point.tensors["weights"])
             elif loss is None:
                 warn_of_scale(model, train)
-            from bayesrnn.training.lightning import Training
-
-            training = Training(
-                model,
-                loss,
-                learning_rate=learning_rate,
-                weight_decay=weight_decay,
-                optimizer=optimizer,
-                schedule=schedule,
-            )
-            training.resumed = point if point.history.epochs and not forced else None
-            where = {} if devices is None else {"devices": devices}
-            where |= {} if strategy is None else {"strategy": strategy}
-            kept, shown = (folder, progress) if first else (None, False)
-            _run(training, batches, held_out, point, epochs, patience, gradient_clip, kept, shown, precision, where)
+            if point.history.epochs and not forced:
+                restore_optimizer(built, point.tensors.get("optimizer", {}), point.numbers)
+            low = usable_precision(precision, next(model.parameters()).device) == "bf16"
+            loop = Loop(
+                model, negative_log_likelihood if loss is None else loss, built, schedule, gradient_clip, patience,
+                folder if first else None, point, low,
+            )  # fmt: skip
+            _run(loop, batches, held_out, epochs, progress and first, devices, strategy)
     final = point.tensors.get("best") or point.tensors.get("weights")
     if final:
         model.load_state_dict(final)
@@ -150,48 +142,30 @@ def fit(
 
 
 def _run(
-    training: "Training",
-    batches: Batches,
+    loop: Loop,
+    train: Batches,
     held_out: Batches | None,
-    point: Checkpoint,
     epochs: int,
-    patience: int | None,
-    gradient_clip: float | None,
-    folder: Path | None,
     progress: bool,
-    precision: str | None,
-    where: Mapping[str, Any],
+    devices: int | str | Sequence[int] | None,
+    strategy: str | None,
 ) -> None:
-    import lightning.pytorch as pl
+    device, done = next(loop.model.parameters()).device, loop.point.history.epochs
+    host: Any = Alone()
+    if devices is not None or strategy is not None:
+        from lightning.fabric import Fabric
 
-    from bayesrnn.training.lightning import Bookkeeping, quiet
-
-    device = next(training.model.parameters()).device
-    done = training.first_epoch = point.history.epochs
-    cuda = [device] if device.type == "cuda" else []
-    bar = progress_bar(progress, epochs * len(batches), f"epoch {done}/{epochs}")
-    with quiet(), interruptible(), torch.random.fork_rng(devices=cuda), bar as advance:
-        advance(done * len(batches))
         own = 1 if device.index is None or device.type == "cpu" else [device.index]
-        trainer = pl.Trainer(
-            accelerator=device.type,
-            **{"devices": own, **where},
-            max_epochs=epochs - done,
-            callbacks=[Bookkeeping(point, batches, patience, folder, advance, epochs)],
-            gradient_clip_val=gradient_clip,
-            precision="bf16-mixed" if usable_precision(precision, device) == "bf16" else None,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=folder,
-        )
-        training.train()
+        host = Fabric(accelerator=device.type, devices=own if devices is None else devices, strategy=strategy or "auto")
+        host.launch()
+    cuda = [device] if device.type == "cuda" else []
+    bar = progress_bar(progress, epochs * len(train), f"epoch {done}/{epochs}")
+    with torch.random.fork_rng(devices=cuda), bar as advance:
+        advance(done * len(train))
         try:
-            trainer.fit(training, batches, held_out)
+            loop.run(host, train, held_out, epochs, advance)
         finally:
-            training.model.to(device)  # the trainer leaves the model on the CPU
+            loop.model.to(device)
 
 
 def _shared(strategy: str | None, batches: Batches, held_out: Batches | None) -> bool:

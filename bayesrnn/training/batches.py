@@ -87,6 +87,15 @@ def _share(batch: Any, rank: int, size: int) -> Any:
     return batch[rank % min(size, len(batch)) :: size]
 
 
+def moved(part: Any, device: torch.device) -> Any:
+    """Return a batch, or a part of it, with its tensors on a device."""
+    if isinstance(part, Mapping):
+        return {name: moved(value, device) for name, value in part.items()}
+    if hasattr(part, "to"):
+        return part.to(device)
+    return tuple(moved(value, device) for value in part) if isinstance(part, list | tuple) else part
+
+
 class TensorBatches:
     """Rows of tensors of equal length, by index: no worker, no collating."""
 

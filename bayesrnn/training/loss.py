@@ -1,5 +1,6 @@
 """The default loss, the exclusion of padding from any loss, and a warning about unscaled targets."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,8 @@ from torch.utils.data import TensorDataset
 from bayesrnn._checks import as_values
 from bayesrnn.likelihoods import families
 from bayesrnn.models import SequenceRegressor
-from bayesrnn.nn.sequences import before_padding
+from bayesrnn.nn.sequences import before_padding, padding
+from bayesrnn.training.batches import split
 
 Loss = Callable[[Any, Tensor], Tensor]
 """(output of the model, target) -> a scalar, or one number per target."""
@@ -73,6 +75,25 @@ def apply_loss(loss: Loss, output: Any, target: Any) -> Tensor:
     if not isinstance(values, Tensor):
         raise TypeError(f"the loss must return a tensor, but it returned a {type(values).__name__}.")
     return values
+
+
+def batch_loss(model: nn.Module, loss: Loss, batch: Any, call: nn.Module | None = None) -> tuple[Tensor, int]:
+    """Return the mean loss over the targets of a batch that are no padding, and their number.
+
+    `call` stands for the model where something is wrapped around it.
+    """
+    inputs, keywords, target = split(batch)
+    values = apply_loss(loss, (call or model)(*inputs, **keywords), target)
+    return masked_mean(values, *padding(model, inputs, keywords, values), rows=target.shape[0])
+
+
+def check_loss(value: Tensor, epoch: int, batch: int) -> None:
+    """Refuse a training loss that is not finite."""
+    if not math.isfinite(float(value.detach())):
+        raise ValueError(
+            f"the training loss became {float(value.detach())} in epoch {epoch}, batch {batch}: the training diverged. "
+            "Lower the learning rate, set gradient_clip=1.0, or scale inputs and targets to about unit size."
+        )
 
 
 def masked_mean(values: Tensor, lengths: Tensor | None, steps: int | None, rows: int = 1) -> tuple[Tensor, int]:

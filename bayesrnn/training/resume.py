@@ -190,20 +190,3 @@ def interrupts_wait() -> Iterator[None]:
             signal.signal(number, handler)
     for number, frame in waiting[:1]:
         handlers[number](number, frame)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt where Lightning would end the process, and give the signals their handlers back."""
-    main = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in _STOPS} if main else {}
-    try:
-        yield
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        for number, handler in handlers.items():
-            if handler is not None:
-                signal.signal(number, handler)

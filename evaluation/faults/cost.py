@@ -71,9 +71,8 @@ def _unchecked() -> Iterator[None]:
         for place, value in (
             ("bayesrnn.training.batches.check_finite", lambda tensor, name: tensor),
             ("bayesrnn.models.encoder.check_finite", lambda tensor, name: tensor),
-            ("bayesrnn.training.lightning.math.isfinite", lambda value: True),
+            ("bayesrnn.training.loop.check_loss", lambda *values: None),
             ("bayesrnn.training.batches.TensorBatches.fingerprint", lambda self: "x"),
-            ("bayesrnn.training._fit.interruptible", nullcontext),
         ):
             stack.enter_context(patch(place, value))
         yield
