@@ -3,7 +3,7 @@
 import math
 import numbers
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +145,8 @@ def check_finite(tensor: Tensor, name: str) -> Tensor:
     """Return `tensor` if it holds neither NaN nor infinite values; the error names the rows that do."""
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         bad = ~torch.isfinite(tensor)
-        rows = bad.reshape(bad.shape[0], -1).any(1).nonzero().flatten().tolist() if tensor.dim() else [0]
         raise ValueError(
-            f"{name} holds {int(bad.sum())} NaN or infinite values (rows {_some(rows)}). "
+            f"{name} holds {int(bad.sum())} NaN or infinite values (rows {some(rows_of(bad))}). "
             "Every value must be finite: drop or impute the missing ones first."
         )
     return tensor
@@ -161,20 +160,17 @@ def narrowed(statistic: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     """
     result = statistic.to(dtype)
     if bool(torch.isnan(result).any()):
-        unknown = torch.isnan(result)
-        rows = unknown.reshape(unknown.shape[0], -1).any(1).nonzero().flatten().tolist() if unknown.dim() else [0]
         raise ValueError(
-            f"{name} of rows {_some(rows)} is not a number: the distribution reaches to infinity there, as "
-            "recalibrated intervals with infinite ends do. Use quantile(q) and interval(level), or recalibrate on "
-            "more targets."
+            f"{name} of rows {some(rows_of(torch.isnan(result)))} is not a number: the distribution reaches to "
+            "infinity there, as recalibrated intervals with infinite ends do. Use quantile(q) and interval(level), or "
+            "recalibrate on more targets."
         )
     lost = ~torch.isfinite(result) & torch.isfinite(statistic)
     if bool(lost.any()):
-        rows = lost.reshape(lost.shape[0], -1).any(1).nonzero().flatten().tolist() if lost.dim() else [0]
         largest, kind = float(statistic[lost].abs().max()), str(dtype).removeprefix("torch.")
         raise ValueError(
-            f"{name} reaches {largest:.3g} (rows {_some(rows)}), beyond {torch.finfo(dtype).max:.3g}, the largest "
-            f"{kind}. Give the model targets of moderate size (standardize them), or take results in float64: "
+            f"{name} reaches {largest:.3g} (rows {some(rows_of(lost))}), beyond {torch.finfo(dtype).max:.3g}, the "
+            f"largest {kind}. Give the model targets of moderate size (standardize them), or take results in float64: "
             "predictive.to(torch.float64), or model.double()."
         )
     return result
@@ -210,13 +206,25 @@ def check_lengths(lengths: Tensor | Iterable[int], rows: int, steps: int) -> Ten
     if rows and (int(values.min()) < 1 or int(values.max()) > steps):
         bad = ((values < 1) | (values > steps)).nonzero().flatten().tolist()
         raise ValueError(
-            f"lengths must lie between 1 and the {steps} steps of the tensor, but rows {_some(bad)} "
-            f"have {_some(values[bad].tolist())}. Drop empty sequences, and check which dimension holds the steps "
+            f"lengths must lie between 1 and the {steps} steps of the tensor, but rows {some(bad)} "
+            f"have {some(values[bad].tolist())}. Drop empty sequences, and check which dimension holds the steps "
             "(batch_first)."
         )
     return values
 
 
-def _some(values: list[int], most: int = 5) -> str:
-    shown = ", ".join(str(v) for v in values[:most])
-    return f"{shown}, ..." if len(values) > most else shown
+def rows_of(wrong: Tensor, dim: int = 0) -> list[int]:
+    """Return the numbers of the rows, along `dim`, that hold a True."""
+    if not wrong.dim():
+        return [0]
+    return wrong.movedim(dim, 0).reshape(wrong.shape[dim], -1).any(1).nonzero().flatten().tolist()
+
+
+def some(values: Sequence[int], most: int = 5) -> str:
+    """Return the first of some numbers for an error: "0, 1, 2, 3, 4, ..."."""
+    return ", ".join(map(str, values[:most])) + (", ..." if len(values) > most else "")
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return a list of names for an error, ten at most."""
+    return f"{list(names[:10])}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")

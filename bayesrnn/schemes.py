@@ -80,6 +80,11 @@ class Placement:
                 f"gates='untied' is for the sites 'input', 'between' and 'hidden'; {self.site!r} has no gates."
             )
 
+    @property
+    def keeps_old(self) -> bool:
+        """Whether a mask of 1 keeps the old value (zoneout)."""
+        return self.site in ("keep_cell", "keep_hidden")
+
 
 @dataclass(frozen=True, slots=True)
 class Scheme:

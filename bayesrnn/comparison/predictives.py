@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bayesrnn._checks import check_level
+from bayesrnn._checks import check_level, shortened
 from bayesrnn.comparison.difference import Difference, paired
 from bayesrnn.comparison.result import Comparison, Cost
 from bayesrnn.metrics import Score
@@ -15,7 +15,6 @@ from bayesrnn.metrics.groups import rows_by_group
 from bayesrnn.metrics.pairs import check_several, common_sequences, pair
 from bayesrnn.metrics.registry import Measure, measures_for
 from bayesrnn.predictive import DETERMINISTIC, ClassPredictive, Origin, Predictive, TokenPredictive
-from bayesrnn.predictive.probabilities import shortened
 
 
 @unwarned()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from bayesrnn._checks import some
 from bayesrnn.inference.accumulators import statistics_of
 from bayesrnn.inference.context import same_random_state
 from bayesrnn.inference.misfit import explained
@@ -148,8 +149,7 @@ def _unvalidated() -> Iterator[None]:
 
 
 def _not_finite(ids: list[int]) -> str:
-    shown = ", ".join(str(i) for i in ids[:5]) + (", ..." if len(ids) > 5 else "")
     return (
-        f"the model's output holds NaN or infinite values for the sequences {shown}. Look for NaN in their inputs "
+        f"the model's output holds NaN or infinite values for the sequences {some(ids)}. Look for NaN in their inputs "
         "(drop or impute missing values) or for weights that diverged in training."
     )

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch import distributions as D
 from torch.distributions import Distribution
 
+from bayesrnn._checks import rows_of, some
+
 Family = Literal["continuous", "count", "class"]
 _CLASSES = (D.Categorical, D.Bernoulli, D.OneHotCategorical)
 _COUNTS = (D.Poisson, D.NegativeBinomial, D.Binomial, D.Geometric)
@@ -93,10 +95,8 @@ def check_parameters(distribution: Distribution) -> None:
     def check(value: Tensor) -> Tensor:
         bad = torch.isnan(value)
         if bool(bad.any()):
-            rows = bad.transpose(0, 1).reshape(bad.shape[1], -1).any(1).nonzero().flatten().tolist()
-            shown = ", ".join(str(r) for r in rows[:5]) + (", ..." if len(rows) > 5 else "")
             raise ValueError(
-                f"the distribution of the target holds {int(bad.sum())} NaN parameters (rows {shown}). "
+                f"the distribution of the target holds {int(bad.sum())} NaN parameters (rows {some(rows_of(bad, 1))}). "
                 "Look for NaN in the inputs or the weights: a diverged training or an unfilled missing value."
             )
         return value

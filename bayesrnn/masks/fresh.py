@@ -4,25 +4,13 @@ import torch
 from torch import Tensor
 
 from bayesrnn.masks.sites import MaskSite
-from bayesrnn.masks.sources import KEPT, RARE
+from bayesrnn.masks.sources import RARE, Anywhere
 
 _MANY = 1 << 18  # numbers: from here on, `uniform_` and bytes are faster than `bernoulli_` on a CPU
 
 
-class Fresh:
+class Fresh(Anywhere):
     """New masks at each call, from torch's global state: for training, reproducible under `torch.manual_seed`."""
-
-    @property
-    def rows(self) -> None:
-        """None: any number of rows will do."""
-
-    def at(self, name: str) -> "Fresh":
-        """Return the same source: fresh masks have no address."""
-        return self
-
-    def later(self, steps: int) -> "Fresh":
-        """Return the same source: every call draws anew."""
-        return self
 
     def mask(self, key: str, site: MaskSite) -> Tensor:
         """Return the mask of one site; see `MaskSource.mask`."""
@@ -30,7 +18,7 @@ class Fresh:
         if site.tokens is not None:
             return _fresh_words(site.tokens, site.shape[3], rate, site.dtype)
         mask = torch.empty(site.shape, dtype=site.dtype, device=site.device)
-        if site.placement.site in KEPT:
+        if site.placement.keeps_old:
             return _bernoulli_(mask, rate)
         return _bernoulli_(mask, 1.0 - rate).div_(1.0 - rate)
 

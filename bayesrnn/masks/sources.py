@@ -6,7 +6,7 @@ A layer describes each of its masks by a `MaskSite` and asks one `MaskSource` fo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -16,8 +16,6 @@ from bayesrnn.masks.streams import MaskStream
 
 RARE = 2.0**-12  # a probability of keeping below which the resolution of the random bits matters
 _SHARED_ROW = -1  # the sequence id under which a mask shared by all rows is drawn
-KEPT = ("keep_cell", "keep_hidden")
-"""Sites whose masks are 1 where the old value is kept."""
 
 
 class MaskSource(Protocol):
@@ -40,6 +38,22 @@ class MaskSource(Protocol):
             key: The site in its layer, such as ``hidden_l0``.
             site: What the mask looks like.
         """
+
+
+class Anywhere:
+    """A source for any number of rows, whose masks depend on neither the layer nor the step."""
+
+    @property
+    def rows(self) -> None:
+        """None: any number of rows will do."""
+
+    def at(self, name: str) -> Self:
+        """Return the same source."""
+        return self
+
+    def later(self, steps: int) -> Self:
+        """Return the same source."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,7 @@ class Binding:
             return None
         rate = site.number * self.multiplier
         dropped = self._words(place, site.tokens, rate) if site.tokens is not None else self._units(place, site, rate)
-        if site.placement.site in KEPT:
+        if site.placement.keeps_old:
             return dropped.to(site.dtype)
         mask = dropped.logical_not_().to(site.dtype).mul_(1.0 / self._kept(rate))
         if self.memory is not None and site.placement.span == "sequence" and site.tokens is None:
@@ -160,9 +174,7 @@ class Binding:
         parts = len(tokens) // self.rows
         if parts > 1 and not self.shared:
             units = (units.unflatten(-1, (parts, -1)) + self._parts(parts)).flatten(-2)
-        if bool(
-            (units == units[:1]).all()
-        ):  # the draws read the same words, as they do when they are copies in one batch
+        if bool((units == units[:1]).all()):  # the draws read the same words: they are copies in one batch
             units = units[0]
         sequences = self._one().expand(rows) if self.shared else self.sequences
         return self.stream.dropped(place, self.draws, sequences, units, rate).reshape(1, 1, *tokens.shape)
@@ -176,22 +188,10 @@ class Binding:
 
 
 @dataclass(frozen=True)
-class Given:
-    """The masks of a user, by key, in the shapes that `sample_masks` returns."""
+class Given(Anywhere):
+    """The masks of a user, by key, in the shapes that `sample_masks` returns; for the steps of one call."""
 
     masks: Mapping[str, Tensor]
-
-    @property
-    def rows(self) -> None:
-        """None: the shapes of the masks say how many rows there are."""
-
-    def at(self, name: str) -> "Given":
-        """Return the same source."""
-        return self
-
-    def later(self, steps: int) -> "Given":
-        """Return the same source: the masks given are for the steps of this call."""
-        return self
 
     def mask(self, key: str, site: MaskSite) -> Tensor:
         """Return the mask of one site; see `MaskSource.mask`.

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bayesrnn._checks import as_values, check_choice, check_lengths
+from bayesrnn._checks import as_values, check_choice, check_lengths, rows_of
 from bayesrnn.metrics.score import Array, Options
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
 
@@ -165,9 +165,8 @@ def _missing(target: Tensor, mask: Tensor, nan: str) -> tuple[Tensor, Tensor, in
     missing = bad & mask
     count = int(missing.sum())
     if count and nan == "raise":
-        rows = missing.reshape(len(target), -1).any(1).nonzero().flatten()[:5].tolist()
         raise ValueError(
-            f"target holds {count} NaN or infinite values of {int(mask.sum())} (first rows {rows}). "
+            f"target holds {count} NaN or infinite values of {int(mask.sum())} (first rows {rows_of(missing)[:5]}). "
             'Pass nan="drop" to leave them out, or impute them.'
         )
     return torch.where(bad, torch.zeros_like(target), target), mask & ~bad, count

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_level
+from bayesrnn._checks import check_level, rows_of
 from bayesrnn.metrics._crps import crps_values, crps_without_blocks
 from bayesrnn.metrics.metric import Metric, evaluate
 from bayesrnn.metrics.score import Options, Score
@@ -160,7 +160,7 @@ def check_continuous(predictive: Any, name: str) -> None:
 def _squared(p: ContinuousPredictive, y: Tensor) -> Tensor:
     squares = (p.mean - y) ** 2
     if not bool(torch.isfinite(squares).all()) and bool(torch.isfinite(y).all()):
-        row = int((~torch.isfinite(squares)).reshape(len(squares), -1).any(1).nonzero()[0])
+        row = rows_of(~torch.isfinite(squares))[0]
         raise ValueError(
             f"the squared error of row {row} is beyond the largest {str(squares.dtype).removeprefix('torch.')}. Bring "
             "targets and predictions to a moderate size, or take both in float64: predictive.to(torch.float64)."

@@ -5,7 +5,6 @@ from typing import Any, Literal
 import torch
 
 from bayesrnn._checks import check_choice
-from bayesrnn.nn.kernels.cells import CELLS
 from bayesrnn.nn.recurrent import Recurrent
 from bayesrnn.schemes import Scheme
 
@@ -32,6 +31,10 @@ class LSTM(Recurrent):
         torch.Size([5, 2, 8])
     """
 
+    kind = "lstm"
+
+
+class _Unprojected(Recurrent):
     def __init__(
         self,
         input_size: int,
@@ -41,19 +44,16 @@ class LSTM(Recurrent):
         batch_first: bool = False,
         dropout: float | Scheme = 0.0,
         bidirectional: bool = False,
-        proj_size: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
         sum_layers: bool = False,
     ) -> None:
-        super().__init__(
-            CELLS["lstm"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
-            sum_layers=sum_layers, device=device, dtype=dtype,
-        )  # fmt: skip
+        options: dict[str, Any] = {"device": device, "dtype": dtype, "sum_layers": sum_layers}
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options)
 
 
-class CappedLSTM(Recurrent):
+class CappedLSTM(_Unprojected):
     r"""LSTM whose input gate is $\min(i, 1 - f)$: what is let in is at most what is forgotten.
 
     The memory then stays within the candidate's bounds, $|c_t| \le \max(|c_{t-1}|, 1)$. Otherwise as `LSTM`, with the
@@ -79,27 +79,10 @@ class CappedLSTM(Recurrent):
         torch.Size([5, 2, 8])
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float | Scheme = 0.0,
-        bidirectional: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        sum_layers: bool = False,
-    ) -> None:
-        super().__init__(
-            CELLS["lstm_capped"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            sum_layers=sum_layers, device=device, dtype=dtype,
-        )  # fmt: skip
+    kind = "lstm_capped"
 
 
-class GRU(Recurrent):
+class GRU(_Unprojected):
     r"""Gated recurrent unit with masks on what enters the gates' products, never on the carry $z \circ h_{t-1}$.
 
     $r, z = \sigma(\cdot)$; $n = \tanh(W_n (x_t \circ z_x^n) + b_n + r \circ (U_n (h_{t-1} \circ z_h^n) + d_n))$;
@@ -111,24 +94,7 @@ class GRU(Recurrent):
         torch.Size([1, 2, 8])
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float | Scheme = 0.0,
-        bidirectional: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        sum_layers: bool = False,
-    ) -> None:
-        super().__init__(
-            CELLS["gru"], input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            sum_layers=sum_layers, device=device, dtype=dtype,
-        )  # fmt: skip
+    kind = "gru"
 
 
 class RNN(Recurrent):
@@ -158,7 +124,8 @@ class RNN(Recurrent):
         given = _options(options, named)
         self.nonlinearity: Literal["tanh", "relu"] = given.pop("nonlinearity", "tanh")
         check_choice(self.nonlinearity, "nonlinearity", ("tanh", "relu"))
-        super().__init__(CELLS[f"rnn_{self.nonlinearity}"], input_size, hidden_size, num_layers, **given)
+        self.kind = f"rnn_{self.nonlinearity}"
+        super().__init__(input_size, hidden_size, num_layers, **given)
 
     def extra_repr(self) -> str:
         """Describe the layer as torch does."""

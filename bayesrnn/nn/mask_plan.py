@@ -13,7 +13,6 @@ from bayesrnn.schemes import Placement, Scheme
 Masks = Mapping[str, Tensor]
 MODEL_SITES = ("word", "output")
 """Sites that belong to br.nn.Embedding and br.nn.Dropout."""
-_KEPT = ("keep_cell", "keep_hidden")
 _NAMES = {"weight": "weight_hh", "between": "input"}  # of sites, in the keys of masks
 
 
@@ -93,7 +92,7 @@ class MaskPlan:
 
     def keeps(self) -> bool:
         """Whether the scheme keeps old values (zoneout), which has an expectation where there is no mask."""
-        return any(site in _KEPT for site in self.scheme.sites)
+        return any(place.keeps_old for place in self.scheme.placements)
 
     def of(self, masks: Masks, kept: Mapping[str, Placement], layer: int, suffix: str) -> SiteMasks:
         """Return the masks of one layer and direction; where zoneout has none, its expectation.
@@ -109,7 +108,7 @@ class MaskPlan:
             key = _key(site, layer, suffix)
             if key in masks:
                 own["input" if site == "between" else site] = masks[key]
-            elif site in _KEPT and key in kept:
+            elif key in kept and kept[key].keeps_old:
                 own[site] = torch.full((1, 1, 1, 1), kept[key].rate, dtype=torch.float64)
         return SiteMasks(**own)
 

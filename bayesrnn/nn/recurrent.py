@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 from bayesrnn._checks import check_lengths, check_whole, is_exporting
 from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.exported import run_exported
-from bayesrnn.nn.kernels.cells import Cell, State
+from bayesrnn.nn.kernels.cells import CELLS, State
 from bayesrnn.nn.kernels.dispatch import run
 from bayesrnn.nn.kernels.torch_kernel import flatten
 from bayesrnn.nn.layouts import note_output
@@ -30,9 +29,10 @@ Placed = tuple[tuple[int, str], SiteMasks]
 class Recurrent(MaskedRecurrence):
     """A stack of recurrent layers with the parameters and the results of torch's, and masks where the scheme says."""
 
+    kind: str
+
     def __init__(
         self,
-        cell: Cell,
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
@@ -41,11 +41,12 @@ class Recurrent(MaskedRecurrence):
         dropout: float | Scheme = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         *,
         sum_layers: bool = False,
-        **factory: Any,
     ) -> None:
-        super().__init__(cell, input_size, hidden_size, bias, dropout)
+        super().__init__(CELLS[self.kind], input_size, hidden_size, bias, dropout)
         self.sum_layers = sum_layers
         self.num_layers, self.proj_size = check_whole(num_layers, "num_layers"), check_whole(proj_size, "proj_size", 0)
         self.batch_first, self.bidirectional = batch_first, bidirectional
@@ -56,7 +57,7 @@ class Recurrent(MaskedRecurrence):
             )
         for layer, suffix in self.plan.directions():
             width = self.input_size if layer == 0 else self.plan.outputs * self.num_directions
-            self._register(self._ending(layer, suffix), width, **factory)
+            self._register(self._ending(layer, suffix), width, device=device, dtype=dtype)
         self.reset_parameters()
 
     @property

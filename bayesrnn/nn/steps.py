@@ -11,7 +11,7 @@ from torch import Tensor
 from bayesrnn._checks import check_choice
 from bayesrnn.masks import Fresh, MaskSource, OneSequence
 from bayesrnn.masks.sequence import unclear
-from bayesrnn.nn.kernels.cells import CELLS, Cell, State
+from bayesrnn.nn.kernels.cells import CELLS, State
 from bayesrnn.nn.kernels.reference import masked_product
 from bayesrnn.nn.mask_plan import Masks
 from bayesrnn.nn.recurrence import MaskedRecurrence
@@ -51,10 +51,10 @@ class RecurrentCell(MaskedRecurrence):
     """
 
     stepwise = True
+    kind: str
 
     def __init__(
         self,
-        cell: Cell,
         input_size: int,
         hidden_size: int,
         bias: bool = True,
@@ -62,7 +62,7 @@ class RecurrentCell(MaskedRecurrence):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(cell, input_size, hidden_size, bias, dropout)
+        super().__init__(CELLS[self.kind], input_size, hidden_size, bias, dropout)
         self._open = _Open()
         self._register(self._ending(0), self.input_size, device=device, dtype=dtype)
         self.reset_parameters()
@@ -154,16 +154,7 @@ class LSTMCell(RecurrentCell):
         torch.Size([2, 8])
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        dropout: float | Scheme = 0.0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(CELLS["lstm"], input_size, hidden_size, bias, dropout, device, dtype)
+    kind = "lstm"
 
 
 class GRUCell(RecurrentCell):
@@ -174,16 +165,7 @@ class GRUCell(RecurrentCell):
         torch.Size([2, 8])
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        dropout: float | Scheme = 0.0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(CELLS["gru"], input_size, hidden_size, bias, dropout, device, dtype)
+    kind = "gru"
 
 
 class RNNCell(RecurrentCell):
@@ -208,8 +190,8 @@ class RNNCell(RecurrentCell):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_choice(nonlinearity, "nonlinearity", ("tanh", "relu"))
-        self.nonlinearity = nonlinearity
-        super().__init__(CELLS[f"rnn_{nonlinearity}"], input_size, hidden_size, bias, dropout, device, dtype)
+        self.nonlinearity, self.kind = nonlinearity, f"rnn_{nonlinearity}"
+        super().__init__(input_size, hidden_size, bias, dropout, device, dtype)
 
     def extra_repr(self) -> str:
         """Describe the cell as torch does."""

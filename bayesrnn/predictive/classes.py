@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bayesrnn._checks import check_seed, check_whole
+from bayesrnn._checks import check_seed, check_whole, shortened
 from bayesrnn.predictive.base import Predictive
 from bayesrnn.predictive.columns import class_columns
 from bayesrnn.predictive.finite_draws import block_standard_error, check_error_shape, check_errors, existing
 from bayesrnn.predictive.origin import DETERMINISTIC, Origin
-from bayesrnn.predictive.probabilities import class_index, class_numbers, entropy_of, shortened
+from bayesrnn.predictive.probabilities import class_index, class_numbers, entropy_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from bayesrnn._checks import as_values, check_finite, check_level
+from bayesrnn._checks import as_values, check_finite, check_level, rows_of
 from bayesrnn.likelihoods import families
 from bayesrnn.predictive.classes import ClassPredictive
 from bayesrnn.predictive.continuous import ContinuousPredictive
@@ -34,10 +34,9 @@ def gaussian(mean: Any, std: Any, sequence_ids: Tensor | None) -> ContinuousPred
     check_finite(mean, "mean")
     check_finite(std, "std")
     if bool((std <= 0).any()):
-        rows = (std <= 0).reshape(len(std), -1).any(1).nonzero().flatten()[:5].tolist()
         raise ValueError(
-            f"std must be positive, but it is zero or negative in rows {rows}. A std of 0 claims certainty; if you "
-            "have a variance pass its square root, if a log variance pass exp(0.5 * it)."
+            f"std must be positive, but it is zero or negative in rows {rows_of(std <= 0)[:5]}. A std of 0 claims "
+            "certainty; if you have a variance pass its square root, if a log variance pass exp(0.5 * it)."
         )
     distribution = MixtureDistribution(Normal(mean[None], std[None], validate_args=False))
     return ContinuousPredictive(distribution, Origin(1, sampling=DETERMINISTIC, sequence_ids=sequence_ids))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution
 from torch.nn import functional as F
 
-from bayesrnn._checks import as_values
+from bayesrnn._checks import as_values, rows_of, shortened
 from bayesrnn.likelihoods import families
 
 
@@ -25,9 +25,8 @@ def check_probabilities(p: Tensor) -> Tensor:
     off = ~((wide.sum(-1) - 1).abs() <= (2e-2 if p.dtype in (torch.bfloat16, torch.float16) else 1e-4))
     for wrong, what in ((bad, "values outside [0, 1] or NaN"), (off, "classes that do not add up to 1")):
         if bool(wrong.any()):
-            rows = wrong.reshape(len(wrong), -1).any(1).nonzero().flatten()[:5].tolist()
             raise ValueError(
-                f"probabilities hold {what} (rows {rows}). If these are logits, pass logits.softmax(-1); "
+                f"probabilities hold {what} (rows {rows_of(wrong)[:5]}). If these are logits, pass logits.softmax(-1); "
                 "the classes are the last dimension."
             )
     wide = wide.clamp(min=0)
@@ -105,11 +104,6 @@ def class_index(target: Any, log_mean: Tensor) -> Tensor:
             f"{int(index.max())} were given. Padding is left out with mask= or lengths=."
         )
     return index
-
-
-def shortened(names: Sequence[str]) -> str:
-    """Return a list of names for an error, ten at most."""
-    return f"{list(names[:10])}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _unambiguous(target: Any, values: NDArray[Any], names: Sequence[str] | None) -> Any:

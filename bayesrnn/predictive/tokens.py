@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_lengths
+from bayesrnn._checks import check_lengths, rows_of
 from bayesrnn.predictive.base import Predictive
 from bayesrnn.predictive.columns import flat, index_columns
 from bayesrnn.predictive.finite_draws import block_indices, nll_without_each_block, spread
@@ -77,7 +77,7 @@ class TokenPredictive(Predictive):
             raise ValueError("no token is scored: the mask leaves none over.")
         scored = self.log_prob[self.mask]
         if bool((~(scored <= 1e-3)).any()):
-            rows = ((~(self.log_prob <= 1e-3)) & self.mask).any(1).nonzero().flatten()[:5].tolist()
+            rows = rows_of(~(self.log_prob <= 1e-3) & self.mask)[:5]
             raise ValueError(
                 f"log_prob holds NaN or positive values (rows {rows}). It takes log probabilities in nats, which are "
                 "zero or below: pass log_softmax outputs gathered at the tokens."

@@ -1,7 +1,6 @@
 """Masks as values of Pyro sample sites: sampled by Pyro, or taken from a prediction."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +10,9 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from bayesrnn._checks import check_ids, check_seed, check_whole
+from bayesrnn.inference.context import undisturbed
 from bayesrnn.masks import Binding, MaskSite, stream
+from bayesrnn.masks.sources import Anywhere
 from bayesrnn.nn.masked import masked_modules, qualified, sourced
 from bayesrnn.pyro.distributions import Mask
 
@@ -56,37 +57,19 @@ def masks_of(
         assert mask is not None  # noqa: S101 (only where words are not masked)
         return site.public(mask)
 
-    with _undisturbed(model), sourced(model, Once(drawn, masks)), torch.no_grad():
+    with undisturbed(model), sourced(model, Once(drawn, masks)):
         model(*inputs, **options)
     return masks
 
 
-@contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluate in eval mode and put modes and the random state back."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        for module, _ in modes:
-            module.training = False
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 @dataclass(frozen=True)
-class Once:
+class Once(Anywhere):
     """A source that makes a mask, in its public shape, at a layer's first call and reuses it later."""
 
     make: Callable[[str, str, MaskSite], Tensor]
     masks: dict[str, Tensor] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     layer: str = ""
-
-    @property
-    def rows(self) -> None:
-        """None: any number of rows will do."""
 
     def at(self, name: str) -> "Once":
         """Return the same source for the layer of that qualified name."""
@@ -131,8 +114,7 @@ def sampled(layer: str, key: str, site: MaskSite) -> Tensor:
 
 def _distribution(site: MaskSite) -> Any:
     rates = torch.full(site.public_shape, site.number, dtype=site.dtype, device=site.device)
-    keeps_old_value = site.placement.site in ("keep_cell", "keep_hidden")
-    distribution = dist.Bernoulli(rates) if keeps_old_value else Mask(rates)
+    distribution = dist.Bernoulli(rates) if site.placement.keeps_old else Mask(rates)
     return distribution.to_event(len(site.public_shape))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from bayesrnn.masks import MaskSite
+from bayesrnn.masks.sources import Anywhere
 from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.nn.masked import masked_modules, qualified, sourced
 from bayesrnn.schemes import Placement
@@ -34,11 +35,6 @@ class MaskInput:
     dtype: torch.dtype
 
     @property
-    def keeps_old(self) -> bool:
-        """Whether a mask of 1 keeps the old value (zoneout)."""
-        return self.placement.site in ("keep_cell", "keep_hidden")
-
-    @property
     def per_step(self) -> bool:
         """Whether the mask is a new one each step."""
         return self.placement.span == "step"
@@ -50,7 +46,7 @@ class MaskInput:
 
     def neutral(self, rows: int, steps: int) -> Tensor:
         """Return the mask that leaves everything as it is."""
-        fill = torch.zeros if self.keeps_old else torch.ones
+        fill = torch.zeros if self.placement.keeps_old else torch.ones
         return fill(self.shape(rows, steps), dtype=self.dtype)
 
     def random(self, rows: int, steps: int, generator: torch.Generator) -> Tensor:
@@ -61,30 +57,22 @@ class MaskInput:
         """Return what the sampler must know."""
         return {
             "rate": self.placement.rate, "gates": self.gates, "features": self.features, "per_step": self.per_step,
-            "untied": self.placement.gates == "untied", "keeps_old": self.keeps_old,
+            "untied": self.placement.gates == "untied", "keeps_old": self.placement.keeps_old,
             "dtype": str(self.dtype).removeprefix("torch."),
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class _Inputs(Anywhere):
     """A source of masks: the inputs of the graph, or, before these are known, neutral masks, noting what is asked."""
 
     masks: Mapping[str, Tensor] | None = None
     sites: dict[str, MaskSite] = field(default_factory=dict)
     layer: str = ""
 
-    @property
-    def rows(self) -> None:
-        """None: any number of rows will do."""
-
     def at(self, name: str) -> "_Inputs":
         """Return the same source for the layer of that qualified name."""
         return replace(self, layer=name)
-
-    def later(self, steps: int) -> "_Inputs":
-        """Return the same source."""
-        return self
 
     def mask(self, key: str, site: MaskSite) -> Tensor:
         """Return the mask of one site; see `MaskSource.mask`."""
@@ -92,7 +80,7 @@ class _Inputs:
         if self.masks is not None:
             return site.internal(self.masks[name])
         self.sites[name] = site
-        fill = torch.zeros if site.placement.site in ("keep_cell", "keep_hidden") else torch.ones
+        fill = torch.zeros if site.placement.keeps_old else torch.ones
         return site.of_tokens(fill(site.shape, dtype=site.dtype))
 
 

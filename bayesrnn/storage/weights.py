@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from bayesrnn._checks import check_path
+from bayesrnn._checks import check_path, shortened
 from bayesrnn._documents import parse_json
 from bayesrnn._files import atomic_path
 
@@ -213,11 +213,8 @@ def misfit(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> str | No
     wrong = [name for name in state if name in shapes and state[name] != shapes[name]]
     if not (missing or foreign or wrong):
         return None
-    return f"missing {_some(missing)}, foreign {_some(foreign)}, other shapes {_some(wrong)}"
-
-
-def _some(names: list[str]) -> str:
-    return str(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") if names else "none"
+    kinds = {"missing": missing, "foreign": foreign, "other shapes": wrong}
+    return ", ".join(f"{kind} {shortened(names) if names else 'none'}" for kind, names in kinds.items())
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str, *, keep: bool = False) -> None:

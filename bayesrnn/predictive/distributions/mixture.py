@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, Normal, constraints
 
+from bayesrnn._checks import rows_of
 from bayesrnn.likelihoods import families
 from bayesrnn.predictive.distributions.abstract import AbstractDistribution
 from bayesrnn.predictive.distributions.networks import between, networks_kept
@@ -110,11 +111,10 @@ class MixtureDistribution(AbstractDistribution):
         """Return values (B, ...); refuse values that are too large for float64, unless infinity is right."""
         bad = ~torch.isfinite(values)
         if bool(bad.any()) and (anyhow or self._is_extreme()):
-            rows = bad.reshape(len(bad), -1).any(1).nonzero().flatten()[:5].tolist()
             raise ValueError(
-                f"{name} of rows {rows} is beyond float64 (1.8e308): means, scales or targets are too far apart in "
-                "size. Give the model targets of moderate size (standardize them), and look for a training that "
-                "diverged."
+                f"{name} of rows {rows_of(bad)[:5]} is beyond float64 (1.8e308): means, scales or targets are too far "
+                "apart in size. Give the model targets of moderate size (standardize them), and look for a training "
+                "that diverged."
             )
         return values
 
