@@ -14,6 +14,7 @@ from bayesrnn.inference.distributed import alone as alone
 from bayesrnn.inference.linear.result import LinearPredictive as LinearPredictive
 from bayesrnn.inference.outputs import Point as Point
 from bayesrnn.inference.outputs import point as point
+from bayesrnn.inference.recording import recorded_passes as recorded_passes
 from bayesrnn.inference.stream import Stream as Stream
 from bayesrnn.inference.translation import Translation as Translation
 
@@ -34,4 +35,5 @@ __all__ = [
     "point",
     "predict",
     "predict_to",
+    "recorded_passes",
 ]

@@ -108,6 +108,16 @@ def without_lower_products(model: nn.Module) -> nn.Module:
     return model
 
 
+def has_hooks(model: nn.Module) -> bool:
+    """Whether anything but `lower_products` looks at what goes into or comes out of the modules of a model."""
+    return any(
+        not isinstance(getattr(hook, "__self__", None), _Region)
+        for module in model.modules()
+        for hooks in (module._forward_hooks, module._forward_pre_hooks)
+        for hook in hooks.values()
+    )
+
+
 class _Region:
     """Autocast around one module's forward pass."""
 

@@ -1,20 +1,20 @@
 """A model with its inputs, and one pass of it: some draws of some rows, checked."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from bayesrnn._checks import some
 from bayesrnn.inference.accumulators import statistics_of
 from bayesrnn.inference.context import same_random_state
 from bayesrnn.inference.misfit import explained
 from bayesrnn.inference.nested import replicate, take_rows, values
-from bayesrnn.inference.outputs import OutputDistribution, as_distributions, bad_rows, distributions_of
+from bayesrnn.inference.outputs import OutputDistribution, as_distributions, bad_rows, distributions_of, unvalidated
+from bayesrnn.inference.recording import played
 from bayesrnn.masks import Binding, MaskSource, MaskStream
 from bayesrnn.nn.masked import bound
 
@@ -73,7 +73,7 @@ class Job:
         inputs, options = values(replicate(take_rows((self.inputs, self.options), rows), draws.numel()))
         self.fresh()
         return checked_output(
-            lambda: self._forward(source, inputs, options),
+            lambda: played(self._forward, self.model, self.likelihood, source, inputs, options),
             draws.numel(),
             ids,
             self.batch_dim,
@@ -129,23 +129,12 @@ def _checked(forward: Callable[[], Any], draws: int, rows: int, batch_dim: int) 
     except ValueError as error:
         if "to satisfy the constraint" not in str(error):
             raise
-        with _unvalidated():
+        with unvalidated():
             structure = forward()
         distributions = distributions_of(structure, draws, rows, batch_dim)
         if any(bool(bad_rows(distribution).any()) for distribution in distributions):
             return structure
         raise
-
-
-@contextmanager
-def _unvalidated() -> Iterator[None]:
-    """Let torch's distributions take any parameters for the time of the block."""
-    before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)
 
 
 def _not_finite(ids: list[int]) -> str:

@@ -1,6 +1,7 @@
 """What a model returns, draw by draw: distributions of the target with batch shape (S draws, B rows, ...)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -217,3 +218,14 @@ def _apart(distribution: OutputDistribution, draws: int, rows: int, dim: int) ->
 
 def _describe(value: Any) -> str:
     return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+@contextmanager
+def unvalidated() -> Iterator[None]:
+    """Let torch's distributions take any parameters for the time of the block."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)

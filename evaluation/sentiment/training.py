@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import bayesrnn as br
-from bayesrnn.training.cuda_graph import Recorded
+from bayesrnn.nn.cuda_graph import Recorded
 from evaluation.records import load, save
 from evaluation.sentiment.corpus import VOCABULARY, Segments, Split
 from evaluation.sentiment.variants import UNITS, RatingDistribution, SentimentNet, Variant, groups

@@ -21,7 +21,7 @@ from bayesrnn.nn.kernels.scan.layer import BackwardStep, ForwardStep, Layer, alo
 from bayesrnn.nn.kernels.scan.library import kernels
 from bayesrnn.nn.kernels.scan.products import GateProduct, of_span
 
-SMALL = 128  # units up to which one kernel does all steps of a layer on a GPU
+_SMALL = 128  # units up to which one kernel does all steps of a layer on a GPU
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,9 @@ def backend_of(layer: Layer, like: Tensor) -> Backend | None:
 
 def persistent_of(layer: Layer, like: Tensor) -> Any:
     """Return the module that does all steps of a small layer at once, or None where it does not serve."""
-    units, served = (
-        like.shape[1],
-        layer.name in ("lstm", "lstm_capped", "gru") and like.dtype == torch.float32 and layer.reads_masks,
-    )
-    if not (served and like.device.type == "cuda" and 0 < units <= SMALL and _triton_works()):
+    units, kind = like.shape[1], layer.name in ("lstm", "lstm_capped", "gru") and like.dtype == torch.float32
+    served = kind and layer.reads_masks and like.device.type == "cuda" and 0 < units <= _SMALL
+    if not served or not _triton_works():
         return None
     from bayesrnn.nn.kernels.scan import persistent
 

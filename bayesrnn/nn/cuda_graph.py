@@ -1,4 +1,4 @@
-"""A training step recorded once as a CUDA graph and played back: one launch instead of thousands."""
+"""A training step or a prediction recorded once as a CUDA graph and played back: one launch instead of thousands."""
 
 import warnings
 from collections.abc import Callable
@@ -25,19 +25,29 @@ class Recorded:
     The function may leave gradients in `parameters`. Each call overwrites the outputs of the one before.
     """
 
-    def __init__(self, function: Callable[..., tuple[Tensor, ...]], parameters: list[torch.nn.Parameter]) -> None:
-        self.function, self.parameters = function, parameters
+    def __init__(
+        self,
+        function: Callable[..., tuple[Tensor, ...]],
+        parameters: list[torch.nn.Parameter],
+        what: str = "training step",
+    ) -> None:
+        self.function, self.parameters, self.what = function, parameters, what
         self._inputs: tuple[Tensor, ...] = ()
         self._outputs: tuple[Tensor, ...] = ()
         self._gradients: list[Tensor | None] = []
         self._graph: torch.cuda.CUDAGraph | None = None
         self._stream: torch.cuda.Stream | None = None
         self._calls = 0
-        self._failed = False
+        self.failed = False
+
+    @property
+    def plays(self) -> bool:
+        """Whether there is a recording."""
+        return self._graph is not None
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute the function."""
-        if self._failed or not inputs or any(value.device.type != "cuda" for value in inputs):
+        if self.failed or not inputs or any(value.device.type != "cuda" for value in inputs):
             return self.function(*inputs)
         if self._stream is None:
             self._inputs = tuple(value.clone() for value in inputs)
@@ -79,12 +89,12 @@ class Recorded:
             ):
                 outputs = self.function(*self._inputs)
         except RuntimeError as error:
-            self._failed = True
+            self.failed = True
             self._forget_gradients()
             _leave_capture(self._inputs[0].device)
             reason = str(error).strip().split("\n")[0][:200]
             warnings.warn(
-                f"the training step cannot be recorded as a CUDA graph ({reason}). It goes on without: the same "
+                f"the {self.what} cannot be recorded as a CUDA graph ({reason}). It goes on without: the same "
                 "numbers, several times slower.",
                 stacklevel=3,
             )
