@@ -11,11 +11,11 @@ from torch import Tensor
 from bayesrnn.inference._perplexity import perplexity
 from bayesrnn.inference.context import lower_products
 from bayesrnn.models.language_model import LanguageModel
+from bayesrnn.nn.cuda_graph import Recorded, invisible_state
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.nn.states import as_state, initial
 from bayesrnn.training.batches import epoch_seed
 from bayesrnn.training.checkpoint import Checkpoint, optimizer_state, restore_optimizer
-from bayesrnn.nn.cuda_graph import Recorded, invisible_state
 from bayesrnn.training.optimizers import Average, Stepper
 from bayesrnn.training.recipes import Recipe
 from bayesrnn.training.resume import interrupts_wait

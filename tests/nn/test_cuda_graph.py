@@ -12,10 +12,10 @@ import bayesrnn as br
 from bayesrnn import schemes
 from bayesrnn.models import LanguageModel
 from bayesrnn.models.encoder import Encoder
+from bayesrnn.nn.cuda_graph import Recorded
 from bayesrnn.nn.devices import to_be_played_back
 from bayesrnn.nn.kernels.reference import reference
 from bayesrnn.training import SGD, AdamW, History, Recipe, StepDecay, train_language_model
-from bayesrnn.nn.cuda_graph import Recorded
 from tests.simulated_device import moved, simulated_device
 
 SCHEMES = {
