@@ -39,6 +39,7 @@ def recorded_passes() -> Iterator[None]:
     are not played back. Recordings are dropped at the end of the block; until then no other thread may use the device.
 
     Example:
+        >>> from bayesrnn.inference import predict
         >>> from bayesrnn.nn import LSTM
         >>> layer, series = LSTM(3, 8, dropout=0.25).eval(), torch.randn(4, 5, 6, 3)
         >>> likelihood = lambda out: Point(out[0][-1])
@@ -141,6 +142,9 @@ class _Pass:
         self.recorded = Recorded(self._parameters, [], "prediction")
         self.asked: dict[tuple[str, str, tuple[int, ...]], MaskSite] = {}
         self.structure: Any = None  # of distributions, as the first pass returned it
+        self.run: Any = None  # of the call under way, as the next two
+        self.given: Any = None
+        self.rows: int | None = None
         self.noted = self.compared = self.refused = False
 
     def play(self, run: Run, source: Binding | None, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -149,7 +153,7 @@ class _Pass:
             return self._note(run, source, inputs, options)
         masks = [source.at(name).mask(key, site) for (name, key, _), site in self.asked.items()] if source else []
         tensors = [leaf for _, leaf in leaves((inputs, options)) if isinstance(leaf, Tensor)]
-        self.run, self.given, self.rows = run, (inputs, options), source and source.rows
+        self.run, self.given, self.rows = run, (inputs, options), None if source is None else source.rows
         try:
             columns = self._compared([*tensors, *(mask for mask in masks if mask is not None)])
         except _UnlikeError:
@@ -232,7 +236,7 @@ class _Recordings:
 
     def of(self, key: Any) -> _Pass:
         """Return the pass of a key, and drop those that were not used for longest."""
-        self.passes[key] = self.passes.pop(key, None) or _Pass()
+        self.passes[key] = self.passes.pop(key, _Pass())
         for old in list(self.passes)[:-_MOST]:
             del self.passes[old]
         return self.passes[key]
