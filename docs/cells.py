@@ -49,7 +49,7 @@ class MinGRU(br.nn.MaskedModule):
 
 
 class ResetBeforeGRUCell(br.nn.MaskedModule):
-    """One step of the GRU that resets before its product, U (r * h): that of Keras with reset_after=False."""
+    """One step of the GRU that resets before its product, U (r * h), as Keras computes it with reset_after=False."""
 
     stepwise = True  # a call is one step: masks hold over a block `with br.nn.sequence(model):`, or a pass of `predict`
 

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +25,8 @@ ENVIRONMENT = (
 )
 """Variables that change how fast things run, noted where they are set."""
 PACKAGES = ("bayesrnn", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "lightning", "safetensors")
+FOLDERS = ("--checkpoints", "--results", "--work")
+"""Options whose folders say nothing of a result: a recorded command has FOLDER in their place."""
 _RESULTS = (":(top,exclude)evaluation/results", ":(top,exclude)docs/images")  # what a run writes changes no result
 
 
@@ -38,7 +40,7 @@ def provenance(seed: int | None = None, data: Iterable[Path] = ()) -> dict[str, 
     return {
         "commit": copied or _git("rev-parse", "--short=12", "HEAD"),
         "uncommitted_changes": None if copied else _changed(),
-        "command": " ".join(["python", "-m", _module(), *(_shown(a) for a in sys.argv[1:])]),
+        "command": " ".join(["python", "-m", _module(), *shown(sys.argv[1:])]),
         "seed": seed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
@@ -119,9 +121,20 @@ def _module() -> str:
     return name.removesuffix(".__main__")
 
 
-def _shown(argument: str) -> str:
-    """Return an argument without the folders of one machine."""
-    return Path(argument).name if os.path.isabs(argument) else argument
+def shown(arguments: Sequence[str]) -> list[str]:
+    """Return arguments without the folders of one machine: FOLDER for those that results and states go to.
+
+    Example:
+        >>> shown(["--seeds", "0", "--results", "r3", "--data=/tmp/ptb.txt", "/tmp/words.txt"])
+        ['--seeds', '0', '--results', 'FOLDER', '--data=ptb.txt', 'words.txt']
+    """
+    texts, folder = [], False
+    for argument in arguments:
+        option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        named = Path(value).name if os.path.isabs(value) else value
+        texts.append("FOLDER" if folder else option + equals + ("FOLDER" if option in FOLDERS and equals else named))
+        folder = not folder and option in FOLDERS and not equals
+    return texts
 
 
 def _version(name: str) -> str | None:

@@ -23,14 +23,13 @@ import torch
 from torch import Tensor
 
 from bayesrnn import perplexity, schemes
-from bayesrnn.data.text import Corpus, read_corpus, read_text, tokenize
-from bayesrnn.data.vocabulary import EOS, UNK, Vocabulary
+from bayesrnn.data import Corpus, Vocabulary, read_corpus, read_text, tokenize
+from bayesrnn.data.vocabulary import EOS, UNK
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn.precision import multiplies_bfloat16
 from bayesrnn.predictive import TokenPredictive
+from bayesrnn.training import gal, train_language_model
 from bayesrnn.training.checkpoint import Checkpoint
-from bayesrnn.training.language import train_language_model
-from bayesrnn.training.recipes import gal
 from evaluation import records
 from evaluation.options import OneLineParser, add_device, at_least, device_of, run
 from evaluation.penn_treebank.run import epoch_records

@@ -55,7 +55,7 @@ def perplexity(
         model: A `LanguageModel`, or any module that returns (Categorical or logits, state) from `model(tokens, state)`;
             or several such models, an ensemble: the draws of all of them are averaged together.
         tokens: The stream, (N,); its tokens 1 to N - 1 are scored.
-        draws: Draws S of each model; 0 for the deterministic pass alone (with the epistemic part of an ensemble).
+        draws: Draws S of each model; 0 for the deterministic pass only (with the epistemic part of an ensemble).
         seed: Seed of the masks.
         lifetime: `stream`: a draw keeps one mask for the whole stream (Gal's Monte Carlo test); `window`: new masks for
             each window, as in training. Masks of the span `step` change each step in both.

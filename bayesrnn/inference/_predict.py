@@ -73,7 +73,7 @@ def predict(
     will do. Of a point prediction (no likelihood) no variance is left then.
 
     Of several networks, an ensemble, S draws of each are averaged, under the same masks: draw s of network m is what
-    `predict` of that network alone gives. The epistemic part is `between_masks` + `between_networks` then; for means
+    `predict` of only that network gives. The epistemic part is `between_masks` + `between_networks` then; for means
     $\frac1M \sum_m \mathrm{Var}_s f_{ms} + \mathrm{Var}_m \frac1S \sum_s f_{ms}$, for classes mutual information.
 
     Args:
@@ -89,7 +89,7 @@ def predict(
             `standard_errors`. Masks must hold for a sequence. None: draws as they are.
         sharing: "sequence" for masks of its own for each sequence, or "pass": a draw is one function for all rows.
         likelihood: From the model's output to a torch Distribution; needless if the model returns one. A plain tensor
-            without likelihood is a point prediction: its draws show the epistemic variance alone, and the aleatoric
+            without likelihood is a point prediction: its draws show only the epistemic variance, and the aleatoric
             is zero.
         tolerance: Rows stop taking draws once the standard error of their mean (for classes, of every probability) is
             at most this, in target units; `draws` is then the ceiling and `draws_per_row` says what each row took.

@@ -94,7 +94,7 @@ def batches(
     A loader's tuple is what `predict(model, *tuple)` would be given: it holds inputs only, no targets.
 
     Raises:
-        ValueError: If there are no inputs, ids or lengths are not one a row, or a loader shuffles or yields targets.
+        ValueError: If there are no inputs, ids or lengths are not one per row, or a loader shuffles or yields targets.
     """
     if not inputs:
         raise ValueError("there is nothing to predict: pass the model's inputs, predict(model, x).")
@@ -184,4 +184,4 @@ def whole_numbers(values: Iterable[int] | Tensor, name: str) -> Tensor:
 
 def _check_total(name: str, values: Tensor | None, rows: int, *, more: bool) -> None:
     if values is not None and (values.numel() < rows or (values.numel() > rows and not more)):
-        raise ValueError(f"{name} holds {values.numel()} entries, but the inputs hold {rows} rows: give one a row.")
+        raise ValueError(f"{name} holds {values.numel()} entries, but the inputs hold {rows} rows: give one per row.")

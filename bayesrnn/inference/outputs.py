@@ -22,7 +22,7 @@ class Point:
 
 
 def point(output: Tensor) -> Point:
-    """Say that a tensor is the prediction itself: as `likelihood=` it asks for the epistemic part alone.
+    """Say that a tensor is the prediction itself: as `likelihood=` it asks for the epistemic part only.
 
     Raises:
         TypeError: If the model's output is no tensor.
@@ -203,7 +203,7 @@ def _row_dims(shape: tuple[int, ...], total: int, path: str, draws: int) -> list
             f"the output{path} has batch shape {shape}, but none of its leading dimensions is the {total} rows "
             f"({draws} draws of {total // draws} sequences) that the model was given. A model must keep one row per "
             "row of its input: it may not average over rows or drop any, and the likelihood must leave the row "
-            "dimension alone. If the tensors are time-first, (steps, rows, ...), pass batch_dim=1."
+            "dimension only. If the tensors are time-first, (steps, rows, ...), pass batch_dim=1."
         )
     return fits
 

@@ -150,7 +150,7 @@ def as_stream(tokens: Any, name: str = "tokens") -> Tensor:
 
 def _no_tokens(name: str, given: str) -> TypeError:
     return TypeError(
-        f"{name} must be whole numbers, one a token, in a tensor or an iterable, but {given} was given. "
+        f"{name} must be whole numbers, one per token, in a tensor or an iterable, but {given} was given. "
         "Turn text into numbers first: vocabulary.encode(tokenize(text)), both in bayesrnn.data."
     )
 

@@ -64,7 +64,7 @@ class MaskSite:
         return self.of_tokens(mask)
 
     def of_tokens(self, mask: Tensor) -> Tensor:
-        """Return the masks of the tokens (1, 1, rows, T), given the masks of all words; any other mask as it is."""
+        """Return the masks of the tokens, (1, 1, rows, T), from the masks of all words; other masks unchanged."""
         if self.tokens is None:
             return mask
         return mask[0, 0].expand(self.shape[2], -1).gather(1, self.tokens)[None, None]

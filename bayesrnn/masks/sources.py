@@ -168,7 +168,7 @@ class Binding:
         return flat.reshape(-1, steps, gates, features).permute(1, 2, 0, 3)
 
     def _words(self, place: str, tokens: Tensor, rate: float) -> Tensor:
-        """Return which tokens (rows, T) are dropped, (1, 1, rows, T): a word type at all places and in all windows."""
+        """Return which tokens (rows, T) are dropped, (1, 1, rows, T): each word type everywhere or nowhere."""
         rows = self.sequences.numel()
         units = tokens.contiguous().view(self.draws.numel(), rows, -1)
         parts = len(tokens) // self.rows

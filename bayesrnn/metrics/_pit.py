@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -90,6 +91,13 @@ def pit_ends(predictive: Any, target: Any) -> tuple[Tensor, Tensor]:
     return (upper - own).clamp(min=0), upper
 
 
+def _reach(predictive: Any, target: Any, seed: int) -> Tensor:
+    """Return the level of the central interval that ends at each target, (B, ...), randomized over jumps."""
+    lower, upper = pit_ends(predictive, target)
+    share = torch.rand(lower.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return (2 * (lower + share.to(lower.device) * (upper - lower)) - 1).abs()
+
+
 def miscalibration_area(predictive: Predictive, target: Any, **options: Unpack[Options]) -> Score:
     r"""Area between the coverage of central intervals and the diagonal, over all levels, in [0, 0.5].
 
@@ -101,15 +109,10 @@ def miscalibration_area(predictive: Predictive, target: Any, **options: Unpack[O
     seed = check_seed(options.get("seed", 0))
     check_ordered(predictive, "miscalibration_area")
 
-    def items(p: Any, y: Any) -> Tensor:
-        lower, upper = pit_ends(p, y)
-        share = torch.rand(lower.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        return (2 * (lower + share.to(lower.device) * (upper - lower)) - 1).abs()
-
     metric = Metric(
         "miscalibration_area",
         "central intervals, exact integral over levels",
-        items,
+        partial(_reach, seed=seed),
         reduce=area_from_diagonal,
         floor=lambda values: NULL_AREA / math.sqrt(len(values)),
     )
@@ -131,10 +134,7 @@ def interval_reliability(
         check_level(level)
 
         def items(p: Any, y: Any, level: float = level) -> Tensor:
-            lower, upper = pit_ends(p, y)
-            share = torch.rand(lower.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            folded = (2 * (lower + share.to(lower.device) * (upper - lower)) - 1).abs()
-            return (folded <= level).double()
+            return (_reach(p, y, seed) <= level).double()
 
         definition = f"share whose transform is inside the central {level:g}"
         metric = Metric("coverage", definition, items, share=True)

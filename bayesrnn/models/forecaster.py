@@ -174,7 +174,7 @@ class Forecaster(nn.Module):
         self.horizon_scale.copy_(spread)
         for scale, part in ((self.remainder_scale, parts.remainder), (self.season_scale, parts.season)):
             width = part.square().mean().sqrt()
-            scale.copy_(width if width > 1e-9 * size else torch.zeros_like(width))  # rounding alone is nothing to read
+            scale.copy_(width if width > 1e-9 * size else torch.zeros_like(width))  # only rounding: nothing to read
         return self
 
     def config(self) -> dict[str, Any]:

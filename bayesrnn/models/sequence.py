@@ -54,7 +54,7 @@ class SequenceModel(nn.Module):
 
 
 class SequenceRegressor(SequenceModel):
-    r"""A number (or several, or a count) for a sequence, or for each of its steps, with a variance of its own.
+    r"""A number, several, or a count for each sequence or each step, with a variance of its own.
 
     $p(y \mid x, z)$ is the likelihood with parameters $W (h \circ z_{out}) + b$, h the last state of the recurrent
     layers (or each state) under the masks z. By default Gaussian with $(\mu, \log\sigma^2)$: aleatoric noise

@@ -3,7 +3,7 @@
 from torch import nn
 
 from bayesrnn.nn.concrete import ConcreteDropout
-from bayesrnn.nn.copying import copied
+from bayesrnn.nn.copying import copied, replaced
 from bayesrnn.nn.counterparts import is_convertible, ours, theirs
 from bayesrnn.nn.dropout import Dropout
 from bayesrnn.nn.embedding import Embedding
@@ -11,7 +11,6 @@ from bayesrnn.nn.layouts import unwatched, watch
 from bayesrnn.nn.masked import MaskedModule
 from bayesrnn.nn.one_sequence import each_pass_is_one_sequence
 from bayesrnn.nn.recurrent import Recurrent
-from bayesrnn.nn.replacing import replaced
 from bayesrnn.schemes import Scheme, as_scheme, none
 
 

@@ -91,7 +91,7 @@ class Dropout(MaskedModule):
         return (-1, 0, 1) if x.dim() == 2 else ((1, 0, 2) if self.batch_first else (0, 1, 2))
 
     def _placed(self, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-        """Return x, with rows of their own where it has one for all, and its dimensions of steps, rows and features.
+        """Return x with a row of its own for each sequence, and its dimensions of steps, rows and features.
 
         Raises:
             ValueError: If x does not hold the rows of the model's inputs.

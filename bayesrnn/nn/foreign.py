@@ -204,7 +204,7 @@ def _names(ending: str) -> list[str]:
 
 
 def _part(kind: Kind, kernel: Any, recurrent: Any, biases: Any, order: tuple[int, ...] | None = None) -> Weights:
-    """Return torch's weights of one direction from kernels (D, G * H), (H, G * H) and biases (2, G * H) or None."""
+    """Return torch's weights of one direction from kernels (D, G * H), (H, G * H) and biases (2, G * H)."""
     gates, units = _GATES[kind], recurrent.shape[0]
     if recurrent.shape != (units, gates * units) or kernel.shape[1] != gates * units:
         raise ValueError(

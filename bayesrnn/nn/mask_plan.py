@@ -65,7 +65,7 @@ class MaskPlan:
         return [p for p in self.scheme.placements if p.site not in (foreign, *MODEL_SITES)]
 
     def shape(self, key: str, placement: Placement, rows: int, steps: int) -> tuple[int, int, int, int]:
-        """Return the shape of a mask: (steps or 1, gates or 1, rows, features), or (1, 1, gates * H, H) of a weight."""
+        """Return a mask's shape: (steps or 1, gates or 1, rows, features); (1, 1, gates * H, H) for a weight."""
         if placement.site == "weight":
             return 1, 1, self.cell.gates * self.hidden_size, self.outputs
         width = self.outputs if placement.site in ("hidden", "keep_hidden") else self.hidden_size

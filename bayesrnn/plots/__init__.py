@@ -1,4 +1,4 @@
-"""Pictures: each takes `ax=None`, draws on it (or on a new Figure that pyplot does not know) and returns the Axes.
+"""Pictures: each draws on `ax`, or on a new Figure that pyplot does not know, and returns the Axes.
 
 Save one with `ax.figure.savefig("picture.png")`. Colors are Okabe and Ito's; no style setting is changed, so a style
 sheet in force is followed.

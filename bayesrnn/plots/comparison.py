@@ -23,7 +23,7 @@ def forest(
     xlabel: str = "difference in % of the reference (left: better)",
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw differences with their intervals, one a line; an interval that holds 0 tells no difference.
+    """Draw differences with their intervals, one per line; an interval that holds 0 tells no difference.
 
     Args:
         names: What was compared.

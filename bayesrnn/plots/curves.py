@@ -20,7 +20,7 @@ def learning_curves(
     title: str | None = "Learning curves",
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw numbers an epoch, and mark where one of them was best (smallest).
+    """Draw numbers per epoch, and mark where one of them was best (smallest).
 
     Args:
         curves: Name → one value per epoch, NaN where it was not measured; or (seeds, epochs), drawn as the mean over

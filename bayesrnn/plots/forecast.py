@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn._checks import check_levels
+from bayesrnn.plots.bands import flat
 from bayesrnn.plots.style import (
     BLUE,
     ORANGE,
@@ -67,9 +68,9 @@ def fan_chart(
         target = target[row]
     positions = _positions(times, predictive.mean.numel(), "times")
     ordered = check_levels(levels)[::-1]
-    bounds = {level: tuple(_flat(b) for b in predictive.interval(level)) for level in ordered}
+    bounds = {level: tuple(flat(b) for b in predictive.interval(level)) for level in ordered}
     if history is not None:
-        before = _flat(history)
+        before = flat(torch.as_tensor(history))
         if times is not None and history_times is None:
             raise ValueError("times were given for the forecast but not for the history: give history_times too.")
         default = np.arange(-len(before), 0)
@@ -85,11 +86,11 @@ def fan_chart(
         covered += (1.0 - covered) * (0.18 + 0.27 * depth / max(len(ordered) - 1, 1))
         color = blended(BLUE, covered, ax)  # opaque: the legend shows what is drawn where bands lie on each other
         ax.fill_between(positions, low, high, color=color, linewidth=0, label=f"{level * 100:g} % interval")
-    ax.plot(positions, _flat(predictive.quantile(0.5)), color=BLUE, linewidth=1.6, label="median")
+    ax.plot(positions, flat(predictive.quantile(0.5)), color=BLUE, linewidth=1.6, label="median")
     note = f"{predictive.draws_used} draws" if predictive.draws_used > 1 else ""
     if target is not None:
         widest = ordered[0]
-        note = _mark_target(ax, positions, _flat(target), bounds[widest], widest, note)
+        note = _mark_target(ax, positions, flat(target), bounds[widest], widest, note)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(with_units(ylabel, units))
     ax.margins(x=0.01)
@@ -119,7 +120,7 @@ def decomposition(
         raise ValueError("this token predictive kept no entropies: ask for the uncertainty when computing it.")
     ax = canvas(ax, (7.2, 3.2))
     chosen = _one_row(predictive, row)
-    aleatoric, epistemic = _flat(chosen.aleatoric), _flat(chosen.epistemic)
+    aleatoric, epistemic = flat(chosen.aleatoric), flat(chosen.epistemic)
     positions = _positions(times, len(aleatoric), "times")
     ax.stackplot(
         positions,
@@ -174,9 +175,5 @@ def _positions(times: Sequence[Any] | None, steps: int, name: str) -> Any:
     if times is None:
         return np.arange(steps)
     if len(times) != steps:
-        raise ValueError(f"{name} has {len(times)} entries for {steps} steps: give one a step.")
+        raise ValueError(f"{name} has {len(times)} entries for {steps} steps: give one per step.")
     return times
-
-
-def _flat(values: Any) -> Any:
-    return torch.as_tensor(values).detach().cpu().double().reshape(-1).numpy()

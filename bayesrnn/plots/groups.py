@@ -51,7 +51,7 @@ def score_by_part(
         ValueError: If there is not one value per part.
     """
     if len(parts) != len(values) or not len(parts):
-        raise ValueError(f"{len(values)} values were given for {len(parts)} parts: give one a part.")
+        raise ValueError(f"{len(values)} values were given for {len(parts)} parts: give one per part.")
     ax = canvas(ax)
     place, center = np.arange(len(parts)), np.asarray(values, float)
     marked = np.array([bool(o) for o in off]) if off is not None else np.zeros(len(parts), bool)

@@ -68,7 +68,7 @@ def risk_coverage(
 
 
 def _share_axis(ax: "Axes", lines: int) -> None:
-    """Label shares of wrong targets up to 100 % and no further; above is only room for the lines of the note."""
+    """Label shares of wrong targets up to 100 %; above is room for the note."""
     from matplotlib.ticker import PercentFormatter
 
     top = min(ax.get_ylim()[1], 1.05 + 0.07 * lines)

@@ -35,7 +35,7 @@ def token_strip(
         values: One number per token, shape (steps,), or a list: -log_prob, entropy, epistemic, ...
         label: What the numbers are, with units.
         title: Title; None leaves out title, note and legend.
-        width: Characters a line.
+        width: Characters per line.
         largest: Value of the darkest shade; the 98th percentile by default.
         ax: Where to draw.
 
@@ -56,7 +56,7 @@ def token_strip(
     if largest is not None and not 0.0 < (as_number(largest) or 0.0) < float("inf"):
         raise ValueError(f"largest is the value of the darkest shade and must be positive, but {largest!r} was given.")
     if len(numbers) != len(tokens) or not len(tokens):
-        raise ValueError(f"{len(numbers)} values were given for {len(tokens)} tokens: give one a token.")
+        raise ValueError(f"{len(numbers)} values were given for {len(tokens)} tokens: give one per token.")
     if not np.isfinite(numbers).all():
         raise ValueError("values must be finite: leave out the padding.")
     places, lines = _layout(tokens, width)
@@ -96,7 +96,7 @@ def _as_numbers(values: Any) -> Tensor:
     try:
         return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"values must be numbers, one a token, but {values!r:.60} was given.") from None
+        raise TypeError(f"values must be numbers, one per token, but {values!r:.60} was given.") from None
 
 
 def _layout(tokens: Sequence[str], width: int) -> tuple[list[tuple[float, float]], int]:

@@ -94,7 +94,7 @@ class Predictive(Verbs, ABC):
         return self._selected(key, origin=self.origin.map_ids(lambda ids: ids[key]))
 
     def at_step(self, step: int | slice) -> Self:
-        """Return the predictive of one step of targets (B, T, ...), shape (B, ...), or of a slice of the steps."""
+        """Return the predictive of one step of targets (B, T, ...), or of a slice of the steps."""
         legal = isinstance(step, slice) or (len(self.shape) > 1 and -self.shape[1] <= step < self.shape[1])
         if len(self.shape) < 2 or not legal:
             raise ValueError(f"there is no step {step} in a predictive of shape {tuple(self.shape)} (rows, steps).")

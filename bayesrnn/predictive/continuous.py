@@ -141,7 +141,7 @@ class ContinuousPredictive(Predictive):
         return self._out(self.distribution.sample(n, generator))
 
     def paths(self, n: int, seed: int = 0) -> Tensor:
-        r"""Return n paths of every row, (n, B, ...): one draw serves all steps of a row, noise is independent given it.
+        r"""Return n paths of every row, (n, B, ...): one draw serves all steps, with independent noise.
 
         The variance of a total over steps is then $\mathrm{Var}_s \sum_t \mu_{st} + \frac1S \sum_{st} \sigma_{st}^2$.
         Of samples a path is one sample along the whole row. Recalibrated steps keep their

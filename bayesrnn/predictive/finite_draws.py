@@ -56,7 +56,7 @@ def spread(values: Any) -> float:
 
 
 def nll_without_each_block(blocks: Tensor | None, mask: Tensor) -> Tensor | None:
-    """Return the nll of the scored tokens without each of R blocks (R, B, T) in turn, (R,); None of fewer than 2."""
+    """Return the nll of the scored tokens without each block of draws in turn, (R,); None for one block."""
     if blocks is None or len(blocks) < 2:
         return None
     values = []

@@ -107,7 +107,7 @@ def class_index(target: Any, log_mean: Tensor) -> Tensor:
 
 
 def _unambiguous(target: Any, values: NDArray[Any], names: Sequence[str] | None) -> Any:
-    """Refuse plain numbers where the names of the classes are other numbers: 1 would be class 1, or the class "1"."""
+    """Refuse numbers where the classes have other numbers as names: 1 could be class 1 or the class "1"."""
     if names is None or values.dtype.kind not in "iuf":
         return target
     try:

@@ -30,7 +30,7 @@ class Part:
 
 
 def by_step(pairs: Pairs) -> list[Part]:
-    """Return a part for each step (or band of steps) of targets (rows, steps, ...); none where there are no steps."""
+    """Return a part for each step, or band of steps, of targets (rows, steps, ...)."""
     shape = tuple(pairs.predictive.shape)
     if len(shape) < 2 or shape[1] < 2:
         return []

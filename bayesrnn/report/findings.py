@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from bayesrnn.metrics.bootstrap import FEWEST_SEQUENCES
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.predictive import DETERMINISTIC, ClassPredictive, ContinuousPredictive
 from bayesrnn.report.format import number, percent, span
+from bayesrnn.report.page import Tone
 
 
 def drawn(predictive: Any) -> str:
@@ -20,9 +21,6 @@ def drawn(predictive: Any) -> str:
         return "one distribution per target, no draws"
     seed = "" if predictive.seed is None else f", seed {predictive.seed}"
     return f"{number(predictive.draws_used, 6)} {predictive.sampling} draws{seed}"
-
-
-Tone = Literal["plain", "good", "warn", "bad"]
 
 
 @dataclass(frozen=True)

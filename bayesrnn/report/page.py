@@ -132,7 +132,7 @@ class Page:
 
 
 def picture_bytes(ax: "Axes", format: str = "png", dpi: int = 160) -> bytes:
-    """Return the Figure of an Axes as the bytes of a PNG or SVG file (without a date in it)."""
+    """Return the Figure of an Axes as the bytes of a PNG or SVG file, without a date."""
     buffer = io.BytesIO()
     metadata = {"Date": None} if format == "svg" else {"Software": "bayesrnn"}
     ax.figure.savefig(buffer, format=format, dpi=dpi, metadata=metadata)  # type: ignore[union-attr]

@@ -141,7 +141,7 @@ def read_tensors(path: Path, digest: str | None = None, fix: str = "Take a copy,
 
 
 def _copied(tensor: Tensor) -> Tensor:
-    """Return a copy with the same bits; of booleans `clone` makes the bytes 2 to 255 a 1, which no digest would see."""
+    """Return a copy with the same bits. `clone` turns the bytes 2 to 255 of a boolean into 1, unseen by a digest."""
     return tensor.view(torch.uint8).clone().view(torch.bool) if tensor.dtype == torch.bool else tensor.clone()
 
 

@@ -15,9 +15,8 @@ from typing import Any
 
 from bayesrnn import recalibration
 from bayesrnn._documents import read_document, sealed_text
-from bayesrnn.data import Vocabulary, read_series
+from bayesrnn.data import Vocabulary, read_corpus, read_series
 from bayesrnn.data.labelled import read_labelled
-from bayesrnn.data.text import read_corpus
 from bayesrnn.storage import load
 from evaluation.faults.trials import BAD, Trial, outcome, scratch
 

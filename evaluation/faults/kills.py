@@ -13,8 +13,7 @@ import torch
 
 import bayesrnn as br
 from bayesrnn.predictive import Predictive
-from bayesrnn.training import fit, train_language_model
-from bayesrnn.training.recipes import AdamW, Recipe
+from bayesrnn.training import AdamW, Recipe, fit, train_language_model
 from evaluation.faults.trials import scratch
 
 State = dict[str, torch.Tensor]

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.forecasting.distribution import table_of
-from bayesrnn.predictive import ContinuousPredictive
-from bayesrnn.predictive.distributions.mixture import MixtureDistribution
+from bayesrnn.predictive import ContinuousPredictive, MixtureDistribution
 
 __all__ = ["geometric_mean", "paired_error", "scores"]
 

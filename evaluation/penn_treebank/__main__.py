@@ -17,8 +17,7 @@ from pathlib import Path
 
 import torch
 
-from bayesrnn.data.text import Corpus, read_corpus
-from bayesrnn.data.vocabulary import Vocabulary
+from bayesrnn.data import Corpus, Vocabulary, read_corpus
 from bayesrnn.nn.precision import multiplies_bfloat16
 from evaluation.options import OneLineParser, add_device, at_least, device_of, named, run
 from evaluation.penn_treebank import report

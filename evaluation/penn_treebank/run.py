@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from bayesrnn import perplexity
-from bayesrnn.data.text import Corpus
+from bayesrnn.data import Corpus
 from bayesrnn.models import LanguageModel
 from bayesrnn.nn.masked import masked_modules
 from bayesrnn.predictive import TokenPredictive
 from bayesrnn.training import History, train_language_model
-from bayesrnn.tuning.language import tune_perplexity
+from bayesrnn.tuning import tune_perplexity
 from evaluation import records
 from evaluation.penn_treebank.rows import INIT, UNITS, Row
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 import bayesrnn as br
 from bayesrnn import objective
-from bayesrnn.nn.concrete import ConcreteDropout
+from bayesrnn.nn import ConcreteDropout
 from evaluation.posterior.problem import LENGTH_SCALE, PRECISION, RATE, Net, Problem, sequences
 
 LIKELIHOOD = br.likelihoods.homoscedastic_gaussian(PRECISION)

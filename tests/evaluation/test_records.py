@@ -88,3 +88,20 @@ def test_every_experiment_that_reads_the_data_folder_saves_their_checksums() -> 
                 r"(?<![\w.])(?:records\.)?save\((?:[^()]|\([^()]*\))*\)", path.read_text(encoding="utf-8")
             )
             assert all("data=" in call or "smoke" in call for call in calls), (path.name, calls)
+
+
+def test_a_command_is_recorded_without_the_folders_of_a_machine() -> None:
+    given = [
+        "--seeds",
+        "0",
+        "--results",
+        "r3",
+        "--data=/tmp/ptb.txt",
+        "/tmp/words.txt",
+        "--work=w",
+        "--checkpoints",
+        "/c",
+    ]
+    assert " ".join(records.shown(given)) == (
+        "--seeds 0 --results FOLDER --data=ptb.txt words.txt --work=FOLDER --checkpoints FOLDER"
+    )

@@ -11,32 +11,8 @@ from torch import distributions as D
 
 from bayesrnn import metrics as M
 from bayesrnn import recalibration as R
-from bayesrnn.predictive import ContinuousPredictive, MomentsDistribution, Origin, Predictive, TokenPredictive
-
-CONTINUOUS = [
-    R.VarianceScaling,
-    R.QuantileRecalibration,
-    R.SplitConformal,
-    R.ConformalizedQuantiles,
-    R.AdaptiveConformal,
-]
-CLASSES = [R.Temperature, R.VectorScaling, R.Isotonic]
-
-
-def gaussian(rows, spread=1.0, shift=0.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    mean = torch.randn(rows, dtype=torch.double, generator=generator)
-    std = 0.5 + torch.rand(rows, dtype=torch.double, generator=generator)
-    y = mean + shift + spread * std * torch.randn(rows, dtype=torch.double, generator=generator)
-    return Predictive.from_gaussian(mean, std), y
-
-
-def classes(rows, temperature=1.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(8, rows, 3, dtype=torch.double, generator=generator)
-    c = Predictive.from_draws(D.Categorical(logits=logits))
-    p = torch.log_softmax(c.log_mean / temperature, -1).exp()
-    return c, torch.multinomial(p, 1, generator=generator)[:, 0]
+from bayesrnn.predictive import ContinuousPredictive, MomentsDistribution, Origin, Predictive
+from tests.recalibration.examples import CLASSES, CONTINUOUS, classes, gaussian
 
 
 @pytest.mark.parametrize("kind", CONTINUOUS)
@@ -146,105 +122,6 @@ def test_counts_keep_their_kind():
         R.VarianceScaling().fit(p, y)
 
 
-@pytest.mark.parametrize("kind", [R.SplitConformal, R.ConformalizedQuantiles])
-def test_conformal_coverage_over_splits_is_at_the_level(kind):
-    covered, level, size, new = 0, 0.8, 49, 50
-    for seed in range(200):
-        p, y = gaussian(size + new, spread=3.0, shift=0.5, seed=seed)
-        fixed = kind(levels=[level]) if kind is R.ConformalizedQuantiles else kind()
-        low, high = fixed.fit(p[:size], y[:size]).apply(p[size:]).interval(level)
-        covered += int(((low <= y[size:]) & (y[size:] <= high)).sum())
-    # exact mean ceil(50 * .8) / 50 = .8; the coverage of one split is Beta(40, 10)
-    error = math.sqrt((0.8 * 0.2 / 51 + 0.8 * 0.2 / new) / 200)
-    assert covered / (200 * new) == pytest.approx(level, abs=3.5 * error)
-
-
-def test_conformal_radius_is_the_order_statistic():
-    p = Predictive.from_gaussian(torch.zeros(99), torch.ones(99))
-    y = torch.arange(1.0, 100.0)
-    fixed = R.SplitConformal().fit(p, y).apply(p)
-    assert fixed.interval(0.42)[1][0].item() == 42.0
-    assert fixed.interval(0.99)[1][0].item() == 99.0
-    assert fixed.interval(0.995)[1][0].item() == math.inf
-    assert fixed.quantile(0.5)[0].item() == 0.0
-    atoms = np.concatenate([y.numpy(), -y.numpy()])
-    at = 30.5
-    brute = np.abs(atoms - at).mean() - 0.5 * np.abs(atoms[:, None] - atoms).mean()
-    assert M.crps_values(fixed.distribution, torch.full((99,), at))[0].item() == pytest.approx(brute)
-    for call in (fixed.log_prob, lambda v: R.ConformalizedQuantiles().fit(p, y).apply(p).log_prob(v)):
-        with pytest.raises(ValueError, match="no density"):
-            call(torch.zeros(99))
-
-
-def test_conformalized_intervals_nest_and_are_one_distribution() -> None:
-    """Offsets that fall with the level made the 90 % interval narrower than the 80 % one, where spreads differ."""
-    for seed in range(12):
-        p, y = gaussian(40, seed=seed)
-        new, _ = gaussian(400, seed=seed + 100)
-        levels = R.quantiles.LEVELS
-        recalibrator = R.ConformalizedQuantiles().fit(p, y)
-        fixed = recalibrator.apply(new)
-        q = torch.linspace(0.004, 0.996, 125).double().tolist()
-        values = fixed.quantile(q)
-        assert (values.diff(dim=0) >= -1e-12).all()
-        for height, value in zip(q, values):
-            lower, upper = fixed.distribution.pit(value)
-            assert ((lower <= height + 1e-9) & (height - 1e-9 <= upper)).all()
-        for level, offset in zip(levels, recalibrator.fitted["offsets"]):
-            (low, high), (inner, outer) = fixed.interval(level), new.interval(level)
-            assert (low <= inner - offset + 1e-9).all()  # what was fitted lies inside what is issued
-            assert (high >= outer + offset - 1e-9).all()
-
-
-def test_conformalized_counts_hold_at_their_levels() -> None:
-    held, size, runs = np.zeros(2), 60, 60
-    for seed in range(runs):
-        generator = torch.Generator().manual_seed(seed)
-        rate = 1 + 5 * torch.rand(size + 100, generator=generator).double()
-        y = torch.poisson(1.7 * rate, generator=generator)
-        p = Predictive.from_draws(D.Poisson(rate[None]))
-        fixed = R.ConformalizedQuantiles().fit(p[:size], y[:size]).apply(p[size:])
-        for k, level in enumerate((0.5, 0.9)):
-            low, high = fixed.interval(level)
-            held[k] += float(((low <= y[size:]) & (y[size:] <= high)).double().mean()) / runs
-    assert held[0] > 0.5
-    assert held[1] > 0.9
-
-
-def test_conformalized_crps_is_that_of_its_cdf():
-    p, y = gaussian(300, spread=2.0)
-    fixed = R.ConformalizedQuantiles().fit(p, y).apply(p[:4])
-    grid = torch.linspace(-15, 15, 6001, dtype=torch.double)
-    heights = torch.stack([fixed.cdf(torch.full((4,), x)) for x in grid[::60]])
-    steps = (grid[::60][:, None] >= y[:4]).double()
-    brute = ((heights - steps) ** 2).sum(0) * 0.3
-    torch.testing.assert_close(M.crps_values(fixed.distribution, y[:4]), brute, atol=0.08, rtol=0.05)
-
-
-def test_adaptive_follows_a_drift_and_split_does_not():
-    generator = torch.Generator().manual_seed(0)
-    scale = torch.cat([torch.ones(200), torch.linspace(1, 6, 600)])
-    y = scale * torch.randn(800, generator=generator)
-    p = Predictive.from_gaussian(torch.zeros(800), torch.ones(800))
-    adaptive = R.AdaptiveConformal(levels=[0.9], step_size=0.05, window=200).fit(p[:200], y[:200])
-    split = R.SplitConformal().fit(p[:200], y[:200]).apply(p[200:])
-    hits = []
-    for t in range(200, 800):
-        low, high = adaptive.apply(p[t]).interval(0.9)
-        hits.append(bool(low <= y[t] <= high))
-        adaptive.update(p[t], y[t : t + 1])
-    assert np.mean(hits) == pytest.approx(0.9, abs=0.015)
-    assert float(M.coverage(split, y[200:], level=0.9)) < 0.7
-
-
-def test_adaptive_recursion_by_hand():
-    p = Predictive.from_gaussian(torch.zeros(40), torch.ones(40))
-    adaptive = R.AdaptiveConformal(levels=[0.9], step_size=0.01).fit(p, torch.arange(40.0))
-    adaptive.update(p[:2], torch.tensor([1000.0, 0.0]))
-    assert adaptive.fitted["effective"][0] == pytest.approx(0.9 - 0.01 * (0.1 - 1) - 0.01 * 0.1)
-    assert adaptive.fitted["recent"][-2:] == [1000.0, 0.0]
-
-
 @pytest.mark.parametrize(
     "kind", [R.VarianceScaling, R.QuantileRecalibration, R.SplitConformal, R.ConformalizedQuantiles]
 )
@@ -259,89 +136,6 @@ def test_per_horizon_fits_each_step(kind):
     torch.testing.assert_close(fixed.std.mean(0), growth, atol=0.12, rtol=0)
     assert fixed[:5].sample(2).shape == (2, 5, 3)
     assert float(M.crps(fixed, y)) < float(M.crps(p, y))
-
-
-@pytest.mark.parametrize("kind", CONTINUOUS + CLASSES)
-def test_saved_as_json_and_back(kind):
-    predictive, y = gaussian(60) if kind in CONTINUOUS else classes(60)
-    fitted = kind().fit(predictive, y)
-    back = R.from_dict(json.loads(json.dumps(fitted.to_dict())))
-    read = (lambda p: p.quantile(0.8)) if kind in CONTINUOUS else (lambda p: p.probabilities)
-    torch.testing.assert_close(read(back.apply(predictive)), read(fitted.apply(predictive)))
-
-
-@pytest.mark.parametrize("kind", CONTINUOUS + CLASSES)
-def test_what_cannot_be_fitted_is_refused(kind):
-    predictive, y = gaussian(60) if kind in CONTINUOUS else classes(60)
-    other, _ = classes(60) if kind in CONTINUOUS else gaussian(60)
-    with pytest.raises(ValueError, match="at least 30 held-out targets, but 29"):
-        kind().fit(predictive[:29], y[:29])
-    with pytest.raises(ValueError, match="was not fitted"):
-        kind().apply(predictive)
-    with pytest.raises(ValueError, match="recalibrates a"):
-        kind().fit(other, y)
-    with pytest.raises(ValueError, match="knows its sequence_ids"):
-        kind().fit(predictive, y, training_ids=[1])
-    with pytest.raises(ValueError, match="these are not the values"):
-        kind.from_dict({"name": "other"})
-
-
-def test_other_errors():
-    ids = torch.arange(60)
-    p = Predictive.from_gaussian(torch.zeros(60), torch.ones(60), sequence_ids=ids)
-    with pytest.raises(ValueError, match=r"2 of the 60 rows \(ids \[3, 4\]\) were trained on"):
-        R.VarianceScaling().fit(p, torch.randn(60), training_ids=[3, 4, 99])
-    with pytest.raises(ValueError, match="Fit VarianceScaling first"):
-        R.QuantileRecalibration().fit(p, 100 * torch.randn(60))
-    with pytest.raises(ValueError, match="every error is zero"):
-        R.VarianceScaling().fit(p, torch.zeros(60))
-    with pytest.raises(ValueError, match=r"level 0\.99 needs at least 99"):
-        R.ConformalizedQuantiles(levels=[0.99]).fit(p, torch.randn(60))
-    with pytest.raises(ValueError, match="single class"):
-        R.Temperature().fit(classes(60)[0], torch.zeros(60, dtype=torch.long))
-    with pytest.raises(ValueError, match="fitted for 3 classes"):
-        R.VectorScaling().fit(*classes(60)).apply(Predictive.from_probabilities(torch.full((2, 2), 0.5)))
-    with pytest.raises(ValueError, match="no recalibrator is called 'x'"):
-        R.from_dict({"name": "x"})
-    with pytest.raises(ValueError, match="give at least one level"):
-        R.ConformalizedQuantiles(levels=[])
-    with pytest.raises(ValueError, match="rows, steps"):
-        R.PerHorizon(R.VarianceScaling).fit(p, torch.zeros(60))
-    steps = Predictive.from_gaussian(torch.zeros(40, 2), torch.ones(40, 2))
-    fitted = R.PerHorizon(R.VarianceScaling).fit(steps, torch.randn(40, 2))
-    with pytest.raises(ValueError, match="fitted for 2 steps"):
-        fitted.apply(Predictive.from_gaussian(torch.zeros(40, 3), torch.ones(40, 3)))
-    with pytest.raises(ValueError, match="was not fitted"):
-        R.PerHorizon(R.VarianceScaling).apply(steps)
-
-
-def test_advice_for_another_kind_is_not_circular() -> None:
-    tokens = TokenPredictive(torch.full((1, 40), -1.0), Origin(1))
-    with pytest.raises(ValueError, match=r"TokenPredictive was given.*tune_perplexity.*temperature=") as caught:
-        R.Temperature().fit(tokens, None)
-    assert "For that use Temperature" not in str(caught.value)
-    with pytest.raises(ValueError, match=r"a Tensor was given\. Pass what bayesrnn.predict returned"):
-        R.Temperature().fit(torch.ones(3), None)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("kind", CONTINUOUS + CLASSES)
-def test_a_mask_leaves_targets_out(kind: Any) -> None:
-    predictive, y = gaussian(90) if kind in CONTINUOUS else classes(90)
-    keep = torch.arange(90) % 3 != 0
-    wrong = torch.where(keep, y, 0 * y + (50 if kind in CONTINUOUS else 1))
-    found, expected = kind().fit(predictive, wrong, mask=keep), kind().fit(predictive[keep], y[keep])
-    for name, value in expected.fitted.items():
-        assert found.fitted[name] == value
-
-
-def test_each_step_has_a_mask_of_its_own() -> None:
-    p = Predictive.from_gaussian(torch.zeros(80, 2).double(), torch.ones(80, 2).double())
-    y = torch.randn(80, 2).double()
-    mask = torch.stack([torch.arange(80) < 40, torch.arange(80) >= 40], 1)
-    found = R.PerHorizon(R.VarianceScaling).fit(p, y, mask=mask)
-    for t, step in enumerate(found.steps):
-        alone = R.VarianceScaling().fit(p.at_step(t)[mask[:, t]], y[mask[:, t], t])
-        assert step.fitted["factor"] == pytest.approx(alone.fitted["factor"])
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -410,22 +204,6 @@ def test_isotonic_maps_stay_out_where_they_would_harm() -> None:
     assert float(M.nll(fixed, target)) <= float(M.nll(c, target)) + 1e-9
 
 
-@pytest.mark.parametrize("kind", [R.ConformalizedQuantiles, R.AdaptiveConformal])
-def test_levels_may_be_named_in_any_order(kind: Any) -> None:
-    p, y = gaussian(200, spread=2.0)
-    found, expected = (kind(levels=levels).fit(p, y).apply(p) for levels in ((0.9, 0.5, 0.8), (0.5, 0.8, 0.9)))
-    for level in (0.5, 0.65, 0.9):
-        torch.testing.assert_close(found.interval(level), expected.interval(level))
-
-
-@pytest.mark.parametrize("kind", CONTINUOUS)
-def test_the_error_of_finite_draws_stays(kind: Any) -> None:
-    generator = torch.Generator().manual_seed(0)
-    means, y = (torch.randn(*size, dtype=torch.double, generator=generator) for size in ((32, 60), (60,)))
-    p = Predictive.from_draws(D.Normal(means, 1.0), sampling="stratified", block_size=8)
-    torch.testing.assert_close(kind().fit(p, y).apply(p).standard_error, p.standard_error)
-
-
 def test_variances_that_were_streamed_are_scaled_by_the_closed_form() -> None:
     p = ContinuousPredictive(
         MomentsDistribution(torch.zeros(40), torch.full((40,), 1.0), torch.full((40,), 3.0)), Origin(25)
@@ -443,45 +221,3 @@ def test_vector_scaling_meets_the_frequencies_of_the_classes() -> None:
     y = (torch.arange(900) % 10 >= 7).long() + (torch.arange(900) % 10 == 9).long()
     fixed = R.VectorScaling().fit(c, y).apply(c)
     torch.testing.assert_close(fixed.probabilities.mean(0), torch.tensor([0.7, 0.2, 0.1]).double(), atol=0.01, rtol=0)
-
-
-def described(kind):
-    predictive, target = gaussian(60) if kind in CONTINUOUS else classes(60)
-    levels = {"levels": (0.5, 0.8)} if kind in (R.ConformalizedQuantiles, R.AdaptiveConformal) else {}
-    return json.loads(json.dumps(kind(**levels).fit(predictive, target).to_dict()))
-
-
-@pytest.mark.parametrize("kind", [*CONTINUOUS, *CLASSES])
-def test_what_was_described_is_read_again_and_nothing_near_it(kind):
-    values = described(kind)
-    assert R.from_dict(values).to_dict() == values
-    for part in ("settings", "parameters"):
-        for changed in ({**values[part], "wheels": 4}, [], 3):
-            with pytest.raises(ValueError, match=rf"{part} of {kind.__name__}.*(unknown wheels|must be a dict)"):
-                R.from_dict(values | {part: changed})
-    for name, value in values["parameters"].items():
-        for wrong in (math.nan, math.inf, -1e308 if name != "at_bound" else 1e308, "1", None, [], [math.nan], [[1.0]]):
-            with pytest.raises(ValueError, match=kind.__name__):
-                R.from_dict(values | {"parameters": values["parameters"] | {name: wrong}})
-        if isinstance(value, list) and name not in ("recent", "radii", "maps"):
-            with pytest.raises(ValueError, match=kind.__name__):
-                R.from_dict(values | {"parameters": values["parameters"] | {name: value[:-1]}})
-    with pytest.raises(ValueError, match="missing parameters"):
-        R.from_dict({key: value for key, value in values.items() if key != "parameters"})
-
-
-@pytest.mark.parametrize("factor", [-1.0, 0.0, 1e308, math.nan])
-def test_factors_that_no_fit_gives_are_refused(factor):
-    with pytest.raises(ValueError, match="factor of VarianceScaling must lie within"):
-        R.from_dict({"name": "variance_scaling", "settings": {}, "parameters": {"factor": factor}})
-
-
-def test_a_per_horizon_is_no_step_of_another():
-    inner = (
-        R.PerHorizon(R.VarianceScaling)
-        .fit(Predictive.from_gaussian(torch.zeros(50, 1), torch.ones(50, 1)), torch.randn(50, 1))
-        .to_dict()
-    )
-    assert R.from_dict(inner).to_dict() == inner
-    with pytest.raises(ValueError, match="no PerHorizon itself"):
-        R.from_dict({"name": "per_horizon", "steps": [inner]})

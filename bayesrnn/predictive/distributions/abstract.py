@@ -107,7 +107,7 @@ class AbstractDistribution(ABC):
         return self.quantile(asked.reshape(-1, *(1 for _ in self.shape)).expand(-1, *self.shape))
 
     def paths(self, n: int, choice: torch.Generator, noise: torch.Generator) -> Tensor:
-        """`n` paths of every row, (n, B, ...): one draw serves all steps of a row, noise is independent given it.
+        """`n` paths of every row, (n, B, ...): one draw serves all steps, with independent noise.
 
         `choice` chooses the draws and `noise` makes the noise; both live on the CPU.
         """

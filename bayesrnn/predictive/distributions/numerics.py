@@ -13,7 +13,7 @@ _INVERSION_TOLERANCE = 1e-12
 def invert_continuous(
     cdf: Function, density: Function | None, q: Tensor, low: Tensor, high: Tensor, start: Tensor | None = None
 ) -> Tensor:
-    """Return y with cdf(y) = q to 1e-12 of its size and of the bracket, or a few last bits; all tensors of one shape.
+    """Return y with cdf(y) = q, to 1e-12 of its size and of the bracket; all tensors have one shape.
 
     Newton steps where they stay inside the bracket [low, high], bisection where they do not; the bracket is widened
     first until it holds the level. With a `start` the bracket is known to hold it.

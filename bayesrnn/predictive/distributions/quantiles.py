@@ -232,6 +232,6 @@ def _square_integral(z: Tensor) -> Tensor:
 
 
 def _squares(start: Tensor, end: Tensor, slope: Tensor, rise: Tensor) -> Tensor:
-    """Integral of Phi^2 over a piece whose value rises by `rise`; where the scores do not move Phi is constant."""
+    """Integral of Phi^2 over a piece; where its scores do not move, Phi is constant."""
     exact = slope * (_square_integral(end) - _square_integral(start))
     return torch.where((end - start).abs() < _NARROW, rise * _phi(0.5 * (start + end)) ** 2, exact)

@@ -52,7 +52,7 @@ class WrappedDistribution(AbstractDistribution):
         return torch.stack([self.carry(y, noise) for y in self.base.paths(n, choice, noise)])
 
     def carry(self, y: Tensor, noise: torch.Generator) -> Tensor:
-        """The value of this distribution with the level that y has in the base, uniform over a jump of its cdf."""
+        """The value with the level that y has in the base; uniform over a jump of the cdf."""
         lower, upper = self.base.pit(y)
         share = torch.rand(self.shape, generator=noise, dtype=torch.float64).to(self.device)
         return self.quantile((lower + share * (upper - lower)).clamp(1e-15, 1 - 1e-15)[None])[0]
