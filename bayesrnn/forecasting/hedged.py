@@ -1,4 +1,4 @@
-"""Recalibration along origins: each level's interval is stretched by the factors that would have scored best so far."""
+"""Recalibration along origins: factors that follow misses at several speeds, weighed by how well they did so far."""
 
 import math
 from collections.abc import Sequence
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_level
+from bayesrnn._checks import check_level, check_whole
 from bayesrnn.forecasting.distribution import ForecastDistribution
 from bayesrnn.forecasting.settings import LEVELS
 from bayesrnn.predictive.distributions.stretched import through
 
-_LOWEST, _STEP, _COUNT = -1.0, 0.1, 25
-"""Logarithms of the factors that are weighed: from 1/e to 4, 1 among them."""
+GAINS = (0.0, 0.05, 0.1, 0.2, 0.4)
+"""Speeds, per horizon; at 0 the interval stays raw."""
+_LEAST, _MOST = math.log(1 / 3), math.log(6.0)
 _APART = 1.02
 
 
@@ -34,58 +35,62 @@ class Past:
 
 @dataclass(frozen=True)
 class HedgedIntervals:
-    r"""Stretch the central interval of each level by a weighted mean of factors g, weighted by their past scores.
+    r"""Stretch the central interval of each level by a weighted mean of factors that follow misses at several speeds.
 
-    $$\log \hat g_h = \sum_g w_g \log g, \qquad w_g \propto e^{-\eta L_h(g) - (\log g)^2 / 2\tau^2}$$
+    For each gain g a factor s of every level p and step h moves with each time whose targets become known,
 
-    $L_h(g)$ sums the interval scores of the interval stretched by g, in units of its raw width, over the targets known
-    so far: the targets of a time count as one, steps ahead within `reach` of h count together, and the past fades
-    over `memory` steps. The raw interval (g = 1) is among the candidates, so that the loss against it is bounded: at
-    most $(\log 25) / \eta$ in sum, by weights that follow exponentially.
+    $$\log s^g_h \leftarrow \log s^g_h + \frac{g}{H} \sum_i w_{h h_i}
+    \frac{1\{y_i \notin s^g_{h_i} I_i\} - (1 - p)}{\sqrt{p(1-p)}},$$
+
+    and the factor that is used is their mean, weighted by the interval scores so far, in units of the raw width:
+
+    $$\log \hat s_h = \sum_g v_g \log s^g_h, \qquad v_g \propto n_g e^{-\eta_p L^g_h / H}, \qquad
+    \eta_p = 2\, q\, \varphi(q) / p$$
+
+    $I_i$ is the raw interval; the weights w add up to 1 and fall by e with every `reach` steps of difference in
+    horizon; the past fades from L over `memory` steps. The raw interval (g = 0) counts as much as all others together
+    before anything is known ($n_0 = G - 1$, else 1), which bounds the loss against it. Errors of one horizon move together, so a horizon counts as one observation; $\eta_p$, with q the normal
+    quantile at (1 + p) / 2, makes the weights as sure as one observation allows: curvature over variance of the score.
 
     Args:
-        rate: η.
-        memory: Steps over which the past fades by e.
-        reach: Steps of horizon over which targets are pooled.
-        width: τ, spread of log factors before anything is known.
+        horizon: Steps ahead, H.
+        gains: Speeds g; 0 for the raw interval.
+        memory: Steps over which the past fades by e; by default 20 horizons.
+        reach: Steps of horizon over which targets are pooled; by default a horizon.
         levels: Of the intervals.
 
     Raises:
-        ValueError: If a number is not positive, or levels do not increase.
+        ValueError: If a number is not positive, a gain negative, or levels do not increase.
 
     Example:
-        >>> hedge = HedgedIntervals.for_horizon(24)
-        >>> hedge.factors(hedge.start(24)).shape
+        >>> hedge = HedgedIntervals(24)
+        >>> hedge.factors(hedge.start()).shape
         torch.Size([3, 24])
 
-    Source: interval score: Gneiting & Raftery 2007, eq. 43; weights: Vovk 1990 (aggregating strategies).
+    Source: several gains, weighed by past scores: Gibbs & Candès 2022 (arXiv:2208.08401); factors that follow misses:
+    Angelopoulos, Candès & Tibshirani 2023 (arXiv:2307.16895); η: Lyddon, Holmes & Walker 2019 (Biometrika 106).
     """
 
-    rate: float = 0.01
-    memory: float = 1000.0
-    reach: float = 12.0
-    width: float = 0.25
+    horizon: int
+    gains: Sequence[float] = GAINS
+    memory: float | None = None
+    reach: float | None = None
     levels: Sequence[float] = LEVELS
 
     def __post_init__(self) -> None:
-        for name in ("rate", "memory", "reach", "width"):
+        check_whole(self.horizon, "horizon")
+        for name in ("memory", "reach"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be positive and finite, but {value!r} was given.")
+        if not self.gains or not all(math.isfinite(gain) and gain >= 0 for gain in self.gains):
+            raise ValueError(f"gains must be finite and not negative, at least one, but {self.gains!r} was given.")
         if not self.levels or list(self.levels) != sorted({check_level(p, "levels") for p in self.levels}):
             raise ValueError(f"levels must be distinct and increase, but {list(self.levels)} was given.")
 
-    @classmethod
-    def for_horizon(cls, horizon: int) -> "HedgedIntervals":
-        """Return the recalibration that pools targets over half a horizon and lets a horizon count as a quarter.
-
-        Errors of one horizon move together: counted one by one, they would move the factors by chance.
-        """
-        return cls(rate=0.25 / horizon, memory=max(100.0 * horizon, 1000.0), reach=max(horizon / 2, 1.0))
-
-    def start(self, horizon: int) -> Tensor:
-        """Return the losses before anything is known, (levels, H, factors)."""
-        return torch.zeros(len(self.levels), horizon, _COUNT, dtype=torch.float64)
+    def start(self) -> Tensor:
+        """Return log factors and losses before anything is known, (2, gains, levels, H)."""
+        return torch.zeros(2, len(self.gains), len(self.levels), self.horizon, dtype=torch.float64)
 
     def past(self, raw: ForecastDistribution, target: Tensor, known_at: Tensor) -> Past:
         """Return what forecasts say about the factors, once their targets are known."""
@@ -101,52 +106,57 @@ class HedgedIntervals:
         return torch.stack([median - values[:count], values[count:-1] - median]), median
 
     def rolled(
-        self, losses: Tensor, past: Past, wanted: Sequence[int], *, since: int, until: int
+        self, state: Tensor, past: Past, wanted: Sequence[int], *, since: int, until: int
     ) -> tuple[Tensor, Tensor]:
-        """Return the factors at each wanted position, (levels, W, H), and the losses at position `until`.
+        """Return the factors at each wanted position, (levels, W, H), and the state at position `until`.
 
         From `since` to a position between and from there on gives the same numbers as at once.
 
         Args:
-            losses: What was lost up to `since`, (levels, H, factors).
-            past: Targets; those known at `since` or before are in `losses` already, those after `until` wait.
+            state: Log factors and losses up to `since`, (2, gains, levels, H).
+            past: Targets; those known at `since` or before are in the state already, those after `until` wait.
             wanted: Positions of origins, increasing.
             since: Position up to which targets are counted.
             until: Position up to which they shall be.
         """
-        horizon = losses.shape[1]
-        candidates = self._log_factors.exp()
-        penalty = torch.tensor([2 / (1 - p) for p in self.levels], dtype=torch.float64).reshape(-1, 1, 1)
+        steps = torch.arange(self.horizon)
+        near = torch.exp(-(steps[:, None] - steps).abs() / (self.reach or self.horizon)).double()
+        fade = 1 / (self.memory or 20.0 * self.horizon)
         seen = ~torch.isnan(past.off) & (past.known_at > since) & (past.known_at <= until)
-        order = torch.arange(horizon)
-        near = torch.exp(-(order[:, None] - order).abs() / self.reach).double()
-        times = past.known_at[seen].unique().tolist()
         factors, place, before = [], 0, since
-        for now in [*times, math.inf]:
+        for now in [*past.known_at[seen].unique().tolist(), math.inf]:
             while place < len(wanted) and wanted[place] < now:
-                factors.append(self.factors(losses))
+                factors.append(self.factors(state))
                 place += 1
             if now == math.inf:
                 break
-            rows, steps = (seen & (past.known_at == now)).nonzero(as_tuple=True)
-            low, high = past.reaches[:, :, rows, steps].unsqueeze(-1)
-            off = past.off[rows, steps].double().unsqueeze(-1)
-            width = (low + high).clamp(min=1e-300)
-            beyond = (-off - candidates * low).clamp(min=0) + (off - candidates * high).clamp(min=0)
-            score = candidates + penalty * beyond / width  # (levels, targets, factors)
-            weight = near[:, steps]
-            weight = weight / weight.sum(1, keepdim=True)
-            losses = math.exp(-(now - before) / self.memory) * losses + torch.einsum("ht,ltf->lhf", weight, score)
-            before = now
-        losses = math.exp(-(until - before) / self.memory) * losses
-        stacked = torch.stack(factors, 1) if factors else torch.ones(len(self.levels), 0, horizon)
-        return stacked, losses
+            rows, ahead = (seen & (past.known_at == now)).nonzero(as_tuple=True)
+            weight = near[:, ahead]
+            change = self._change(state[0][..., ahead], past.reaches[:, :, rows, ahead], past.off[rows, ahead])
+            moved, lost = torch.einsum("ht,kglt->kglh", weight / weight.sum(1, keepdim=True), change)
+            losses = math.exp(-(now - before) * fade) * state[1] + lost
+            state, before = torch.stack([(state[0] + moved).clamp(_LEAST, _MOST), losses]), now
+        state = torch.stack([state[0], math.exp(-(until - before) * fade) * state[1]])
+        return torch.stack(factors, 1) if factors else torch.ones(len(self.levels), 0, self.horizon), state
 
-    def factors(self, losses: Tensor) -> Tensor:
+    def factors(self, state: Tensor) -> Tensor:
         """Return the factor of each level and step, (levels, H)."""
-        logs = self._log_factors
-        weights = torch.softmax(-self.rate * losses - logs**2 / (2 * self.width**2), -1)
-        return (weights * logs).sum(-1).exp()
+        levels = torch.tensor(self.levels, dtype=torch.float64)
+        score = torch.special.ndtri((1 + levels) / 2)
+        rate = 2 * score * torch.exp(-(score**2) / 2) / math.sqrt(2 * math.pi) / levels / self.horizon
+        count = [float(len(self.gains) - 1 if gain == 0 else 1) for gain in self.gains]
+        first = torch.tensor(count, dtype=torch.float64).clamp(min=1).log().reshape(-1, 1, 1)
+        return (torch.softmax(first - rate[:, None] * state[1], 0) * state[0]).sum(0).exp()
+
+    def _change(self, logs: Tensor, reaches: Tensor, off: Tensor) -> Tensor:
+        """Return what targets change of log factors and losses, (2, gains, levels, targets)."""
+        level = torch.tensor(self.levels, dtype=torch.float64)[:, None]
+        gain = torch.tensor(self.gains, dtype=torch.float64)[:, None, None] / self.horizon
+        low, high = logs.exp() * reaches[0], logs.exp() * reaches[1]
+        beyond = (-off - low).clamp(min=0) + (off - high).clamp(min=0)
+        moved = gain * ((beyond > 0).double() - (1 - level)) / (level * (1 - level)).sqrt()
+        score = logs.exp() + 2 / (1 - level) * beyond / reaches.sum(0).clamp(min=1e-300)
+        return torch.stack([moved, score])
 
     def stretch(self, raw: ForecastDistribution, factors: Tensor) -> ForecastDistribution:
         """Return the distribution whose central intervals are `raw`'s, stretched by factors (levels, O, H)."""
@@ -159,10 +169,6 @@ class HedgedIntervals:
             return median + through(values - median, before, after)[0]
 
         return raw.stretched(moved)
-
-    @property
-    def _log_factors(self) -> Tensor:
-        return _LOWEST + _STEP * torch.arange(_COUNT, dtype=torch.float64)
 
 
 def _increasing(values: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class Outcome:
 
     early: Fitted
     final: Fitted
-    choice: Choice
+    choices: tuple[Choice, ...]
     history: History
     starts: list[int]
 
@@ -59,13 +59,13 @@ def learn(records: Sequence[Record], options: Options, validation: Any = None) -
     check_long(records, starts, train, watch, horizon, layout)
     scales = {r.id: _early_scale(r, start, layout.seasons[0]) for r, start in zip(records, starts)}
     rows, held = designs(reader, records, train, scales), designs(reader, records, watch, scales)
-    choice, _ = choose(rows, held, layout, horizon)
-    early, history = _fitted(reader, records, train, scales, choice, options, watch, None)
+    choices, _ = choose(rows, held, layout, horizon)
+    early, history = _fitted(reader, records, train, scales, choices, options, watch, None)
     scales = {r.id: scale_of(r, layout.seasons[0]) for r in records}
     everything = [origins_before(reader, record, layout.seasons[0], len(record)) for record in records]
     chosen = replace(options, schemes=(early.network.scheme,), likelihoods=(early.network.likelihood,))
-    final, _ = _fitted(reader, records, everything, scales, choice, chosen, None, history)
-    return Outcome(early, final, choice, history, starts)
+    final, _ = _fitted(reader, records, everything, scales, choices, chosen, None, history)
+    return Outcome(early, final, choices, history, starts)
 
 
 def _fitted(
@@ -73,15 +73,15 @@ def _fitted(
     records: Sequence[Record],
     origins: Sequence[NDArray[np.int64]],
     scales: dict[Any, Scale],
-    choice: Choice,
+    choices: Sequence[Choice],
     options: Options,
     watch: Sequence[NDArray[np.int64]] | None,
     before: History | None,
 ) -> tuple[Fitted, History]:
     """Fit linear part and network: up to the best epoch on `watch` windows, or to the best epoch of `before`."""
     rows = designs(reader, records, origins, scales)
-    skeleton = fit_skeleton(rows, reader.layout, choice, reader.horizon)
-    bases = cross_fitted(rows, reader.layout, choice, reader.horizon)
+    skeleton = fit_skeleton(rows, reader.layout, choices, reader.horizon)
+    bases = cross_fitted(rows, reader.layout, choices, reader.horizon)
     kept = thinned(origins, _MOST_WINDOWS)
     windows = Windows.joined(
         [

@@ -12,7 +12,6 @@ from bayesrnn.data.series import Series
 from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.forecasting.distribution import ForecastDistribution
 from bayesrnn.forecasting.features import Windows
-from bayesrnn.forecasting.hedged import HedgedIntervals
 from bayesrnn.forecasting.panel import read_panel
 from bayesrnn.forecasting.record import Columns, Record
 from bayesrnn.forecasting.state import State, predictive_of
@@ -49,7 +48,7 @@ def judged(
     if forecast is None:
         raw = state.raw(windows, draws)
         if recalibrate:
-            raw = HedgedIntervals.for_horizon(horizon).stretch(raw, _factors(state, raw, windows, records, places))
+            raw = state.hedge.stretch(raw, _factors(state, raw, windows, records, places))
         predictive = predictive_of(raw, draws, state.seed, windows.ids)
     else:
         predictive = _others(forecast, records, places, state.columns, horizon)
@@ -65,7 +64,7 @@ def _factors(
     state: State, raw: ForecastDistribution, windows: Windows, records: Sequence[Record], places: Sequence[Any]
 ) -> Tensor:
     """Return the factors of every origin, (levels, O, H), from the errors that each series had shown by then."""
-    hedge, parts, first = HedgedIntervals.for_horizon(raw.shape[1]), [], 0
+    hedge, parts, first = state.hedge, [], 0
     ends = {record.id: record.times[-1] for record in state.records}
     for record, origins in zip(records, places):
         if not len(origins):
@@ -77,7 +76,7 @@ def _factors(
         known = torch.from_numpy(origins)[:, None] + torch.arange(1, raw.shape[1] + 1)
         past = hedge.past(raw.select(rows), windows.target[rows], known)
         wanted = origins.tolist()
-        parts.append(hedge.rolled(state.lost(record), past, wanted, since=since, until=wanted[-1])[0])
+        parts.append(hedge.rolled(state.hedged(record), past, wanted, since=since, until=wanted[-1])[0])
         first += len(origins)
     return torch.cat(parts, 1)
 

@@ -39,7 +39,7 @@ class State:
         draws: Mask sets per forecast.
         seed: Seed of the masks.
         correlation: Of the normal scores of errors h and k steps ahead, (H, H).
-        losses: Name of a series → what each factor of its intervals has lost so far.
+        hedges: Name of a series → log factors of its intervals and what they lost.
         every: Steps between the origins whose errors recalibrate.
         summary: What was chosen and how it scored in the validation span, as JSON values.
     """
@@ -51,9 +51,14 @@ class State:
     draws: int
     seed: int
     correlation: Tensor
-    losses: Mapping[Any, Tensor]
+    hedges: Mapping[Any, Tensor]
     every: int
     summary: Mapping[str, Any]
+
+    @property
+    def hedge(self) -> HedgedIntervals:
+        """The recalibration of its intervals."""
+        return HedgedIntervals(self.fitted.reader.horizon)
 
     @staticmethod
     def after(
@@ -67,40 +72,40 @@ class State:
             outcome.early, records, columns, encoding, min(draws, 64), seed, torch.eye(horizon, dtype=torch.float64),
             {}, min(every, horizon), {},
         )  # fmt: skip
-        correlation, losses, crps = state.begun(outcome.starts)
-        choice = outcome.choice
+        correlation, hedges, crps = state.begun(outcome.starts)
+        choices = outcome.choices
         summary = {
             "horizon": horizon,
             "seasons": list(outcome.final.reader.layout.seasons),
-            "lags": choice.lags,
-            "repeats": list(choice.repeats),
-            "calendar": choice.calendar,
+            "lags": max(choice.lags for choice in choices),
+            "repeats": [max(counts) for counts in zip(*(choice.repeats for choice in choices))],
+            "calendar": any(choice.calendar for choice in choices),
             "likelihood": outcome.final.network.likelihood,
             "epochs": (outcome.history.best_epoch or 0) + 1,
             "validation_crps": crps,
         }
         return replace(
-            state, fitted=outcome.final, draws=draws, correlation=correlation, losses=losses, summary=summary
+            state, fitted=outcome.final, draws=draws, correlation=correlation, hedges=hedges, summary=summary
         )
 
     def begun(self, starts: Sequence[int]) -> tuple[Tensor, dict[Any, Tensor], float]:
-        """Return correlation, losses and CRPS (in scales) of forecasts from origins in the validation spans."""
-        hedge = HedgedIntervals.for_horizon(self.fitted.reader.horizon)
-        losses, scores, crps = {}, [], []
+        """Return correlation, hedges and CRPS (in scales) of forecasts from origins in the validation spans."""
+        hedge = self.hedge
+        hedges, scores, crps = {}, [], []
         for record, start in zip(self.records, starts):
             origins = self.watched(record, start - 1, len(record) - 1)
-            losses[record.id] = hedge.start(self.fitted.reader.horizon)
+            hedges[record.id] = hedge.start()
             if not len(origins):
                 continue
             windows = self.fitted.windows(record, origins)
             raw = self.raw(windows)
             past = hedge.past(raw, windows.target, known_at(origins, windows))
-            _, losses[record.id] = hedge.rolled(losses[record.id], past, [], since=start - 1, until=len(record) - 1)
+            _, hedges[record.id] = hedge.rolled(hedges[record.id], past, [], since=start - 1, until=len(record) - 1)
             seen = torch.nan_to_num(windows.target, nan=0.0)
             unknown = torch.isnan(windows.target)
             scores.append(torch.special.ndtri(raw.cdf(seen).clamp(1e-4, 1 - 1e-4)).masked_fill(unknown, 0.0))
             crps.append((raw.crps(seen) / windows.scale)[~unknown])
-        return _correlation(torch.cat(scores)), losses, float(torch.cat(crps).mean())
+        return _correlation(torch.cat(scores)), hedges, float(torch.cat(crps).mean())
 
     def raw(self, windows: Windows, draws: int | None = None) -> ForecastDistribution:
         """Return the distribution of the targets of windows as the draws give it."""
@@ -109,15 +114,15 @@ class State:
 
     def forecast(self, windows: Windows, records: Sequence[Record]) -> ContinuousPredictive:
         """Return the recalibrated distribution of the steps after the end of each record."""
-        hedge = HedgedIntervals.for_horizon(self.fitted.reader.horizon)
+        hedge = self.hedge
         raw = self.raw(windows)
-        factors = torch.stack([hedge.factors(self.lost(record)) for record in records], 1)
+        factors = torch.stack([hedge.factors(self.hedged(record)) for record in records], 1)
         return predictive_of(hedge.stretch(raw, factors), self.draws, self.seed, windows.ids)
 
-    def lost(self, record: Record) -> Tensor:
-        """Return the losses of a series; of a new one the mean over all."""
-        known = self.losses.get(record.id)
-        return torch.stack(list(self.losses.values())).mean(0) if known is None else known
+    def hedged(self, record: Record) -> Tensor:
+        """Return log factors and losses of a series; of a new one the mean over all."""
+        known = self.hedges.get(record.id)
+        return torch.stack(list(self.hedges.values())).mean(0) if known is None else known
 
     def watched(self, record: Record, first: int, last: int) -> NDArray[np.int64]:
         """Return the positions between `first` and `last` from which recalibration looks ahead."""
@@ -137,7 +142,7 @@ class State:
                 f"the series {', '.join(map(repr, unknown[:5]))} was not there at the fit, so there is no history to "
                 "go on from. Forecast new series from a table of their own (predict), or learn anew with all of them."
             )
-        hedge, losses = HedgedIntervals.for_horizon(self.fitted.reader.horizon), dict(self.losses)
+        hedge, hedges = self.hedge, dict(self.hedges)
         for record in new:
             before = by_id[record.id]
             after = by_id[record.id] = before.joined(record)
@@ -146,8 +151,8 @@ class State:
                 windows = self.fitted.windows(after, origins)
                 past = hedge.past(self.raw(windows), windows.target, known_at(origins, windows))
                 span = {"since": len(before) - 1, "until": len(after) - 1}
-                _, losses[record.id] = hedge.rolled(losses[record.id], past, [], **span)
-        return replace(self, records=list(by_id.values()), losses=losses)
+                _, hedges[record.id] = hedge.rolled(hedges[record.id], past, [], **span)
+        return replace(self, records=list(by_id.values()), hedges=hedges)
 
     def frame(self, distribution: ContinuousPredictive, records: Sequence[Record], levels: Sequence[float]) -> Any:
         """Return the forecasts of the steps after the end of each record, one line per step."""

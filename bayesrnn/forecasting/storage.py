@@ -17,16 +17,16 @@ from bayesrnn.forecasting.design import Layout
 from bayesrnn.forecasting.features import Reader, Scale
 from bayesrnn.forecasting.fitted import Fitted
 from bayesrnn.forecasting.record import Columns, Record
-from bayesrnn.forecasting.skeleton import Choice, Skeleton
+from bayesrnn.forecasting.skeleton import Skeleton
 from bayesrnn.forecasting.state import State
 from bayesrnn.models.forecaster_residual import ResidualForecaster
 from bayesrnn.schemes import Scheme
 from bayesrnn.storage.weights import fill, misfit, pack, read_weights, stored_shapes
 
-_FORMAT = "bayesrnn.forecaster/2"
+_FORMAT = "bayesrnn.forecaster/3"
 _CARD, _WEIGHTS = "forecaster.json", "weights-{}.safetensors"
 _KEYS = (
-    "params", "network", "layout", "choice", "reader", "columns", "encoding", "series", "every", "summary",
+    "params", "network", "layout", "regressors", "reader", "columns", "encoding", "series", "every", "summary",
     "weights",
 )  # fmt: skip
 _HISTORY = ("values", "observed", "known", "past", "static")
@@ -48,7 +48,7 @@ def save_state(state: State, params: Mapping[str, Any], path: str | os.PathLike[
         "params": {**params, "dropout": params["dropout"] and params["dropout"].to_dict()},
         "network": state.fitted.network.config(),
         "layout": asdict(state.fitted.reader.layout),
-        "choice": asdict(state.fitted.skeleton.choice),
+        "regressors": state.fitted.skeleton.columns.tolist(),
         "reader": {name: getattr(state.fitted.reader, name) for name in ("horizon", "context", "span")},
         "columns": asdict(state.columns),
         "encoding": state.encoding.to_dict(),
@@ -99,8 +99,7 @@ def _state(path: Path, card: Mapping[str, Any]) -> State:
         network = ResidualForecaster(**card["network"])
     fill(network, {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}, str(weights))
     layout = Layout(**_tuples(card["layout"]))
-    choice = Choice(**_tuples(card["choice"]))
-    skeleton = Skeleton(layout, choice, tensors["skeleton"].numpy())
+    skeleton = Skeleton(layout, np.array(card["regressors"], np.int64), tensors["skeleton"].numpy())
     columns = Columns(**_tuples(card["columns"]))
     scales = {item["id"]: Scale(*item["scale"]) for item in card["series"] if item["scale"]}
     records = [_record(item, {n: tensors.get(f"{k}.{n}") for n in ("times", *_HISTORY)})
@@ -108,9 +107,9 @@ def _state(path: Path, card: Mapping[str, Any]) -> State:
     fitted = Fitted(Reader(layout, **card["reader"]), skeleton, network.eval(), scales)
     params = card["params"]
     encoding = Encoding.from_dict(card["encoding"])
-    losses = {record.id: tensors[f"{k}.losses"] for k, record in enumerate(records)}
+    hedges = {record.id: tensors[f"{k}.hedges"] for k, record in enumerate(records)}
     return State(
-        fitted, records, columns, encoding, params["draws"], params["seed"], tensors["correlation"], losses,
+        fitted, records, columns, encoding, params["draws"], params["seed"], tensors["correlation"], hedges,
         card["every"], card["summary"],
     )  # fmt: skip
 
@@ -124,7 +123,7 @@ def _tensors(state: State) -> dict[str, torch.Tensor]:
     tensors["skeleton"] = torch.from_numpy(np.ascontiguousarray(state.fitted.skeleton.weights))
     tensors["correlation"] = state.correlation
     for k, record in enumerate(state.records):
-        tensors[f"{k}.losses"] = state.losses[record.id]
+        tensors[f"{k}.hedges"] = state.hedges[record.id]
         dates = isinstance(record.times, pd.DatetimeIndex)
         times = record.times.asi8 if dates else record.times.to_numpy()
         tensors[f"{k}.times"] = torch.from_numpy(times.copy())

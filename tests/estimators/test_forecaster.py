@@ -155,9 +155,9 @@ def test_new_rows_at_once_or_one_after_the_other_give_the_same_numbers(tmp_path:
     whole.update(late)
     for _, day in late.groupby("ds"):
         pieces.update(day)
-    for name, losses in whole.state_.losses.items():
-        assert torch.allclose(losses, pieces.state_.losses[name], rtol=1e-10)
-        assert not torch.allclose(losses, forecaster.state_.losses[name], rtol=1e-3)
+    for name, hedges in whole.state_.hedges.items():
+        assert torch.allclose(hedges, pieces.state_.hedges[name], rtol=1e-10)
+        assert not torch.allclose(hedges, forecaster.state_.hedges[name], rtol=1e-3)
     pd.testing.assert_frame_equal(whole.predict(), pieces.predict(), rtol=1e-9)
     assert (whole.predict()["ds"].min() - before["ds"].min()).days == 9
 

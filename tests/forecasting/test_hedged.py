@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
@@ -34,13 +35,13 @@ def interval_score(low: Tensor, high: Tensor, target: Tensor, level: float) -> f
 
 @pytest.mark.parametrize("std", [0.5, 1.0, 2.0])
 def test_factors_go_to_what_the_interval_score_asks_for(std: float) -> None:
-    hedge = HedgedIntervals.for_horizon(3)
+    hedge = HedgedIntervals(3)
     raw, target, known = rolling(std)
-    factors, losses = hedge.rolled(
-        hedge.start(3), hedge.past(raw, target, known), known[:, 0].sub(1).tolist(), since=0, until=1502
+    factors, state = hedge.rolled(
+        hedge.start(), hedge.past(raw, target, known), known[:, 0].sub(1).tolist(), since=0, until=1502
     )
-    np.testing.assert_allclose(hedge.factors(losses)[1:], 1 / std, rtol=0.12)
-    np.testing.assert_allclose(hedge.factors(losses)[0], 1 / std, rtol=0.2)  # the score of a middle interval is flat
+    usual = factors[:, 900:].log().mean(1).exp()
+    np.testing.assert_allclose(usual, 1 / std, rtol=0.1)
     assert torch.allclose(factors[:, 0], torch.ones(3, 3, dtype=torch.float64), atol=0.1)  # nothing is known at first
     after = hedge.stretch(raw, factors).select(slice(900, None))
     right = rolling(1.0)[0].select(slice(900, None))
@@ -53,13 +54,13 @@ def test_factors_go_to_what_the_interval_score_asks_for(std: float) -> None:
 
 def test_the_score_is_never_much_worse_than_raw() -> None:
     """A raw forecast that is right, over 40 series: at most one percent is lost at 95 %."""
-    hedge, lost = HedgedIntervals.for_horizon(6), []
+    hedge, lost = HedgedIntervals(6), []
     for seed in range(40):
         noise = torch.randn(206, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         known = torch.arange(200)[:, None] + torch.arange(1, 7)
         raw = gaussian(torch.zeros(200, 6, dtype=torch.float64), 1.0)
         past = hedge.past(raw, noise[known], known)
-        factors, _ = hedge.rolled(hedge.start(6), past, list(range(200)), since=0, until=205)
+        factors, _ = hedge.rolled(hedge.start(), past, list(range(200)), since=0, until=205)
         after = hedge.stretch(raw, factors)
         tails = torch.tensor([0.025, 0.975], dtype=torch.float64).reshape(2, 1, 1).expand(2, *raw.shape)
         scores = [interval_score(*d.quantile(tails), noise[known], 0.95) for d in (after, raw)]
@@ -68,26 +69,95 @@ def test_the_score_is_never_much_worse_than_raw() -> None:
 
 
 def test_targets_in_two_pieces_count_like_all_at_once() -> None:
-    hedge = HedgedIntervals.for_horizon(3)
+    hedge = HedgedIntervals(3)
     raw, target, known = rolling(0.7, origins=60)
     target[20:22] = torch.nan
     past = hedge.past(raw, target, known)
-    _, whole = hedge.rolled(hedge.start(3), past, [], since=0, until=62)
-    _, early = hedge.rolled(hedge.start(3), past, [], since=0, until=31)
+    _, whole = hedge.rolled(hedge.start(), past, [], since=0, until=62)
+    _, early = hedge.rolled(hedge.start(), past, [], since=0, until=31)
     _, pieces = hedge.rolled(early, past, [], since=31, until=62)
     assert torch.allclose(whole, pieces, rtol=1e-12)
 
 
 def test_nothing_after_an_origin_enters_its_factors() -> None:
-    hedge = HedgedIntervals.for_horizon(3)
+    hedge = HedgedIntervals(3)
     raw, target, known = rolling(0.7, origins=60)
     later = torch.where(known > 30, target + 10, target)
     runs = [
-        hedge.rolled(hedge.start(3), hedge.past(raw, t, known), list(range(60)), since=0, until=62)[0]
+        hedge.rolled(hedge.start(), hedge.past(raw, t, known), list(range(60)), since=0, until=62)[0]
         for t in (target, later)
     ]
     assert torch.equal(runs[0][:, :31], runs[1][:, :31])
     assert not torch.equal(runs[0][:, 31:], runs[1][:, 31:])
+
+
+def test_factors_and_losses_are_those_of_plain_loops() -> None:
+    levels, gains, horizon = (0.5, 0.9), (0.0, 0.3, 0.6), 2
+    hedge = HedgedIntervals(horizon, gains, memory=50.0, reach=1.5, levels=levels)
+    raw, target, known = rolling(0.6, origins=30, horizon=horizon)
+    factors, state = hedge.rolled(hedge.start(), hedge.past(raw, target, known), [20, 31], since=0, until=31)
+    for level, p in enumerate(levels):
+        q = float(norm.ppf((1 + p) / 2))
+        half, rate = 0.6 * q, curvature_over_variance(p) / horizon
+        logs, losses = np.zeros((3, horizon)), np.zeros((3, horizon))
+        for now in range(1, 32):
+            if now == 21:
+                check_factors(factors[level, 0], logs, losses, rate)
+            losses *= np.exp(-1 / 50) if now > 1 else 1.0
+            due = [(float(target[now - h, h - 1]), h) for h in (1, 2) if 0 <= now - h < 30]
+            moved, lost = np.zeros_like(logs), np.zeros_like(losses)
+            for g, gain in enumerate(gains):
+                for h in range(horizon):
+                    near = [np.exp(-abs(h + 1 - step) / 1.5) for _, step in due]
+                    for (y, step), w in zip(due, near):
+                        s = np.exp(logs[g, step - 1])
+                        beyond = max(abs(y) - s * half, 0.0)
+                        w = w / sum(near)
+                        moved[g, h] += w * gain / horizon * ((beyond > 0) - (1 - p)) / np.sqrt(p * (1 - p))
+                        lost[g, h] += w * (s + 2 / (1 - p) * beyond / (2 * half))
+            logs, losses = logs + moved, losses + lost
+        np.testing.assert_allclose(state[0, :, level], logs, atol=2e-4)  # quantiles come from a table
+        np.testing.assert_allclose(state[1, :, level], losses, rtol=1e-3)
+        check_factors(factors[level, 1], logs, losses, rate)
+
+
+def check_factors(factors: Tensor, logs: np.ndarray, losses: np.ndarray, rate: float) -> None:
+    weights = np.array([[2.0], [1.0], [1.0]]) * np.exp(-rate * (losses - losses.min(0)))  # raw is the first
+    np.testing.assert_allclose(factors, np.exp((weights * logs).sum(0) / weights.sum(0)), rtol=1e-3)
+
+
+def curvature_over_variance(p: float) -> float:
+    """Of the interval score in the logarithm of the factor, for Gaussian errors: by numbers."""
+    q = float(norm.ppf((1 + p) / 2))
+
+    def score(log: float) -> float:
+        half = q * np.exp(log)
+        beyond = 2 * (norm.pdf(half) - half * norm.sf(half))
+        return float(np.exp(log) + 2 / (1 - p) * beyond / (2 * q))
+
+    curvature = (score(1e-3) + score(-1e-3) - 2 * score(0.0)) / 1e-6
+    return curvature / (((1 - 1 / (1 - p)) ** 2) * (1 - p) + p)
+
+
+def test_the_raw_interval_stays_without_gains() -> None:
+    hedge = HedgedIntervals(3, gains=(0.0,))
+    raw, target, known = rolling(0.5, origins=60)
+    _, state = hedge.rolled(hedge.start(), hedge.past(raw, target, known), [], since=0, until=62)
+    assert torch.equal(hedge.factors(state), torch.ones(3, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gains": (0.1, -0.1)}, "gains must be finite and not negative"),
+        ({"gains": ()}, "at least one"),
+        ({"memory": 0.0}, "memory must be positive"),
+        ({"levels": (0.8, 0.5)}, "levels must be distinct and increase"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HedgedIntervals(3, **options)  # type: ignore[arg-type]
 
 
 def mixtures() -> list[Predictive]:
