@@ -49,8 +49,9 @@ class HedgedIntervals:
 
     $I_i$ is the raw interval; the weights w add up to 1 and fall by e with every `reach` steps of difference in
     horizon; the past fades from L over `memory` steps. The raw interval (g = 0) counts as much as all others together
-    before anything is known ($n_0 = G - 1$, else 1), which bounds the loss against it. Errors of one horizon move together, so a horizon counts as one observation; $\eta_p$, with q the normal
-    quantile at (1 + p) / 2, makes the weights as sure as one observation allows: curvature over variance of the score.
+    before anything is known ($n_0 = G - 1$, else 1), which bounds the loss against it. Errors of one horizon move
+    together, so a horizon counts as one observation; $\eta_p$, with q the normal quantile at (1 + p) / 2, makes the
+    weights as sure as one observation allows: curvature over variance of the score.
 
     Args:
         horizon: Steps ahead, H.

@@ -72,6 +72,9 @@ def _fitted(problem: Problem, seed: int) -> Any:
     if seed not in problem.kept:
         first = problem.task.spans(problem.series)[0]
         options: dict[str, Any] = {"epochs": 1, "hidden_size": 4, "likelihood": "gaussian"} if problem.smoke else {}
+        if seed:  # further members have the masks and the likelihood that the first chose in the validation span
+            network = _fitted(problem, 0).state_.fitted.network
+            options |= {"dropout": network.scheme, "likelihood": network.likelihood}
         forecaster = br.estimators.BayesianRNNForecaster(
             problem.task.horizon, draws=DRAWS, seed=problem.seed + seed, **options
         )
@@ -82,7 +85,7 @@ def _fitted(problem: Problem, seed: int) -> Any:
 def ensemble(problem: Problem) -> ContinuousPredictive:
     """Average five deterministic passes of networks that were trained from different seeds."""
     members = [ours(problem, draws=0, recalibrated=False, seed=k) for k in range(2 if problem.smoke else MEMBERS)]
-    levels = torch.linspace(0.01, 0.99, 50, dtype=torch.float64).tolist()
+    levels = [(k + 0.5) / 50 for k in range(50)]
     return Predictive.from_samples(torch.cat([member.quantile(levels) for member in members]))
 
 
