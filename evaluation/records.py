@@ -17,6 +17,9 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 ENVIRONMENT = (
     "BAYESRNN_COMPILED",
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "MKL_ENABLE_INSTRUCTIONS",
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "MALLOC_MMAP_MAX_",
@@ -52,7 +55,9 @@ def provenance(seed: int | None = None, data: Iterable[Path] = ()) -> dict[str, 
 def machine() -> dict[str, Any]:
     """Describe processor, cores, threads, GPU and the versions that matter; no host names or paths."""
     return {
-        "processor": _processor(),
+        "processor": _of_processor("model name") or platform.processor() or platform.machine(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "amx": "amx_bf16" in _of_processor("flags").split(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -154,9 +159,10 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _processor() -> str:
+def _of_processor(name: str) -> str:
+    """Return what the system says of its first processor under this name; nothing where it does not."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "")

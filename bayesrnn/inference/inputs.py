@@ -16,7 +16,10 @@ from bayesrnn.inference.nested import Rows, leaves, with_rows
 from bayesrnn.nn.masked import MaskedModule
 
 _SHARE = 0.25  # of the memory that is free: the rest is the user's, and estimates are rough
-_MOST = 1024  # more rows make a pass no faster: their masks and activations leave the caches
+_LEAST, _MOST = 384, 8192  # rows of a pass on a CPU: fewer share too few weights, more save no more calls
+_OF_THREAD = 24  # rows for each thread at least
+_LARGEST = 16 << 20  # bytes of the largest output of a layer: the C library keeps a few of this size at hand
+_ON_GPU = 1024  # more rows make a pass no faster: their masks and activations leave the caches
 
 
 def rows_at_once(model: nn.Module, inputs: tuple[Any, ...], max_memory: int | None) -> int:
@@ -31,25 +34,34 @@ def rows_at_once(model: nn.Module, inputs: tuple[Any, ...], max_memory: int | No
         ValueError: If `max_memory` is below one byte.
     """
     budget = free_memory(model) * _SHARE if max_memory is None else check_whole(max_memory, "max_memory")
-    return int(max(1, min(_MOST, budget // bytes_per_row(model, inputs))))
+    size, largest = bytes_per_row(model, inputs)
+    first: Tensor | None = next(model.parameters(), None)
+    if first is not None and first.is_cuda:
+        most = _ON_GPU
+    else:
+        most = max(_LEAST, _OF_THREAD * torch.get_num_threads(), min(_MOST, _LARGEST // largest))
+    return int(max(1, min(most, budget // size)))
 
 
-def bytes_per_row(model: nn.Module, inputs: tuple[Any, ...]) -> int:
-    """Estimate the bytes that one row needs on its way through the model: inputs, masks, activations of all steps."""
+def bytes_per_row(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[int, int]:
+    """Estimate the bytes of one row on its way through the model: of everything, and of the largest output."""
     size, steps = 0, 1
     for _, leaf in leaves(inputs):
         if isinstance(leaf, Rows):
             data = leaf.value.data if isinstance(leaf.value, PackedSequence) else leaf.value
             size += getattr(data, "nbytes", 0) // leaf.count
             steps = max(steps, leaf.steps)
+    largest = max(size, 1)
     for module in model.modules():
         if isinstance(module, MaskedModule | nn.RNNBase):
             widest = max((p.shape[0] for p in module.parameters()), default=0)
             layers = sum(p.dim() == 2 for p in module.parameters())
             size += 4 * widest * (3 * steps + 2 * max(layers, 1))
+            largest = max(largest, 4 * steps * getattr(module, "hidden_size", 0))
         elif isinstance(module, nn.Linear):
             size += 4 * module.out_features * steps
-    return max(2 * size, 1)
+            largest = max(largest, 4 * module.out_features * steps)
+    return max(2 * size, 1), largest
 
 
 def free_memory(model: nn.Module) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bayesrnn._checks import some
 from bayesrnn.inference.accumulators import statistics_of
 from bayesrnn.inference.context import same_random_state
+from bayesrnn.inference.copies import Copies
 from bayesrnn.inference.misfit import explained
 from bayesrnn.inference.nested import replicate, take_rows, values
 from bayesrnn.inference.outputs import OutputDistribution, as_distributions, bad_rows, distributions_of, unvalidated
@@ -33,6 +34,7 @@ class Job:
         shared: Whether all rows of a draw share a mask.
         batch_dim: Dimension of the rows, in the output if it fits there.
         fresh: Called before each pass: puts back what the model keeps between calls.
+        copies: The inputs of the last pass, for the next one of the same rows.
     """
 
     model: nn.Module
@@ -44,6 +46,7 @@ class Job:
     shared: bool
     batch_dim: int
     fresh: Callable[[], None] = lambda: None
+    copies: Copies = field(default_factory=Copies, compare=False)
 
     @property
     def rows(self) -> int:
@@ -70,7 +73,7 @@ class Job:
         """
         ids = self.ids[rows.to(self.ids.device)]
         source = None if self.stream is None else through(Binding(self.stream, draws, ids, self.shared))
-        inputs, options = values(replicate(take_rows((self.inputs, self.options), rows), draws.numel()))
+        inputs, options = self.copies.of(self.inputs, self.options, rows, draws.numel())
         self.fresh()
         return checked_output(
             lambda: played(self._forward, self.model, self.likelihood, source, inputs, options),

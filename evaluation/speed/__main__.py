@@ -1,12 +1,14 @@
 """`python -m evaluation.speed people|train|predict|memory|draws|control|stream|versions|report`: times and rivals."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 import bayesrnn as br
 from evaluation.options import OneLineParser, run
+from evaluation.speed import people
 
 _HELP = (
     "networks of the sizes that people use; a training step; a prediction with many draws; its memory; what a "
@@ -31,7 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", nargs="+", help=only)
     parser.add_argument("--other", type=Path, help="a checkout of another commit (versions)")
+    parser.add_argument("--isa", choices=people.HELD, help="hold all libraries to this instruction set (people)")
     parser.add_argument("--plain", action="store_true", help="in torch's operations, without the compiled kernels")
+    given = parser.parse_args(arguments)
+    if given.isa is not None:
+        if given.what != "people":
+            parser.error("--isa is an option of people.")
+        code = people.held_to(given.isa, "evaluation.speed", sys.argv[1:] if arguments is None else arguments)
+        if code is not None:
+            return code
     return run(parser, _work, arguments)
 
 

@@ -7,8 +7,11 @@ The bound is what the matrix products would take at the fastest product that tor
 exponentials.
 """
 
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,7 +23,17 @@ from evaluation import records
 from evaluation.options import named
 from evaluation.speed.timing import interleaved
 
-__all__ = ["Network", "markdown", "run"]
+__all__ = ["HELD", "Network", "held_to", "markdown", "run"]
+
+HELD = {
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "BAYESRNN_COMPILED": "avx2",
+    }
+}
+"""Variables under which torch, its libraries and our kernels use no wider vectors; they are read when these load."""
 
 P, DRAWS, PASSES = 0.25, 100, 10  # of the usual loop, 10 passes are timed and counted ten times
 GATES = {"LSTM": 4, "GRU": 3}
@@ -112,9 +125,23 @@ def run(*, quick: bool = False, only: list[str] | None = None, plain: bool = Fal
         chosen = [work for work in chosen if work[0] in QUICK]
     predict = [_predict(size, speed, 3 if quick else 7) for _, kind, size in chosen if kind is None]
     train = [_train(kind, size, speed, 3 if quick else 11) for _, kind, size in chosen if kind is not None]
-    result = {"compiled": not plain, "speed": asdict(speed), "predict": predict, "train": train}
-    name = "_".join(filter(None, ("speed_people", "plain" if plain else "", "quick" if quick else "")))
+    held = next((isa for isa, variables in HELD.items() if _set(variables)), None)
+    result = {"compiled": not plain, "isa": held, "speed": asdict(speed), "predict": predict, "train": train}
+    name = "_".join(filter(None, ("speed_people", held, "plain" if plain else "", "quick" if quick else "")))
     return records.save(name, result, seed=0).stem
+
+
+def held_to(isa: str, module: str, arguments: Sequence[str]) -> int | None:
+    """Run a module again in a process held to this instruction set and return its code; None if this process is."""
+    if _set(HELD[isa]):
+        return None
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], env=os.environ | HELD[isa], check=False
+    ).returncode
+
+
+def _set(variables: dict[str, str]) -> bool:
+    return variables.items() <= os.environ.items()
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -146,6 +173,8 @@ def markdown(result: dict[str, Any]) -> str:
         )
     rate, exponential = speed["products"] / 1e9, speed["exponential"] * 1e9
     lines += ["", f"The bound: products at {rate:.0f} GFLOP/s and {exponential:.2f} ns per exponential, measured here."]
+    if result.get("isa"):
+        lines[-1] += f" torch, its libraries and our kernels were held to {result['isa'].upper()}."
     return "\n".join(lines)
 
 

@@ -41,4 +41,6 @@ def _origin(facts: dict[str, Any]) -> str:
     """Return the line that says where the figures were measured."""
     machine = facts["machine"]
     where = machine["gpu"] or f"{machine['processor']}, {machine['threads']} threads"
+    if "vectors" in machine and not machine["gpu"]:
+        where += f", vectors of {machine['vectors']}, {'AMX' if machine['amx'] else 'no AMX'}"
     return f"`{facts['command']}` at {facts['commit']} on {facts['date'][:10]}: {where}, torch {machine['torch']}."

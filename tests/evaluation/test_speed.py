@@ -2,11 +2,14 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from evaluation import records
 from evaluation.records import RESULTS
-from evaluation.speed import tables, timing, train
+from evaluation.speed import people, tables, timing, train
 from evaluation.speed.__main__ import main
 
 NAMES = sorted(path.stem for path in RESULTS.glob("speed_*.json"))
@@ -44,6 +47,28 @@ def test_a_rival_that_cannot_run_is_named_and_left_out() -> None:
         timing.interleaved({"ours": impossible})
 
 
+def test_people_can_be_held_to_avx2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a child process with the variables set, which names the instruction set in its result."""
+    calls: list[tuple[list[str], dict[str, str]]] = []
+    done = SimpleNamespace(returncode=3)
+    monkeypatch.setattr(people.subprocess, "run", lambda command, env, check: (calls.append((command, env)), done)[1])
+    assert main(["people", "--isa", "avx2"]) == 3
+    (command, variables), *_ = calls
+    assert command[1:] == ["-m", "evaluation.speed", "people", "--isa", "avx2"]
+    assert variables.items() >= people.HELD["avx2"].items()
+    for name, value in people.HELD["avx2"].items():
+        monkeypatch.setenv(name, value)
+    saved: dict[str, Any] = {}
+    monkeypatch.setattr(people, "_speed", lambda: people.Speed(1e9, 1e-9))
+    monkeypatch.setattr(people, "_predict", lambda *_: {})
+    monkeypatch.setattr(people, "_train", lambda *_: {})
+    monkeypatch.setattr(records, "save", lambda name, result, seed: saved.update({name: result}) or Path(name))
+    assert people.run(quick=True) == "speed_people_avx2_quick"
+    (result,) = saved.values()
+    assert "held to AVX2" in people.markdown(result | {"predict": [], "train": []})
+    assert "held" not in people.markdown(result | {"predict": [], "train": [], "isa": None})
+
+
 def test_versions_needs_a_checkout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["versions", "--other", str(tmp_path)]) == 2
     assert "versions needs --other" in capsys.readouterr().err
@@ -51,7 +76,6 @@ def test_versions_needs_a_checkout(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_two_versions_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This version beside itself: each process answers with a time, and the table has a line per workload."""
-    from evaluation import records
     from evaluation.speed import versions
 
     saved: dict[str, object] = {}

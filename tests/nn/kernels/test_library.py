@@ -68,6 +68,19 @@ def test_the_environment_says_no(tmp_path: Path) -> None:
     assert not (tmp_path / "bayesrnn").exists()
 
 
+@needs_compiler
+@pytest.mark.parametrize(("said", "width"), [("avx2", 8), ("1", 16)])
+def test_the_environment_holds_to_avx2(said: str, width: int) -> None:
+    script = """if True:
+        import ctypes
+        from bayesrnn.nn.kernels.scan import library
+        both = library.kernels(), library._load(WIDTH)
+        used, wanted = (ctypes.cast(own["forward"], ctypes.c_void_p).value for own in both)
+        assert used == wanted"""
+    own = os.environ | {"BAYESRNN_COMPILED": said}
+    subprocess.run([sys.executable, "-c", script.replace("WIDTH", str(width))], env=own, check=True)
+
+
 def test_without_a_compiler_one_line_says_what_is_lost(
     not_loaded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,7 +30,9 @@ _SIGNATURES = {  # in the order of cpp/all.h
     "vocabulary_loss": (_N, _N, _P, _I, _P, _P, _F, _P, _P, _N),
 }
 Kernels = dict[str, Callable[..., None]]
-_wanted = os.environ.get("BAYESRNN_COMPILED", "1") not in ("", "0")
+_said = os.environ.get("BAYESRNN_COMPILED", "1")  # 0: no kernels; avx2: none with wider vectors
+_wanted = _said not in ("", "0")
+_widest = 8 if _said == "avx2" else 16  # floats in a vector, where the processor has so many
 _loaded: Kernels = {}
 _reason = ""  # why there are no kernels, once that is known
 _forked = False
@@ -43,7 +45,8 @@ def use_compiled(on: bool = True) -> None:
     A compiled kernel takes a block of rows through all steps of an LSTM, GRU or RNN while weights and states stay in
     the processor's caches. Wheels hold it; else it is compiled on first use where there is a C++ compiler, in some
     seconds, once: the result is kept in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`). Results agree with
-    torch's operations to the rounding of float32. `BAYESRNN_COMPILED=0` in the environment says no from the start.
+    torch's operations to the rounding of float32. AVX-512 or AVX2 is chosen at run time, as the processor has it.
+    `BAYESRNN_COMPILED=0` in the environment says no from the start, `BAYESRNN_COMPILED=avx2` holds to AVX2.
 
     Args:
         on: Whether to use them in this process from now on.
@@ -70,7 +73,7 @@ def kernels() -> Kernels | None:
         with _lock:
             if not _loaded and not _reason:
                 try:
-                    _loaded.update(_load())
+                    _loaded.update(_load(_widest))
                 except (OSError, RuntimeError) as error:
                     _reason = str(error)
                     _say(
@@ -84,9 +87,12 @@ def threads_for(multiplications: int) -> int:
     return 1 if _forked or multiplications < _SMALL else torch.get_num_threads()
 
 
-def _load(widest: int = 16) -> Kernels:
+def _load(widest: int) -> Kernels:
     library = ctypes.CDLL(str(_library()))
     library.bayesrnn_use(_openmp())
+    # glibc keeps freed blocks of up to the largest size freed so far (32 MiB at most), and returns larger ones to the
+    # system, whose new pages cost a sixth of the time of a pass. This block is never written to: microseconds, once.
+    torch.empty(31 << 20, dtype=torch.uint8)
     library.bayesrnn_kernels.restype = ctypes.POINTER(_P)
     table = library.bayesrnn_kernels(widest)
     if not table:
