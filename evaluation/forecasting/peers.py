@@ -22,6 +22,8 @@ __all__ = ["FORECASTS", "OURS", "PRESENT", "RAW", "Problem"]
 
 OURS, RAW = "MC dropout, recalibrated", "MC dropout"
 PRESENT = "the forecaster before"
+OTHER_FORMS = DETERMINISTIC, ENSEMBLE = "deterministic pass", "ensemble of five"
+"""Of the same networks; no peers."""
 DRAWS, MEMBERS = 200, 5
 
 
@@ -176,7 +178,7 @@ FORECASTS: dict[str, Callable[[Problem], ContinuousPredictive]] = {
     PRESENT: before,
     OURS: ours,
     RAW: lambda problem: ours(problem, recalibrated=False),
-    "deterministic pass": lambda problem: ours(problem, draws=0, recalibrated=False),
-    "ensemble of five": ensemble,
+    DETERMINISTIC: lambda problem: ours(problem, draws=0, recalibrated=False),
+    ENSEMBLE: ensemble,
 }
 """Peers, then ours: what is fitted once serves all of its forms."""

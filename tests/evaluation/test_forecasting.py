@@ -10,7 +10,7 @@ import torch
 from bayesrnn.predictive import Predictive
 from evaluation import records
 from evaluation.forecasting import report
-from evaluation.forecasting.peers import OURS
+from evaluation.forecasting.peers import OURS, PRESENT, RAW
 from evaluation.forecasting.scores import geometric_mean, paired_error, scores
 from evaluation.forecasting.tasks import TASKS
 from tests.forecasting.test_backtest import toy
@@ -67,3 +67,26 @@ def test_the_tables_are_drawn_from_the_cells(tmp_path: Path) -> None:
     row = next(line for line in text.splitlines() if line.startswith("| other | -5"))
     assert row.endswith("| -50.0 % |")
     assert "79.0, 96.0 | 79.0, 96.0 | 1.0, 1.0 | 3.00 |" in text
+
+
+def test_what_was_asked_stands_beside_what_was_reached(tmp_path: Path) -> None:
+    crps = {OURS: 0.8, RAW: 0.9, PRESENT: 1.6, "deterministic pass": 0.7, "peer": 1.0}
+    for series, seed in (("a", 0), ("b", 0), ("a", 1), ("b", 1)):
+        for k, (name, value) in enumerate(crps.items()):
+            behind = 1.0 if (series, name) == ("b", OURS) else 0.0  # on b ours is behind the peer
+            cell = {
+                "forecast": name, "crps": value + behind,
+                "crps_by_origin": [value + behind + 0.01 * (i % (2 + k)) for i in range(9)], "horizon": 4, "every": 2,
+                "coverage_80": 0.79 if series == "a" else 0.84, "coverage_95": 0.96, "cpu_seconds": 2.0,
+                "interval_score_95": 3.03 if name == OURS else 3.0,
+            }  # fmt: skip
+            end = f"_seed{seed}" if seed else ""
+            records.save(f"{series}-{k}{end}", cell, seed=seed, folder=tmp_path)
+    report.write(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert f"the forecaster before | -12 % or lower | {100 * ((0.8 * 1.8) ** 0.5 / 1.6 - 1):+.1f} % |" in text
+    assert f"the best single peer | -12 % or lower | {100 * ((0.8 * 1.8) ** 0.5 - 1):+.1f} % |" in text
+    assert "by more than a standard error | none | b (" in text
+    assert "[points] | 2 and 1 at most | 2.5 and 1.0 |" in text
+    assert "worst series | +1 % at most | +1.0 % |" in text
+    assert f"| {OURS}, seed 1 | 0.800 | 1.800 | 1.200 |" in text
