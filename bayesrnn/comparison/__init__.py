@@ -8,12 +8,4 @@ from bayesrnn.comparison.result import Comparison as Comparison
 from bayesrnn.comparison.result import Cost as Cost
 from bayesrnn.metrics.registry import Verdict as Verdict
 
-__all__ = [
-    "Comparison",
-    "Cost",
-    "Curve",
-    "Difference",
-    "Verdict",
-    "compare",
-    "compare_predictives",
-]
+__all__ = ["Comparison", "Cost", "Curve", "Difference", "Verdict", "compare", "compare_predictives"]

@@ -11,13 +11,13 @@ from bayesrnn.comparison.difference import Difference
 from bayesrnn.metrics import Score
 from bayesrnn.metrics.bootstrap import FEW_SEQUENCES
 from bayesrnn.metrics.registry import Verdict
+from bayesrnn.plots.style import Axes
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 from bayesrnn.report.exhibit import Exhibit, Picture
 from bayesrnn.report.format import listed, number, percent, seconds, text_table
 from bayesrnn.report.page import Page, Tone
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 _DISTANCES = "Numbers with an ideal (coverages): the change of the distance from it."
@@ -196,7 +196,7 @@ class Comparison(Exhibit):
             lines.append("–: no clear difference.")
         return "\n".join([*lines, *self.notes])
 
-    def _forest(self, name: str, ax: "Axes | None") -> "Axes":
+    def _forest(self, name: str, ax: Axes | None) -> Axes:
         kinds = {"neither", "bias", "mean_squared_z"}
         shown = [d for d in self.differences if d.name == name and not {d.measure.better, d.measure.key} & kinds]
         return plots.forest(
@@ -210,7 +210,7 @@ class Comparison(Exhibit):
             ax=ax,
         )
 
-    def _draws(self, curve: Curve, ax: "Axes | None") -> "Axes":
+    def _draws(self, curve: Curve, ax: Axes | None) -> Axes:
         known = not any(error is None for error in curve.standard_errors)
         score = self.scores[self.reference].get(curve.name)
         return plots.convergence(

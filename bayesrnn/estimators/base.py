@@ -40,27 +40,48 @@ class MCDropoutEstimator(BaseEstimator):
     __metadata_request__score: ClassVar[dict[str, bool]] = {"lengths": True, "sample_weight": True}
     __metadata_request__predict: ClassVar[dict[str, bool]] = {"lengths": True}
 
-    hidden_size: int
-    num_layers: int
-    dropout: float | Scheme
-    cell: str
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    gradient_clip: float | None
-    patience: int | None
-    validation_fraction: float
-    draws: int
-    vocabulary: int | None
-    device: str
-    progress: bool
-    random_state: Any
     padding_: NDArray[Any] | None
     _padded: bool
     _dims: int
     model_: nn.Module
     history_: History
+
+    def __init__(
+        self,
+        hidden_size: int = 32,
+        num_layers: int = 1,
+        dropout: float | Scheme = 0.1,
+        cell: str = "lstm",
+        *,
+        epochs: int = 100,
+        batch_size: int = 32,
+        learning_rate: float = 5e-3,
+        weight_decay: float = 1e-4,
+        gradient_clip: float | None = 1.0,
+        patience: int | None = None,
+        validation_fraction: float = 0.1,
+        draws: int = 100,
+        vocabulary: int | None = None,
+        device: str = "cpu",
+        progress: bool = False,
+        random_state: Any = 0,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.cell = cell
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.gradient_clip = gradient_clip
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.draws = draws
+        self.vocabulary = vocabulary
+        self.device = device
+        self.progress = progress
+        self.random_state = random_state
 
     def predict_distribution(self, X: ArrayLike, lengths: Lengths = None) -> Any:
         """Return the predictive of each row, averaged over `draws` draws of masks.

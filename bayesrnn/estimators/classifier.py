@@ -13,7 +13,6 @@ from sklearn.utils.validation import column_or_1d
 
 from bayesrnn.estimators.base import Lengths, MCDropoutEstimator, to_numpy
 from bayesrnn.models import SequenceClassifier
-from bayesrnn.schemes import Scheme
 
 
 class MCDropoutClassifier(ClassifierMixin, MCDropoutEstimator):
@@ -54,43 +53,6 @@ class MCDropoutClassifier(ClassifierMixin, MCDropoutEstimator):
         >>> MCDropoutClassifier(epochs=2, draws=16).fit(X, labels).predict_proba(X).shape
         (40, 2)
     """
-
-    def __init__(
-        self,
-        hidden_size: int = 32,
-        num_layers: int = 1,
-        dropout: float | Scheme = 0.1,
-        cell: str = "lstm",
-        *,
-        epochs: int = 100,
-        batch_size: int = 32,
-        learning_rate: float = 5e-3,
-        weight_decay: float = 1e-4,
-        gradient_clip: float | None = 1.0,
-        patience: int | None = None,
-        validation_fraction: float = 0.1,
-        draws: int = 100,
-        vocabulary: int | None = None,
-        device: str = "cpu",
-        progress: bool = False,
-        random_state: Any = 0,
-    ) -> None:
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.dropout = dropout
-        self.cell = cell
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.gradient_clip = gradient_clip
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.draws = draws
-        self.vocabulary = vocabulary
-        self.device = device
-        self.progress = progress
-        self.random_state = random_state
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, lengths: Lengths = None, sample_weight: ArrayLike | None = None

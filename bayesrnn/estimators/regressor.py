@@ -79,23 +79,13 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
         progress: bool = False,
         random_state: Any = 0,
     ) -> None:
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.dropout = dropout
-        self.cell = cell
+        super().__init__(
+            hidden_size, num_layers, dropout, cell, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+            weight_decay=weight_decay, gradient_clip=gradient_clip, patience=patience,
+            validation_fraction=validation_fraction, draws=draws, vocabulary=vocabulary, device=device,
+            progress=progress, random_state=random_state,
+        )  # fmt: skip
         self.likelihood = likelihood
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.gradient_clip = gradient_clip
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.draws = draws
-        self.vocabulary = vocabulary
-        self.device = device
-        self.progress = progress
-        self.random_state = random_state
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, lengths: Lengths = None, sample_weight: ArrayLike | None = None
@@ -137,10 +127,7 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
         return self
 
     def predict(
-        self,
-        X: ArrayLike,
-        return_std: bool = False,
-        lengths: Lengths = None,
+        self, X: ArrayLike, return_std: bool = False, lengths: Lengths = None
     ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
         """Return the predictive mean of each row and, if asked, its standard deviation (aleatoric and epistemic).
 
@@ -157,10 +144,7 @@ class MCDropoutRegressor(RegressorMixin, MCDropoutEstimator):
         return (mean, self._shaped(result.std)) if return_std else mean
 
     def predict_interval(
-        self,
-        X: ArrayLike,
-        level: float = 0.9,
-        lengths: Lengths = None,
+        self, X: ArrayLike, level: float = 0.9, lengths: Lengths = None
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the lower and upper ends of the central interval of each row that holds `level` of the predictive."""
         low, high = self.predict_distribution(X, lengths).interval(level)

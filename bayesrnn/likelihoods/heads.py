@@ -6,12 +6,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.distributions import (
-    Bernoulli,
-    Categorical,
-    Distribution,
-    Normal,
-)
+from torch.distributions import Bernoulli, Categorical, Distribution, Normal
 from torch.nn import functional as F
 
 from bayesrnn._checks import as_number

@@ -134,11 +134,7 @@ def _continuous(ideals: Mapping[float, float], widths: Sequence[float]) -> list[
         Measure("miscalibration_area", "miscalibration area", metrics.miscalibration_area, "lower"),
         Measure("ence10", "error against spread", metrics.expected_normalized_calibration_error, "lower"),
         Measure(
-            "aurc_mean_ties_avg",
-            "area under risk-coverage",
-            metrics.area_under_risk_coverage,
-            "lower",
-            unit="target²",
+            "aurc_mean_ties_avg", "area under risk-coverage", metrics.area_under_risk_coverage, "lower", unit="target²"
         ),
     ]
 

@@ -73,13 +73,7 @@ def bits_per_token(predictive: Predictive, target: Any = None, **options: Unpack
     """Mean negative log probability in bits a token: nll / log 2 (bits a character for a character model)."""
     _check(predictive, "bits_per_token")
     definition = "nll / log 2, bits a token"
-    metric = Metric(
-        "bits_per_token",
-        definition,
-        log_score,
-        transform=lambda nats: nats / math.log(2),
-        correct=True,
-    )
+    metric = Metric("bits_per_token", definition, log_score, transform=lambda nats: nats / math.log(2), correct=True)
     return evaluate(metric, predictive, target, options)
 
 

@@ -1,7 +1,7 @@
 """Pictures of a backtest in several panels: forecasts over time, calibration of several predictives, their scores."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from bayesrnn.plots.style import (
     MARKERS,
     NEUTRAL,
     ORANGE,
+    Axes,
     blended,
     headline,
     ink,
@@ -24,9 +25,6 @@ from bayesrnn.plots.style import (
     with_units,
 )
 from bayesrnn.predictive import ContinuousPredictive
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _LEVELS = ((0.95, 0.18), (0.8, 0.43), (0.5, 0.68))  # and how dark each is drawn, opaque
 _STYLES = ((BLUE, "-"), (ORANGE, "--"))
@@ -42,8 +40,8 @@ def rolling_forecasts(
     name: str = "target",
     units: str = "",
     note: str = "",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw forecasts launched one after the other, with what happened; below, both as distances from the median.
 
     Args:
@@ -89,8 +87,8 @@ def rolling_forecasts(
 
 
 def calibration_panels(
-    predictives: Mapping[str, ContinuousPredictive], target: Tensor, *, level: float = 0.8, ax: "Axes | None" = None
-) -> "Axes":
+    predictives: Mapping[str, ContinuousPredictive], target: Tensor, *, level: float = 0.8, ax: Axes | None = None
+) -> Axes:
     """Draw interval reliability, PIT histogram and coverage by horizon of one or two predictives of one target.
 
     Args:
@@ -133,8 +131,8 @@ def score_panels(
     *,
     score: str = "CRPS",
     units: str = "",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw score, coverage and width of several forecasts, one per line.
 
     Args:
@@ -174,7 +172,7 @@ def score_panels(
     return left
 
 
-def _panels(ax: "Axes | None", shape: tuple[int, int], size: tuple[float, float], **options: Any) -> "Sequence[Axes]":
+def _panels(ax: Axes | None, shape: tuple[int, int], size: tuple[float, float], **options: Any) -> Sequence[Axes]:
     """Return the panels of a new Figure, or of the place that `ax` has."""
     if ax is None:
         from matplotlib.figure import Figure
@@ -191,13 +189,13 @@ def _panels(ax: "Axes | None", shape: tuple[int, int], size: tuple[float, float]
     return panels
 
 
-def _dots(ax: "Axes", values: Sequence[tuple[float, float, float]], rows: Sequence[float], k: int, label: Any) -> None:
+def _dots(ax: Axes, values: Sequence[tuple[float, float, float]], rows: Sequence[float], k: int, label: Any) -> None:
     middle, low, high = torch.tensor(values, dtype=torch.float64).T
     spread = torch.stack([(middle - low).clamp(min=0), (high - middle).clamp(min=0)]).nan_to_num(0.0)
     ax.errorbar(middle, rows, xerr=spread, fmt=MARKERS[k], color=CYCLE[k], capsize=3, markersize=6, label=label)
 
 
-def _logarithmic(ax: "Axes") -> None:
+def _logarithmic(ax: Axes) -> None:
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
     ax.set_xscale("log")

@@ -1,6 +1,6 @@
 """Pictures of whether class probabilities keep their word."""
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -9,11 +9,8 @@ from bayesrnn.metrics._reliability import bin_index, check_classes, edge_digits,
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.score import Array, Options
 from bayesrnn.plots.bands import ratio_band, whiskers
-from bayesrnn.plots.style import BLUE, NEUTRAL, SKY, VERMILLION, canvas, finish, ink, percent_axis
+from bayesrnn.plots.style import BLUE, NEUTRAL, SKY, VERMILLION, Axes, canvas, finish, ink, percent_axis
 from bayesrnn.predictive import Predictive, TokenPredictive
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def reliability_diagram(
@@ -22,9 +19,9 @@ def reliability_diagram(
     *,
     bins: int = 15,
     title: str | None = "Reliability",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     **options: Unpack[Options],
-) -> "Axes":
+) -> Axes:
     r"""Draw the accuracy against the confidence (largest probability) in bins of equal width, with their counts.
 
     Points carry 95 % bootstrap intervals over sequences, where there are several. The gray bars show where a calibrated
@@ -93,9 +90,9 @@ def confidence_histogram(
     *,
     bins: int = 15,
     title: str | None = "Confidence histogram",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     **options: Unpack[Options],
-) -> "Axes":
+) -> Axes:
     """Draw how many targets have which confidence, right and wrong stacked. Arguments as in `reliability_diagram`."""
     import seaborn as sns
 
@@ -132,7 +129,7 @@ def _consistency(confidence: Array, index: Any, bins: int, seed: int) -> tuple[A
     return low, high
 
 
-def _count_bars(ax: "Axes", count: Array, bins: int) -> None:
+def _count_bars(ax: Axes, count: Array, bins: int) -> None:
     """Draw the counts below the picture's zero, where they hide nothing."""
     top = 0.11 / count.max()
     ax.bar((np.arange(bins) + 0.5) / bins, count * top, 0.9 / bins, bottom=-0.17, color=SKY, alpha=0.8)

@@ -1,15 +1,11 @@
 """The picture of paired differences: which is better, and how sure that is."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayesrnn.plots.bands import whiskers
-from bayesrnn.plots.style import BLUE, NEUTRAL, VERMILLION, canvas, finish, name_ticks
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from bayesrnn.plots.style import BLUE, NEUTRAL, VERMILLION, Axes, canvas, finish, name_ticks
 
 
 def forest(
@@ -21,8 +17,8 @@ def forest(
     notes: Sequence[str] | None = None,
     title: str | None = "Paired differences",
     xlabel: str = "difference in % of the reference (left: better)",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw differences with their intervals, one per line; an interval that holds 0 tells no difference.
 
     Args:

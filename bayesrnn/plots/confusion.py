@@ -1,16 +1,13 @@
 """The picture of which class is taken for which."""
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from bayesrnn.metrics.confusion import confusion_matrix as count
 from bayesrnn.metrics.score import Options
-from bayesrnn.plots.style import canvas, finish, name_ticks
+from bayesrnn.plots.style import Axes, canvas, finish, name_ticks
 from bayesrnn.predictive import Predictive
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MOST_NUMBERED = 15  # with more classes the cells are too small for numbers
 _MOST_NAMED = 25
@@ -22,9 +19,9 @@ def confusion_matrix(
     target: Any,
     *,
     title: str | None = "Confusion matrix",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     **options: Unpack[Options],
-) -> "Axes":
+) -> Axes:
     """Draw which class is predicted for the targets of each class: shades are shares of a row, numbers are targets.
 
     Args:

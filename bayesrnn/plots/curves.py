@@ -1,14 +1,10 @@
 """Pictures of curves: losses per epoch, and a score against the number of draws."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesrnn.plots.style import BLUE, CYCLE, MARKERS, NEUTRAL, VERMILLION, canvas, finish
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from bayesrnn.plots.style import BLUE, CYCLE, MARKERS, NEUTRAL, VERMILLION, Axes, canvas, finish
 
 
 def learning_curves(
@@ -18,8 +14,8 @@ def learning_curves(
     ylabel: str = "loss [nats]",
     xlabel: str = "epoch",
     title: str | None = "Learning curves",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw numbers per epoch, and mark where one of them was best (smallest).
 
     Args:
@@ -72,8 +68,8 @@ def convergence(
     reference_name: str = "deterministic pass",
     ylabel: str = "score",
     title: str | None = "What more draws buy",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a number against how many draws it was computed from, and what the deterministic pass gives.
 
     Args:

@@ -1,7 +1,7 @@
 """Pictures of one prediction along its steps: the fan chart, and what its uncertainty is made of."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from bayesrnn.plots.style import (
     ORANGE,
     SKY,
     VERMILLION,
+    Axes,
     blended,
     canvas,
     finish,
@@ -23,9 +24,6 @@ from bayesrnn.plots.style import (
     with_units,
 )
 from bayesrnn.predictive import ClassPredictive, ContinuousPredictive, Predictive, TokenPredictive
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def fan_chart(
@@ -41,8 +39,8 @@ def fan_chart(
     title: str | None = "Forecast",
     xlabel: str = "step",
     ylabel: str = "target",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw nested central intervals around the median, with what came before and what happened.
 
     Args:
@@ -106,8 +104,8 @@ def decomposition(
     units: str = "",
     title: str | None = "What the uncertainty is made of",
     xlabel: str = "step",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the aleatoric and the epistemic part along a sequence, stacked: they add up to the total.
 
     Variance for continuous targets (units squared), entropy for classes and tokens (nats). Arguments as in
@@ -155,7 +153,7 @@ def _one_row(predictive: Any, row: int) -> Any:
     )
 
 
-def _mark_target(ax: "Axes", positions: Any, values: Any, bounds: Any, level: float, note: str) -> str:
+def _mark_target(ax: Axes, positions: Any, values: Any, bounds: Any, level: float, note: str) -> str:
     if len(values) != len(positions):
         raise ValueError(f"target has {len(values)} steps, but the forecast has {len(positions)}.")
     outside = (values < bounds[0]) | (values > bounds[1])

@@ -1,7 +1,7 @@
 """Pictures of where coverage is lost: by horizon and by group."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -13,11 +13,8 @@ from bayesrnn.metrics.pairs import numbered, pair
 from bayesrnn.metrics.score import Options
 from bayesrnn.plots.bands import binomial_band, effective_size, few_interval, ratio_band, whiskers
 from bayesrnn.plots.intervals import inside_and_width
-from bayesrnn.plots.style import BLUE, NEUTRAL, VERMILLION, canvas, finish, name_ticks, percent_axis
+from bayesrnn.plots.style import BLUE, NEUTRAL, VERMILLION, Axes, canvas, finish, name_ticks, percent_axis
 from bayesrnn.predictive import Predictive
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def score_by_part(
@@ -31,8 +28,8 @@ def score_by_part(
     title: str | None = "",
     xlabel: str = "",
     ylabel: str = "",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a number for each part of the data, in their order, with intervals; parts that are off stand out.
 
     Args:
@@ -82,9 +79,9 @@ def coverage_by_horizon(
     level: float = 0.9,
     label: str = "observed",
     title: str | None = "Coverage by horizon",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     **options: Unpack[Options],
-) -> "Axes":
+) -> Axes:
     """Draw the share of targets inside the central intervals for each step ahead.
 
     Args:
@@ -126,13 +123,7 @@ def coverage_by_horizon(
     ax.set_xlabel("steps ahead")
     ax.set_ylabel(f"targets inside the {level * 100:g} % interval")
     worst = int(np.abs(share - ideal).argmax())
-    return finish(
-        ax,
-        title,
-        f"furthest off: {share[worst]:.0%} at step {horizon[worst]}",
-        loc="lower left",
-        ncols=3,
-    )
+    return finish(ax, title, f"furthest off: {share[worst]:.0%} at step {horizon[worst]}", loc="lower left", ncols=3)
 
 
 def coverage_by_group(
@@ -142,9 +133,9 @@ def coverage_by_group(
     *,
     level: float = 0.9,
     title: str | None = "Coverage by group",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     **options: Unpack[Options],
-) -> "Axes":
+) -> Axes:
     """Draw the share of targets inside the central intervals for each group of rows.
 
     Args:

@@ -1,7 +1,7 @@
 """Pictures of interval coverage: against the level, and against the width."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -12,11 +12,8 @@ from bayesrnn.metrics.bootstrap import unwarned
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.score import Array, Options
 from bayesrnn.plots.bands import binomial_band, effective_size, ratio_band, whiskers
-from bayesrnn.plots.style import BLUE, CYCLE, MARKERS, NEUTRAL, canvas, finish, percent_axis, with_units
+from bayesrnn.plots.style import BLUE, CYCLE, MARKERS, NEUTRAL, Axes, canvas, finish, percent_axis, with_units
 from bayesrnn.predictive import ContinuousPredictive, Predictive
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _GRID = np.linspace(0.02, 0.98, 49)
 
@@ -31,9 +28,9 @@ def interval_reliability(
     level: float = 0.9,
     label: str = "observed",
     title: str | None = "Interval reliability",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     **options: Unpack[Options],
-) -> "Axes":
+) -> Axes:
     """Draw which share of the targets the central intervals hold, against the share they promise.
 
     Blue: the observed share with its 95 % bootstrap band over sequences. Gray: where a calibrated model of this size
@@ -85,9 +82,9 @@ def coverage_width(
     levels: Sequence[float] | None = None,
     units: str = "",
     title: str | None = "Coverage against width",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     **options: Unpack[Options],
-) -> "Axes":
+) -> Axes:
     """Draw coverage against mean width for several levels: narrow is good only where the coverage is kept.
 
     Args:

@@ -1,17 +1,13 @@
 """Pictures of masks: which units are dropped when, after Figure 1 of Gal & Ghahramani (2016)."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from bayesrnn._checks import check_whole
 from bayesrnn.metrics.score import Array
-from bayesrnn.plots.style import CYCLE, NEUTRAL, canvas, finish, ink, name_ticks
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from bayesrnn.plots.style import CYCLE, NEUTRAL, Axes, canvas, finish, ink, name_ticks
 
 _DROPPED = (0.5, 0.5, 0.5, 0.25)
 """A shade that is pale on a light and on a dark background."""
@@ -26,8 +22,8 @@ def mask_picture(
     gate: int = 0,
     per_step: bool = False,
     title: str | None = "",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw which units of which site are dropped at which step: stripes where one mask holds for all steps.
 
     Args:
@@ -79,8 +75,8 @@ def mask_diagram(
     row: int = 0,
     per_step: bool = False,
     title: str | None = "",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the unrolled network; arrows of one color carry the same mask, dashed gray ones carry none.
 
     Colors come from the masks themselves: two arrows share one exactly if the bits are the same. Vertical arrows are

@@ -1,6 +1,6 @@
 """Pictures of the probability integral transform: flat where the predictive distribution is right."""
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -9,11 +9,8 @@ from bayesrnn.metrics._pit import check_ordered, pit_ends
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.metrics.score import Array, Options
 from bayesrnn.plots.bands import binomial_band, ecdf_band, effective_size, ratio_band, whiskers
-from bayesrnn.plots.style import BLUE, NEUTRAL, canvas, finish, ink
+from bayesrnn.plots.style import BLUE, NEUTRAL, Axes, canvas, finish, ink
 from bayesrnn.predictive import Predictive
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def pit_histogram(
@@ -23,9 +20,9 @@ def pit_histogram(
     bins: int = 10,
     label: str = "observed",
     title: str | None = "PIT histogram",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     **options: Unpack[Options],
-) -> "Axes":
+) -> Axes:
     r"""Draw the histogram of $F(y)$: flat if calibrated, U-shaped if too narrow, a hump if too wide, sloped if biased.
 
     The gray band holds each bar of a calibrated model of this size with probability 95 %; whiskers are 95 % bootstrap
@@ -83,9 +80,9 @@ def pit_ecdf(
     *,
     level: float = 0.95,
     title: str | None = "PIT, cumulative",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     **options: Unpack[Options],
-) -> "Axes":
+) -> Axes:
     r"""Draw the empirical cdf of $F(y)$ minus the uniform cdf, with a simultaneous band.
 
     The whole curve of a calibrated model stays inside the band with probability `level`. Arguments as in

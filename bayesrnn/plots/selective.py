@@ -1,18 +1,15 @@
 """The picture of what is gained by refusing the least certain predictions."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from bayesrnn import metrics
 from bayesrnn.metrics.score import Options
 from bayesrnn.plots.intervals import by_name, is_continuous
-from bayesrnn.plots.style import CYCLE, NEUTRAL, canvas, finish, percent_axis, short
+from bayesrnn.plots.style import CYCLE, NEUTRAL, Axes, canvas, finish, percent_axis, short
 from bayesrnn.predictive import Predictive
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def risk_coverage(
@@ -21,9 +18,9 @@ def risk_coverage(
     *,
     units: str = "",
     title: str | None = "Risk against coverage",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     **options: Unpack[Options],
-) -> "Axes":
+) -> Axes:
     """Draw the error of the targets that are kept when the least certain are refused first.
 
     Error: share of wrong classes, or root mean squared error. Ties of the uncertainty are kept or refused in
@@ -67,7 +64,7 @@ def risk_coverage(
     return finish(ax, title, "\n".join(notes), loc="lower right")
 
 
-def _share_axis(ax: "Axes", lines: int) -> None:
+def _share_axis(ax: Axes, lines: int) -> None:
     """Label shares of wrong targets up to 100 %; above is room for the note."""
     from matplotlib.ticker import PercentFormatter
 

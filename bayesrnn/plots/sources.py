@@ -1,14 +1,11 @@
 """A picture of where epistemic variance comes from."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bayesrnn._checks import check_whole
-from bayesrnn.plots.style import BLUE, NEUTRAL, canvas, finish, name_ticks, percent_axis
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from bayesrnn.plots.style import BLUE, NEUTRAL, Axes, canvas, finish, name_ticks, percent_axis
 
 
 def uncertainty_sources(
@@ -18,8 +15,8 @@ def uncertainty_sources(
     row: int | None = None,
     most: int = 12,
     title: str | None = "",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the shares of the first-order epistemic variance: by site, layer, direction, feature or word.
 
     Args:

@@ -1,6 +1,6 @@
 """The picture of whether a large predicted spread means a large error."""
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -11,11 +11,8 @@ from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.regression import check_continuous
 from bayesrnn.metrics.score import Options
 from bayesrnn.plots.bands import ratio_replicates, whiskers
-from bayesrnn.plots.style import BLUE, NEUTRAL, canvas, finish, with_units
+from bayesrnn.plots.style import BLUE, NEUTRAL, Axes, canvas, finish, with_units
 from bayesrnn.predictive import Predictive
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def error_against_spread(
@@ -25,9 +22,9 @@ def error_against_spread(
     bins: int = 10,
     units: str = "",
     title: str | None = "Error against predicted spread",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     **options: Unpack[Options],
-) -> "Axes":
+) -> Axes:
     r"""Draw the root mean squared error against the root mean predicted variance in bins of equal count.
 
     Calibrated: on the diagonal. Above it the model is too sure of itself; a flat line says that the spread does not

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
+else:
+    Axes = Any  # matplotlib is imported where something is drawn
 
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442",
@@ -19,7 +21,7 @@ NEUTRAL = "0.5"
 """Mid gray: visible on a light and on a dark background."""
 
 
-def canvas(ax: "Axes | None", size: tuple[float, float] = (6.4, 4.2)) -> "Axes":
+def canvas(ax: Axes | None, size: tuple[float, float] = (6.4, 4.2)) -> Axes:
     """Return `ax`, or the Axes of a new Figure that pyplot knows nothing about."""
     if ax is not None:
         return ax
@@ -37,7 +39,7 @@ def ink() -> str:
     return str(rcParams["text.color"])
 
 
-def blended(color: str, share: float, ax: "Axes") -> tuple[float, ...]:
+def blended(color: str, share: float, ax: Axes) -> tuple[float, ...]:
     """Return the color that `color` at an opacity of `share` has on the paper of `ax`."""
     from matplotlib.colors import to_rgb
 
@@ -50,7 +52,7 @@ def short(value: float) -> str:
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
 
 
-def finish(ax: "Axes", title: str | None, note: str = "", *, pad: float | None = None, **key: Any) -> "Axes":
+def finish(ax: Axes, title: str | None, note: str = "", *, pad: float | None = None, **key: Any) -> Axes:
     """Write title, note and legend, and return the Axes; names are shown as they are, a "$" is no mathematics.
 
     Args:
@@ -69,7 +71,7 @@ def finish(ax: "Axes", title: str | None, note: str = "", *, pad: float | None =
     return ax
 
 
-def short_dates(ax: "Axes", times: Any) -> None:
+def short_dates(ax: Axes, times: Any) -> None:
     """Label an axis of dates so that labels do not meet: the year and month once, days between."""
     if getattr(getattr(times, "dtype", None), "kind", "") != "M":
         return
@@ -80,7 +82,7 @@ def short_dates(ax: "Axes", times: Any) -> None:
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def headline(ax: "Axes", title: str, note: str = "", *, pad: float | None = None) -> None:
+def headline(ax: Axes, title: str, note: str = "", *, pad: float | None = None) -> None:
     """Write the title above the picture, and the main numbers on lines of their own below the title."""
     from matplotlib import rcParams
 
@@ -93,7 +95,7 @@ def headline(ax: "Axes", title: str, note: str = "", *, pad: float | None = None
         ax.annotate(note, (0, 1), **place, fontsize="small", va="bottom", annotation_clip=False, parse_math=False)
 
 
-def legend(ax: "Axes", **options: Any) -> None:
+def legend(ax: Axes, **options: Any) -> None:
     """Add a small frameless legend if anything is labelled."""
     handles: list[Any] = [*ax.lines, *ax.containers, *ax.collections]
     for handle in handles:
@@ -105,7 +107,7 @@ def legend(ax: "Axes", **options: Any) -> None:
             text.set_parse_math(False)
 
 
-def _plain_labels(ax: "Axes") -> None:
+def _plain_labels(ax: Axes) -> None:
     for axis in (ax.xaxis, ax.yaxis):
         axis.label.set_parse_math(False)
 

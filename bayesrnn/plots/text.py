@@ -1,7 +1,7 @@
 """The picture of a text whose tokens are shaded by a number: surprise, entropy, epistemic part."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,10 +9,7 @@ from torch import Tensor
 
 from bayesrnn._checks import as_number, check_whole
 from bayesrnn.plots.bands import flat
-from bayesrnn.plots.style import canvas, finish
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from bayesrnn.plots.style import Axes, canvas, finish
 
 _ADVANCE = 0.602  # width of a glyph of DejaVu Sans Mono, in units of the font size
 _HEIGHT = 2.1  # of a line, in glyph widths
@@ -26,8 +23,8 @@ def token_strip(
     title: str | None = "Token by token",
     width: int = 72,
     largest: float | None = None,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Write a text, each token on a background shaded by its value.
 
     Args:

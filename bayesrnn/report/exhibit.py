@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from bayesrnn._folders import atomic_folder
+from bayesrnn.plots.style import Axes
 from bayesrnn.report.page import Page, picture_bytes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 
@@ -26,11 +26,11 @@ class Picture(NamedTuple):
         text: What the picture shows, in words.
     """
 
-    draw: "Callable[[Axes | None], Axes]"
+    draw: Callable[[Axes | None], Axes]
     text: str
 
     @classmethod
-    def of(cls, plot: "Callable[..., Axes]", text: str, *arguments: Any, **options: Any) -> "Picture":
+    def of(cls, plot: Callable[..., Axes], text: str, *arguments: Any, **options: Any) -> "Picture":
         """Return the picture that `plot(*arguments, ax=ax, **options)` draws."""
         return cls(lambda ax: plot(*arguments, ax=ax, **options), text)
 
@@ -65,7 +65,7 @@ class Exhibit(ABC):
         """Names of the pictures that `picture` draws."""
         return list(self.pictures())
 
-    def picture(self, name: str, ax: "Axes | None" = None) -> "Axes":
+    def picture(self, name: str, ax: Axes | None = None) -> Axes:
         """Draw one of `picture_names`.
 
         Raises:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bayesrnn._checks import check_choice, check_whole
 from bayesrnn._files import atomic_write
+from bayesrnn.inference.outputs import unvalidated
 from bayesrnn.nn.copying import copied
 from bayesrnn.serving import sampler
 from bayesrnn.serving.tracing import Graph, MaskInput, check_exportable, dynamic_shapes, examples, find_masks
@@ -100,7 +101,7 @@ def _traced(graph: Graph, inputs: tuple[Tensor, ...], masks: dict[str, Tensor], 
         raise ValueError(f"export needs a newer torch than {torch.__version__}, which cannot trace a loop over steps.")
     torch.compiler.reset()  # what was compiled before would be compared with these sizes, and fix them
     try:
-        with graph.tracing(), torch.no_grad():
+        with unvalidated(), torch.no_grad():
             return torch.export.export(
                 graph, inputs, {"masks": masks} if masks else {}, dynamic_shapes=shapes, strict=False
             )
@@ -135,7 +136,7 @@ def _check_other_sizes(
         drawn = {name: mask.random(other_rows, other_steps, generator) for name, mask in masks.items()}
         given = {"masks": drawn} if drawn else {}
         try:
-            with graph.tracing(), torch.no_grad():
+            with unvalidated(), torch.no_grad():
                 want = graph(*changed, **given)
         except Exception:  # the model itself takes no such input, as a forecaster of a fixed window
             continue

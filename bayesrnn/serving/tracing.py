@@ -1,14 +1,12 @@
 """What `export` traces: a model whose masks are inputs and whose outputs are tensors, by name."""
 
 import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from bayesrnn.masks import MaskSite
 from bayesrnn.masks.sources import Anywhere
@@ -103,16 +101,6 @@ class Graph(nn.Module):
         finally:
             for layer in self.layers.values():
                 layer.source = None
-
-    @contextmanager
-    def tracing(self) -> Iterator[None]:
-        """Within the block, distributions take parameters unchecked: a check would read numbers."""
-        before = Distribution._validate_args
-        Distribution.set_default_validate_args(False)
-        try:
-            yield
-        finally:
-            Distribution.set_default_validate_args(before)
 
     def input_names(self, count: int) -> list[str]:
         """Return the names of the inputs: the parameters of the model's `forward`, then the masks."""
