@@ -1,10 +1,12 @@
-"""`python -m evaluation.speed people|train|predict|memory|draws|control|stream|versions|report`: times and rivals."""
+"""`python -m evaluation.speed people|train|predict|memory|draws|control|stream|versions|gpu|report`: times, rivals."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+
+import torch
 
 import bayesrnn as br
 from evaluation.options import OneLineParser, run
@@ -13,7 +15,7 @@ from evaluation.speed import people
 _HELP = (
     "networks of the sizes that people use; a training step; a prediction with many draws; its memory; what a "
     "stratified draw is worth, and control variates; a step of a stream; this version beside another checkout; "
-    "report: the tables of what was measured before"
+    "predictions and small layers on a GPU; report: the tables of what was measured before"
 )
 
 
@@ -22,13 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = OneLineParser(prog="python -m evaluation.speed", description=__doc__)
     parser.add_argument(
         "what",
-        choices=("people", "train", "predict", "memory", "draws", "control", "stream", "versions", "report"),
+        choices=("people", "train", "predict", "memory", "draws", "control", "stream", "versions", "gpu", "report"),
         help=_HELP,
     )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
     only = (
         "some sizes: 2x650, 2x1500, 1x128 (train); draws x sequences: 100x1, 100x20, 1000x20 (predict), 10x20, "
-        "100x20, 1000x20 (memory); networks (people) and models (draws, control) by name; parts of a workload's name "
+        "100x20, 1000x20 (memory); networks (people, gpu) and models (draws, control) by name; parts of a workload's name "
         "(versions)"
     )
     parser.add_argument("--only", nargs="+", help=only)
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(given: argparse.Namespace) -> None:
     br.nn.use_compiled(not given.plain)
     from evaluation.speed import tables, versions
+    from evaluation.speed.gpu import ABSENT
 
     if given.what == "report":
         print("\n".join(f"written {name}.md" for name in tables.report()))
@@ -56,6 +59,9 @@ def _work(given: argparse.Namespace) -> None:
         if given.other is None or not (given.other / "bayesrnn").is_dir():
             raise ValueError("versions needs --other: the folder of another checkout of this repository.")
         print(tables.write(versions.run(quick=given.quick, only=given.only, other=given.other)))
+        return
+    if given.what == "gpu" and not torch.cuda.is_available() and not given.quick:
+        print(ABSENT)
         return
     everything = ("predict", "memory", "draws") if given.what == "predict" and given.only is None else (given.what,)
     for what in everything:

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from evaluation import records
 from evaluation.records import RESULTS
-from evaluation.speed import people, tables, timing, train
+from evaluation.speed import gpu, people, tables, timing, train
 from evaluation.speed.__main__ import main
 
 NAMES = sorted(path.stem for path in RESULTS.glob("speed_*.json"))
@@ -86,3 +87,17 @@ def test_two_versions_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert row["this"] > 0
     assert row["ratio"] > 0
     assert "| train GRU 1x32, 32x24 |" in versions.markdown(saved)
+
+
+def test_rows_of_a_gpu_run_anywhere_and_say_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Small sizes on whatever there is: no figure is kept, but a difference would show."""
+    saved: dict[str, Any] = {}
+    monkeypatch.setattr(records, "save", lambda name, result, seed: (saved.update(result), Path(name))[1])
+    assert gpu.run(quick=True) == "speed_gpu_quick"
+    assert all(row["difference"] < 1e-4 for part in ("predict", "layers") for row in saved[part])
+    assert "| LSTM 1 x 8, 5 x 3 |" in gpu.markdown(saved)
+    if not torch.cuda.is_available():
+        assert main(["gpu"]) == 0
+        assert capsys.readouterr().out == f"{gpu.ABSENT}\n"

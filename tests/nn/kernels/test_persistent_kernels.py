@@ -25,7 +25,7 @@ STEPS, ROWS, FEATURES, UNITS = 3, 19, 3, 10  # more rows than a program has, and
 KINDS = ["none", "tied", "shared", "untied", "steps", "steps untied", "cell", "one number"]
 
 
-def masks_of(kind: str, gates: int) -> SiteMasks:
+def masks_of(kind: str, gates: int, units: int) -> SiteMasks:
     generator = torch.Generator().manual_seed(5)
 
     def mask(steps: int, copies: int, rows: int, features: int) -> Tensor:
@@ -34,28 +34,30 @@ def masks_of(kind: str, gates: int) -> SiteMasks:
 
     inward, hidden = {
         "none": (None, None),
-        "tied": (mask(1, 1, ROWS, FEATURES), mask(1, 1, ROWS, UNITS)),
-        "shared": (mask(1, 1, 1, FEATURES), mask(1, 1, 1, UNITS)),
-        "untied": (mask(1, gates, ROWS, FEATURES), mask(1, gates, ROWS, UNITS)),
-        "steps": (mask(STEPS, 1, ROWS, FEATURES), mask(STEPS, 1, ROWS, UNITS)),
-        "steps untied": (mask(STEPS, gates, ROWS, FEATURES), mask(STEPS, gates, ROWS, UNITS)),
-        "cell": (None, mask(1, 1, ROWS, UNITS)),
+        "tied": (mask(1, 1, ROWS, FEATURES), mask(1, 1, ROWS, units)),
+        "shared": (mask(1, 1, 1, FEATURES), mask(1, 1, 1, units)),
+        "untied": (mask(1, gates, ROWS, FEATURES), mask(1, gates, ROWS, units)),
+        "steps": (mask(STEPS, 1, ROWS, FEATURES), mask(STEPS, 1, ROWS, units)),
+        "steps untied": (mask(STEPS, gates, ROWS, FEATURES), mask(STEPS, gates, ROWS, units)),
+        "cell": (None, mask(1, 1, ROWS, units)),
         "one number": (None, mask(1, 1, ROWS, 1)),
     }[kind]
-    return SiteMasks(input=inward, hidden=hidden, cell=mask(STEPS, 1, ROWS, UNITS) if kind == "cell" else None)
+    return SiteMasks(input=inward, hidden=hidden, cell=mask(STEPS, 1, ROWS, units) if kind == "cell" else None)
 
 
-def run(path: Any, name: str, kind: str, device: str = "cpu", low: bool = False, **options: Any) -> Any:
+def run(
+    path: Any, name: str, kind: str, device: str = "cpu", low: bool = False, units: int = UNITS, **options: Any
+) -> Any:
     """Outputs, last states, and what they came from."""
     generator, cell = torch.Generator().manual_seed(0), CELLS[name]
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).mul_(0.5).to(device).requires_grad_()
 
-    gates = cell.gates * UNITS
-    weights = (normal(gates, FEATURES), normal(gates, UNITS), normal(gates), normal(gates))
-    x, state = normal(STEPS, ROWS, FEATURES), tuple(normal(ROWS, UNITS) for _ in cell.states)
-    masks = masks_of(kind, cell.gates).on(torch.device(device), torch.float32)
+    gates = cell.gates * units
+    weights = (normal(gates, FEATURES), normal(gates, units), normal(gates), normal(gates))
+    x, state = normal(STEPS, ROWS, FEATURES), tuple(normal(ROWS, units) for _ in cell.states)
+    masks = masks_of(kind, cell.gates, units).on(torch.device(device), torch.float32)
     with torch.autocast(device, torch.bfloat16, enabled=low):
         out, last = path(cell, x, state, weights, masks, **options)
     return [out, *last], [x, *state, *weights]
@@ -141,10 +143,9 @@ def test_spans_of_steps_and_weights_read_anew(
 def test_a_kernel_is_tried_before_it_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     persistent.agrees.cache_clear()
-    for name in ("lstm", "lstm_capped", "gru"):
-        assert persistent._largest_gap(name, 10, torch.float32, cpu) < 1e-5
-        assert 1e-6 < persistent._largest_gap(name, 10, torch.bfloat16, cpu) < 5e-2
-    assert persistent.agrees("lstm", 10, torch.float32, "highest", cpu)
+    for name in ("lstm", "gru"):
+        assert persistent.agrees(name, 10, torch.float32, "highest", cpu)
+    assert 1e-6 < persistent._largest_gap("gru", 10, torch.bfloat16, cpu) < 5e-2
     plain = persistent.persistent_backward
 
     def wrong(*arguments: Any) -> tuple[Any, ...]:
@@ -187,15 +188,28 @@ def test_which_layers_the_kernels_serve(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(("name", "kind"), CASES)
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
+@pytest.mark.parametrize(
+    ("name", "kind", "units", "lengths"),
+    [  # few, since each is compiled: weights held and in tiles, all kinds of masks
+        ("lstm", "none", 10, None),
+        ("lstm", "tied", 32, None),
+        ("lstm", "cell", 50, LENGTHS),
+        ("lstm", "steps untied", 128, LENGTHS),
+        ("lstm_capped", "untied", 64, None),
+        ("gru", "tied", 20, LENGTHS),
+        ("gru", "untied", 100, None),
+    ],
+)
 def test_a_device_is_the_plain_loop(
-    name: str, kind: str, lengths: Tensor | None, monkeypatch: pytest.MonkeyPatch
+    name: str, kind: str, units: int, lengths: Tensor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
     plain = persistent.persistent_forward
     monkeypatch.setattr(persistent, "persistent_forward", lambda *a: (calls.append(1), plain(*a))[1])
-    want = passed(reference, name, kind, lengths=lengths)
-    got = passed(scan, name, kind, device="cuda", lengths=lengths)
+    want = passed(reference, name, kind, units=units, lengths=lengths)
+    got = passed(scan, name, kind, device="cuda", units=units, lengths=lengths)
     assert calls, "the kernels were not used"
-    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
+    low = passed(scan, name, kind, device="cuda", low=True, units=units, lengths=lengths)
+    gaps = [float((a - b).norm() / b.norm()) for a, b in zip(low, want, strict=True)]
+    assert max(gaps) < 0.03
