@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
     only = (
         "some sizes: 2x650, 2x1500, 1x128 (train); draws x sequences: 100x1, 100x20, 1000x20 (predict), 10x20, "
-        "100x20, 1000x20 (memory); networks (people, gpu) and models (draws, control) by name; parts of a workload's name "
-        "(versions)"
+        "100x20, 1000x20 (memory); networks (people, gpu) and models (draws, control) by name; parts of a "
+        "workload's name (versions)"
     )
     parser.add_argument("--only", nargs="+", help=only)
     parser.add_argument("--other", type=Path, help="a checkout of another commit (versions)")
