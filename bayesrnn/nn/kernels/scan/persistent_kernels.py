@@ -137,13 +137,15 @@ def all_forward(
         if not HELD:
             tl.debug_barrier()  # all of the program has written what now enters
         s0 = _read(own, inside) + b0
-        s1 = _read(own + pre_gate, inside) + b1
-        s2 = _read(own + 2 * pre_gate, inside) + b2
+        own += pre_gate  # steps of a pointer do not overflow 32 bits
+        s1 = _read(own, inside) + b1
+        own += pre_gate
+        s2 = _read(own, inside) + b2
         s0 = _recurrent(s0, e0, w0, left, scratch_gate, hh, row, rows, units, 0, MASK, HELD, UNITS, TILE, PRECISION)
         s1 = _recurrent(s1, e1, w1, left, scratch_gate, hh, row, rows, units, 1, MASK, HELD, UNITS, TILE, PRECISION)
         kept = acts + row * GATES * units + unit
         if GATES == 4:
-            s3 = _read(own + 3 * pre_gate, inside) + b3
+            s3 = _read(own + pre_gate, inside) + b3
             s2 = _recurrent(s2, e2, w2, left, scratch_gate, hh, row, rows, units, 2, MASK, HELD, UNITS, TILE, PRECISION)
             s3 = _recurrent(s3, e3, w3, left, scratch_gate, hh, row, rows, units, 3, MASK, HELD, UNITS, TILE, PRECISION)
             i, f, g, o = _sigmoid(s0), _sigmoid(s1), _tanh(s2), _sigmoid(s3)
@@ -173,15 +175,12 @@ def all_forward(
                 tl.store(kept + 2 * units, n, mask=inside)
         if KEEP:
             tl.store(extra + here, more, mask=inside)
-        shown = new
-        if LENGTHS:
-            alive = t < length
-            shown = tl.where(alive, new, 0.0)
-            new = tl.where(alive, new, h)
-            if GATES == 4:
-                more = tl.where(alive, more, c)
-        tl.store(out + here, shown, mask=inside)
         h = new
+        if LENGTHS:  # of a row that has ended, only the memory is read again
+            new = tl.where(t < length, new, 0.0)
+            if GATES == 4:
+                more = tl.where(t < length, more, c)
+        tl.store(out + here, new, mask=inside)
         if GATES == 4:
             c = more
         pre += pre_step
@@ -227,7 +226,8 @@ def all_backward(
     """Go back through all steps, from pointers to the last; `by_hidden` and `by_memory` begin and end here.
 
     `past` is what the state was after each step (memory, or h of a GRU), `initial` before the first. Blocks are the
-    gradients of i f g o, or of n r z and the recurrent part of n. What a row that has ended reads is 0.
+    gradients of i f g o, or of n r z and the recurrent part of n. What a row that has ended reads is 0, and so are its
+    gradients but that of the memory.
     """
     row, unit, inside = _place(rows, units, ROWS, UNITS)
     here = row * units + unit
@@ -250,7 +250,6 @@ def all_backward(
         live, total = inside, dh
         if LENGTHS:
             live = inside & (t < length)
-            total = tl.where(t < length, dh, 0.0)
         if ARRIVING:
             total += _read(arriving + row * arriving_row + unit, live)
         kept, site, into = acts + row * GATES * units + unit, mask + row * mask_row + unit, row * 4 * units + unit
@@ -312,7 +311,7 @@ def all_backward(
             )  # fmt: skip
         if MASK == 1:
             tied *= factor
-        dh = tl.where(t < length, carry + tied, dh) if LENGTHS else carry + tied
+        dh = carry + tied
         acts -= act_step
         extra -= out_step
         past -= out_step
