@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bayesrnn.inference import linearize as linearize
     from bayesrnn.inference import predict as predict
     from bayesrnn.inference import predict_to as predict_to
+    from bayesrnn.inference._dynamic_perplexity import dynamic_perplexity as dynamic_perplexity
     from bayesrnn.inference._perplexity import perplexity as perplexity
     from bayesrnn.inference.generation import generate as generate
     from bayesrnn.inference.translation import translate as translate
@@ -53,6 +54,7 @@ __all__ = [
     "compare",
     "compare_predictives",
     "convert",
+    "dynamic_perplexity",
     "estimators",
     "export",
     "fit",
@@ -89,6 +91,7 @@ __all__ = [
 _NAMES = {
     "comparison": ("compare", "compare_predictives"),
     "inference": ("Stream", "audit", "linearize", "predict", "predict_to"),
+    "inference._dynamic_perplexity": ("dynamic_perplexity",),
     "inference._perplexity": ("perplexity",),
     "inference.generation": ("generate",),
     "inference.translation": ("translate", "translate_draws"),

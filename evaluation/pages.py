@@ -57,6 +57,7 @@ def _treebank(size: str) -> str:
         "test_mc_words_kept": "MC, words kept",
         "test_mc": "MC, words dropped",
         "test_mc_tuned": "MC, tuned",
+        "test_dynamic": "dynamic evaluation",
     }
     found = [(table, records.load(f"penn_treebank_{table}_{row}")) for table, row in chosen]
     columns = [c for c in kinds if any(c in r["scores"] for _, r in found)]

@@ -9,6 +9,7 @@ from torch import Tensor
 from bayesrnn._checks import as_number, check_choice
 
 _NAMES = {"arithmetic": 1.0, "geometric": 0.0}
+_SMALL = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Averaging:
         """Add the draws with log probabilities (S, ..., V) to the sum over draws, and return it."""
         if self.power == 0.0:
             return logs.sum(0) if total is None else total.add_(logs.sum(0))
-        new = (self.power * logs.double()).logsumexp(0)  # divided by a small power later on
+        exact = logs if abs(self.power) >= _SMALL else logs.double()  # the sum's logarithm is divided by the power
+        new = (self.power * exact).logsumexp(0)
         return new if total is None else torch.logaddexp(total, new)
 
     def distribution(self, total: Tensor, count: int) -> Tensor:

@@ -3,7 +3,8 @@
 python -m evaluation.penn_treebank --table gal --size small                       # ten minutes a row on two cores
 python -m evaluation.penn_treebank --table gal --size medium --row gal-untied     # hours; run again to go on
 python -m evaluation.penn_treebank --table zaremba --size small --members 5       # an ensemble
-python -m evaluation.penn_treebank --table beyond --size medium                   # shared embeddings, averaged, tuned
+python -m evaluation.penn_treebank --table beyond --size medium                   # shared embeddings, averaged weights
+python -m evaluation.penn_treebank --table gal --size small --judge-only          # judge the weights that were kept
 python -m evaluation.penn_treebank --table gal --size small --report              # table and plot from the JSON files
 python -m evaluation.penn_treebank --smoke                                        # seconds, without the data
 """
@@ -44,7 +45,7 @@ def _work(given: argparse.Namespace) -> None:
 
 def _check(given: argparse.Namespace) -> None:
     """Refuse numbers that make no sense, before anything is trained."""
-    at_least(1, draws=given.draws, members=given.members, epochs=given.epochs)
+    at_least(1, draws=given.draws, members=given.members, epochs=given.epochs, **{"part-size": given.part_size})
     at_least(0, seed=given.seed)
     if given.fraction is not None and not 0.0 < given.fraction <= 1.0:
         raise ValueError(
@@ -75,6 +76,8 @@ def _train(given: argparse.Namespace, results: Path) -> None:
         resume=given.resume,
         device=device,
         data=(Path(data) / "ptb",),
+        judge_only=given.judge_only,
+        part_bytes=None if given.part_size is None else given.part_size * 10**6,
     )
     for row in chosen:
         run_row(plan, row)
@@ -140,6 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     add_device(parser)
     parser.add_argument("--data", type=Path, help="folder with ptb/ (else BAYESRNN_DATA)")
     parser.add_argument("--work", type=Path, default=Path("runs/penn_treebank"), help="folder of the checkpoints")
+    parser.add_argument("--judge-only", action="store_true", help="judge the weights kept in --work, without training")
+    parser.add_argument("--part-size", type=int, help="keep weights in files of at most so many MB")
     parser.add_argument("--results", type=Path, help="folder of the JSON files, tables and plots")
     parser.add_argument("--report", action="store_true", help="only write table and plot")
     parser.add_argument("--smoke", action="store_true", help="a few seconds without the data")

@@ -7,13 +7,14 @@ from typing import Any
 
 from evaluation import records
 
-_COLUMNS = ("valid", "test", "test_mc_words_kept", "test_mc", "test_mc_tuned")
+_COLUMNS = ("valid", "test", "test_mc_words_kept", "test_mc", "test_mc_tuned", "test_dynamic")
 _TITLES = {
     "valid": "valid",
     "test": "test, deterministic",
     "test_mc_words_kept": "test, MC (words kept)",
     "test_mc": "test, MC",
     "test_mc_tuned": "test, MC tuned",
+    "test_dynamic": "test, dynamic",
 }
 
 

@@ -34,7 +34,6 @@ class Row:
         recipe: How it is trained.
         published: Perplexities as printed: `valid`, `test`, `test_mc`; with ensembles as `test_ensemble_M`.
         model: Further arguments of the model.
-        tuned: Whether multiplier and temperature are chosen on the validation text.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Row:
     recipe: Recipe
     published: dict[str, float] = field(default_factory=dict)
     model: dict[str, object] = field(default_factory=dict)
-    tuned: bool = False
 
 
 def rows(table: str, size: str, *, epochs: int | None = None, precision: str | None = "bf16") -> list[Row]:
@@ -108,27 +106,27 @@ def _zaremba(size: str) -> list[Row]:
 
 
 def _beyond(size: str) -> list[Row]:
-    """Models of at most 24 M parameters: shared embeddings, averaged weights, tuned Monte Carlo."""
+    """Models of at most 24 M parameters: shared embeddings, averaged weights."""
     scheme = schemes.gal(word=0.1, input=0.4, hidden=0.25, output=0.4, gates="tied")
     recipe = Recipe(
         100, SGD(StepDecay(1.0, 100, 1.0), weight_decay=1e-6), clip=5.0, averaging=NonMonotoneAverage(5), keep="best"
     )
     if size == "small":
         scheme, recipe = scheme.with_rates(word=0.1, input=0.25, hidden=0.15, output=0.25), recipe.shortened(20)
-        return [Row("shared", scheme, recipe, {}, _shape(200, 200), tuned=True)]
+        return [Row("shared", scheme, recipe, {}, _shape(200, 200))]
     published = {"test": 57.3}
     strong = scheme.with_rates(word=0.15, input=0.5, hidden=0.3, output=0.5)
     long = _cycle(80)
     long = replace(long, optimizer=replace(long.optimizer, weight_decay=5e-6))
-    found = [Row("shared", strong, long, published, _shape(650, 1000), tuned=True)]
+    found = [Row("shared", strong, long, published, _shape(650, 1000))]
     if size != "medium":
         return found
     middle = scheme.with_rates(input=0.35)
     narrow = scheme.with_rates(input=0.25, hidden=0.15, output=0.3)
     return [
         *found,
-        Row("shared-middle", middle, _cycle(32), published, _shape(400, 600), tuned=True),
-        Row("shared-narrow", narrow, _cycle(19), published, _shape(400, 400), tuned=True),
+        Row("shared-middle", middle, _cycle(32), published, _shape(400, 600)),
+        Row("shared-narrow", narrow, _cycle(19), published, _shape(400, 400)),
         *_plain(),
     ]
 
@@ -151,10 +149,10 @@ def _plain() -> list[Row]:
     published = {"valid": 57.1, "test": 55.3}
     cell = {"cell": "capped_lstm", "sum_layers": True}
     return [
-        Row("plain", scheme, recipe, published, _shape(500, 1100) | cell, tuned=True),
+        Row("plain", scheme, recipe, published, _shape(500, 1100) | cell),
         Row(
             "plain-narrow", scheme.with_rates(input=0.4, between=0.2, hidden=0.2, output=0.45), narrow, published,
-            _shape(280, 480) | cell, tuned=True,
+            _shape(280, 480) | cell,
         ),
     ]  # fmt: skip
 

@@ -1,6 +1,5 @@
 """Train one row, write its result after every epoch, and judge it on the test text when training is done."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,20 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn import perplexity
 from bayesrnn.data import Corpus
 from bayesrnn.models import LanguageModel
-from bayesrnn.nn.masked import masked_modules
-from bayesrnn.predictive import TokenPredictive
 from bayesrnn.training import History, train_language_model
-from bayesrnn.tuning import tune_perplexity
 from evaluation import records
+from evaluation.penn_treebank import kept
+from evaluation.penn_treebank.judging import judged
 from evaluation.penn_treebank.rows import INIT, UNITS, Row
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What all rows of a run share."""
+    """What all rows of a run share.
+
+    Attributes:
+        judge_only: Whether rows are not trained: the weights that an earlier run kept are judged.
+        part_bytes: Most bytes of a file of kept weights, or None.
+    """
 
     table: str
     size: str
@@ -37,6 +39,8 @@ class Plan:
     progress: bool = True
     device: torch.device | str = "cpu"
     data: tuple[Path, ...] = ()
+    judge_only: bool = False
+    part_bytes: int | None = None
 
     def name(self, row: Row, members: int = 1) -> str:
         ensemble = f"_ensemble_{members}" if members > 1 else ""
@@ -54,7 +58,7 @@ def run_row(plan: Plan, row: Row) -> list[Path]:
     """Train every member of a row and judge them alone and together."""
     models, written = [], []
     for member in range(plan.members):
-        model, path = _single(plan, row, plan.seed + member, judged=member == 0)
+        model, path = _single(plan, row, plan.seed + member, first=member == 0)
         models.append(model)
         written.append(path)
         if plan.members > 1 and len(models) in (2, 5, 10, 38, plan.members):
@@ -62,7 +66,29 @@ def run_row(plan: Plan, row: Row) -> list[Path]:
     return written
 
 
-def _single(plan: Plan, row: Row, seed: int, *, judged: bool) -> tuple[LanguageModel, Path]:
+def _single(plan: Plan, row: Row, seed: int, *, first: bool) -> tuple[LanguageModel, Path]:
+    """Train one model, or take its kept weights, and judge it if it is the first of its row."""
+    name = plan.name(row) if first else f"{plan.name(row)}_member_{seed}"
+    folder = plan.work / plan.table / plan.size / f"{row.name}-{seed}"
+    if plan.judge_only:
+        model, result = kept.opened(folder / "kept", plan.corpus.vocabulary)
+        model.to(plan.device)
+    else:
+        model, result = _trained(plan, row, seed, name, folder)
+        kept.keep(model, folder / "kept", plan.corpus.vocabulary, result, plan.part_bytes)
+
+    def keep(scores: dict[str, Any]) -> Path:
+        return records.save(name, result | {"scores": scores}, seed=seed, folder=plan.results, data=plan.data)
+
+    scores = _scores(plan, row, [model], keep) if first else {}
+    path = keep(scores)
+    if scores:
+        print(f"  {row.name}: {_brief(scores)}", flush=True)
+    return model, path
+
+
+def _trained(plan: Plan, row: Row, seed: int, name: str, folder: Path) -> tuple[LanguageModel, dict[str, Any]]:
+    """Return a trained model, and what is known of it; the result is written after every epoch."""
     torch.manual_seed(seed)
     units = plan.units or UNITS[plan.size]
     shape: dict[str, Any] = {"embedding_size": units, "hidden_size": units, **row.model}
@@ -70,8 +96,6 @@ def _single(plan: Plan, row: Row, seed: int, *, judged: bool) -> tuple[LanguageM
         len(plan.corpus.vocabulary), num_layers=2, dropout=row.scheme, init_range=INIT[plan.size], **shape
     ).to(plan.device)
     result = _description(plan, row, model)
-    name = plan.name(row) if judged else f"{plan.name(row)}_member_{seed}"
-    folder = plan.work / plan.table / plan.size / f"{row.name}-{seed}"
 
     def note(history: History) -> None:
         records.save(name, result | {"epochs": epoch_records(history)}, seed=seed, folder=plan.results, data=plan.data)
@@ -93,90 +117,20 @@ def _single(plan: Plan, row: Row, seed: int, *, judged: bool) -> tuple[LanguageM
         on_epoch=note,
         progress=plan.progress,
     )
+    return model, result | {"epochs": epoch_records(history)}
 
-    def keep(scores: dict[str, Any]) -> Path:
-        result_now = result | {"epochs": epoch_records(history), "scores": scores}
-        return records.save(name, result_now, seed=seed, folder=plan.results, data=plan.data)
 
-    scores = _judged(plan, row, [model], keep) if judged else {}
-    path = keep(scores)
-    if scores:
-        print(f"  {row.name}: {_brief(scores)}", flush=True)
-    return model, path
+def _scores(plan: Plan, row: Row, models: list[LanguageModel], keep: Any = lambda scores: None) -> dict[str, Any]:
+    drawing = {"seed": plan.seed, "draws": plan.draws, "progress": plan.progress}
+    return judged(row, models, plan.corpus, plan.training, keep, **drawing)
 
 
 def _ensemble(plan: Plan, row: Row, models: list[LanguageModel]) -> Path:
-    scores = _judged(plan, row, models)
+    scores = _scores(plan, row, models)
     result = _description(plan, row, models[0]) | {"members": len(models), "scores": scores}
     print(f"  {row.name}, {len(models)} members: {_brief(scores)}", flush=True)
     name = plan.name(row, len(models))
     return records.save(name, result, seed=plan.seed, folder=plan.results, data=plan.data)
-
-
-def _judged(
-    plan: Plan, row: Row, models: list[LanguageModel], keep: Callable[[dict[str, Any]], object] = lambda scores: None
-) -> dict[str, Any]:
-    """Return perplexities: deterministic on both texts; Monte Carlo on the test text with words kept and dropped.
-
-    The test text is one stream from a state of zeros, as in the papers' code; every draw counts. `keep` gets what is
-    known after each pass, so that a kill loses one pass.
-    """
-    valid, test = plan.corpus["validation"], plan.corpus["test"]
-    options: dict[str, Any] = {"window": row.recipe.window, "precision": row.recipe.precision}
-    rows = row.recipe.batch_size
-    scores: dict[str, Any] = {
-        "valid": perplexity(models, valid, draws=0, batch_size=rows, statistics=False, **options).perplexity,
-        "test": perplexity(models, test, draws=0, statistics=False, **options).perplexity,
-    }
-    keep(scores)
-    if not masked_modules(models[0]):
-        return scores
-    monte_carlo: dict[str, Any] = {"seed": plan.seed, "draws": plan.draws, "progress": plan.progress, **options}
-    if row.scheme.placement("word"):
-        scores |= _drawn("test_mc_words_kept", perplexity(models, test, drop_words=False, **monte_carlo))
-        keep(scores)
-    scores |= _drawn("test_mc", perplexity(models, test, **monte_carlo))
-    keep(scores)
-    if row.tuned:
-        tuned = tune_perplexity(models, valid, draws=16, batch_size=rows, seed=plan.seed + 1, **options)
-        chosen = {"multiplier": tuned.multiplier, "temperature": tuned.temperature}
-        scores |= {"tuned_on_valid": {**chosen, "valid": tuned.perplexity}}
-        scores |= _drawn("test_mc_tuned", perplexity(models, test, **chosen, **monte_carlo))
-    return scores
-
-
-def _drawn(name: str, result: TokenPredictive) -> dict[str, Any]:
-    """Perplexity, its Monte Carlo error, the value for infinitely many draws, calibration and uncertainty."""
-    scores: dict[str, Any] = {name: result.perplexity}
-    if result.block_log_prob is not None:
-        scores[f"{name}_standard_error"] = result.perplexity * result.standard_error
-        scores[f"{name}_corrected"] = result.perplexity_corrected
-    scores[f"{name}_draws"] = result.draws_used
-    for part in ("entropy", "aleatoric", "epistemic"):
-        value = getattr(result, part)
-        if value is not None:
-            scores[f"{name}_{part}"] = float(value[result.mask].mean())
-    scores[f"{name}_reliability"] = reliability(result)
-    return scores
-
-
-def reliability(result: TokenPredictive, bins: int = 10) -> list[dict[str, float]]:
-    """Is a token given 0.3 right 30 % of the time? By bins of the largest probability: its mean, the share of hits."""
-    if result.confidence is None or result.correct is None:
-        raise ValueError("reliability needs the statistics of a perplexity.")
-    confidence, correct = result.confidence[result.mask].double(), result.correct[result.mask].double()
-    index = (confidence * bins).long().clamp(max=bins - 1)
-    found = []
-    for b in range(bins):
-        inside = index == b
-        if bool(inside.any()):
-            values = {
-                "confidence": confidence[inside].mean(),
-                "correct": correct[inside].mean(),
-                "tokens": inside.sum(),
-            }
-            found.append({key: float(value) for key, value in values.items()})
-    return found
 
 
 def _brief(scores: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +17,11 @@ from bayesrnn.models import LanguageModel
 from bayesrnn.predictive import Origin, TokenPredictive
 from bayesrnn.training.language import train_language_model
 from evaluation import records, shift_language
-from evaluation.penn_treebank import report
+from evaluation.penn_treebank import kept, report
 from evaluation.penn_treebank.__main__ import _tiny_corpus, main
-from evaluation.penn_treebank.rows import rows
-from evaluation.penn_treebank.run import Plan, reliability, run_row
+from evaluation.penn_treebank.judging import reliability
+from evaluation.penn_treebank.rows import Row, rows
+from evaluation.penn_treebank.run import Plan, run_row
 
 
 def test_every_row_runs_and_leaves_its_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,11 +31,14 @@ def test_every_row_runs_and_leaves_its_results(tmp_path: Path, capsys: pytest.Ca
         assert {"commit", "command", "seed", "machine", "date"} <= set(result["provenance"])
         assert [e["epoch"] for e in result["epochs"]] == [1, 2]
         assert math.isfinite(result["scores"]["test"])
+        assert result["scores"]["test_dynamic"] < 1.1 * result["scores"]["test"]
         assert ("test_mc" in result["scores"]) == (row.name != "none")
         assert ("test_mc_words_kept" in result["scores"]) == row.name.startswith("gal")
     ensemble = json.loads((tmp_path / "penn_treebank_beyond_small_shared_ensemble_2.json").read_text())
     assert ensemble["members"] == 2
-    assert ensemble["scores"]["tuned_on_valid"]["multiplier"] in (0.7, 0.85, 1.0)
+    assert ensemble["scores"]["tuned_on_valid"]["multiplier"] in (0.5, 0.7, 0.85, 1.0)
+    assert ensemble["scores"]["tuned_on_valid"]["average"] in ("arithmetic", 0.5, "geometric")
+    assert "test_dynamic" not in ensemble["scores"]  # of one model only
     table = (tmp_path / "penn_treebank_gal_small.md").read_text()
     assert table.count("| gal-") == 2
     assert (tmp_path / "penn_treebank_gal_small.png").stat().st_size > 1000
@@ -97,15 +102,64 @@ def test_a_kill_while_judging_loses_one_pass(tmp_path: Path, monkeypatch: pytest
     def killed(*models: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("evaluation.penn_treebank.run.tune_perplexity", killed)
-    row = next(row for row in rows("beyond", "small", epochs=1, precision=None) if row.name == "shared")
-    row = replace(row, model={"shared_embeddings": True, "embedding_size": 8, "hidden_size": 8})
-    plan = Plan("beyond", "small", _tiny_corpus(), tmp_path / "runs", tmp_path, draws=4, progress=False)
+    monkeypatch.setattr("evaluation.penn_treebank.judging.tune_perplexity", killed)
+    plan, row = tiny_plan(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         run_row(plan, row)
     scores = records.load(plan.name(row), tmp_path)["scores"]
     assert {"valid", "test", "test_mc_words_kept", "test_mc"} <= scores.keys()
     assert "test_mc_tuned" not in scores
+
+
+def tiny_plan(folder: Path, **options: Any) -> tuple[Plan, Row]:
+    row = next(row for row in rows("beyond", "small", epochs=1, precision=None) if row.name == "shared")
+    row = replace(row, model={"shared_embeddings": True, "embedding_size": 8, "hidden_size": 8})
+    plan = Plan("beyond", "small", _tiny_corpus(), folder / "runs", folder, draws=4, progress=False, **options)
+    return plan, row
+
+
+@pytest.mark.parametrize("part_bytes", [None, 700])
+def test_kept_weights_are_judged_without_training(
+    part_bytes: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, row = tiny_plan(tmp_path, part_bytes=part_bytes)
+    run_row(plan, row)
+    first = records.load(plan.name(row), tmp_path)
+    (tmp_path / f"{plan.name(row)}.json").unlink()
+    folder = tmp_path / "runs" / "beyond" / "small" / "shared-0"
+    (folder / "checkpoint.safetensors").unlink()  # the kept weights are enough
+    parts = [path for path in (folder / "kept").iterdir() if path.name != "row.json"]
+    assert (len(parts) > 5) == (part_bytes is not None)
+    assert part_bytes is None or max(path.stat().st_size for path in parts) <= part_bytes
+    monkeypatch.setattr("evaluation.penn_treebank.run.train_language_model", None)
+    run_row(replace(plan, judge_only=True), row)
+    again = records.load(plan.name(row), tmp_path)
+    first.pop("provenance"), again.pop("provenance")
+    assert first == again
+
+
+def test_kept_weights_that_are_not_what_they_were_are_refused(tmp_path: Path) -> None:
+    plan, row = tiny_plan(tmp_path, part_bytes=700)
+    folder, words = tmp_path / "runs" / "beyond" / "small" / "shared-0" / "kept", plan.corpus.vocabulary
+    judged = replace(plan, judge_only=True)
+    with pytest.raises(ValueError, match="holds no kept weights"):
+        run_row(judged, row)
+    kept.keep(LanguageModel(20, 4, 4), folder, words, {}, 700)
+    with pytest.raises(ValueError, match="trained with another vocabulary"):
+        kept.opened(folder, Vocabulary([f"v{i}" for i in range(20)]))
+    part = sorted(folder.glob("*.part-*"))[1]
+    content = part.read_bytes()
+    part.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"part-001 is missing or damaged"):
+        run_row(judged, row)
+    part.unlink()
+    with pytest.raises(ValueError, match=r"part-001 is missing or damaged"):
+        run_row(judged, row)
+    part.write_bytes(content)
+    assert kept.opened(folder, words)[0].hidden_size == 4
+    (folder / "row.json").write_text("{")
+    with pytest.raises(ValueError, match=r"row.json cannot be read"):
+        run_row(judged, row)
 
 
 def test_a_table_without_results_is_an_error(tmp_path: Path) -> None:
