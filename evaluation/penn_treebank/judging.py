@@ -13,8 +13,8 @@ from bayesrnn.predictive import TokenPredictive
 from bayesrnn.tuning import tune_perplexity
 from evaluation.penn_treebank.rows import Row
 
-TUNING_TOKENS, TUNING_DRAWS = 20_000, 16
-"""Of the validation text on which the average of draws is tuned; dynamic evaluation takes a quarter."""
+TUNING_TOKENS, TUNING_DRAWS = 10_000, 16
+"""Of the validation text on which the average of draws is tuned, and dynamic evaluation on half as many."""
 _MULTIPLIERS, _AVERAGES = (0.5, 0.7, 0.85, 1.0), ("arithmetic", 0.5, "geometric")
 _WINDOW, _RATES, _DECAYS = 20, (1e-3, 2e-3, 4e-3), (0.0, 0.01, 0.03)
 _STATISTICS_TOKENS = 200_000
@@ -49,7 +49,8 @@ def judged(
             keep(scores)
         scores |= drawn("test_mc", perplexity(models, test, **drawing, **options))
         keep(scores)
-        chosen = _tuned(models, valid[:TUNING_TOKENS], rows, drawing["seed"] + 1, options)
+        tuning = {"draws": min(drawing["draws"], TUNING_DRAWS), "seed": drawing["seed"] + 1, "batch_size": rows}
+        chosen = _tuned(models, valid[:TUNING_TOKENS], **tuning, **options)
         scores["tuned_on_valid"] = chosen
         settings = {key: value for key, value in chosen.items() if key != "valid"}
         scores |= drawn("test_mc_tuned", perplexity(models, test, **settings, **drawing, **options))
@@ -59,13 +60,10 @@ def judged(
     return scores
 
 
-def _tuned(models: list[LanguageModel], valid: Tensor, rows: int, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+def _tuned(models: list[LanguageModel], valid: Tensor, **options: Any) -> dict[str, Any]:
     """Return multiplier, average and temperature after it with the lowest perplexity of validation text, words kept."""
     fixed: dict[str, Any] = {"temperature_of": "mean", "drop_words": False}
-    tuned = tune_perplexity(
-        models, valid, multipliers=_MULTIPLIERS, averages=_AVERAGES, draws=TUNING_DRAWS, batch_size=rows, seed=seed,
-        **fixed, **options,
-    )  # fmt: skip
+    tuned = tune_perplexity(models, valid, multipliers=_MULTIPLIERS, averages=_AVERAGES, **fixed, **options)
     found = {"multiplier": tuned.multiplier, "average": tuned.average, "temperature": tuned.temperature}
     return found | fixed | {"valid": tuned.perplexity}
 
@@ -74,7 +72,7 @@ def _adapted(
     model: LanguageModel, training: Tensor, valid: Tensor, test: Tensor, precision: str | None
 ) -> dict[str, Any]:
     """Return the perplexity of dynamic evaluation; rate, then decay are chosen on validation text."""
-    train, short = training[:_STATISTICS_TOKENS], valid[: TUNING_TOKENS // 4]
+    train, short = training[:_STATISTICS_TOKENS], valid[: TUNING_TOKENS // 2]
     rows = max(min(100, len(train) // (10 * _WINDOW)), 1)
 
     def adapted(text: Tensor, rate: float, decay: float) -> float:
