@@ -5,6 +5,7 @@ A page marks the place of a table by `<!-- table: NAME -->` and `<!-- end table 
 
 import re
 from collections.abc import Callable, Sequence
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,16 @@ def _file(path: str, place: str = "0") -> str:
     return re.findall(r"(?:^\|.*\n?)+", text, flags=re.M)[int(place)].rstrip("\n")
 
 
+_BEYOND = [("beyond_medium", n) for n in ("shared-narrow", "shared-middle", "shared")]
+
+
 def _treebank(size: str) -> str:
     """The papers' rows of one size, or those beyond the papers, with published numbers in brackets."""
     chosen = {
         "papers": [("gal_medium", "zaremba"), ("gal_medium", "gal-tied"), ("gal_medium", "gal-untied"),
                    ("gal_large", "gal-untied"), ("beyond_medium", "shared")],
         "small": [("gal_small", n) for n in ("none", "naive", "zaremba", "moon", "gal-tied", "gal-untied")],
-        "beyond": [("beyond_medium", n) for n in ("shared-narrow", "shared-middle", "shared")],
+        "beyond": _BEYOND,
     }[size]  # fmt: skip
     kinds = {
         "test": "deterministic pass",
@@ -71,6 +75,25 @@ def _treebank(size: str) -> str:
             cells.append(f"{scores[column]:.1f}{shown}" if column in scores else "")
         rows.append([f"{result['row']}, {table.split('_')[1]}", str(len(result["epochs"])), *cells])
     return _markdown(["model", "epochs", *(kinds[c] for c in columns)], rows)
+
+
+def _averaging() -> str:
+    """What draws gain on one pass, and how far the entropy of their mean is above its loss; the largest gain first."""
+    places = [
+        *_BEYOND, ("gal_medium", "zaremba"), ("gal_medium", "gal-tied"), ("gal_medium", "gal-untied"),
+        ("gal_large", "gal-untied"),
+    ]  # fmt: skip
+    lines = []
+    for table, row in places:
+        scores = records.load(f"penn_treebank_{table}_{row}")["scores"]
+        for name in ("test_mc_words_kept", "test_mc"):
+            if name in scores:
+                loss = log(scores[name])
+                kind = "words dropped" if name == "test_mc" and "test_mc_words_kept" in scores else "words kept"
+                gain, excess = log(scores["test"]) - loss, scores[f"{name}_entropy"] - loss
+                lines.append((gain, [f"{row}, {table.split('_')[1]}, {kind}", f"{gain:.3f}", f"{excess:.3f}"]))
+    head = ["model", "gain by averaging, nats per token", "entropy of the mean minus its loss"]
+    return _markdown(head, [line for _, line in sorted(lines, reverse=True)])
 
 
 def _posterior() -> str:
@@ -166,6 +189,7 @@ def _people() -> str:
 _KINDS: dict[str, Callable[..., str]] = {
     "file": _file,
     "treebank": _treebank,
+    "averaging": _averaging,
     "posterior": _posterior,
     "shift": _shift,
     "sentiment": _sentiment,
