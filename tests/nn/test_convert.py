@@ -313,3 +313,15 @@ def test_learned_rates_are_not_reverted_silently() -> None:
     with pytest.raises(ValueError, match=r"revert\(wrapped.model\)"):
         revert(wrapped)
     assert type(revert(wrapped.model)) is nn.GRU
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (bnn.CappedLSTM(3, 4), "is a CappedLSTM, and torch has no layer"),
+        (bnn.GRU(3, 4, 2, sum_layers=True), "sums the outputs of its layers, and torch has no layer"),
+    ],
+)
+def test_what_torch_cannot_compute_is_not_reverted(layer: nn.Module, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        br.revert(nn.Sequential(layer))
