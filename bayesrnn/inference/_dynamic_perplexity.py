@@ -126,7 +126,8 @@ class _Reader:
         spans = range(0, inputs.shape[1], window)
         for start in spans:
             _, gradients = self.read(inputs[:, start : start + window], targets[:, start : start + window])
-            torch._foreach_addcmul_(squares, gradients, gradients, 1.0 / len(spans))
+            for square, gradient in zip(squares, gradients, strict=True):
+                square.addcmul_(gradient, gradient, value=1.0 / len(spans))
         self.member.states.clear()
         return [square.sqrt_() for square in squares]
 
@@ -148,8 +149,8 @@ class _Step:
     @torch.no_grad()
     def take(self, gradients: tuple[Tensor, ...]) -> None:
         """Move the weights."""
-        torch._foreach_lerp_(self.weights, self.origins, self.pulls)
-        torch._foreach_addcmul_(self.weights, gradients, self.rates, -1.0)
+        for weight, gradient, origin, pull, rate in zip(self.weights, gradients, self.origins, self.pulls, self.rates):
+            weight.lerp_(origin, pull).addcmul_(gradient, rate, value=-1.0)
 
 
 def _whole_windows(text: Tensor, batch_size: int, window: int) -> tuple[Tensor, Tensor]:
