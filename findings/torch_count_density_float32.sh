@@ -2,12 +2,12 @@
 # torch 2.13.0: log_prob of NegativeBinomial and StudentT is wrong in float32 where they are nearly Poisson and Normal.
 #
 # Both subtract two log-gamma values of nearly the same size. In float32 the difference loses all digits once the
-# first parameter is 1e6 or more: the probabilities of a count distribution then sum to .57, 4e4 or 8e22 instead of 1,
+# first parameter is 1e6 or more: the probabilities of a count distribution then sum to .57, 4e4 or 7e22 instead of 1,
 # and the density of a StudentT at 0 is 1.00 instead of 0.40. Nothing is raised, no value is NaN. A network that learns
 # the dispersion of counts or the degrees of freedom goes there by itself where the data have no excess, and is
 # rewarded for it: its likelihood grows without bound. In float64 the same calls are right to 1e-7.
 #
-# Seen: sums 0.9762, 0.5686, 3.786e+04 and 8.278e+22 for total_count 1e5, 1e6, 1e7 and 1e8 and mean 10.
+# Seen: sums 0.9762, 0.5686, 3.786e+04 and 7.019e+22 for total_count 1e5, 1e6, 1e7 and 1e8 and mean 10.
 #
 # Exits with 1 if the sums are within 1 % of 1.
 set -euo pipefail
