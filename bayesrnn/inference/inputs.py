@@ -19,7 +19,7 @@ _SHARE = 0.25  # of the memory that is free: the rest is the user's, and estimat
 _LEAST, _MOST = 384, 8192  # rows of a pass on a CPU: fewer share too few weights, more save no more calls
 _OF_THREAD = 24  # rows for each thread at least
 _LARGEST = 16 << 20  # bytes of the largest output of a layer: the C library keeps a few of this size at hand
-_ON_GPU = 1024  # more rows make a pass no faster: their masks and activations leave the caches
+_USUAL = 1024  # rows of a pass on a GPU, and at least where a weight has more than 2^20 numbers
 
 
 def rows_at_once(model: nn.Module, inputs: tuple[Any, ...], max_memory: int | None) -> int:
@@ -35,11 +35,11 @@ def rows_at_once(model: nn.Module, inputs: tuple[Any, ...], max_memory: int | No
     """
     budget = free_memory(model) * _SHARE if max_memory is None else check_whole(max_memory, "max_memory")
     size, largest = bytes_per_row(model, inputs)
-    first: Tensor | None = next(model.parameters(), None)
-    if first is not None and first.is_cuda:
-        most = _ON_GPU
-    else:
-        most = max(_LEAST, _OF_THREAD * torch.get_num_threads(), min(_MOST, _LARGEST // largest))
+    weights = list(model.parameters())
+    most = _USUAL
+    if not any(w.is_cuda for w in weights):
+        least = _USUAL if any(w.numel() > 1 << 20 for w in weights) else _LEAST
+        most = max(least, _OF_THREAD * torch.get_num_threads(), min(_MOST, _LARGEST // largest))
     return int(max(1, min(most, budget // size)))
 
 

@@ -21,7 +21,7 @@ from evaluation import records
 from evaluation.options import named
 from evaluation.speed.timing import Timing, interleaved, runnable
 
-__all__ = ["Size", "markdown", "run"]
+__all__ = ["Size", "markdown", "run", "step"]
 
 
 @dataclass(frozen=True)
@@ -90,18 +90,18 @@ def _measure(kind: str, size: Size, rounds: int) -> list[dict[str, Any]]:
     x = torch.randn(size.steps, size.rows, size.units, device=_device(), requires_grad=True)
     candidates: dict[str, Callable[[], object]] = {}
     plain = getattr(nn, kind)(size.units, size.units, size.layers, device=_device())
-    candidates[BASELINE] = _step(plain, x)
-    candidates[f"{BASELINE}, bfloat16"] = _step(plain, x, low=True)
+    candidates[BASELINE] = step(plain, x)
+    candidates[f"{BASELINE}, bfloat16"] = step(plain, x, low=True)
     for name, scheme in schemes(kind).items():
         layer = getattr(br.nn, kind)(size.units, size.units, size.layers, dropout=scheme, device=_device())
         path = "fold" if name == "weight_drop" else "scan"
-        candidates[f"{name}, {path}"] = _step(layer, x)
-        candidates[f"{name}, {'scan' if path == 'fold' else path}, bfloat16"] = _step(layer, x, low=True)
+        candidates[f"{name}, {path}"] = step(layer, x)
+        candidates[f"{name}, {'scan' if path == 'fold' else path}, bfloat16"] = step(layer, x, low=True)
         if name.startswith("gal"):
-            candidates[f"{name}, fold"] = _step(layer, x, masks=_shared(layer))
-            candidates[f"{name}, autograd loop"] = _loop(_step(layer, x))
+            candidates[f"{name}, fold"] = step(layer, x, masks=_shared(layer))
+            candidates[f"{name}, autograd loop"] = _loop(step(layer, x))
     ours = getattr(br.nn, kind)(size.units, size.units, size.layers, device=_device())
-    candidates["none, torch's kernel"] = _step(ours, x)
+    candidates["none, torch's kernel"] = step(ours, x)
     candidates |= _mask_making(kind, size, x)
     candidates, left_out = runnable(candidates, rivals=[f"{BASELINE}, bfloat16"])
     times = interleaved(candidates, rounds=rounds, warmup=1)
@@ -121,24 +121,24 @@ def _row(kind: str, size: Size, name: str, time: Timing, times: dict[str, Timing
     return row | ({"ratio_to_tied": time.ratio(tied)} if "untied" in name and tied is not None else {})
 
 
-def _step(layer: nn.Module, x: Tensor, *, low: bool = False, **options: Any) -> Callable[[], object]:
+def step(layer: nn.Module, x: Tensor, *, low: bool = False, **options: Any) -> Callable[[], object]:
     """One forward and backward pass."""
     parameters = [x, *layer.parameters()]
 
-    def step() -> None:
+    def once() -> None:
         with torch.autocast(x.device.type, torch.bfloat16) if low else nullcontext():
             out, _ = layer(x, **options)
         torch.autograd.grad(out.float().sum(), parameters)
 
-    return step
+    return once
 
 
-def _loop(step: Callable[[], object]) -> Callable[[], object]:
+def _loop(plain: Callable[[], object]) -> Callable[[], object]:
     """The same step with the reference loop in the place of the scan: what autograd makes of a plain cell loop."""
 
     def slow() -> None:
         with mock.patch.object(paths, "scan", reference):
-            step()
+            plain()
 
     return slow
 

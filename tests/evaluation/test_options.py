@@ -16,7 +16,7 @@ import pytest
         ("speed.__main__", "train --only 3x3", "--only must be of ['2x650', '2x1500', '1x128'], but '3x3'"),
         ("speed.__main__", "predict --only 3x3", "--only must be of ['100x1', '100x20', '1000x20'], but '3x3'"),
         ("speed.__main__", "train --isa avx2", "--isa is an option of people"),
-        ("speed.__main__", "memory --only 3x3", "--only must be of ['10x20', '100x20', '1000x20'], but '3x3'"),
+        ("speed.__main__", "memory --only 3x3", "--only must be of ['10x20', '100x20', '1000x20', '100x256'"),
         ("speed.__main__", "draws --only poem", "--only must be of ['forecaster, hidden states only'"),
         ("penn_treebank.__main__", "--smoke --row third", "but 'third' was given"),
         ("penn_treebank.__main__", "--smoke --device nowhere", "--device must be 'auto', 'cpu'"),

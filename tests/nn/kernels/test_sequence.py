@@ -90,6 +90,18 @@ def test_every_size_of_unit_and_row(width: int, kind: str) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_large_input_weights_are_read_once_for_several_steps(width: int, kind: str, ragged: bool) -> None:
+    """More than 2^18 of them, and more steps than the 16 that go together."""
+    for name in ("none", "tied", "each step, untied"):
+        layer = getattr(bnn, kind)(700, 130, dropout=SCHEMES[name])
+        x, masks = torch.randn(19, 5, 700), layer.sample_masks(5, seed=0, steps=19)
+        lengths = torch.tensor([19, 17, 16, 3, 1]) if ragged else None
+        assert_near(outcome(scan, layer, x, masks, lengths), outcome(reference, layer, x, masks, lengths), 2e-5)
+
+
+@needs_compiler
 def test_many_blocks_of_rows_on_threads() -> None:
     """Rows in several blocks, on several threads: the same bits as on one."""
     layer = bnn.LSTM(9, 40, dropout=SCHEMES["untied"])

@@ -67,11 +67,11 @@ struct Target {
 };
 
 template <int Vectors>
-void through_panels(const Onward& o, const float* d, Long d_row, Long rows, const Target& to) {
+void through_panels(const Onward& o, const float* d, Long d_row, Long rows, const Target& to, Long from, Long until) {
   const Long planes = to.mask->gate ? o.gates : 1, depth = o.gates * o.units / planes, across = Vectors * kWidth;
   const Long tiles = (rows + TILE - 1) / TILE, each = rows / tiles, larger = rows % tiles;
   V sum[TILE * Vectors];
-  for (Long panel = 0; panel < o.panels; ++panel)
+  for (Long panel = from; panel < until; ++panel)
     for (Long g = 0; g < planes; ++g) {
       const float* w = o.packed + (panel * planes + g) * depth * across;
       const Long gate = planes > 1 ? (g + o.turn) % o.gates : 0;
@@ -92,10 +92,10 @@ void through_panels(const Onward& o, const float* d, Long d_row, Long rows, cons
     }
 }
 
-void through(const Onward& o, const float* d, Long d_row, Long rows, const Target& to) {
-  if (o.vectors == 1) through_panels<1>(o, d, d_row, rows, to);
-  else if (o.vectors == 2) through_panels<2>(o, d, d_row, rows, to);
-  else through_panels<4>(o, d, d_row, rows, to);
+void through(const Onward& o, const float* d, Long d_row, Long rows, const Target& to, Long from, Long until) {
+  if (o.vectors == 1) through_panels<1>(o, d, d_row, rows, to, from, until);
+  else if (o.vectors == 2) through_panels<2>(o, d, d_row, rows, to, from, until);
+  else through_panels<4>(o, d, d_row, rows, to, from, until);
 }
 
 // A row at one step: gradients that arrive, and where the gradients of the gates go.
@@ -172,6 +172,7 @@ void backward_rows(void* context, Long index) {
   const Layer& l = *p->layer;
   const Long first = index * p->block, rows = l.rows - first < p->block ? l.rows - first : p->block;
   const Long wide = up(l.units, 16), row = kBlocks[l.cell] * l.units;
+  const Long span = steps_ahead(l, kGates[l.cell] * l.units * l.features, rows * row), chunk = span > 1 ? 1 : p->ih.panels;
   Room arrived(rows * wide), carried(rows * wide);
   std::memset(arrived.get(), 0, rows * wide * 4);
   std::memset(carried.get(), 0, rows * wide * 4);
@@ -179,13 +180,11 @@ void backward_rows(void* context, Long index) {
     for (Long r = 0; r < rows; ++r)
       std::memcpy(carried.get() + r * wide, l.grad_last + (first + r) * l.units, l.units * 4);
   for (Long t = l.steps - 1; t >= 0; --t) {
-    Long alive = l.alive ? l.alive[t] - first : rows;
-    alive = alive < 0 ? 0 : alive > rows ? rows : alive;
+    const Long alive = alive_at(l, t, first, rows);
     float* d = l.blocks + (t * l.rows + first) * row;
     std::memset(d + alive * row, 0, (rows - alive) * row * 4);
     if (l.grad_x.data)
       for (Long r = alive; r < rows; ++r) std::memset(l.grad_x.at(t, first + r), 0, l.features * 4);
-    if (!alive) continue;
     for (Long r = 0; r < alive; ++r) {
       Back b{&l, t, first + r, wide, arrived.get() + r * wide, carried.get() + r * wide, d + r * row};
       if (l.cell == kLstm) lstm_back(b);
@@ -193,9 +192,14 @@ void backward_rows(void* context, Long index) {
       else rnn_back(b);
     }
     const float* recurrent = d + (l.cell == kGru ? l.units : 0);
-    through(p->hh, recurrent, row, alive, {arrived.get(), wide, &l.mask_h, t, first, l.cell == kGru});
-    if (l.grad_x.data)
-      through(p->ih, d, row, alive, {l.grad_x.at(t, first), l.grad_x.row, &l.mask_x, t, first, false});
+    if (alive)
+      through(p->hh, recurrent, row, alive, {arrived.get(), wide, &l.mask_h, t, first, l.cell == kGru}, 0, p->hh.panels);
+    if (!l.grad_x.data || t % span) continue;
+    for (Long panel = 0; panel < p->ih.panels; panel += chunk)  // each is read once for some steps
+      for (Long s = t; s < t + span && s < l.steps; ++s)
+        if (const Long n = alive_at(l, s, first, rows))
+          through(p->ih, d + (s - t) * l.rows * row, row, n,
+                  {l.grad_x.at(s, first), l.grad_x.row, &l.mask_x, s, first, false}, panel, panel + chunk);
   }
   for (Long r = 0; r < rows; ++r) {
     std::memcpy(l.grad_h + (first + r) * l.units, arrived.get() + r * wide, l.units * 4);

@@ -128,13 +128,54 @@ void mask_rows(const float* from, Long row, const Strided& mask, Long t, Long fi
     }
 }
 
+INLINE Long alive_at(const Layer& l, Long t, Long first, Long rows) {
+  const Long alive = l.alive ? l.alive[t] - first : rows;
+  return alive < 0 ? 0 : alive > rows ? rows : alive;
+}
+
+// Returns x of one step, under its mask in `in` where it has one.
+INLINE Entering seen(const Layer& l, Long t, Long first, Long alive, Long planes, Long plane, Long deep, float* in) {
+  const float* x = l.x.at(t, first);
+  if (!l.mask_x.data) return {x, l.x.row, 0};
+  mask_rows(x, l.x.row, l.mask_x, t, first, alive, l.features, planes, plane, deep, in);
+  return {in, deep, planes > 1 ? plane : 0};
+}
+
+// Steps whose input products are made at once: more than one where the weights of the input do not stay in the second
+// cache, and then as many as give results of some size.
+Long steps_ahead(const Layer& l, Long weights, Long numbers) {
+  const Long most = kAheadFloats / numbers < kMostAhead ? kAheadFloats / numbers : kMostAhead;
+  return weights < kAheadFloats || most < 2 ? 1 : most < l.steps ? most : l.steps;
+}
+
+// Writes bias + W x of some steps, [step][panel][row][slot]: each panel of W is read once for all of them.
+template <int Gates>
+void project(const Packed& p, Long first, Long rows, Long t, Long steps, const Entering* x, V* into) {
+  const Layer& l = *p.layer;
+  constexpr Long kSlots = slots<Gates>();
+  for (Long panel = 0; panel < p.panels; ++panel)
+    for (Long i = 0; i < steps; ++i) {
+      const Long alive = alive_at(l, t + i, first, rows), tiles = (alive + TILE - 1) / TILE;
+      for (Long k = 0, r = 0, n; k < tiles; ++k, r += n) {
+        n = alive / tiles + (k < alive % tiles);
+        tile_of<Gates>(n, {x[i].data + r * x[i].row, x[i].row, x[i].plane}, {}, p.ih + panel * l.features * Gates * kWidth,
+                       p.hh, l.features, 0, p.bias + panel * kSlots * kWidth, 0,
+                       into + ((i * p.panels + panel) * rows + r) * kSlots, i * tiles + k);
+      }
+    }
+}
+
 template <int Gates>
 void forward_block(const Packed& p, Long first, Long rows) {
   const Layer& l = *p.layer;
   constexpr Long kSlots = slots<Gates>();
   const Long wide = up(l.units, 16), plane = rows * wide, deep = up(l.features, 16), plane_x = rows * deep;
   const Long planes_h = l.mask_h.gate ? Gates : 1, planes_x = l.mask_x.gate ? Gates : 1;
-  Room state(plane), even(planes_h * plane), odd(planes_h * plane), in(planes_x * plane_x);
+  const Long across = p.panels * kSlots * kWidth;
+  const Long span = steps_ahead(l, p.panels * kWidth * Gates * l.features, rows * across);
+  Room state(plane), even(planes_h * plane), odd(planes_h * plane), in(span * planes_x * plane_x);
+  Room ahead(span > 1 ? span * rows * across : 0);
+  const Long depth = span > 1 ? 0 : l.features, start_row = span > 1 ? kSlots * kWidth : 0;
   float *entering = even.get(), *next = odd.get();
   std::memset(state.get(), 0, plane * 4);
   const float* held = l.cell == kLstm ? l.memory : l.first;
@@ -143,27 +184,31 @@ void forward_block(const Packed& p, Long first, Long rows) {
   mask_rows(l.first + first * l.units, l.units, l.mask_h, 0, first, rows, l.units, planes_h, plane, wide, entering);
   V pre[TILE * kSlots];
   for (Long t = 0; t < l.steps; ++t) {
-    Long alive = l.alive ? l.alive[t] - first : rows;
-    alive = alive < 0 ? 0 : alive > rows ? rows : alive;
+    const Long alive = alive_at(l, t, first, rows);
     for (Long r = alive; r < rows; ++r) std::memset(l.out.at(t, first + r), 0, l.units * 4);
     if (!alive) continue;
-    Entering x{l.x.at(t, first), l.x.row, 0}, h{entering, wide, planes_h > 1 ? plane : 0};
-    if (l.mask_x.data) {
-      mask_rows(x.data, x.row, l.mask_x, t, first, alive, l.features, planes_x, plane_x, deep, in.get());
-      x = {in.get(), deep, planes_x > 1 ? plane_x : 0};
+    Entering x[kMostAhead]{}, h{entering, wide, planes_h > 1 ? plane : 0};
+    if (t % span == 0) {
+      const Long steps = l.steps - t < span ? l.steps - t : span;
+      for (Long i = 0; i < steps; ++i)
+        x[i] = seen(l, t + i, first, alive_at(l, t + i, first, rows), planes_x, plane_x, deep,
+                    in.get() + i * planes_x * plane_x);
+      if (span > 1) project<Gates>(p, first, rows, t, steps, x, reinterpret_cast<V*>(ahead.get()));
     }
     const Long tiles = (alive + TILE - 1) / TILE, each = alive / tiles, larger = alive % tiles;
     for (Long panel = 0; panel < p.panels; ++panel) {
       const float *w = p.ih + panel * l.features * Gates * kWidth, *u = p.hh + panel * l.units * Gates * kWidth;
       const Long unit = panel * kWidth;
+      const float* start = span > 1 ? ahead.get() + (t % span * p.panels + panel) * rows * start_row
+                                    : p.bias + panel * kSlots * kWidth;
       const bool ahead = l.mask_h.data && t + 1 < l.steps;
       Point point{l.units - unit, wide, state.get() + unit, next + unit, planes_h, plane, nullptr, l.mask_h.row,
                   l.mask_h.gate, nullptr, l.out.row, nullptr, l.mask_c.row, nullptr, nullptr, l.units,
                   l.cell == kRelu, l.capped != 0};
       for (Long k = 0, r = 0, n; k < tiles; ++k, r += n) {
         n = each + (k < larger);
-        tile_of<Gates>(n, {x.data + r * x.row, x.row, x.plane}, {h.data + r * wide, wide, h.plane}, w, u, l.features,
-                       l.units, p.bias + panel * kSlots * kWidth, pre, k);
+        tile_of<Gates>(n, {x->data + r * x->row, x->row, x->plane}, {h.data + r * wide, wide, h.plane}, w, u, depth,
+                       l.units, start + r * start_row, start_row, pre, k);
         point.out = l.out.at(t, first + r) + unit;
         if (ahead) point.mask = l.mask_h.at(t + 1, first + r) + unit;
         if (l.mask_c.data) point.read = l.mask_c.at(t, first + r) + unit;

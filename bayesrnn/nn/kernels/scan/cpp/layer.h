@@ -39,6 +39,7 @@ constexpr Long kGates[] = {4, 3, 1, 1}, kBlocks[] = {4, 4, 1, 1};
 using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
 static Parallel bayesrnn_parallel = nullptr;
 constexpr Long kBlockFloats = 1 << 16;  // of what a block of rows holds
+constexpr Long kAheadFloats = 1 << 18, kMostAhead = 16;  // of what is made for several steps at once, and steps
 
 // Calls work(context, i) for i < count, on so many threads.
 struct Shared {

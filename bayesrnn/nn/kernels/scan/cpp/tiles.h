@@ -47,19 +47,18 @@ INLINE void add_product(V (&sum)[Rows][slots<Gates>()], Entering a, const float*
   }
 }
 
-// Writes bias + W x + U h of some rows and the units of one panel to `pre`, [row][slot]. The tiles of a panel take turns
-// in calling for the next one, which large weights have further away than the second cache.
+// Writes start + W x + U h of some rows and the units of one panel to `pre`, [row][slot]; a `start` of row stride 0 is
+// the bias. The tiles of a panel take turns in calling for the next one, which large weights have further away than the
+// second cache.
 template <int Rows, int Gates>
 __attribute__((noinline)) void tile(Entering x, Entering h, const float* w, const float* u, Long features, Long units,
-                                    const float* bias, V* pre, Long turn) {
+                                    const float* start, Long start_row, V* pre, Long turn) {
   constexpr int kSlots = slots<Gates>();
   V sum[Rows][kSlots];
 #pragma GCC unroll 8
-  for (int s = 0; s < kSlots; ++s) {
-    V b = load(bias + s * kWidth);
+  for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) sum[r][s] = b;
-  }
+    for (int s = 0; s < kSlots; ++s) sum[r][s] = load(start + r * start_row + s * kWidth);
   const char* next_w = reinterpret_cast<const char*>(w + features * Gates * kWidth) + turn * features * 64;
   const char* next_u = reinterpret_cast<const char*>(u + units * Gates * kWidth) + turn * units * 64;
   if (x.plane) add_product<Rows, Gates, false, true>(sum, x, w, features, next_w);
@@ -74,15 +73,15 @@ __attribute__((noinline)) void tile(Entering x, Entering h, const float* w, cons
 
 template <int Gates>
 INLINE void tile_of(Long rows, Entering x, Entering h, const float* w, const float* u, Long features, Long units,
-                    const float* bias, V* pre, Long turn) {
+                    const float* start, Long start_row, V* pre, Long turn) {
   switch (rows) {
-    case 1: return tile<1, Gates>(x, h, w, u, features, units, bias, pre, turn);
-    case 2: return tile<2, Gates>(x, h, w, u, features, units, bias, pre, turn);
-    case 3: return tile<3, Gates>(x, h, w, u, features, units, bias, pre, turn);
+    case 1: return tile<1, Gates>(x, h, w, u, features, units, start, start_row, pre, turn);
+    case 2: return tile<2, Gates>(x, h, w, u, features, units, start, start_row, pre, turn);
+    case 3: return tile<3, Gates>(x, h, w, u, features, units, start, start_row, pre, turn);
 #if TILE > 3
-    case 4: return tile<4, Gates>(x, h, w, u, features, units, bias, pre, turn);
-    case 5: return tile<5, Gates>(x, h, w, u, features, units, bias, pre, turn);
-    case 6: return tile<6, Gates>(x, h, w, u, features, units, bias, pre, turn);
+    case 4: return tile<4, Gates>(x, h, w, u, features, units, start, start_row, pre, turn);
+    case 5: return tile<5, Gates>(x, h, w, u, features, units, start, start_row, pre, turn);
+    case 6: return tile<6, Gates>(x, h, w, u, features, units, start, start_row, pre, turn);
 #endif
   }
 }
