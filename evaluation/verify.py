@@ -59,6 +59,8 @@ def rerun(command: str, name: str) -> dict[str, Any]:
         place = words.index("--results")
         del words[place : place + 2]
     with tempfile.TemporaryDirectory() as folder:
+        state = str(Path(folder) / "state")  # of a recorded command whose folders are not known
+        words = [state if word == "FOLDER" else word for word in words]
         done = subprocess.run(
             [sys.executable, *words, "--results", folder], capture_output=True, text=True, check=False
         )

@@ -90,9 +90,7 @@ def student_t(output: Tensor) -> StudentT:
     $y = \mu + e^{s} t_\nu$, $\nu = 2 + \mathrm{softplus}(r)$, with $(\mu, s, r)$ the last dimension. The degrees of
     freedom stay above 2, so the variance $e^{2s}\nu/(\nu-2)$ is finite.
 
-    Raises:
-        TypeError: If the output is no floating point tensor.
-        ValueError: If the last dimension is not 3.
+    Raises as `gaussian`, where the last dimension is not 3.
     """
     _check_last(output, 3, "student_t", "location, log scale and raw degrees of freedom")
     location, log_scale, raw = output.unbind(-1)
@@ -103,9 +101,7 @@ def student_t(output: Tensor) -> StudentT:
 def poisson(output: Tensor) -> Poisson:
     r"""Poisson counts with rate $e^{o}$; the last dimension is 1, the log rate.
 
-    Raises:
-        TypeError: If the output is no floating point tensor.
-        ValueError: If the last dimension is not 1.
+    Raises as `gaussian`, where the last dimension is not 1.
     """
     _check_last(output, 1, "poisson", "the log rate")
     return Poisson(torch.exp(output[..., 0]))
@@ -117,9 +113,7 @@ def negative_binomial(output: Tensor) -> NegativeBinomial:
     As $\log\alpha \to -\infty$ it is the Poisson distribution, in value and gradient. Beyond ±40 (float32; 45 % of the
     exponents that the type has) $\log\alpha$ is taken as that bound: counts below a million cannot tell the difference.
 
-    Raises:
-        TypeError: If the output is no floating point tensor.
-        ValueError: If the last dimension is not 2.
+    Raises as `gaussian`, where the last dimension is not 2.
 
     Source: Salinas et al. 2020, DeepAR (arXiv:1704.04110), section 3.1.
     """
@@ -133,9 +127,7 @@ def negative_binomial(output: Tensor) -> NegativeBinomial:
 def bernoulli(output: Tensor) -> Bernoulli:
     """Two classes; the last dimension is 1, the logit of class 1.
 
-    Raises:
-        TypeError: If the output is no floating point tensor.
-        ValueError: If the last dimension is not 1.
+    Raises as `gaussian`, where the last dimension is not 1.
     """
     _check_last(output, 1, "bernoulli", "the logit of class 1")
     return Bernoulli(logits=output[..., 0])
@@ -144,9 +136,7 @@ def bernoulli(output: Tensor) -> Bernoulli:
 def categorical(output: Tensor) -> Categorical:
     """K classes; the last dimension holds their K logits.
 
-    Raises:
-        TypeError: If the output is no floating point tensor.
-        ValueError: If the last dimension is below 2.
+    Raises as `gaussian`, where the last dimension is below 2.
     """
     _check_floating(output, "categorical")
     if output.dim() < 1 or output.shape[-1] < 2:
@@ -162,9 +152,7 @@ def ordinal(output: Tensor) -> Categorical:
 
     $\theta_0 = o_0$, $\theta_k = \theta_{k-1} + \mathrm{softplus}(o_k)$. The last dimension is K - 1 for K classes.
 
-    Raises:
-        TypeError: If the output is no floating point tensor.
-        ValueError: If the last dimension is missing or empty.
+    Raises as `gaussian`, where the last dimension is missing or empty.
 
     Source: McCullagh 1980, Regression models for ordinal data, section 2.
     """

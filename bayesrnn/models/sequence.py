@@ -106,18 +106,10 @@ class SequenceRegressor(SequenceModel):
         every_step: bool = False,
     ) -> None:
         arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "outputs": outputs,
-            "cell": cell,
-            "likelihood": likelihood,
-            "vocabulary": vocabulary,
-            "embedding_size": embedding_size,
-            "padding_idx": padding_idx,
-            "bidirectional": bidirectional,
-            "every_step": every_step,
-        }
+            "input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers, "outputs": outputs,
+            "cell": cell, "likelihood": likelihood, "vocabulary": vocabulary, "embedding_size": embedding_size,
+            "padding_idx": padding_idx, "bidirectional": bidirectional, "every_step": every_step,
+        }  # fmt: skip
         super().__init__(arguments, dropout)
         self.head = NumberHead(self.encoder.features, outputs, likelihood)
 
@@ -188,18 +180,10 @@ class SequenceClassifier(SequenceModel):
         labels: Sequence[str | float] | None = None,
     ) -> None:
         arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "classes": classes,
-            "num_layers": num_layers,
-            "cell": cell,
-            "likelihood": likelihood,
-            "vocabulary": vocabulary,
-            "embedding_size": embedding_size,
-            "padding_idx": padding_idx,
-            "bidirectional": bidirectional,
-            "every_step": every_step,
-        }
+            "input_size": input_size, "hidden_size": hidden_size, "classes": classes, "num_layers": num_layers,
+            "cell": cell, "likelihood": likelihood, "vocabulary": vocabulary, "embedding_size": embedding_size,
+            "padding_idx": padding_idx, "bidirectional": bidirectional, "every_step": every_step,
+        }  # fmt: skip
         super().__init__(arguments, dropout)
         self.head = ClassHead(self.encoder.features, classes, likelihood)
         self.labels = None if labels is None else _checked_labels(labels, classes)

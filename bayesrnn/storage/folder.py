@@ -18,7 +18,7 @@ from bayesrnn import models
 from bayesrnn._checks import check_path, check_seed
 from bayesrnn._documents import read_document, write_document
 from bayesrnn._files import locked, remove_leftovers, writing
-from bayesrnn.nn.rates import layer_rates, set_layer_rates
+from bayesrnn.nn.masked import masked_modules
 from bayesrnn.recalibration import AbstractRecalibrator, from_dict
 from bayesrnn.schemes import Scheme
 from bayesrnn.storage.weights import fill, misfit, pack, read_weights, stored_shapes
@@ -69,7 +69,7 @@ def save(
     card = {
         "class": name,
         "config": model.config(),  # type: ignore[operator]
-        "rates": layer_rates(model),
+        "rates": _layer_rates(model),
         "recalibration": None if recalibration is None else recalibration.to_dict(),
         "seed": None if seed is None else check_seed(seed),
     }
@@ -109,7 +109,7 @@ def load(path: str | os.PathLike[str]) -> nn.Module:
     with torch.random.fork_rng(devices=[]), _Unfilled():
         model = kind(**_arguments(card["config"]))
     try:
-        set_layer_rates(model, card["rates"])  # learned rates differ from the rates in the config
+        _set_layer_rates(model, card["rates"])  # learned rates differ from the rates in the config
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path / _CARD} holds rates that do not fit its model: {error}") from None
     fill(model, read_weights(weights, card["weights"]), str(weights), keep=True)
@@ -172,6 +172,27 @@ def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Turn the plain data of schemes back into schemes."""
     schemes = {key: value for key, value in config.items() if isinstance(value, dict) and "placements" in value}
     return {**config, **{key: Scheme.from_dict(value) for key, value in schemes.items()}}
+
+
+def _layer_rates(model: nn.Module) -> dict[str, dict[str, float]]:
+    """Return the rate of every mask of every layer, by layer name and mask key."""
+    return {
+        name: {key: place.rate for key, place in module.placements().items()}
+        for name, module in masked_modules(model).items()
+    }
+
+
+def _set_layer_rates(model: nn.Module, rates: Mapping[str, Mapping[str, float]]) -> None:
+    """Set the rates of layers that have these masks.
+
+    Raises:
+        ValueError: If there is no such layer or mask, or a rate is not in [0, 1).
+    """
+    layers = masked_modules(model)
+    for name, by_key in rates.items():
+        if name not in layers:
+            raise ValueError(f"the model has no layer with masks named {name!r}, only {sorted(layers)}.")
+        layers[name].set_rates(by_key)
 
 
 class _Unfilled(TorchFunctionMode):
