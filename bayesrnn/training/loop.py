@@ -1,6 +1,7 @@
-"""The loop of `fit`: epochs of batches, validation, the best weights, patience, a checkpoint after each epoch."""
+"""The loop of `fit`: epochs of batches, validation, the best weights, patience, a checkpoint per epoch or minute."""
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -10,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayesrnn.training.batches import Batches, moved
+from bayesrnn.training.batches import Batches, TensorBatches, moved
 from bayesrnn.training.checkpoint import Checkpoint, optimizer_state
 from bayesrnn.training.loss import Loss, batch_loss, check_loss
+
+CHECKPOINT_SECONDS = 60.0
+"""Least time between checkpoints within an epoch."""
 
 
 class Alone:
@@ -53,6 +57,7 @@ class Loop:
     point: Checkpoint
     low: bool
     sums: dict[str, list[float]] = field(default_factory=dict)
+    saved: float = field(default_factory=time.monotonic)
 
     def run(
         self, host: Any, train: Batches, held_out: Batches | None, epochs: int, advance: Callable[..., None]
@@ -68,9 +73,16 @@ class Loop:
             self.sums = {"train": [0.0, 0.0], "validation": [0.0, 0.0]}
             self.model.train()
             train.at(epoch)
+            begun = self.point.tensors.pop("begun", None)
             for index, batch in enumerate(train):
+                if begun is not None:
+                    if index < int(begun["batches"]):
+                        advance(1)
+                        continue
+                    begun = self._go_on(begun, device)
                 optimizer.step(self._closure(host, call, moved(batch, device), epoch, index))
                 advance(1, self._line(epoch, epochs))
+                self._save_within(train, index + 1, device)
             self.model.eval()
             with torch.no_grad(), self._autocast():
                 for batch in held_out or ():
@@ -117,9 +129,32 @@ class Loop:
         late = self.patience is not None and epoch - (history.best_epoch or 0) >= self.patience
         point.history = replace(history, stopped_early=late) if late else history
         if self.folder is not None:
-            point.tensors["weights"] = _copied(self.model)
-            point.tensors["optimizer"], point.numbers = optimizer_state(self.optimizer)
-            point.save(self.folder)
+            self._save(self.folder, {})
+
+    def _save_within(self, train: Batches, batches: int, device: torch.device) -> None:
+        """Keep the checkpoint up to date within a long epoch, where rows in tensors allow to go on."""
+        late = time.monotonic() - self.saved >= CHECKPOINT_SECONDS
+        if self.folder is None or not late or train.shared or not isinstance(train.source, TensorBatches):
+            return
+        if batches < len(train):
+            sums = torch.tensor(self.sums["train"], dtype=torch.float64)
+            begun = {"batches": torch.tensor(batches), "sums": sums, "random": torch.get_rng_state()}
+            begun |= {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+            self._save(self.folder, {"begun": begun})
+
+    def _go_on(self, begun: dict[str, Tensor], device: torch.device) -> None:
+        """Take up the losses and the random state with which a checkpoint left an epoch."""
+        self.sums["train"] = begun["sums"].tolist()
+        torch.set_rng_state(begun["random"])
+        if "cuda" in begun:
+            torch.cuda.set_rng_state(begun["cuda"], device)
+
+    def _save(self, folder: Path, begun: dict[str, dict[str, Tensor]]) -> None:
+        point = self.point
+        point.tensors["weights"] = _copied(self.model)
+        point.tensors["optimizer"], point.numbers = optimizer_state(self.optimizer)
+        replace(point, tensors=point.tensors | begun).save(folder)
+        self.saved = time.monotonic()
 
     def _autocast(self) -> AbstractContextManager[Any]:
         device = next(self.model.parameters()).device

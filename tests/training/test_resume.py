@@ -20,6 +20,7 @@ import bayesrnn as br
 from bayesrnn._files import locked
 from bayesrnn.models import SequenceRegressor
 from bayesrnn.training import fit, train_language_model
+from bayesrnn.training import loop as loops
 from bayesrnn.training.checkpoint import Checkpoint
 from bayesrnn.training.resume import source_of
 from tests.training.language_problem import RULE, language_model, stream
@@ -65,6 +66,38 @@ def test_two_parts_are_one_whole(rows: Rows, make: Make, tmp_path: Path, cut: in
     found = fit(fresh, rows, held_out, epochs=5, checkpoint=tmp_path, **options)
     assert same(whole, fresh)
     assert found == expected
+
+
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize("stop", [2, 4, 9])
+def test_a_long_epoch_goes_on_where_its_checkpoint_was(
+    rows: Rows, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, validated: bool
+) -> None:
+    """Stopped in step `stop` of epochs of five; with a checkpoint after each step no step is taken twice."""
+    monkeypatch.setattr("bayesrnn.training.loop.CHECKPOINT_SECONDS", 0.0)
+    held_out = (rows[0][:9], rows[1][:9]) if validated else None
+    options = {"batch_size": 10, "learning_rate": 0.01, "weight_decay": 0.01, "epochs": 3}
+    whole, parts, fresh = make(), make(), make(seed=99)
+    expected = fit(whole, rows, held_out, **options)
+    taken, step = [], loops.batch_loss
+
+    def counted(model: nn.Module, *arguments: Any) -> Any:
+        if model.training:
+            taken.append(model)
+            if len(taken) == stop:
+                raise KeyboardInterrupt
+        return step(model, *arguments)
+
+    monkeypatch.setattr(loops, "batch_loss", counted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(parts, rows, held_out, checkpoint=tmp_path, **options)
+    assert ("begun" in Checkpoint.load(tmp_path).tensors) == (stop % 5 != 1)
+    stop = 0
+    found = fit(fresh, rows, held_out, checkpoint=tmp_path, **options)
+    assert len(taken) == 15 + 1  # the one that was stopped
+    assert same(whole, fresh)
+    assert found == expected
+    assert "begun" not in Checkpoint.load(tmp_path).tensors
 
 
 def test_killed_in_mid_epoch(rows: Rows, make: Make, tmp_path: Path) -> None:
