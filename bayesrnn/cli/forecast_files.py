@@ -63,25 +63,24 @@ def remember(folder: Path, ahead: Any) -> None:
     from bayesrnn._files import atomic_write
 
     if ahead is not None:
-        rows = ahead.reset_index(drop=True)
+        dates = [name for name in ahead if getattr(ahead[name].dtype, "tz", None) is not None]
+        rows = ahead.assign(**{name: ahead[name].dt.tz_convert("UTC") for name in dates}).reset_index(drop=True)
         atomic_write(folder / _AHEAD, rows.to_json(orient="table", index=False, double_precision=15, date_unit="ns"))
 
 
-def with_remembered(run: Path, ahead: Any, keys: list[str]) -> Any:
-    """Return rows of known covariates ahead, and those that the run has seen before for other times.
+def remembered(run: Path) -> Any:
+    """Return the rows of known covariates ahead that were kept with a run, None if there are none.
 
     Raises:
-        ValueError: If the file of the run is damaged.
+        ValueError: If the file is damaged.
     """
     import pandas as pd
 
     file = run / _AHEAD
     if not file.is_file():
-        return ahead
+        return None
     try:
-        seen = pd.read_json(StringIO(file.read_text(encoding="utf-8")), orient="table", precise_float=True)
-        both = [seen] if ahead is None else [ahead, seen[[name for name in ahead.columns if name in seen]]]
-        return pd.concat(both, ignore_index=True).drop_duplicates(keys)
+        return pd.read_json(StringIO(file.read_text(encoding="utf-8")), orient="table", precise_float=True)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is damaged ({error}). Give the rows ahead as --future FILE, or train anew.") from None
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayesrnn.cli.forecast_files import remember, with_future, with_remembered
+from bayesrnn.cli.forecast_files import remember, remembered, with_future
 from bayesrnn.cli.options import Common
 
 if TYPE_CHECKING:
@@ -20,12 +20,15 @@ def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path |
     Rows later than the run's rows are taken in first; a file of new series, or of whole histories, is forecast on
     its own.
     """
+    from bayesrnn.tables.forecasts import aligned
+
     forecaster = _loaded(run, common)
     frame, ahead = with_future(manifest.details["reading"], file, future)
     ahead = _with_remembered(run, ahead, forecaster)
     if frame is None:
         return forecaster.predict(known=ahead)
     state = forecaster._fitted()
+    frame = aligned(frame, state)
     ends = {record.id: record.times[-1] for record in state.records}
     names = [None] * len(frame) if state.columns.id is None else frame[state.columns.id].tolist()
     new = sorted({str(name) for name in names if name not in ends})
@@ -41,12 +44,12 @@ def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path |
     return forecaster.predict(known=ahead)
 
 
-def updated(run: Path, manifest: "Manifest", file: Path, common: Common) -> "tuple[Manifest, str]":
-    """Write the forecaster updated with the new rows of a file; return its manifest and a sentence."""
+def updated(run: Path, new: Path, manifest: "Manifest", file: Path, common: Common) -> "tuple[Manifest, str]":
+    """Write the forecaster updated with the new rows of a file to a new folder; return its manifest and a sentence."""
     forecaster, frame, ahead = _with_later_rows(run, manifest, file, common)
     ahead = _with_remembered(run, ahead, forecaster)
-    forecaster.save(run / "model")
-    remember(run, ahead)
+    forecaster.save(new / "model")
+    remember(new, ahead)
     data = {**manifest.data, **forecaster.summary_}
     future = "" if _reaches_ahead(ahead, forecaster) else " --future FILE"
     text = (
@@ -66,7 +69,7 @@ def judged_later(run: Path, manifest: "Manifest", file: Path, common: Common) ->
     time = forecaster._fitted().columns.time
     start = frame[time].min()
     units = manifest.details["reading"]["units"]
-    judgement = judge_ahead(forecaster, None, start, units=units)
+    judgement = judge_ahead(forecaster, None, start, units=units, say=lambda text: common.say(f"· {text} ..."))
     begin = time_text(start, frame[time])
     setup = f"{run.name}, as it was learned, on {len(frame)} rows of {file.name} from {begin} on."
     return ForecastPage(judgement, setup, units)
@@ -78,7 +81,8 @@ def reported(run: Path, manifest: "Manifest", file: Path, common: Common, title:
     from bayesrnn.tables.forecasts import judge_ahead, steps_since_start
 
     forecaster, frame, _ = _with_later_rows(run, manifest, file, common)
-    test = judge_ahead(forecaster, None, frame[forecaster._fitted().columns.time].min()).test
+    start = frame[forecaster._fitted().columns.time].min()
+    test = judge_ahead(forecaster, None, start, say=lambda text: common.say(f"· {text} ...")).test
     units, spans = manifest.details["reading"]["units"], steps_since_start(test) // (2 * test.horizon)
     groups = None if test.which is None else [test.series[k].name for k in test.which.tolist()]
     return calibration_report(
@@ -88,10 +92,18 @@ def reported(run: Path, manifest: "Manifest", file: Path, common: Common, title:
 
 def _with_remembered(run: Path, ahead: Any, forecaster: "BayesianRNNForecaster") -> Any:
     """Return the rows of known covariates after what the forecaster knows, also those that the run has seen before."""
+    import pandas as pd
+
+    from bayesrnn.tables.forecasts import aligned
+
     state = forecaster._fitted()
     keys = [name for name in (state.columns.id, state.columns.time) if name is not None]
-    ahead = with_remembered(run, ahead, keys)
-    return ahead if ahead is None else ahead[ahead[keys[-1]] > min(record.times[-1] for record in state.records)]
+    parts = [aligned(part, state) for part in (ahead, remembered(run)) if part is not None]
+    if not parts:
+        return None
+    names = [*keys, *state.columns.known]
+    rows = pd.concat([part[names] for part in parts], ignore_index=True).drop_duplicates(keys)  # what was said last
+    return rows[rows[keys[-1]] > min(record.times[-1] for record in state.records)]
 
 
 def _reaches_ahead(ahead: Any, forecaster: "BayesianRNNForecaster") -> bool:
@@ -117,12 +129,13 @@ def _with_later_rows(
     run: Path, manifest: "Manifest", file: Path, common: Common
 ) -> "tuple[BayesianRNNForecaster, Any, Any]":
     """Return the forecaster after the new rows of a file, those rows, and the rows ahead of known covariates."""
-    from bayesrnn.tables.forecasts import rows_after
+    from bayesrnn.tables.forecasts import aligned, rows_after
 
     forecaster = _loaded(run, common)
     frame, ahead = with_future(manifest.details["reading"], file, None)
     if frame is None:
         raise ValueError(f"{file} holds no row with a value of {manifest.details['reading']['target']!r}.")
+    frame = aligned(frame, forecaster._fitted())
     later = rows_after(forecaster, frame)
     if len(later) < len(frame):
         common.say(f"{len(frame) - len(later)} rows of {file.name} that the run knows already are left out.")

@@ -118,21 +118,21 @@ def update(run: _RUN, file: _FILE, *, common: Common) -> None:
     """
     from dataclasses import replace
 
-    from bayesrnn.storage.run import held, read_run, write_run
+    from bayesrnn.storage.run import changed, held, read_run, write_run
 
-    with held(run):
+    with held(run), changed(run) as new:
         manifest = read_run(run, (*_SEQUENCES, *_FORECASTS))
         if manifest.kind in _FORECASTS:
-            manifest, text = forecast_runs.updated(run, manifest, file, common)
+            manifest, text = forecast_runs.updated(run, new, manifest, file, common)
         else:
             from bayesrnn.cli.sequences import recalibrate_on
 
             task, data = _opened(run, manifest, file, common, need_target=True, least=4)
             task = recalibrate_on(task, data, common.seed)
-            task.save(run / "model")
+            task.save(new / "model")
             manifest = replace(manifest, details=task.details())
             text = f"{run} is recalibrated on {len(data)} rows of {file.name}."
-        write_run(run, manifest)
+        write_run(new, manifest)
     common.result({"run": str(run), "data": manifest.data}, text)
 
 

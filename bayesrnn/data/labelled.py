@@ -139,7 +139,7 @@ def _from_table(path: Path, columns: Columns, notes: Notes) -> Labelled:
         texts = [cell if isinstance(cell, str) else "" for cell in table[columns.text]]
         return Labelled(texts, names, target, groups)
     steps = [name for pattern in columns.sequence for name in _matching(path, table, pattern)]
-    values = np.stack([read_numbers(table[name], name, path, notes) for name in steps], 1)
+    values = np.stack([_step_numbers(table, name, path, notes) for name in steps], 1)
     sizes = values.shape[1] - np.cumprod(np.isnan(values[:, ::-1]), 1).sum(1)
     rows = [_complete(row[:size, None], path, name) for row, size, name in zip(values, sizes, names)]
     return Labelled(rows, names, target, groups, ("value",))
@@ -150,7 +150,7 @@ def _long(path: Path, table: Any, columns: Columns, notes: Notes) -> Labelled:
     served = {name for name in (columns.id, columns.time, columns.target, columns.group) if name is not None}
     if columns.features:
         features = [name for pattern in columns.features for name in _matching(path, table, pattern)]
-        numbers = {name: read_numbers(table[name], name, path, notes) for name in features}
+        numbers = {name: _step_numbers(table, name, path, notes) for name in features}
     else:
         numbers = {}
         for name in (name for name in table.columns if name not in served):
@@ -175,6 +175,16 @@ def _long(path: Path, table: Any, columns: Columns, notes: Notes) -> Labelled:
         for name in (columns.target, columns.group)
     )
     return Labelled(rows, np.asarray(names), target, groups, tuple(numbers))
+
+
+def _step_numbers(table: Any, name: str, path: Path, notes: Notes) -> Any:
+    """Return a column of steps as numbers; texts are refused with what to do about them."""
+    try:
+        return read_numbers(table[name], name, path, notes)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Steps are read as numbers: of a text with few values (dry, wet) make a column of 0 and 1 each."
+        ) from None
 
 
 def _cells(path: Path, table: Any, name: str) -> NDArray[Any]:

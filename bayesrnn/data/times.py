@@ -38,7 +38,7 @@ def read_times(cells: Any, name: str, path: object, notes: Notes, day_first: boo
         if bool(((years + 1) % 100 == texts.str[5:].astype(int)).all()):  # 2000-01, 2001-02
             notes.say(f"{name!r} read as years, by the first of the two")
             return pd.DatetimeIndex(pd.to_datetime(texts.str[:4], format="%Y"))
-    times = _iso(texts)
+    times = _iso(texts, name, notes)
     if times is None:
         times = dates_by_pattern(texts, name, path, notes, day_first)
     if times is None:
@@ -81,7 +81,7 @@ def _from_numbers(texts: Any, numbers: Any, name: str, notes: Notes) -> Any:
     return pd.Index(numbers.astype(np.int64) if whole else numbers, name=None)
 
 
-def _iso(texts: Any) -> Any:
+def _iso(texts: Any, name: str, notes: Notes) -> Any:
     """Return dates that all begin as 2024-01-31, by pandas, or None."""
     if not bool(texts.str.match(r"\d{4}-\d{2}-\d{2}").all()):
         return None
@@ -96,7 +96,10 @@ def _iso(texts: Any) -> Any:
     if not change:
         return times
     clock = pd.DatetimeIndex(pd.to_datetime(texts.str.slice(0, 19), format="ISO8601"))
-    return clock if clock.is_unique and len(set(clock.time)) == 1 else times  # days of the local clock, else UTC
+    if clock.is_unique and len(set(clock.time)) == 1:  # days of the local clock
+        return clock
+    notes.say(f"{name!r} read in UTC, since its offsets change")
+    return times
 
 
 def _no_dates(texts: Any, name: str, path: object) -> str:

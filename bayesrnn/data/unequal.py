@@ -166,4 +166,11 @@ def time_text(time: Any, times: Any = None) -> str:
 
 
 def _length(step: Any) -> str:
-    return time_text(pd.Timedelta(step)) if np.issubdtype(type(step), np.timedelta64) else f"{step:g}"
+    if not np.issubdtype(type(step), np.timedelta64):
+        return f"{step:g}"
+    length = pd.Timedelta(step)
+    for word, unit in (("day", "D"), ("hour", "h"), ("minute", "min"), ("second", "s")):
+        if length % pd.Timedelta(1, unit) == pd.Timedelta(0):
+            count = length // pd.Timedelta(1, unit)
+            return f"{count} {word}{'s' if count != 1 else ''}"
+    return str(length)

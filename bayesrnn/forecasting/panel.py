@@ -79,7 +79,7 @@ def covariates_ahead(
         if key not in tables:
             raise ValueError(f"known holds no rows of {record.label}; give its next {horizon} steps.")
         rows = tables[key].drop_duplicates(columns.time).set_index(columns.time)
-        rows.index = _times(rows.index, columns, record.times)
+        rows.index = as_times(rows.index, columns, record.times)
         missing = due.difference(rows.index)
         rows = rows.reindex(due)
         empty = rows[list(columns.known)].isna().any(axis=1).to_numpy()
@@ -123,7 +123,7 @@ def _by_id(frame: Any, columns: Columns) -> list[tuple[Any, Any]]:
 def _record(name: Any, rows: Any, columns: Columns, encoding: Encoding, fewest: int, like: Any) -> Record:
     single = columns.id is None
     label = "the series" if single else f"the series {name!r}"
-    index = _times(pd.Index(rows[columns.time]), columns, None)
+    index = as_times(pd.Index(rows[columns.time]), columns, like)
     rows = rows.set_axis(index, axis=0).sort_index()
     if rows.index.has_duplicates:
         again = rows.index[rows.index.duplicated()][0]
@@ -185,7 +185,12 @@ def _check_static(rows: Any, columns: Columns, label: str) -> None:
             )
 
 
-def _times(index: Any, columns: Columns, like: Any) -> Any:
+def as_times(index: Any, columns: Columns, like: Any) -> Any:
+    """Return times as an index of dates or numbers, in the zone of the dates `like`, if there are any.
+
+    Raises:
+        ValueError: If they are neither, one is missing, or only one side has an offset from UTC.
+    """
     if isinstance(index, pd.PeriodIndex):
         index = index.to_timestamp()
     if not isinstance(index, pd.DatetimeIndex) and not pd.api.types.is_numeric_dtype(index):
@@ -198,9 +203,16 @@ def _times(index: Any, columns: Columns, like: Any) -> Any:
             ) from None
     if index.hasnans:
         raise ValueError(f"{int(index.isna().sum())} times in {columns.time!r} are missing. Every row needs its time.")
-    if isinstance(like, pd.DatetimeIndex) and isinstance(index, pd.DatetimeIndex) and like.tz is not None:
-        index = index.tz_localize(like.tz) if index.tz is None else index.tz_convert(like.tz)
-    return index
+    if not isinstance(like, pd.DatetimeIndex) or not isinstance(index, pd.DatetimeIndex):
+        return index
+    if like.tz is not None:
+        return index.tz_localize(like.tz) if index.tz is None else index.tz_convert(like.tz)
+    if index.tz is not None and not bool((like == like.normalize()).all()):
+        raise ValueError(
+            f"the times in {columns.time!r} have an offset from UTC ({time_text(index[0])}), but those before had none "
+            f"({time_text(like[-1])}). Write them as they were written."
+        )
+    return index.tz_localize(None)  # days of the local clock
 
 
 def _step_of(times: Any) -> str:

@@ -48,7 +48,7 @@ def write_run(folder: Path, manifest: Manifest) -> None:
     values = asdict(manifest)
     values["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     values["versions"] = versions()
-    values["files"] = sorted({FILE, *(place.name for place in folder.iterdir())})
+    values["files"] = sorted({FILE, *manifest.files, *(place.name for place in folder.iterdir())})
     write_document(folder / FILE, _FORMAT, values)
 
 
@@ -115,6 +115,16 @@ def replaced(folder: Path) -> Iterator[Path]:
     """
     own = set(read_run(folder).files) if (folder / FILE).is_file() else set()
     with atomic_folder(folder, replaces=own | {TRAINING}) as new:
+        yield new
+
+
+@contextmanager
+def changed(folder: Path) -> Iterator[Path]:
+    """Yield a new folder for what changes in a run; on success it takes the run's place with all else that is there.
+
+    On failure it vanishes, and the run is as it was.
+    """
+    with atomic_folder(folder, replaces={FILE, "model"}) as new:
         yield new
 
 

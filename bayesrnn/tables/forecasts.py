@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from bayesrnn.estimators import BayesianRNNForecaster
 from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.forecasting.baselines import exponential_smoothing, seasonal_naive
 from bayesrnn.forecasting.intervals import compare_forecasts
+from bayesrnn.forecasting.panel import as_times
 from bayesrnn.forecasting.rolling import judged
 from bayesrnn.forecasting.state import State
 from bayesrnn.predictive import Predictive
@@ -59,6 +61,24 @@ def held_out_start(frame: Any, time: str) -> Any:
     return times[min(round(_SHARE * len(times)), len(times) - 1)]
 
 
+def aligned(frame: Any, state: State) -> Any:
+    """Return a table (or None) whose times are in the zone of those that a forecaster knows.
+
+    Raises:
+        ValueError: If only one side has offsets from UTC.
+    """
+    if frame is None:
+        return None
+    name, known = state.columns.time, state.records[0].times
+    times = pd.Index(frame[name])
+    if isinstance(times, pd.DatetimeIndex) and times.tz is None and getattr(known, "tz", None) is not None:
+        raise ValueError(
+            f"the times in {name!r} have no offset from UTC ({time_text(times[0])}), but those before had one "
+            f"({time_text(known[-1])}). Write them as they were written."
+        )
+    return frame.assign(**{name: as_times(times, state.columns, known)})
+
+
 def rows_after(forecaster: BayesianRNNForecaster, frame: Any) -> Any:
     """Return the rows of a table that come after what a forecaster knows of each series.
 
@@ -73,8 +93,8 @@ def rows_after(forecaster: BayesianRNNForecaster, frame: Any) -> Any:
     if not later.any():
         last = time_text(max(ends.values()), state.records[0].times)
         raise ValueError(
-            f"no row comes after {last}, the last one that the run knows. Give rows that follow it; to forecast from "
-            "there, predict without a file."
+            f"no row comes after {last}, the last one that the run knows. Give rows that follow it (to judge by rows, "
+            "do so before `update` takes them in); to forecast from there, predict without a file."
         )
     return frame[later]
 

@@ -44,7 +44,7 @@ class Judgement:
     @property
     def sentences(self) -> list[str]:
         """The results in sentences, most important first."""
-        lines = [self.report.sentence, self._with_and_without_masks()]
+        lines = [self.report.sentence, *self._learned_nothing(), self._with_and_without_masks()]
         if self.sets is not None:
             row = self.sets.iloc[0]
             lines.append(
@@ -57,6 +57,22 @@ class Judgement:
             answered = f"{100 * row['answered']:.0f} % of the rows"
             lines.append(f"Accepting 5 % wrong answers, {answered} are answered; {said}")
         return lines
+
+    def _learned_nothing(self) -> list[str]:
+        """Return a warning if a constant answer does as well: the most frequent class, or the mean."""
+        observed = self.predictions["observed"]
+        if "accuracy" in self.report.scores:
+            score, (name, *_), share = self.report.scores["accuracy"], observed.mode(), observed.value_counts().max()
+            share = float(share) / len(observed)
+            as_well = score.value <= share if score.interval is None else score.interval[0] <= share
+            answer = f"to answer {name!r} each time, which is right in {percent(share)}"
+        else:
+            score, spread = self.report.scores["rmse"], float(observed.astype(float).std(ddof=0))
+            as_well = score.value >= spread if score.interval is None else score.interval[1] >= spread
+            answer = f"to answer with the mean each time, which is off by {number(spread)} (root mean square)"
+        if not as_well:
+            return []
+        return [f"It is not shown to be better than {answer}: give more rows, or train longer (without --quick)."]
 
     def _with_and_without_masks(self) -> str:
         """Return the score that ranks of the deterministic pass and of the draws, in one sentence."""

@@ -1,6 +1,8 @@
 """`bayesrnn demo` and `bayesrnn forecast`: files, words, exit codes."""
 
+import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -12,9 +14,9 @@ import pandas as pd
 import pytest
 
 from bayesrnn.cli import main
-from bayesrnn.cli.forecast_files import remember, with_remembered
+from bayesrnn.cli.forecast_files import remember, remembered
 from bayesrnn.cli.shown import _cell
-from bayesrnn.storage.run import read_run, write_run
+from bayesrnn.storage.run import held, read_run, write_run
 
 
 @pytest.fixture
@@ -177,33 +179,102 @@ def test_rows_ahead_are_asked_for_before_anything_is_learned(
     assert f"predict {copy} -o" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
 def test_rows_ahead_that_the_run_has_seen_are_not_asked_for_again(
-    zone: str | None, shops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    times = pd.date_range("2024-01-01", periods=3, freq="D", tz=zone)
-    rows = pd.DataFrame({"shop": "north", "day": times, "holiday": ["yes", None, "no"], "price": [1.5, np.nan, 1 / 3]})
-    remember(tmp_path, rows)
-    pd.testing.assert_frame_equal(with_remembered(tmp_path, None, ["shop", "day"]), rows, check_dtype=False)
-    newer = rows.tail(1).assign(holiday="yes")
-    both = with_remembered(tmp_path, newer, ["shop", "day"]).sort_values("day")
-    assert both["holiday"].fillna("").tolist() == ["yes", "", "yes"]  # what was said last holds
-    now, then = tmp_path / "now.csv", tmp_path / "then.csv"
-    if zone is None:
-        return
+    now, then, copy = tmp_path / "now.csv", tmp_path / "then.csv", shutil.copytree(shops, tmp_path / "copy")
     assert main(["predict", str(shops), "-o", str(now)]) == 0
     assert now.read_text() == (shops / "forecast.csv").read_text()
-    copy = shutil.copytree(shops, tmp_path / "copy")
     panel(203, 0, skip=200).to_csv(tmp_path / "three.csv", index=False)  # three days pass; the next three were seen
     assert main(["update", str(copy), str(tmp_path / "three.csv")]) == 0
     assert f"predict {copy} --future FILE" in capsys.readouterr().out
-    assert "first at 2024-07-25: each of the 6 steps from 2024-07-22" in refused(
-        ["predict", str(copy), "-o", str(then)], capsys
-    )
+    missing = "first at 2024-07-25: each of the 6 steps from 2024-07-22 to 2024-07-27"
+    assert missing in refused(["predict", str(copy), "-o", str(then)], capsys)
     panel(200, 9, skip=206).drop(columns="sold").to_csv(tmp_path / "ahead.csv", index=False)
     assert main(["predict", str(copy), "--future", str(tmp_path / "ahead.csv"), "-o", str(then)]) == 0
     (copy / "ahead.json").write_text("{")
     assert "ahead.json is damaged" in refused(["predict", str(copy), "-o", str(then)], capsys)
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin", "UTC+02:00"])
+def test_rows_ahead_are_kept_as_they_were(zone: str | None, tmp_path: Path) -> None:
+    times = pd.date_range("2024-01-01", periods=3, freq="D", tz=zone)
+    rows = pd.DataFrame({"shop": "north", "day": times, "holiday": ["yes", None, "no"], "price": [1.5, np.nan, 1 / 3]})
+    remember(tmp_path, rows)
+    back = remembered(tmp_path)
+    pd.testing.assert_series_equal(back.pop("day"), rows.pop("day") if zone is None else times_in_utc(rows), **LOOSE)
+    pd.testing.assert_frame_equal(back, rows, check_dtype=False)
+    assert remembered(tmp_path / "elsewhere") is None
+
+
+LOOSE = {"check_dtype": False, "check_names": False, "check_index_type": False}
+
+
+def times_in_utc(rows: pd.DataFrame) -> pd.Series:
+    return rows.pop("day").dt.tz_convert("UTC")
+
+
+def test_offsets_may_change_between_a_run_and_its_newer_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first file is in winter time and summer time, the newer rows in summer time only; all are hours."""
+    times = pd.date_range("2024-03-24", periods=400, freq="h", tz="Europe/Berlin")
+    values = 10 + np.sin(2 * np.pi * np.arange(400) / 24) + 0.1 * np.random.default_rng(0).normal(size=400)
+    table = pd.DataFrame({"time": [time.isoformat() for time in times], "load": values})
+    early, later, naive, run = (tmp_path / name for name in ("early.csv", "later.csv", "naive.csv", "run"))
+    table.head(350).to_csv(early, index=False)
+    table.tail(50).to_csv(later, index=False)
+    table.tail(50).assign(time=table["time"].str[:19]).to_csv(naive, index=False)
+    options = ["--time", "time", "--target", "load", "--horizon", "4", *QUICK]
+    assert main(["forecast", str(early), *options, "-o", str(run)]) == 0
+    assert "read in UTC, since its offsets change" in capsys.readouterr().err
+    assert main(["predict", str(run), str(later), "-o", str(tmp_path / "p.csv")]) == 0
+    first = pd.Timestamp(pd.read_csv(tmp_path / "p.csv")["time"][0])
+    assert first == times[-1] + pd.Timedelta(hours=1)
+    for verb in ("update", "calibrate"):
+        assert "have no offset from UTC" in refused([verb, str(run), str(naive)], capsys)
+
+
+def test_two_processes_and_a_full_disk_leave_the_run_as_it_was(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is written when no room is left, the old run stays whole and no new one is begun."""
+    copy, out, later = shutil.copytree(run, tmp_path / "copy"), tmp_path / "p.csv", str(run.parent / "later.csv")
+    options = ["--time", "day", "--target", "sales", "--horizon", "4", *QUICK]
+    command = ["forecast", str(run.parent / "early.csv"), *options, "-o", str(copy), "--anew"]
+    with held(copy):
+        for arguments in (["update", str(copy), later], command):
+            assert "another process works on this run" in refused(arguments, capsys)
+
+    def contents() -> dict[str, bytes]:
+        return {str(place): place.read_bytes() for place in tmp_path.rglob("*") if place.is_file()}
+
+    replace, before = os.replace, contents()
+    forecast, judge, go_on = (
+        ["predict", str(copy), "-o", str(out)],
+        ["calibrate", str(copy), later],
+        ["update", str(copy), later],
+    )
+    for arguments in (forecast, judge, go_on):
+        for room in range(9):  # files that there is room for
+            left = [room]
+
+            def full(*names: object, left: list[int] = left) -> None:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                replace(*names)
+
+            with monkeypatch.context() as patched:
+                patched.setattr("os.replace", full)
+                code = main(arguments)
+            if code == 0:
+                break
+            assert "No space left" in capsys.readouterr().err
+            assert contents() == before
+        assert room > 0
+        assert code == 0
+        before = contents()
 
 
 def test_a_series_without_newer_rows_is_named(shops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

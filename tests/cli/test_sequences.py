@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,30 @@ def test_bad_calls_are_one_line_and_leave_nothing(
 ) -> None:
     assert words in refused(["classify", str(reviews), "-o", str(tmp_path / "out"), *options, *SMALL], capsys)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("how", [["--sequence", "s*"], ["--id", "name", "--features", "s1,s2"]])
+def test_steps_that_are_texts_are_refused_with_what_to_do(
+    how: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pd.DataFrame({"name": range(40), "s1": 1.5, "s2": ["dry", "wet"] * 20, "kind": ["a", "b"] * 20})
+    rows.to_csv(tmp_path / "steps.csv", index=False)
+    command = ["classify", str(tmp_path / "steps.csv"), "-o", str(tmp_path / "o"), "--target", "kind", *how, *SMALL]
+    assert "of a text with few values (dry, wet) make a column of 0 and 1 each" in refused(command, capsys)
+
+
+@pytest.mark.parametrize("kind", ["classify", "regress"])
+def test_a_model_that_is_no_better_than_a_constant_is_said_to_be(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = np.random.default_rng(0)
+    rows = pd.DataFrame({f"s{k}": draw.normal(size=90) for k in range(4)})
+    rows["kind"] = draw.choice(["a", "b"], 90) if kind == "classify" else draw.normal(size=90)
+    rows.to_csv(tmp_path / "noise.csv", index=False)
+    options = ["--sequence", "s*", "--target", "kind", "--quick", *SMALL]
+    assert main([kind, str(tmp_path / "noise.csv"), "-o", str(tmp_path / "o"), *options]) == 0
+    answer = "to answer '[ab]' each time" if kind == "classify" else "to answer with the mean each time"
+    assert re.search(f"It is not shown to be better than {answer}, which is", capsys.readouterr().out)
 
 
 def test_a_target_that_is_text_is_no_number(reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,9 @@ FILES = {
         said="month first",
         period=24,
     ),
-    "offsets that change": File(rows([t.isoformat() for t in BERLIN]), BERLIN.tz_convert("UTC"), period=24),
+    "offsets that change": File(
+        rows([t.isoformat() for t in BERLIN]), BERLIN.tz_convert("UTC"), period=24, said="read in UTC"
+    ),
     "CET and CEST": File(
         rows(BERLIN.strftime("%Y-%m-%d %H:%M %Z")), BERLIN.tz_convert("UTC"), period=24, said="read in UTC"
     ),
