@@ -78,11 +78,11 @@ def judged_later(run: Path, manifest: "Manifest", file: Path, common: Common) ->
 def reported(run: Path, manifest: "Manifest", file: Path, common: Common, title: str) -> "CalibrationReport":
     """Return the calibration report of forecasts of rows later than the run's rows."""
     from bayesrnn.report import calibration_report
-    from bayesrnn.tables.forecasts import judge_ahead, steps_since_start
+    from bayesrnn.tables.forecasts import forecast_ahead, steps_since_start
 
     forecaster, frame, _ = _with_later_rows(run, manifest, file, common)
     start = frame[forecaster._fitted().columns.time].min()
-    test = judge_ahead(forecaster, None, start, say=lambda text: common.say(f"· {text} ...")).test
+    test = forecast_ahead(forecaster, None, start, lambda text: common.say(f"· {text} ..."))
     units, spans = manifest.details["reading"]["units"], steps_since_start(test) // (2 * test.horizon)
     groups = None if test.which is None else [test.series[k].name for k in test.which.tolist()]
     return calibration_report(

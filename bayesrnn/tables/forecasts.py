@@ -99,6 +99,25 @@ def rows_after(forecaster: BayesianRNNForecaster, frame: Any) -> Any:
     return frame[later]
 
 
+def forecast_ahead(
+    forecaster: BayesianRNNForecaster, frame: Any, start: Any, say: Callable[[str], None] = lambda _: None
+) -> Backtest:
+    """Forecast a table (None: what the forecaster knows) from `start` on, at about 200 origins or fewer.
+
+    Raises:
+        ValueError: If no series has room for an origin, or nothing was observed there.
+    """
+    state = forecaster._fitted()
+    every = _spacing(state, frame, start)
+    count = -(-_origin_count(state, frame, start) // every)
+    say(f"forecasting from {count} origin{'s' if count > 1 else ''}, {every} step{'s' if every > 1 else ''} apart")
+    test = judged(state, frame, start=start, every=every, forecast=None)
+    if bool(torch.isnan(test.target).all()):
+        begin = time_text(start, state.records[0].times)
+        raise ValueError(f"nothing was observed from {begin} on, so there is nothing to judge by.")
+    return test
+
+
 def judge_ahead(
     forecaster: BayesianRNNForecaster,
     frame: Any,
@@ -107,24 +126,28 @@ def judge_ahead(
     units: str = "",
     say: Callable[[str], None] = lambda _: None,
 ) -> ForecastJudgement:
-    """Judge a fitted forecaster on a table (None: what it knows) from `start` on, at about 200 origins or fewer.
+    """Compare the forecasts of `forecast_ahead` with the deterministic pass and baselines.
 
     Raises:
-        ValueError: If no series has room for an origin, or nothing was observed there.
+        ValueError: If there is one origin only, or none, or nothing was observed there.
     """
     state = forecaster._fitted()
-    count = _origin_count(state, frame, start)
-    every = max(-(-count // _MOST_ORIGINS), 1)
-    say(f"forecasting from {-(-count // every)} origins, {every} step{'s' if every > 1 else ''} apart")
-    test = judged(state, frame, start=start, every=every, forecast=None)
-    plain = judged(replace(state, draws=0), frame, start=start, every=every, forecast=None)
-    if bool(torch.isnan(test.target).all()):
+    test, every = forecast_ahead(forecaster, frame, start, say), _spacing(state, frame, start)
+    steps = steps_since_start(test)
+    if not bool(steps.any()):
         raise ValueError(
-            f"nothing was observed from {time_text(start, state.records[0].times)} on, so there is nothing to judge by."
+            f"from {time_text(start, state.records[0].times)} on there is room for one forecast of {test.horizon} steps, "
+            f"but a comparison takes several: give more than {test.horizon} rows of a series."
         )
+    plain = judged(replace(state, draws=0), frame, start=start, every=every, forecast=None)
     forecasts: dict[str, Predictive] = {PLAIN: plain.predictive, MC: test.predictive} | _baselines(test)
-    comparison = compare_forecasts(forecasts, test.target, steps_since_start(test), reference=PLAIN, units=units)
+    comparison = compare_forecasts(forecasts, test.target, steps, reference=PLAIN, units=units)
     return ForecastJudgement(test, comparison, every)
+
+
+def _spacing(state: State, frame: Any, start: Any) -> int:
+    """Return the steps between origins, so that there are about 200 or fewer."""
+    return max(-(-_origin_count(state, frame, start) // _MOST_ORIGINS), 1)
 
 
 def _origin_count(state: State, frame: Any, start: Any) -> int:

@@ -111,6 +111,11 @@ def test_runs_are_judged_on_later_rows(run: Path, tmp_path: Path, capsys: pytest
     later = str(run.parent / "later.csv")
     assert main(["calibrate", str(run), later, "-o", str(tmp_path / "c"), "--json"]) == 0
     assert "coverage_80" in json.loads(capsys.readouterr().out)["metrics"]
+    one = tmp_path / "one.csv"
+    pd.read_csv(later).head(15).to_csv(one, index=False)  # five rows later than the run's: room for one forecast
+    assert "room for one forecast of 5 steps" in refused(["compare", str(run), str(one)], capsys)
+    assert main(["calibrate", str(run), str(one), "-o", str(tmp_path / "e"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["facts"]["targets"] == 5
     assert main(["compare", str(run), later, "-o", str(tmp_path / "d")]) == 0
     assert "10 rows of later.csv that the run knows already are left out" in capsys.readouterr().out
     assert (tmp_path / "d" / "comparison.png").is_file()
