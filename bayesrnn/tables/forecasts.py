@@ -136,8 +136,8 @@ def judge_ahead(
     steps = steps_since_start(test)
     if not bool(steps.any()):
         raise ValueError(
-            f"from {time_text(start, state.records[0].times)} on there is room for one forecast of {test.horizon} steps, "
-            f"but a comparison takes several: give more than {test.horizon} rows of a series."
+            f"from {time_text(start, state.records[0].times)} on there is room for one forecast of {test.horizon} "
+            f"steps, but a comparison takes several: give more than {test.horizon} rows of a series."
         )
     plain = judged(replace(state, draws=0), frame, start=start, every=every, forecast=None)
     forecasts: dict[str, Predictive] = {PLAIN: plain.predictive, MC: test.predictive} | _baselines(test)
