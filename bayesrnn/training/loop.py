@@ -79,7 +79,8 @@ class Loop:
                     if index < int(begun["batches"]):
                         advance(1)
                         continue
-                    begun = self._go_on(begun, device)
+                    self._go_on(begun, device)
+                    begun = None
                 optimizer.step(self._closure(host, call, moved(batch, device), epoch, index))
                 advance(1, self._line(epoch, epochs))
                 self._save_within(train, index + 1, device)
