@@ -13,7 +13,7 @@ from bayesrnn.forecasting.features import Reader, Scale, Windows, scale_of
 from bayesrnn.forecasting.fitted import Fitted
 from bayesrnn.forecasting.options import Options
 from bayesrnn.forecasting.record import Record
-from bayesrnn.forecasting.skeleton import Choice, choose, cross_fitted, fit_skeleton
+from bayesrnn.forecasting.skeleton import Choice, choose, fit_skeleton
 from bayesrnn.forecasting.spans import (
     check_long,
     designs,
@@ -80,8 +80,7 @@ def _fitted(
 ) -> tuple[Fitted, History]:
     """Fit linear part and network: up to the best epoch on `watch` windows, or to the best epoch of `before`."""
     rows = designs(reader, records, origins, scales)
-    skeleton = fit_skeleton(rows, reader.layout, choices, reader.horizon)
-    bases = cross_fitted(rows, reader.layout, choices, reader.horizon)
+    skeleton, bases = fit_skeleton(rows, reader.layout, choices, reader.horizon)
     kept = thinned(origins, _MOST_WINDOWS)
     windows = Windows.joined(
         [

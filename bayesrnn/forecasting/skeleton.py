@@ -114,7 +114,12 @@ class _Errors:
         steps = sorted({round(h) for h in np.linspace(1, horizon, min(_STEPS, horizon))})
         held = [(design, _thinned(origins, _ORIGINS // len(validation) + 1)) for design, origins in validation]
         self.layout, self.of = layout, dict[Choice, Array]()
-        self.parts = [(*_products(train, h), *_stacked(held, h)) for h in steps]
+        known, later = ([design.shared(origins) for design, origins in rows] for rows in (train, held))
+        self.parts = []
+        for h in steps:
+            products = _products([_read(row, h, part) for row, part in zip(train, known)])
+            tests = (_read(row, h, part) for row, part in zip(held, later))
+            self.parts.append((*products, *(np.concatenate(p) for p in zip(*tests))))
         counts = [seen / max(seen.sum(), 1) / len(steps) for *_, seen in self.parts]
         self.weights = np.concatenate(counts)
 
@@ -142,11 +147,28 @@ class _Errors:
         return float(self.weights @ np.abs(errors))
 
 
-def fit_skeleton(rows: Rows, layout: Layout, choices: Sequence[Choice], horizon: int) -> Skeleton:
-    """Return the mean weights of choices, each by ridge regression on the rows."""
+def fit_skeleton(
+    rows: Rows, layout: Layout, choices: Sequence[Choice], horizon: int, folds: int = 5
+) -> tuple[Skeleton, list[Array]]:
+    """Return the mean weights of choices, by ridge regression, and cross-fitted forecasts of the rows, (N, H) each.
+
+    A cross-fitted forecast comes from weights that were fitted to the other folds of time.
+    """
     columns, weigh = _joined(layout, choices)
-    weights = [weigh(*_products(rows, h, columns)) for h in range(1, horizon + 1)]
-    return Skeleton(layout, columns, np.stack(weights))
+    shared = [design.shared(origins) for design, origins in rows]
+    pieces = [np.array_split(np.arange(len(origins)), folds) for _, origins in rows]
+    weights, forecasts = [], [np.zeros((len(origins), horizon)) for _, origins in rows]
+    for h in range(1, horizon + 1):
+        read = [_read(row, h, part, columns) for row, part in zip(rows, shared)]
+        products = [_products([[v[p[f]] for v in values] for values, p in zip(read, pieces)]) for f in range(folds)]
+        gram, cross = (np.sum(part, 0) for part in zip(*products))
+        weights.append(weigh(gram, cross))
+        for f in range(folds):
+            others = weigh(gram - products[f][0], cross - products[f][1])
+            for forecast, (matrix, *_), p in zip(forecasts, read, pieces):
+                forecast[p[f], h - 1] = matrix[p[f]] @ others
+    anchored = [change + design.anchor(origins)[:, None] for change, (design, origins) in zip(forecasts, rows)]
+    return Skeleton(layout, columns, np.stack(weights)), anchored
 
 
 def _joined(layout: Layout, choices: Sequence[Choice]) -> tuple[NDArray[np.int64], Callable[[Array, Array], Array]]:
@@ -186,26 +208,22 @@ def _thinned(origins: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return origins[:: max(-(-len(origins) // most), 1)]
 
 
-def _stacked(rows: Rows, step: int) -> tuple[Array, Array, Array]:
-    """Return regressors, changes from the anchor, and which were observed, of all rows."""
-    parts = []
-    for design, origins in rows:
-        matrix = design.matrix(origins, step, design.shared(origins))
-        change = design.track.values[origins + step] - design.anchor(origins)
-        parts.append((matrix, change, design.track.observed[origins + step].astype(float)))
-    matrix, change, seen = (np.concatenate(p) for p in zip(*parts))
-    return matrix, change, seen
+def _read(
+    row: tuple[Design, NDArray[np.int64]], step: int, shared: Array, columns: NDArray[np.int64] | None = None
+) -> list[Array]:
+    """Return regressors, changes from the anchor, and which were observed, at the origins of one series."""
+    design, origins = row
+    matrix = design.matrix(origins, step, shared)
+    change = design.track.values[origins + step] - design.anchor(origins)
+    seen = design.track.observed[origins + step].astype(float)
+    return [matrix if columns is None else matrix[:, columns], change, seen]
 
 
-def _products(rows: Rows, step: int, columns: NDArray[np.int64] | None = None) -> tuple[Array, Array]:
-    """Return $X^T X$ and $X^T y$ of the observed rows."""
-    parts = []
-    for row in rows:
-        matrix, change, seen = _stacked([row], step)
-        matrix = matrix if columns is None else matrix[:, columns]
-        weighted = (matrix * seen[:, None]).T
-        parts.append((weighted @ matrix, weighted @ change))
-    return sum(gram for gram, _ in parts), sum(cross for _, cross in parts)  # type: ignore[return-value]
+def _products(read: Sequence[Sequence[Array]]) -> tuple[Array, Array]:
+    """Return $X^T X$ and $X^T y$ of the observed rows of all series."""
+    weighted = [(matrix * seen[:, None]).T for matrix, _, seen in read]
+    gram = np.sum([part @ matrix for part, (matrix, _, _) in zip(weighted, read)], 0)
+    return gram, np.sum([part @ change for part, (_, change, _) in zip(weighted, read)], 0)
 
 
 def _solve(gram: Array, cross: Array, start: Array, penalty: float) -> Array:
@@ -214,19 +232,3 @@ def _solve(gram: Array, cross: Array, start: Array, penalty: float) -> Array:
     scaled = gram / size[:, None] / size
     right = (cross - gram @ start) / size
     return start + np.linalg.solve(scaled + (penalty + 1e-9) * np.eye(len(size)), right) / size
-
-
-def cross_fitted(rows: Rows, layout: Layout, choices: Sequence[Choice], horizon: int, folds: int = 5) -> list[Array]:
-    """Return forecasts of the rows, (N, H) per series, each by weights that were fitted to the other folds of time."""
-    columns, weigh = _joined(layout, choices)
-    pieces = [np.array_split(np.arange(len(origins)), folds) for _, origins in rows]
-    forecasts = [np.zeros((len(origins), horizon)) for _, origins in rows]
-    for h in range(1, horizon + 1):
-        of_fold = [[(d, o[piece[f]]) for (d, o), piece in zip(rows, pieces)] for f in range(folds)]
-        products = [_products(fold, h, columns) for fold in of_fold]
-        gram, cross = sum(p[0] for p in products), sum(p[1] for p in products)
-        for f, fold in enumerate(of_fold):
-            weights = weigh(gram - products[f][0], cross - products[f][1])
-            for series, row in enumerate(fold):
-                forecasts[series][pieces[series][f], h - 1] = _stacked([row], h)[0][:, columns] @ weights
-    return [change + design.anchor(origins)[:, None] for change, (design, origins) in zip(forecasts, rows)]

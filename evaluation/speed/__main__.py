@@ -1,4 +1,4 @@
-"""`python -m evaluation.speed people|train|predict|memory|draws|control|stream|versions|gpu|report`: times, rivals."""
+"""`python -m evaluation.speed people|train|predict|memory|draws|control|stream|fit|versions|gpu|report`: times."""
 
 import argparse
 import sys
@@ -14,8 +14,9 @@ from evaluation.speed import people
 
 _HELP = (
     "networks of the sizes that people use; a training step; a prediction with many draws; its memory; what a "
-    "stratified draw is worth, and control variates; a step of a stream; this version beside another checkout; "
-    "predictions and small layers on a GPU; report: the tables of what was measured before"
+    "stratified draw is worth, and control variates; a step of a stream; a forecaster's fit and the "
+    "import; this version beside another checkout; predictions and small layers on a GPU; report: the tables of what "
+    "was measured before"
 )
 
 
@@ -24,14 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = OneLineParser(prog="python -m evaluation.speed", description=__doc__)
     parser.add_argument(
         "what",
-        choices=("people", "train", "predict", "memory", "draws", "control", "stream", "versions", "gpu", "report"),
+        choices="people train predict memory draws control stream fit versions gpu report".split(),
         help=_HELP,
     )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
     only = (
         "some sizes: 2x650, 2x1500, 1x128 (train); draws x sequences: 100x1, 100x20, 1000x20 (predict), 10x20, "
-        "100x20, 1000x20 (memory); networks (people, gpu) and models (draws, control) by name; parts of a "
-        "workload's name (versions)"
+        "100x20, 1000x20 (memory); networks (people, gpu) and models (draws, control) by name; parts "
+        "(fit: fit, batch, import); parts of a workload's name (versions)"
     )
     parser.add_argument("--only", nargs="+", help=only)
     parser.add_argument("--other", type=Path, help="a checkout of another commit (versions)")

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import records
-from evaluation.speed import control, draws, gpu, memory, people, predict, stream, train, versions
+from evaluation.speed import control, draws, fit, gpu, memory, people, predict, stream, train, versions
 
 __all__ = ["report", "write"]
 
 _MARKDOWN: dict[str, Callable[[dict[str, Any]], str]] = {
     "control": control.markdown,
     "draws": draws.markdown,
+    "fit": fit.markdown,
     "gpu": gpu.markdown,
     "memory": memory.markdown,
     "people": people.markdown,

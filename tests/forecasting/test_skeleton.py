@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 
 from bayesrnn.forecasting.calendar import calendar_columns, clock_columns, seasons_of
 from bayesrnn.forecasting.design import Design, Layout, Track
-from bayesrnn.forecasting.skeleton import Choice, choose, cross_fitted, fit_skeleton
+from bayesrnn.forecasting.skeleton import Choice, choose, fit_skeleton
 
 LAYOUT = Layout((4, 12), lags=3, repeats=(2, 1), calendar=2, known=1, past=1)
 HORIZON = 6
@@ -56,7 +56,7 @@ def test_weights_are_those_of_ridge_regression_from_the_prior() -> None:
     t = track(np.random.default_rng(0).normal(size=200).cumsum())
     design, origins = Design(t, LAYOUT), np.arange(30, 190)
     choice = Choice(3, (2, 1), "season", calendar=True, mean=True, penalty=0.05)
-    skeleton = fit_skeleton([(design, origins)], LAYOUT, [choice], HORIZON)
+    skeleton, _ = fit_skeleton([(design, origins)], LAYOUT, [choice], HORIZON)
     for h in (1, 6):
         matrix = design.matrix(origins, h, design.shared(origins))
         change = t.values[origins + h] - design.anchor(origins)
@@ -75,10 +75,10 @@ def test_cross_fitted_forecasts_leave_their_fold_out() -> None:
     t = track(np.random.default_rng(0).normal(size=150).cumsum())
     design, origins = Design(t, LAYOUT), np.arange(30, 140)
     choice = Choice(2, (1, 1), "last", penalty=0.01)
-    forecasts = cross_fitted([(design, origins)], LAYOUT, [choice], HORIZON, folds=3)[0]
+    (forecasts,) = fit_skeleton([(design, origins)], LAYOUT, [choice], HORIZON, folds=3)[1]
     for fold in np.array_split(origins, 3):
         rest = np.setdiff1d(origins, fold)
-        other = fit_skeleton([(design, rest)], LAYOUT, [choice], HORIZON).predict(t, fold)
+        other = fit_skeleton([(design, rest)], LAYOUT, [choice], HORIZON)[0].predict(t, fold)
         np.testing.assert_allclose(forecasts[fold - 30], other, atol=1e-8)
 
 
@@ -86,8 +86,8 @@ def test_the_forecast_of_several_choices_is_the_mean_of_theirs() -> None:
     t = track(np.random.default_rng(0).normal(size=200).cumsum())
     rows, at = [(Design(t, LAYOUT), np.arange(30, 190))], np.array([60, 100])
     first, second = Choice(3, (0, 1), "season", mean=True), Choice(1, (2, 0), "last", calendar=True, penalty=0.1)
-    single = [fit_skeleton(rows, LAYOUT, [choice], HORIZON).predict(t, at) for choice in (first, second)]
-    both = fit_skeleton(rows, LAYOUT, [first, second, second], HORIZON).predict(t, at)
+    single = [fit_skeleton(rows, LAYOUT, [choice], HORIZON)[0].predict(t, at) for choice in (first, second)]
+    both = fit_skeleton(rows, LAYOUT, [first, second, second], HORIZON)[0].predict(t, at)
     np.testing.assert_allclose(both, (single[0] + 2 * single[1]) / 3, atol=1e-10)
 
 
@@ -98,7 +98,7 @@ def test_the_mean_of_choices_is_no_worse_in_validation_than_the_best_of_them() -
     actual = np.stack([t.values[held + h] for h in range(1, HORIZON + 1)], 1)
 
     def size(some: Sequence[Choice]) -> float:
-        return float(np.abs(fit_skeleton([(design, train)], LAYOUT, some, HORIZON).predict(t, held) - actual).mean())
+        return float(np.abs(fit_skeleton([(design, train)], LAYOUT, some, HORIZON)[0].predict(t, held) - actual).mean())
 
     assert size(choices) == pytest.approx(error, rel=1e-9)
     assert error <= size(choices[:1])
@@ -114,10 +114,10 @@ def test_unobserved_targets_do_not_count() -> None:
     wrong[70:75] += 50.0
     kept = origins[(origins < 70 - HORIZON) | (origins > 74 + 24)]  # neither targets nor lags lie in the gap
     parts = [(Design(track(v, observed), LAYOUT), np.array([72 - HORIZON, *kept])) for v in (values, wrong)]
-    one, other = (fit_skeleton([part], LAYOUT, [choice], 1).weights for part in parts)
+    one, other = (fit_skeleton([part], LAYOUT, [choice], 1)[0].weights for part in parts)
     assert one.shape == other.shape
     gap = [(Design(track(values, observed), LAYOUT), np.arange(69, 74))]
-    alone = fit_skeleton(gap, LAYOUT, [choice], 1).weights  # every target is in the gap: the weights are the prior
+    alone = fit_skeleton(gap, LAYOUT, [choice], 1)[0].weights  # every target is in the gap: the weights are the prior
     np.testing.assert_allclose(alone[0], choice.start(LAYOUT), atol=1e-9)
 
 
