@@ -1,7 +1,7 @@
 """A fitted forecaster: linear part, network and scales, and forecasts from any origin of any series."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,9 @@ class Fitted:
 
 
 def last_windows(fitted: Fitted, records: Sequence[Record], ahead: Sequence[NDArray[np.float64]]) -> Windows:
-    """Return the window at the end of each history."""
+    """Return the window at the end of each history, of which it reads no more than the window looks back on."""
+    known = replace(fitted, scales={record.id: fitted.scale(record) for record in records})
+    tails = [record.last(2 * fitted.reader.needed) for record in records]
     return Windows.joined(
-        [fitted.windows(r, np.array([len(r) - 1]), later) for r, later in zip(records, ahead, strict=True)]
+        [known.windows(tail, np.array([len(tail) - 1]), later) for tail, later in zip(tails, ahead, strict=True)]
     )

@@ -61,8 +61,16 @@ class Record:
 
     def until(self, end: int) -> "Record":
         """Return the first `end` steps."""
-        cut = {name: getattr(self, name)[:end] for name in ("times", "values", "observed", "known", "past")}
-        return replace(self, **cut)
+        return self._cut(slice(end))
+
+    def last(self, steps: int) -> "Record":
+        """Return the last so many steps, or all of them."""
+        return self._cut(slice(-steps, None))
+
+    def _cut(self, kept: slice) -> "Record":
+        return replace(
+            self, **{name: getattr(self, name)[kept] for name in ("times", "values", "observed", "known", "past")}
+        )
 
     def joined(self, later: "Record") -> "Record":
         """Return this history and the rows that follow it.

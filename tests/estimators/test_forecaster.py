@@ -1,5 +1,6 @@
 """`BayesianRNNForecaster`: from a table to forecasts, saved, updated, judged."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 import bayesrnn as br
 from bayesrnn.estimators import BayesianRNNForecaster
 from bayesrnn.forecasting.distribution import ForecastDistribution
+from bayesrnn.forecasting.features import Windows
+from bayesrnn.forecasting.fitted import last_windows
 
 LENGTH = 150
 
@@ -173,6 +176,20 @@ def test_a_forecast_knows_nothing_after_its_origin(fitted: BayesianRNNForecaster
     same = torch.isclose(tests[0].predictive.mean, tests[1].predictive.mean, rtol=1e-9).all(1)
     assert same[torch.from_numpy(days)].all()
     assert not same.all()
+
+
+def test_the_last_window_is_read_from_the_end_of_the_history(fitted: BayesianRNNForecaster) -> None:
+    state = fitted._fitted()
+    record, reader = state.records[0], state.fitted.reader
+    many = -(-3 * reader.needed // len(record))
+    times = pd.date_range(end=record.times[-1], periods=many * len(record), freq=record.times.freq)
+    parts = {name: np.concatenate([getattr(record, name)] * many) for name in ("values", "observed", "known", "past")}
+    long, later = replace(record, id="new", times=times, **parts), np.ones((reader.horizon, record.known.shape[1]))
+    whole = state.fitted.windows(long, np.array([len(long) - 1]), later)
+    ends = last_windows(state.fitted, [long], [later])
+    assert len(long.last(2 * reader.needed)) < len(long)
+    for name in Windows.__annotations__:
+        torch.testing.assert_close(getattr(ends, name), getattr(whole, name), equal_nan=True)
 
 
 def test_a_new_series_is_forecast_from_its_history(fitted: BayesianRNNForecaster) -> None:
