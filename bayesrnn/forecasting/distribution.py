@@ -16,7 +16,7 @@ from bayesrnn.predictive.distributions.quantiles import QuantileDistribution
 
 _REACH, _NODES = 5.0, 101
 _LEAST = 1e-9
-_AT_ONCE = 2**22
+_AT_ONCE = 2**17  # numbers that stay in a processor's cache
 
 
 class ForecastDistribution(QuantileDistribution):
@@ -91,14 +91,21 @@ def table_of(mixture: AbstractDistribution, correlation: Tensor) -> ForecastDist
 
 
 def _cdf_of_normals(mixture: AbstractDistribution) -> Callable[[Tensor], Tensor] | None:
-    """Return the cdf of Gaussian draws, or mixtures of Gaussians with one mean; much faster than by rows."""
+    r"""Return the cdf of Gaussian draws, or mixtures of Gaussians with one mean; much faster than by rows.
+
+    $\Phi(z) = (1 + \mathrm{erf}(z / \sqrt 2)) / 2$, so the mean over draws is taken of erf: three passes.
+    """
     components = mixture.component() if isinstance(mixture, MixtureDistribution) else None
     if isinstance(components, Normal):
-        loc, rate = components.loc, 1 / components.scale
-        return lambda value: torch.special.ndtr((value - loc) * rate).mean(0)
-    if isinstance(components, MixtureSameFamily) and isinstance(components.component_distribution, Normal):
-        weights = components.mixture_distribution.probs.movedim(-1, 0).contiguous()
-        loc = components.component_distribution.loc.movedim(-1, 0).contiguous()
-        rate = 1 / components.component_distribution.scale.movedim(-1, 0).contiguous()
-        return lambda value: (torch.special.ndtr((value - loc) * rate) * weights).sum(0).mean(0)
-    return None
+        normal, weights = components, None
+    elif isinstance(components, MixtureSameFamily) and isinstance(components.component_distribution, Normal):
+        normal, weights = components.component_distribution, components.mixture_distribution.probs
+    else:
+        return None
+    rate = 0.5**0.5 / normal.scale
+    shift = -normal.loc * rate
+    if weights is None:
+        return lambda value: 0.5 + 0.5 * torch.addcmul(shift, rate, value).erf_().mean(0)
+    shift, rate, weights = (part.movedim(-1, 0).contiguous() for part in (shift, rate, weights))
+    half = 0.5 / shift.shape[1] * weights
+    return lambda value: 0.5 + torch.addcmul(shift, rate, value).erf_().mul_(half).sum((0, 1))
