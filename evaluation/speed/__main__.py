@@ -25,7 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = OneLineParser(prog="python -m evaluation.speed", description=__doc__)
     parser.add_argument(
         "what",
-        choices="people train predict memory draws control stream fit versions gpu report".split(),
+        choices=[
+            "people",
+            "train",
+            "predict",
+            "memory",
+            "draws",
+            "control",
+            "stream",
+            "fit",
+            "versions",
+            "gpu",
+            "report",
+        ],
         help=_HELP,
     )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and smaller sizes")
