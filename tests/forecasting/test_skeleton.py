@@ -91,9 +91,9 @@ def test_the_forecast_of_several_choices_is_the_mean_of_theirs() -> None:
     np.testing.assert_allclose(both, (single[0] + 2 * single[1]) / 3, atol=1e-10)
 
 
-def test_the_mean_of_choices_is_no_worse_in_validation_than_the_best_of_them() -> None:
-    t = track(np.random.default_rng(3).normal(size=400).cumsum() + np.tile(np.arange(12.0), 34)[:400])
-    design, train, held = Design(t, LAYOUT), np.arange(40, 250), np.arange(256, 390)
+def test_the_mean_of_choices_is_better_in_validation_than_the_best_of_them() -> None:
+    t = track(np.random.default_rng(1).normal(size=400) + np.tile(np.arange(12.0), 34)[:400] / 6)
+    design, train, held = Design(t, LAYOUT), np.arange(40, 120), np.arange(256, 390)
     choices, error = choose([(design, train)], [(design, held)], LAYOUT, HORIZON)
     actual = np.stack([t.values[held + h] for h in range(1, HORIZON + 1)], 1)
 
@@ -101,7 +101,7 @@ def test_the_mean_of_choices_is_no_worse_in_validation_than_the_best_of_them() -
         return float(np.abs(fit_skeleton([(design, train)], LAYOUT, some, HORIZON)[0].predict(t, held) - actual).mean())
 
     assert size(choices) == pytest.approx(error, rel=1e-9)
-    assert error <= size(choices[:1])
+    assert error < 0.98 * size(choices[:1])
     assert size(choices[:1]) <= min(size([choice]) for choice in choices) + 1e-12
 
 
