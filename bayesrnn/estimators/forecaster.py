@@ -28,7 +28,7 @@ _SCHEMES = tuple(gal(input=p, hidden=q, output=q, gates="tied") for p, q in ((0.
 class BayesianRNNForecaster:
     r"""Forecasts of one or many series with intervals, from a table of rows.
 
-    A ridge regression on lags, past seasons and the calendar, chosen on the validation span, gives a forecast $b_h$; a
+    Ridge regressions on lags, past seasons and the calendar, chosen on the validation span, give a mean $b_h$; a
     recurrent network with masks learns what it leaves, $y_{o+h} \sim p(b_h + c\,s_h \mu_h, c\,s_h \sigma_h)$. Both are
     then fitted again to everything. One set of masks serves a whole roll-out.
 
@@ -45,8 +45,7 @@ class BayesianRNNForecaster:
         num_layers: Recurrent layers.
         dropout: A rate (= ``schemes.gal(p)``) or a scheme; by default .05 on inputs and .1 on states, or .2 and .5
             where it is better in the validation span.
-        likelihood: "gaussian", "student_t", "mixture" (of two Gaussians), or "auto" for the better one of the first and
-            the last in the validation span.
+        likelihood: "gaussian", "student_t", "mixture" (of two Gaussians), or "auto": first or last, by validation.
         epochs: Most passes over the windows; by default as many as 600 steps make.
         context: Steps before an origin that the network reads; by default two seasons, 24 to 96.
         learning_rate: Highest step size of AdamW.
