@@ -11,6 +11,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import bayesrnn as br
 from bayesrnn import likelihoods
 from bayesrnn.inference import point
+from bayesrnn.inference.inputs import rows_at_once
+from bayesrnn.inference.nested import with_rows
 
 
 class Packing(nn.Module):
@@ -270,3 +272,22 @@ class Split(nn.Module):
 def test_parts_that_come_in_another_order_are_refused():
     with pytest.raises(ValueError, match="uses the rows of a batch jointly"):
         br.predict(Document(br.schemes.gal(0.3), transposed=True), torch.randint(20, (4, 3, 5)), draws=20)
+
+
+@pytest.mark.parametrize(
+    ("units", "steps", "threads", "rows"),
+    [
+        (32, 24, 1, 5461),
+        (1, 2, 1, 8192),
+        (64, 168, 1, 390),
+        (64, 1000, 1, 384),
+        (64, 1000, 32, 768),
+        (650, 35, 1, 1024),
+    ],
+)
+def test_a_pass_holds_outputs_of_16_mebibytes(units, steps, threads, rows, monkeypatch):
+    """Within bounds: rows that share the weights of each thread, more where the weights are large."""
+    monkeypatch.setattr("bayesrnn.inference.inputs.free_memory", lambda model: 2**50)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    given, _ = with_rows((torch.zeros(3, steps, 1),), 0)
+    assert rows_at_once(br.nn.LSTM(1, units, dropout=0.1, batch_first=True), given, None) == rows
