@@ -53,7 +53,7 @@ def ratio_band(
 
 
 def few_interval(share: float, sequences: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a share as if each sequence were one target, for too few of them to resample.
+    """Return the exact interval of a share, each sequence as one target: for too few to resample.
 
     Source: Clopper & Pearson 1934 (Biometrika 26).
     """

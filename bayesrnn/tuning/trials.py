@@ -65,7 +65,7 @@ class RateSearch:
 
 
 def trial_of(scheme: Scheme, loss: Tensor, lowest: Tensor, counted: Tensor) -> Trial:
-    """Return the trial of a scheme from its losses, and the losses of the best one, (rows, targets of a row)."""
+    """Return the trial of a scheme from its losses and the best scheme's, (rows, targets of a row)."""
     gap = loss - lowest
     return Trial(scheme, mean_loss(loss, counted), _error(loss, counted), mean_loss(gap, counted), _error(gap, counted))
 
