@@ -141,7 +141,7 @@ def _trained(
             seed=common.seed,
             checkpoint=run,
             resume=resume,
-            on_epoch=lambda history: common.say(_line(history)),
+            on_epoch=lambda history: common.say(_line(history, recipe.epochs)),
             on_start=start,
         )
     except OtherTraining as error:
@@ -201,8 +201,12 @@ def _parts(text: Path, corpus: "Corpus") -> str:
     )
 
 
-def _line(history: "History") -> str:
+def _line(history: "History", epochs: int) -> str:
+    from bayesrnn._progress import duration
+
     text = f"epoch {history.epochs}  train {history.train_perplexity[-1]:.2f}"
     if history.validation:
         text += f"  validation {history.validation_perplexity[-1]:.2f}"
-    return text + f"  {history.words_per_second[-1]:,.0f} words/s"
+    left = (epochs - history.epochs) * sum(history.seconds) / history.epochs
+    rest = f"  about {duration(left)} left" if history.epochs < epochs else ""
+    return f"{text}  {history.words_per_second[-1]:,.0f} words/s{rest}"

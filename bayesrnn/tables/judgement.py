@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 _RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 _PLAIN, _DRAWN, _FINAL = "deterministic pass", "MC dropout", "MC dropout, recalibrated"
-_THAN = {Verdict.BETTER: "clearly better", Verdict.WORSE: "clearly worse", Verdict.UNDECIDED: "not clearly other"}
+_ENDINGS = {
+    Verdict.BETTER: "The last is clearly better than the first.",
+    Verdict.WORSE: "The last is clearly worse than the first.",
+    Verdict.UNDECIDED: "Between the last and the first there is no clear difference.",
+}
 _PASSES = {_PLAIN: "in one pass without masks", _DRAWN: "with masks", _FINAL: "with masks and recalibrated"}
 
 
@@ -81,7 +85,7 @@ class Judgement:
         values = {name: scores[last.measure.key].value for name, scores in self.comparison.scores.items()}
         words = [f"{number(value)} {_PASSES.get(name, name)}" for name, value in values.items()]
         name = {"nll": "Log loss", "crps": "Error (CRPS)"}.get(last.measure.key, last.measure.label)
-        return f"{name}, lower is better: {listed(words)}. The last is {_THAN[last.verdict]} than the first."
+        return f"{name}, lower is better: {listed(words)}. {_ENDINGS[last.verdict]}"
 
     @property
     def level(self) -> float:
