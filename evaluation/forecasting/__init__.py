@@ -1,1 +1,1 @@
-"""Forecasts of three real series against baselines and a deep peer."""
+"""Forecasts of four real series against baselines and peers."""
