@@ -11,46 +11,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Normal
+from torch.distributions import Normal
 
 from bayesrnn import metrics
-from bayesrnn.metrics.pairs import pair
-from bayesrnn.predictive import Origin, Predictive, TokenPredictive
+from bayesrnn.predictive import Predictive
 from bayesrnn.recalibration import PerHorizon, VarianceScaling
-from bayesrnn.report import CalibrationReport, calibration_report
-from bayesrnn.report.breakdown import _off, by_frequency
+from bayesrnn.report import calibration_report
+from tests.report.examples import QUICK, classes, forecast, gaussian, generator
 from tests.report.test_page import assert_stands_alone
-
-QUICK: dict[str, Any] = {"resamples": 200}
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def gaussian(claimed: float = 1.0, bias: float = 0.0, rows: int = 2000) -> CalibrationReport:
-    """Targets N(0, 1) against a predictive N(bias, claimed²)."""
-    target = torch.randn(rows, generator=generator())
-    return calibration_report(
-        Predictive.from_gaussian(torch.full((rows,), bias), torch.full((rows,), claimed)), target, **QUICK
-    )
-
-
-def forecast(rows: int = 60, steps: int = 5, draws: int = 24) -> tuple[Any, Tensor]:
-    g = generator()
-    means = 0.3 * torch.randn(draws, rows, steps, generator=g) + torch.arange(rows)[:, None] / 9
-    spread = (0.5 + 0.1 * torch.rand(rows, steps, generator=g)).expand_as(means)
-    target = torch.arange(rows)[:, None] / 9 + 0.8 * torch.randn(rows, steps, generator=g)
-    return Predictive.from_draws(Normal(means, spread)), target
-
-
-def classes(temperature: float, rows: int = 1500, draws: int = 20) -> tuple[Any, Tensor]:
-    """Targets of a softmax; the predictive sharpens its logits by the temperature."""
-    logits = 1.5 * torch.randn(rows, 4, generator=generator())
-    truth = logits.softmax(-1)
-    target = torch.multinomial(truth, 1, generator=generator(1))[:, 0]
-    noise = 0.05 * torch.randn(draws, rows, 4, generator=generator(2))
-    return Predictive.from_draws(Categorical(logits=(logits + noise) / temperature)), target
 
 
 @pytest.mark.parametrize("factor", [1.3, 2.0])
@@ -143,33 +111,6 @@ def test_steps_of_a_sequence_are_resampled_together() -> None:
     assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
 
 
-def test_by_horizon_and_group_equal_the_metrics_of_the_parts() -> None:
-    predictive, target = forecast()
-    labels = ["a" if i < 20 else "b" for i in range(60)]
-    report = calibration_report(predictive, target, labels, monte_carlo=False, **QUICK)
-    low, high = predictive.interval(0.9)
-    inside = ((low <= target) & (target <= high)).double()
-    horizon = report.tables["horizon"]
-    assert [row["part"] for row in horizon] == ["1", "2", "3", "4", "5"]
-    assert [row["coverage"] for row in horizon] == pytest.approx(inside.mean(0).tolist())
-    group = {row["part"]: row for row in report.tables["group"]}
-    assert group["a"]["coverage"] == pytest.approx(float(inside[:20].mean()))
-    assert group["b"]["crps"] == pytest.approx(metrics.crps(predictive[20:], target[20:]).value)
-    assert (group["a"]["targets"], group["a"]["sequences"]) == (100, 20)
-    assert {"coverage_by_horizon", "coverage_by_group"} <= set(report.picture_names)
-
-
-def test_a_group_that_is_off_is_found_and_no_other() -> None:
-    rows = 1200
-    target = torch.randn(rows, generator=generator())
-    target[:300] *= 3
-    labels = ["off" if i < 300 else f"fine {i % 3}" for i in range(rows)]
-    report = calibration_report(
-        Predictive.from_gaussian(torch.zeros(rows), torch.ones(rows)), target, labels, monte_carlo=False, **QUICK
-    )
-    assert {row["part"] for row in report.tables["group"] if row["off"]} == {"off"}
-
-
 def test_masked_and_missing_targets_are_left_out() -> None:
     predictive, target = forecast()
     holes = target.clone()
@@ -196,7 +137,11 @@ def chances(rows: int) -> Predictive:
 
 
 NUMBERS = torch.rand(50, generator=generator())
+
+
 THREE = torch.arange(60) % 3
+
+
 WARNINGS: dict[str, tuple[Any, Tensor]] = {
     "Only 12 targets": (certain(torch.arange(12.0)), torch.arange(12.0) + 0.1),
     "The predicted spread is the same everywhere": (certain(NUMBERS), NUMBERS),
@@ -237,37 +182,6 @@ def test_a_metric_that_cannot_be_computed_is_named() -> None:
     report = calibration_report(samples, torch.randn(60, generator=generator(1)), resamples=50)
     assert any(note.startswith("Negative log-likelihood is missing: Samples have no density") for note in report.notes)
     assert "nll" not in report.scores
-
-
-def stream() -> TokenPredictive:
-    g = generator()
-    logits = torch.randn(30, 24, 20, generator=g) * 1.5
-    target = Categorical(logits=logits).probs.flatten(0, 1).multinomial(1, generator=g).view(30, 24)
-    draws = (logits / 0.6 + 0.3 * torch.randn(6, 30, 24, 20, generator=g)).log_softmax(-1)
-    mean = draws.exp().mean(0)
-    entropy, aleatoric = -(mean * mean.log()).sum(-1), -(draws.exp() * draws).sum(-1).mean(0)
-    return TokenPredictive.from_blocks(
-        draws.gather(-1, target.expand(6, 30, 24)[..., None])[..., 0], origin=Origin(6), entropy=entropy,
-        aleatoric=aleatoric, epistemic=entropy - aleatoric, target=target, confidence=mean.amax(-1),
-        correct=mean.argmax(-1) == target,
-    )  # fmt: skip
-
-
-def test_token_streams_by_position_and_frequency(tmp_path: Path) -> None:
-    predictive = stream()
-    counts = torch.tensor([5] * 10 + [500] * 10)
-    report = calibration_report(predictive, token_counts=counts, **QUICK)
-    assert f"{predictive.perplexity:.4g}" in report.sentence
-    assert any("overconfident" in f.text for f in report.findings)
-    bands = {row["part"]: row for row in report.tables["frequency"]}
-    assert set(bands) == {"below 10", "100–999"}
-    rare = (predictive.target < 10) & predictive.mask  # type: ignore[operator]
-    assert bands["below 10"]["nll"] == pytest.approx(-float(predictive.log_prob[rare].mean()), rel=1e-6)
-    assert len(report.tables["horizon"]) == 24
-    report.save(tmp_path)
-    assert (tmp_path / "nll_by_frequency.png").stat().st_size > 5000
-    with pytest.raises(ValueError, match="token_counts has 3 entries"):
-        calibration_report(predictive, token_counts=torch.ones(3))
 
 
 def test_saved_files_agree_with_the_report(tmp_path: Path) -> None:
@@ -330,14 +244,6 @@ def test_bad_input(options: dict[str, Any], message: str) -> None:
         calibration_report(Predictive.from_gaussian(torch.zeros(200), torch.ones(200)), torch.zeros(199))
 
 
-def test_of_many_parts_each_must_be_further_off() -> None:
-    """Bonferroni: the share of replicates beyond the ideal counts against one tail of 2.5 % over all parts."""
-    replicates = np.linspace(0.0, 1.0, 1001)
-    score = metrics.Score("coverage", 0.5, "", 9, 9, 9, replicates=replicates)
-    for ideal, parts, off in ((0.96, 1, False), (0.99, 1, True), (0.99, 5, False), (0.999, 5, True), (0.001, 5, True)):
-        assert _off(score, ideal, 0.95, parts) is off
-
-
 @pytest.mark.parametrize("factor", [1.5, 2.0])
 def test_a_skewed_distribution_too_narrow_by_a_known_factor(factor: float) -> None:
     """Errors of a mixture whose upper side is the wide one, stretched about its median."""
@@ -349,16 +255,6 @@ def test_a_skewed_distribution_too_narrow_by_a_known_factor(factor: float) -> No
     said = re.search(r"too narrow by a factor of about ([\d.]+)\.", report.sentence)
     assert said is not None, report.sentence
     assert float(said[1]) == pytest.approx(factor, rel=0.07)
-
-
-def test_bands_of_frequency_begin_at_their_first_number() -> None:
-    target = torch.arange(8).expand(5, 8)
-    predictive = TokenPredictive(-torch.ones(5, 8), Origin(1), target=target)
-    counts = torch.tensor([0, 9, 10, 99, 100, 999, 1000, 10_000])
-    parts = by_frequency(pair(predictive, None, {}), counts)
-    found = {part.label: target[part.mask].unique().tolist() for part in parts}
-    expected = {"below 10": [0, 1], "10–99": [2, 3], "100–999": [4, 5], "1000–9999": [6], "10000 and more": [7]}
-    assert found == expected
 
 
 @pytest.mark.parametrize("rows", [10, 40])
@@ -398,11 +294,3 @@ def test_targets_that_repeat_each_other_count_once(kind: str) -> None:
     assert many.floor == pytest.approx(once.floor, rel=0.15)
     assert many.interval[0] == 0.0  # no claim where there is none to make
     assert "does not follow the error" not in str(calibration_report(tens, target[:, None].expand(200, 10), **QUICK))
-
-
-def test_groups_of_few_sequences_say_little() -> None:
-    predictive = Predictive.from_gaussian(torch.zeros(80), torch.ones(80))
-    groups = ["few"] * 40 + ["many"] * 40
-    which = torch.cat([torch.arange(40) // 20, torch.arange(40) + 2])
-    report = calibration_report(predictive, torch.linspace(-1, 1, 80), groups, sequences=which, **QUICK)
-    assert any("few (40 of 2)" in warning for warning in report.warnings)
