@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bayesrnn.inference.nested import Rows, leaves, replicate, take_rows, values
@@ -11,6 +12,8 @@ from bayesrnn.inference.nested import Rows, leaves, replicate, take_rows, values
 @dataclass(eq=False)
 class Copies:
     """The copies of the last pass, used again for the same rows and as many draws unless the model wrote into them.
+
+    A write that torch counts is seen by the count, any other by comparing the first draw's copy with the rows.
 
     Example:
         >>> import torch
@@ -34,10 +37,11 @@ class Copies:
             times: How many copies.
         """
         key = id(inputs), id(options), id(rows), times
-        if key == self.key and self.versions == _versions(self.kept[-1]):
+        source = take_rows((inputs, options), rows)
+        if key == self.key and self.versions == _versions(self.kept[-1]) and _begin_with(self.kept[-1], source):
             return values(self.kept[-1])
         self.key, self.kept = (), ()  # the old copies go before the new ones come
-        copies = replicate(take_rows((inputs, options), rows), times)
+        copies = replicate(source, times)
         self.versions = _versions(copies)
         if self.versions is not None:
             self.key, self.kept = key, (inputs, options, rows, copies)
@@ -50,3 +54,10 @@ def _versions(copies: Any) -> list[int] | None:
     if not all(isinstance(t, Tensor) and not t.is_inference() for t in tensors):
         return None
     return [t._version for t in tensors]
+
+
+def _begin_with(copies: Any, source: Any) -> bool:
+    """Return whether the copies of the first draw are the rows; NaN is never the same, so that it is copied anew."""
+    pairs = zip(leaves(copies), leaves(source), strict=True)
+    rows = ((copy, row) for (_, copy), (_, row) in pairs if isinstance(row, Rows))
+    return all(torch.equal(copy.value.narrow(row.dim, 0, row.count), row.value) for copy, row in rows)

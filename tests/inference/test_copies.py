@@ -24,6 +24,23 @@ class Writer(nn.Module):
         return self.drop(torch.as_tensor(x).add_(1.0))
 
 
+class UncountedWriter(Writer):
+    """Writes where torch does not count it."""
+
+    def forward(self, inputs: dict[str, Any]) -> Tensor:
+        x = inputs["x"]
+        x.numpy()[...] += 1.0
+        return self.drop(x)
+
+
+@pytest.mark.parametrize("memory", [300, 4000, 10**6])
+def test_what_a_model_writes_unseen_stays_in_its_pass(memory: int) -> None:
+    x = torch.ones(24, 3)
+    result = br.predict(UncountedWriter(), {"x": x}, draws=16, likelihood=br.inference.point, max_memory=memory)
+    assert set(result.draws.flatten().tolist()) == {0.0, 4.0}
+    assert (x == 1.0).all()
+
+
 @pytest.mark.parametrize("kind", [torch.tensor, np.array])
 @pytest.mark.parametrize("inference", [True, False])
 def test_what_a_model_writes_stays_in_its_pass(kind: Any, inference: bool) -> None:
