@@ -254,8 +254,14 @@ def test_training_serves_a_trainer_of_the_users_own(rows: Rows, make: Make) -> N
         trainer = pl.Trainer(
             max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu"
         )
-        trainer.fit(Training(model, learning_rate=0.01), DataLoader(TensorDataset(*rows), 16))
+        loader = DataLoader(TensorDataset(*rows), 16)
+        trainer.fit(Training(model, learning_rate=0.01, schedule=lambda epoch: 0.5**epoch), loader, loader)
     assert not torch.equal(before, weights(model))
+    (x, y), model = rows, model.eval()
+    assert float(trainer.callback_metrics["validation_loss"]) == pytest.approx(
+        -float(model(x).log_prob(y).mean().detach())
+    )
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0.01 * 0.25
 
 
 def test_history_frame() -> None:
