@@ -368,7 +368,7 @@ def test_a_missing_month_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     file = tmp_path / "gap.csv"
     pd.DataFrame({"t": times, "y": range(119)}).to_csv(file, index=False)
     assert main(["forecast", str(file), "--time", "t", "--target", "y", "--horizon", "6", "--output", "o"]) == 2
-    assert "1994-04-01 follows 1994-02-01, a step of 2 months where most are 1 month" in capsys.readouterr().err
+    assert "1994-04 follows 1994-02, a step of 2 months where most are 1 month" in capsys.readouterr().err
 
 
 def test_the_scores_are_shown_whole_at_any_scale() -> None:

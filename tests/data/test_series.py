@@ -70,7 +70,7 @@ def test_mauna_loa_has_five_bridged_months() -> None:
         (monthly(np.array([1.0, 2.0])), r"the series has 2 values; at least 3"),
         (
             pd.Series([1.0, 2, 3, 4], index=pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-04", "2020-01-05"])),
-            r"unequal: 2020-01-04 follows 2020-01-02, a step of 2 days where most are 1 days.*resample",
+            r"unequal: 2020-01-04 follows 2020-01-02, a step of 2 days where most are 1 day.*resample",
         ),
         (pd.Series([1.0, 2, 3, 4], index=[1, 2, 3, 7]), r"unequal: 7 follows 3, a step of 4 where most are 1"),
         (pd.Series([1.0, 2, 3, 4], index=[1, 2, 2, 3]), r"the time 2 comes more than once"),

@@ -102,7 +102,7 @@ FILES = {
         rows(BERLIN.strftime("%Y-%m-%d %H:%M")),
         None,
         None,
-        refused="2020-10-25 02:00:00 comes.*--duplicates mean",
+        refused="2020-10-25 02:00 comes.*--duplicates mean",
         advice={"duplicates": "mean"},
         period=24,
     ),
