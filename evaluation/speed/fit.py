@@ -12,8 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import wraps
+from contextlib import contextmanager
+from pkgutil import resolve_name
 from typing import Any
 from unittest.mock import patch
 
@@ -26,8 +26,9 @@ from torch.nn.functional import pad, softplus
 import bayesrnn as br
 from evaluation import records
 from evaluation.options import named
+from evaluation.speed.stages import Stages
 
-__all__ = ["Stages", "markdown", "run"]
+__all__ = ["markdown", "run"]
 
 _UNITS, _BATCH = 32, 64
 _OUTSIDE = "first recalibration"
@@ -49,51 +50,6 @@ _IMPORTS = {
     "import bayesrnn": "import bayesrnn",
     "and use it": "import bayesrnn as br; br.nn.LSTM, br.models, br.schemes, br.predict, br.fit",
 }
-
-
-class Stages:
-    """CPU seconds by stage, while the functions of `watched` are wrapped.
-
-    Example:
-        >>> stages = Stages({"evaluation.speed.fit.softplus": "softplus"})
-        >>> with stages.watching():
-        ...     value = softplus(torch.zeros(3))
-        >>> sorted(stages.seconds)
-        ['rest', 'softplus']
-    """
-
-    def __init__(self, watched: Mapping[str, str] = _WATCHED) -> None:
-        self.watched, self.seconds = dict(watched), {"rest": 0.0}
-        self._open, self._since = ["rest"], 0.0
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Wrap the functions; the time of the block that is spent in none of them is the rest."""
-        with ExitStack() as stack:
-            for place, stage in self.watched.items():
-                owner, name = place.rsplit(".", 1)
-                stack.enter_context(patch(place, self._wrapped(_found(owner, name), stage)))
-            self._since = time.process_time()
-            yield
-            self._turn()
-
-    def _wrapped(self, function: Callable[..., Any], stage: str) -> Callable[..., Any]:
-        @wraps(function)
-        def call(*arguments: Any, **options: Any) -> Any:
-            self._turn()
-            self._open.append(_OUTSIDE if _OUTSIDE in self._open else stage)
-            try:
-                return function(*arguments, **options)
-            finally:
-                self._turn()
-                self._open.pop()
-
-        return call
-
-    def _turn(self) -> None:
-        now, stage = time.process_time(), self._open[-1]
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
-        self._since = now
 
 
 class Plain(nn.Module):
@@ -155,7 +111,7 @@ def _fit(quick: bool) -> dict[str, Any]:
     frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=steps, freq="h"), "y": values})
     options: dict[str, Any] = {"epochs": 1, "draws": 16} if quick else {}
     forecaster = br.estimators.BayesianRNNForecaster(horizon, **options)
-    stages, trainings = Stages(), []
+    stages, trainings = Stages(_WATCHED, _OUTSIDE), []
     with stages.watching(), _noted("bayesrnn.forecasting.learn.fit", trainings):
         forecaster.fit(frame)
     start = time.process_time()
@@ -277,7 +233,7 @@ def _median(call: Callable[[], object], count: int, clock: Callable[[], float]) 
 @contextmanager
 def _noted(place: str, calls: list[tuple[Any, Any]]) -> Iterator[None]:
     """Keep the arguments of every call of a function."""
-    function = _found(*place.rsplit(".", 1))
+    function = resolve_name(place)
 
     def call(*arguments: Any, **options: Any) -> Any:
         calls.append((arguments, options))
@@ -285,9 +241,3 @@ def _noted(place: str, calls: list[tuple[Any, Any]]) -> Iterator[None]:
 
     with patch(place, call):
         yield
-
-
-def _found(owner: str, name: str) -> Any:
-    from pkgutil import resolve_name
-
-    return getattr(resolve_name(owner), name)

@@ -6,17 +6,17 @@ import json
 import pytest
 import torch
 
-from evaluation.speed import fit
+from evaluation.speed import fit, stages
 
 
 def test_a_stage_has_the_time_that_the_stages_inside_it_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = itertools.count()
-    monkeypatch.setattr(fit.time, "process_time", lambda: float(next(seconds)))  # each look at the clock: a second
-    stages = fit.Stages({"torch.nn.Linear.forward": "inner", "torch.nn.Sequential.forward": "outer"})
+    monkeypatch.setattr(stages.time, "process_time", lambda: float(next(seconds)))  # each look at the clock: a second
+    clock = stages.Stages({"torch.nn.Linear.forward": "inner", "torch.nn.Sequential.forward": "outer"})
     network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
-    with stages.watching():
+    with clock.watching():
         network(torch.zeros(1))
-    assert stages.seconds == {"rest": 2.0, "outer": 3.0, "inner": 2.0}
+    assert clock.seconds == {"rest": 2.0, "outer": 3.0, "inner": 2.0}
 
 
 def test_tables_say_the_ratios_that_are_to_be_reached() -> None:
