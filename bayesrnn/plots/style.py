@@ -1,6 +1,7 @@
 """What every picture shares: an Axes to draw on, colors that color-blind readers tell apart, the headline."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def finish(ax: Axes, title: str | None, note: str = "", *, pad: float | None = N
 
 def short_dates(ax: Axes, times: Any) -> None:
     """Label an axis of dates so that labels do not meet: the year and month once, days between."""
-    if getattr(getattr(times, "dtype", None), "kind", "") != "M":
+    kind = getattr(getattr(times, "dtype", None), "kind", "")
+    if kind != "M" and not (kind == "O" and isinstance(times.flat[0], datetime)):  # dates with a zone are objects
         return
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 

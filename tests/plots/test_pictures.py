@@ -7,8 +7,10 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from bayesrnn import plots
@@ -86,6 +88,13 @@ def test_no_note_lies_on_what_is_drawn(name: str) -> None:
     for note in (text for text in ax.texts if getattr(text, "xycoords", "") == "axes fraction"):
         assert note.get_window_extent().y0 >= ax.get_window_extent().y1
         assert note.get_window_extent().y1 <= ax._left_title.get_window_extent().y0
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_labels_of_dates_are_short_in_any_zone(zone: str | None) -> None:
+    times = pd.date_range("2024-04-15", periods=9, freq="6h", tz=zone).to_numpy()
+    ax = plots.fan_chart(Predictive.from_gaussian(torch.zeros(9), torch.ones(9)), times=times)
+    assert isinstance(ax.xaxis.get_major_formatter(), ConciseDateFormatter)
 
 
 def test_a_title_is_written_as_it_is() -> None:
