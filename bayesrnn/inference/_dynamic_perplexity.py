@@ -22,8 +22,8 @@ def dynamic_perplexity(
     tokens: Tensor | Iterable[int],
     train: Tensor | Iterable[int],
     *,
-    rate: float = 2e-3,
-    decay: float = 2e-2,
+    rate: float = 5e-5,
+    decay: float = 1e-2,
     epsilon: float = 2e-5,
     window: int = 5,
     batch_size: int = 100,
@@ -42,7 +42,7 @@ def dynamic_perplexity(
         model: A `LanguageModel`, or any module that returns (Categorical or logits, state) from `model(tokens, state)`.
         tokens: The stream, (N,), read in one piece; its tokens 1 to N - 1 are scored.
         train: The text that the model was trained on, or a part of it.
-        rate: Learning rate $\eta$.
+        rate: Learning rate $\eta$; choose it on validation text. (Code that sums squares over windows has larger ones.)
         decay: Decay $\lambda$ towards the trained weights.
         epsilon: $\epsilon$, above 0.
         window: Steps after which the weights change.

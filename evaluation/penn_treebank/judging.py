@@ -16,7 +16,7 @@ from evaluation.penn_treebank.rows import Row
 TUNING_TOKENS, TUNING_DRAWS = 10_000, 16
 """Of the validation text on which the average of draws is tuned, and dynamic evaluation on half as many."""
 _MULTIPLIERS, _AVERAGES = (0.5, 0.7, 0.85, 1.0), ("arithmetic", 0.5, "geometric")
-_WINDOW, _RATES, _DECAYS = 20, (1e-3, 2e-3, 4e-3), (0.0, 0.01, 0.03)
+_WINDOW, _RATES, _DECAYS = 20, (1e-5, 5e-5, 2e-4), (0.0, 0.01, 0.03)
 _STATISTICS_TOKENS = 50_000
 """Of the training text from which dynamic evaluation takes the sizes of gradients."""
 
