@@ -59,6 +59,14 @@ class Elsewhere(Tensor):
     def tolist(self) -> Any:
         return self.held.tolist()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """Copy the numbers: torch would copy a storage that is not there."""
+        if id(self) not in memo:
+            twin = Elsewhere(self.held.detach().clone())
+            parameter = isinstance(self, nn.Parameter)
+            memo[id(self)] = nn.Parameter(twin, self.requires_grad) if parameter else twin
+        return memo[id(self)]
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})

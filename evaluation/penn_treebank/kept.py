@@ -25,7 +25,7 @@ def keep(
         for path in [path for path in folder.iterdir() if path.stat().st_size > part_bytes]:
             _cut(path, part_bytes)
     facts = {"vocabulary": vocabulary.fingerprint(), "sha256": records.checksums([folder]), "result": result}
-    records.save(_FACTS, facts, folder=folder)
+    records.save(_FACTS, facts, folder=folder, data=[])  # the result within names the data
 
 
 def opened(folder: Path, vocabulary: Vocabulary) -> tuple[LanguageModel, dict[str, Any]]:
