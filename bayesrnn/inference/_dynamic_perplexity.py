@@ -69,9 +69,9 @@ def dynamic_perplexity(
     """
     if isinstance(model, list | tuple):
         raise TypeError("dynamic_perplexity adapts one model, but several were given. Evaluate them one by one.")
-    rate = as_factor(rate, "rate", "multiplies the gradient", zero=True)
-    decay = as_factor(decay, "decay", "pulls towards the trained weights", zero=True)
-    epsilon = as_factor(epsilon, "epsilon", "is added to the size of the gradients")
+    rate = as_factor(rate, "rate", "multiplies the gradient", zero=True, hint="")
+    decay = as_factor(decay, "decay", "pulls towards the trained weights", zero=True, hint="")
+    epsilon = as_factor(epsilon, "epsilon", "is added to the size of the gradients", hint="")
     check_whole(window, "window")
     with torch.inference_mode(False), torch.enable_grad(), same_random_state():
         static = perplexity(model, tokens, draws=0, statistics=False, precision=precision)

@@ -86,8 +86,7 @@ class Rows:
             return Rows(value * times, dim)
         if isinstance(value, np.ndarray):
             return Rows(np.concatenate([value] * times, dim), dim)
-        copies = value.unsqueeze(dim).expand(*value.shape[:dim], times, *value.shape[dim:])
-        return Rows(copies.flatten(dim, dim + 1), dim)
+        return Rows(value.repeat(*(times if d == dim else 1 for d in range(value.dim()))), dim)
 
 
 def with_rows(
@@ -161,7 +160,7 @@ def turned(inputs: Any) -> Any:
 
 def replicate(inputs: Any, times: int) -> Any:
     """Return the inputs with their rows repeated, copy after copy: row s * B + b is row b."""
-    return inputs if times == 1 else map_leaves(lambda x: x.repeat(times) if isinstance(x, Rows) else x, inputs)
+    return map_leaves(lambda x: x.repeat(times) if isinstance(x, Rows) else x, inputs)
 
 
 def values(inputs: Any) -> Any:

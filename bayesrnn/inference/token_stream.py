@@ -155,7 +155,9 @@ def _no_tokens(name: str, given: str) -> TypeError:
     )
 
 
-def as_factor(value: Any, name: str, does: str, *, zero: bool = False) -> float:
+def as_factor(
+    value: Any, name: str, does: str, *, zero: bool = False, hint: str = " 1 leaves everything as it is."
+) -> float:
     """Return a finite number above 0, or from 0 on with `zero`, as a float; `does` says what it is for."""
     single = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
     number = as_number(single)
@@ -166,6 +168,6 @@ def as_factor(value: Any, name: str, does: str, *, zero: bool = False) -> float:
             f"{name} {does} and must be a number, {legal}, but {value!r} ({type(value).__name__}) was given.{fix}"
         )
     if not (0.0 <= number < math.inf if zero else 0.0 < number < math.inf):
-        fix = "" if math.isnan(number) or number > 0 else " 1 leaves everything as it is."
+        fix = "" if math.isnan(number) or number > 0 else hint
         raise ValueError(f"{name} {does} and must be {legal} and finite, but {number} was given.{fix}")
     return float(number)

@@ -166,12 +166,19 @@ class Checkpoint:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return what an optimizer remembers of each parameter: tensors and numbers, both by `index/name`."""
+    """Return what an optimizer remembers of each parameter: tensors and numbers, both by `index/name`.
+
+    What a list holds, as those of LBFGS, goes by `index/name/place` and its length by `index/name/length`.
+    """
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Any] = {}
     for index, values in optimizer.state_dict()["state"].items():
         for key, value in values.items():
-            (tensors if isinstance(value, Tensor) else numbers)[f"{index}/{key}"] = value
+            parts = {key: value}
+            if isinstance(value, list):
+                parts = {f"{key}/{place}": part for place, part in enumerate(value)} | {f"{key}/length": len(value)}
+            for name, part in parts.items():
+                (tensors if isinstance(part, Tensor) else numbers)[f"{index}/{name}"] = part
     return tensors, numbers
 
 
@@ -183,4 +190,7 @@ def restore_optimizer(
     for name, value in [*tensors.items(), *numbers.items()]:
         index, _, key = name.partition("/")
         state.setdefault(int(index), {})[key] = value
+    for values in state.values():
+        for key in [name.removesuffix("/length") for name in values if name.endswith("/length")]:
+            values[key] = [values.pop(f"{key}/{place}") for place in range(values.pop(f"{key}/length"))]
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

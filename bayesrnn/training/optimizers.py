@@ -19,8 +19,21 @@ def make_optimizer(
     if not parameters:
         raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
     if factory is not None:
-        return factory(parameters)
+        return _made(factory, parameters)
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+
+
+def _made(factory: OptimizerFactory, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    wanted = "optimizer must be a function from parameters to an optimizer of them, such as torch.optim.SGD,"
+    if not callable(factory):
+        raise TypeError(f"{wanted} but a {type(factory).__name__} was given. Wrap it: lambda p: torch.optim.SGD(p).")
+    optimizer = factory(parameters)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"{wanted} but it returned a {type(optimizer).__name__}.")
+    own = {id(p) for p in parameters}
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError(f"{wanted} but what it returned holds no parameter of this model: nothing would be trained.")
+    return optimizer
 
 
 class Stepper:

@@ -41,6 +41,21 @@ def test_what_a_model_writes_unseen_stays_in_its_pass(memory: int) -> None:
     assert (x == 1.0).all()
 
 
+@pytest.mark.parametrize("model", [Writer, UncountedWriter])
+@pytest.mark.parametrize("memory", [1, None])
+@pytest.mark.parametrize("x", [torch.ones(1, 3), torch.ones(1, 3).expand(4, 3)])
+def test_rows_that_share_memory_are_copied_for_each_draw(model: type[Writer], memory: int | None, x: Tensor) -> None:
+    result = br.predict(model(), {"x": x}, draws=16, likelihood=br.inference.point, max_memory=memory)
+    assert set(result.draws.flatten().tolist()) == {0.0, 4.0}
+    assert (x == 1.0).all()
+
+
+def test_the_deterministic_pass_leaves_the_rows() -> None:
+    x = torch.ones(2, 3)
+    assert (br.predict(Writer(), {"x": x}, draws=0, likelihood=br.inference.point).mean == 2.0).all()
+    assert (x == 1.0).all()
+
+
 @pytest.mark.parametrize("kind", [torch.tensor, np.array])
 @pytest.mark.parametrize("inference", [True, False])
 def test_what_a_model_writes_stays_in_its_pass(kind: Any, inference: bool) -> None:

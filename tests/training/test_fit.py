@@ -115,6 +115,17 @@ def test_gradients_are_clipped(rows: Rows) -> None:
     assert moved[None] > 100
 
 
+def test_an_optimizer_that_cannot_train_the_model_is_refused(rows: Rows, make: Make) -> None:
+    sgd = torch.optim.SGD(make().parameters(), lr=0.1)
+    for optimizer, kind, text in (
+        (sgd, TypeError, "but a SGD was given. Wrap it"),
+        (lambda parameters: None, TypeError, "but it returned a NoneType"),
+        (lambda parameters: sgd, ValueError, "holds no parameter of this model"),
+    ):
+        with pytest.raises(kind, match=text):
+            fit(make(), rows, epochs=1, optimizer=optimizer)  # type: ignore[arg-type]
+
+
 def test_early_stopping_keeps_the_best_weights(rows: Rows, make: Make) -> None:
     x, y = rows
     model = make()

@@ -68,6 +68,22 @@ def test_two_parts_are_one_whole(rows: Rows, make: Make, tmp_path: Path, cut: in
     assert found == expected
 
 
+def test_an_optimizer_that_remembers_lists_goes_on_with_them(rows: Rows, tmp_path: Path) -> None:
+    def line(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 1), nn.Flatten(0))
+
+    def lbfgs(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.LBFGS(parameters, lr=0.1, max_iter=3, history_size=4)
+
+    whole, parts = line(0), line(1)
+    options: dict[str, Any] = {"loss": nn.functional.mse_loss, "batch_size": 48, "optimizer": lbfgs}
+    fit(whole, rows, epochs=5, **options)
+    fit(line(0), rows, epochs=2, checkpoint=tmp_path, **options)
+    fit(parts, rows, epochs=5, checkpoint=tmp_path, **options)
+    assert same(whole, parts)
+
+
 @pytest.mark.parametrize("validated", [False, True])
 @pytest.mark.parametrize("stop", [2, 4, 9])
 def test_a_long_epoch_goes_on_where_its_checkpoint_was(
