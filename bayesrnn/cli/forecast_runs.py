@@ -103,7 +103,8 @@ def _with_remembered(run: Path, ahead: Any, forecaster: "BayesianRNNForecaster")
         return None
     names = [*keys, *state.columns.known]
     rows = pd.concat([part[names] for part in parts], ignore_index=True).drop_duplicates(keys)  # what was said last
-    return rows[rows[keys[-1]] > min(record.times[-1] for record in state.records)]
+    later = rows[rows[keys[-1]] > min(record.times[-1] for record in state.records)]
+    return later if len(later) else None
 
 
 def _reaches_ahead(ahead: Any, forecaster: "BayesianRNNForecaster") -> bool:

@@ -110,7 +110,7 @@ def fit(
         "gradient_clip": gradient_clip,
         "precision": precision,
         "loss": source_of(loss),
-        "schedule": None if schedule is None else [float(schedule(e)) for e in range(min(epochs, _SCHEDULED))],
+        "schedule": None if schedule is None else _factors(schedule, epochs),
         "optimizer": optimizer_settings(built),
         "train": batches.fingerprint(),
         "validation": held_out.fingerprint() if held_out else None,
@@ -168,6 +168,15 @@ def _run(
             loop.run(host, train, held_out, epochs, advance)
         finally:
             loop.model.to(device)
+
+
+def _factors(schedule: Callable[[int], float], epochs: int) -> list[float]:
+    """Return the factors of the first epochs; none may be negative, which would climb the loss."""
+    factors = [float(schedule(epoch)) for epoch in range(min(epochs, _SCHEDULED))]
+    for epoch, factor in enumerate(factors):
+        if not (math.isfinite(factor) and factor >= 0):
+            raise ValueError(f"schedule must give finite factors of at least 0, but gives {factor!r} in epoch {epoch}.")
+    return factors
 
 
 def _shared(strategy: str | None, batches: Batches, held_out: Batches | None) -> bool:

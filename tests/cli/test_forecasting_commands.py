@@ -197,6 +197,9 @@ def test_rows_ahead_that_the_run_has_seen_are_not_asked_for_again(
     assert missing in refused(["predict", str(copy), "-o", str(then)], capsys)
     panel(200, 9, skip=206).drop(columns="sold").to_csv(tmp_path / "ahead.csv", index=False)
     assert main(["predict", str(copy), "--future", str(tmp_path / "ahead.csv"), "-o", str(then)]) == 0
+    panel(209, 0, skip=203).to_csv(tmp_path / "six.csv", index=False)  # all that were seen ahead have passed
+    assert main(["update", str(copy), str(tmp_path / "six.csv")]) == 0
+    assert "needs them for the next 6 steps" in refused(["predict", str(copy), "-o", str(then)], capsys)
     (copy / "ahead.json").write_text("{")
     assert "ahead.json is damaged" in refused(["predict", str(copy), "-o", str(then)], capsys)
 

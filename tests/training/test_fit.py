@@ -126,6 +126,12 @@ def test_an_optimizer_that_cannot_train_the_model_is_refused(rows: Rows, make: M
             fit(make(), rows, epochs=1, optimizer=optimizer)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), -0.5])
+def test_a_schedule_that_would_climb_the_loss_is_refused(rows: Rows, make: Make, factor: float) -> None:
+    with pytest.raises(ValueError, match=f"schedule must give .* but gives {factor} in epoch 1"):
+        fit(make(), rows, epochs=2, schedule=lambda epoch: factor if epoch else 1.0)
+
+
 def test_early_stopping_keeps_the_best_weights(rows: Rows, make: Make) -> None:
     x, y = rows
     model = make()
