@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 _STEPS = 1e3
 """How many float32 numbers must lie within a standard deviation."""
@@ -105,3 +106,8 @@ def check_resolved(columns: NDArray[Any], name: str) -> None:
             f"{column} varies by {std[k]:.3g} in values of size {largest[k]:.3g}, which float32 does not resolve. "
             "Subtract its mean and divide by its standard deviation first."
         )
+
+
+def to_numpy(tensor: Tensor) -> NDArray[Any]:
+    """Return the values of a tensor, wherever it lies, as float64."""
+    return tensor.detach().cpu().double().numpy()

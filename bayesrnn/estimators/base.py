@@ -239,11 +239,6 @@ def _whole_lengths(lengths: Lengths, X: Any) -> NDArray[Any]:
     return check_lengths(lengths, len(values), steps).numpy()  # type: ignore[arg-type]
 
 
-def to_numpy(tensor: Tensor) -> NDArray[Any]:
-    """Return the values of a tensor, wherever it lies, as float64."""
-    return tensor.detach().cpu().double().numpy()
-
-
 def _identities(values: Tensor, sizes: Tensor | None) -> Tensor:
     """Return a number in [0, 2**63) for the content of each row, padding left out."""
     steps = [values.shape[1]] * values.shape[0] if sizes is None else sizes.tolist()

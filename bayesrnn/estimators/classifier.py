@@ -11,7 +11,8 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from bayesrnn.estimators.base import Lengths, MCDropoutEstimator, to_numpy
+from bayesrnn.estimators.arrays import to_numpy
+from bayesrnn.estimators.base import Lengths, MCDropoutEstimator
 from bayesrnn.models import SequenceClassifier
 
 

@@ -10,8 +10,8 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_array
 
-from bayesrnn.estimators.arrays import check_resolved
-from bayesrnn.estimators.base import Lengths, MCDropoutEstimator, to_numpy
+from bayesrnn.estimators.arrays import check_resolved, to_numpy
+from bayesrnn.estimators.base import Lengths, MCDropoutEstimator
 from bayesrnn.models import SequenceRegressor
 from bayesrnn.models.heads import NumberLikelihood
 from bayesrnn.schemes import Scheme

@@ -1,10 +1,10 @@
 """Passes of predictions that are recorded on a CUDA device and played back: one launch instead of thousands."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.distributions import Distribution, MixtureSameFamily, TransformedDist
 from bayesrnn.inference.context import has_hooks
 from bayesrnn.inference.nested import leaves, map_leaves
 from bayesrnn.inference.outputs import Point, map_distribution, parameters, unvalidated
+from bayesrnn.inference.recorded_masks import DrawnMasks, NotedMasks, UnlikeMasksError
 from bayesrnn.masks import Binding, MaskSite, MaskSource
 from bayesrnn.nn.cuda_graph import Recorded, invisible_state
 from bayesrnn.nn.devices import to_be_played_back
@@ -76,65 +77,6 @@ def played(
     return result
 
 
-@dataclass(frozen=True)
-class _Noted:
-    """A source that notes which masks are asked for, and whether any of them cannot be drawn beforehand."""
-
-    source: MaskSource
-    asked: dict[tuple[str, str, tuple[int, ...]], MaskSite]
-    others: list[str] = field(default_factory=list)
-    name: str = ""
-
-    @property
-    def rows(self) -> int | None:
-        """Rows that a layer must be given."""
-        return self.source.rows
-
-    def at(self, name: str) -> "_Noted":
-        """Return the same source for the layer of that name."""
-        return replace(self, source=self.source.at(name), name=name)
-
-    def later(self, steps: int) -> MaskSource:
-        """Return the masks of later steps, which are asked for again and again."""
-        self.others.append(self.name)
-        return self.source.later(steps)
-
-    def mask(self, key: str, site: MaskSite) -> Tensor | None:
-        """Return the mask of one site, and note the site."""
-        self.asked[self.name, key, site.shape] = site
-        if site.tokens is not None:
-            self.others.append(self.name)
-        return self.source.mask(key, site)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Masks that were drawn beforehand."""
-
-    masks: Mapping[tuple[str, str, tuple[int, ...]], Tensor | None]
-    rows: int | None
-    name: str = ""
-
-    def at(self, name: str) -> "_Drawn":
-        """Return the same source for the layer of that name."""
-        return replace(self, name=name)
-
-    def later(self, steps: int) -> "_Drawn":
-        """Refuse: masks of later steps are not drawn beforehand."""
-        raise _UnlikeError
-
-    def mask(self, key: str, site: MaskSite) -> Tensor | None:
-        """Return the mask of one site."""
-        try:
-            return self.masks[self.name, key, site.shape]
-        except KeyError:
-            raise _UnlikeError from None
-
-
-class _UnlikeError(Exception):
-    """A pass asks for other masks than the one before."""
-
-
 class _Pass:
     """A pass of one shape: noted the first time, then recorded and played back."""
 
@@ -156,7 +98,7 @@ class _Pass:
         self.run, self.given, self.rows = run, (inputs, options), None if source is None else source.rows
         try:
             columns = self._compared([*tensors, *(mask for mask in masks if mask is not None)])
-        except _UnlikeError:
+        except UnlikeMasksError:
             self.refused = True
             return run(source, inputs, options)
         finally:
@@ -171,7 +113,7 @@ class _Pass:
     def _note(self, run: Run, source: Binding | None, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Run a pass, and note which masks it asks for and what it returns."""
         others: list[str] = []
-        noted = None if source is None else _Noted(source, self.asked, others)
+        noted = None if source is None else NotedMasks(source, self.asked, others)
         with to_be_played_back():  # the same kernels as in a recording
             self.structure = run(noted, inputs, options)
         self.noted, self.refused = True, bool(others)
@@ -181,7 +123,7 @@ class _Pass:
         """Return the parameters of all distributions, given the tensors in the inputs and the masks."""
         flat = iter(tensors)
         inputs, options = map_leaves(lambda leaf: next(flat) if isinstance(leaf, Tensor) else leaf, self.given)
-        source = None if self.rows is None else _Drawn(dict(zip(self.asked, flat, strict=True)), self.rows)
+        source = None if self.rows is None else DrawnMasks(dict(zip(self.asked, flat, strict=True)), self.rows)
         with unvalidated():  # which would look at numbers
             structure = self.run(source, inputs, options)
         return tuple(p for _, leaf in leaves(structure) if leaf is not None for p in parameters(leaf))

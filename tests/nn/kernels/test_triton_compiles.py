@@ -16,7 +16,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from bayesrnn.nn.kernels.scan.persistent_kernels import all_backward, all_forward
+from bayesrnn.nn.kernels.scan.persistent_backward_kernel import all_backward
+from bayesrnn.nn.kernels.scan.persistent_forward_kernel import all_forward
 
 def build(kernel, low, device, **flags):
     kinds = {name: "*fp32" for name in kernel.arg_names}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.scan.cpu_kernels import CpuBackend
-from bayesrnn.nn.kernels.scan.layer import BackwardStep, ForwardStep, Layer, along, gated, steps_at_once, ungated
+from bayesrnn.nn.kernels.scan.layer import BackwardStep, ForwardStep, Layer, along, contiguous, gated, steps_at_once
 from bayesrnn.nn.kernels.scan.library import kernels
 from bayesrnn.nn.kernels.scan.products import GateProduct, of_span
 
@@ -150,7 +150,7 @@ def fused_forward(backend: Backend, layer: Layer, products: Products, part: Rows
         first.new_zeros(cell.gates, units) if b is None else b.contiguous() for b in (products.bias, products.again)
     )
     sizes = [rows] * steps
-    hidden, reads = gated(part.masks.hidden, sizes), _contiguous(part.masks.cell, sizes)
+    hidden, reads = gated(part.masks.hidden, sizes), contiguous(part.masks.cell, sizes)
     states = part.out if part.out.is_contiguous() else torch.empty_like(part.out, memory_format=torch.contiguous_format)
     outs, acts = along(states, sizes), [None] * steps if kept is None else along(kept, sizes)
     memory = part.last.contiguous()
@@ -210,7 +210,7 @@ def fused_backward(
     carried = torch.zeros_like(state[0], memory_format=torch.contiguous_format)
     if grad_last is not None:
         carried.copy_(grad_last)
-    hidden, reads = gated(layer.masks.hidden, sizes), _contiguous(layer.masks.cell, sizes)
+    hidden, reads = gated(layer.masks.hidden, sizes), contiguous(layer.masks.cell, sizes)
     acts, extras, outs = (along(value, sizes) for value in (gates, extra, out))
     gradients, lows = along(blocks, sizes), along(low, sizes)
     onward = along(low[:, :, cell.hidden].flatten(2), sizes)
@@ -226,11 +226,6 @@ def fused_backward(
             raw = _through(onward[t], hh, site)
     grad_h = _under(raw, site)
     return blocks, low, grad_h if cell.memory else grad_h.add_(carried), carried if cell.memory else None
-
-
-def _contiguous(mask: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
-    """Return the mask of a site without gates at every step, as kernels read it."""
-    return [None if now is None else now.contiguous() for now in ungated(mask, sizes)]
 
 
 def _through(gradient: Tensor, weight: Tensor, site: Tensor | None) -> Tensor:

@@ -123,6 +123,11 @@ def ungated(mask: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
     return [None if m is None else m[0] for m in gated(mask, sizes)]
 
 
+def contiguous(mask: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
+    """Return the mask of a site without gates at every step, as kernels read it."""
+    return [None if now is None else now.contiguous() for now in ungated(mask, sizes)]
+
+
 def cut(value: Tensor, rows: int) -> Tensor:
     """Return the first rows."""
     return value if value.shape[0] == rows else value[:rows]

@@ -11,7 +11,8 @@ from bayesrnn.masks import SiteMasks
 from bayesrnn.nn.kernels.cells import CELLS
 from bayesrnn.nn.kernels.reference import reference
 from bayesrnn.nn.kernels.scan.layer import Layer, steps_at_once
-from bayesrnn.nn.kernels.scan.persistent_kernels import all_backward, all_forward
+from bayesrnn.nn.kernels.scan.persistent_backward_kernel import all_backward
+from bayesrnn.nn.kernels.scan.persistent_forward_kernel import all_forward
 from bayesrnn.nn.kernels.scan.products import GateProduct, of_span
 from bayesrnn.nn.kernels.scan.triton_backend import device_of, gates_of
 
