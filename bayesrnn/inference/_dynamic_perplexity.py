@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -73,7 +74,8 @@ def dynamic_perplexity(
     decay = as_factor(decay, "decay", "pulls towards the trained weights", zero=True, hint="")
     epsilon = as_factor(epsilon, "epsilon", "is added to the size of the gradients", hint="")
     check_whole(window, "window")
-    with torch.inference_mode(False), torch.enable_grad(), same_random_state():
+    leaving = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
+    with leaving, torch.enable_grad(), same_random_state():
         static = perplexity(model, tokens, draws=0, statistics=False, precision=precision)
         stream, text = (
             as_stream(s, name).to(static.log_prob.device) for s, name in ((tokens, "tokens"), (train, "train"))

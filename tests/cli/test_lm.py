@@ -245,10 +245,10 @@ def test_a_run_begun_anew_with_another_text_goes_on(
     other.write_text(text.read_text().replace("moon", "sun"))
     line = _train._line
 
-    def stops(history: History) -> str:
+    def stops(history: History, epochs: int) -> str:
         if history.epochs == 1:
             raise KeyboardInterrupt
-        return line(history)
+        return line(history, epochs)
 
     with monkeypatch.context() as patch:
         patch.setattr(_train, "_line", stops)
