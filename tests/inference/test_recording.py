@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import Distribution, Normal
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import bayesrnn as br
@@ -201,7 +201,10 @@ def last(output: Any) -> Any:
     return br.inference.point(output[0][:, -1])
 
 
-def test_parameters_that_torch_refuses_are_refused_in_a_playback(tape: list[int]) -> None:
+def test_parameters_that_torch_refuses_are_refused_in_a_playback(
+    tape: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Distribution, "_validate_args", True)
     model = Forecaster(SCHEMES["tied"])
 
     def signed(out: Any) -> Normal:
