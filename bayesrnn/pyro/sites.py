@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -53,8 +53,7 @@ def masks_of(
         rows, weight = site.shape[2], site.placement.site == "weight"  # a weight mask belongs to no row
         sequences = torch.arange(rows) if ids is None or weight else check_ids(ids, rows)
         binding = Binding(source, torch.tensor([draw], device=site.device), sequences.to(site.device), name=layer)
-        mask = binding.mask(key, site)
-        assert mask is not None  # noqa: S101 (only where words are not masked)
+        mask = cast(Tensor, binding.mask(key, site))  # None only where a caller keeps the words
         return site.public(mask)
 
     with undisturbed(model), sourced(model, Once(drawn, masks)):
