@@ -29,7 +29,8 @@ class LanguageRun:
         self.model, self.recipe, self.seed, self.folder = model, recipe, seed, folder
         self.point = Checkpoint({})
         device = next(model.parameters()).device
-        self.rows = rows.to(device)
+        self.text = rows.to(device)
+        self.rows = self.text
         self.windows = (rows.shape[1] - 1) // recipe.window
         self.precision = usable_precision(recipe.precision, device)
         parameters = list(model.parameters())
@@ -47,6 +48,7 @@ class LanguageRun:
 
     def train_epoch(self, checkpoint_seconds: float, advance: Callable[..., None]) -> None:
         """Take the steps that are left of this epoch."""
+        self.rows = self._rows()
         self.model.train()
         if self.recorded_as != (now := invisible_state(self.model)):
             self.gradients, self.recorded_as = Recorded(self._gradients, self.gradients.parameters), now
@@ -61,6 +63,14 @@ class LanguageRun:
             if now_at - saved >= checkpoint_seconds:
                 self.save()
                 saved = now_at
+
+    def _rows(self) -> Tensor:
+        """Return the text of this epoch in rows: with `shift`, it begins at a token drawn from seed and epoch."""
+        if not self.recipe.shift:
+            return self.text
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch, "shift"))
+        start = int(torch.randint(self.text.numel(), (1,), generator=generator))
+        return self.text.flatten().roll(-start).view_as(self.text)
 
     def _step(self, window: int) -> None:
         recipe = self.recipe

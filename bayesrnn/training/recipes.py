@@ -148,6 +148,8 @@ class Recipe:
         keep: `last` weights (the papers) or the weights with the `best` validation (early stopping).
         precision: None, or "bf16" for bfloat16 factors in matrix products, where the processor has units for them.
         carry_state: Whether the state goes on from window to window.
+        shift: Whether each epoch cuts the text into rows from another token, drawn from the seed: no two epochs then
+            begin their rows and windows at the same words.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -163,6 +165,7 @@ class Recipe:
     keep: str = "last"
     precision: str | None = None
     carry_state: bool = True
+    shift: bool = False
 
     def __post_init__(self) -> None:
         check_whole(self.epochs, "epochs")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bayesrnn.data.vocabulary import Vocabulary
+from bayesrnn.models import LanguageModel
 from bayesrnn.training import SGD, NonMonotoneAverage, Recipe, StepDecay
 from bayesrnn.training.language import train_language_model
 from tests.training.language_problem import RULE, language_model, same, stream, weights
@@ -37,6 +38,21 @@ def test_training_is_the_papers_update_written_out() -> None:
     torch.testing.assert_close(model.embedding.weight, embedding, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(model.recurrent.weight_hh_l1, lstm.weight_hh_l1, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(model.decoder_bias, bias, rtol=1e-4, atol=1e-5)
+
+
+def test_shifted_epochs_read_the_whole_text_from_another_token_each() -> None:
+    """Every window of every epoch is a piece of the text wrapped around, and the epochs begin at different tokens."""
+    read: list[list[int]] = []
+    model, text = LanguageModel(300, 4, 4, 1), torch.randperm(300, generator=torch.Generator().manual_seed(0))[:198]
+    model.embedding.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].clone()))  # type: ignore[arg-type]
+    train_language_model(model, text, replace(RULE, epochs=3, shift=True))
+    epochs = [torch.cat(read[13 * e : 13 * e + 13], 1) for e in range(3)]
+    begins = []
+    for rows in epochs:
+        begin = int((text == rows[0, 0]).nonzero())
+        assert torch.equal(rows, text.roll(-begin).view(3, 66)[:, :65])
+        begins.append(begin)
+    assert len(set(begins)) == 3
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -24,7 +24,14 @@ from tests.training.language_problem import AVERAGED, PLAIN, RULE, language_mode
 
 
 @pytest.mark.parametrize(
-    "recipe", [RULE, AVERAGED, PLAIN, replace(RULE, averaging=NonMonotoneAverage(1), keep="best", epochs=4)]
+    "recipe",
+    [
+        RULE,
+        AVERAGED,
+        PLAIN,
+        replace(RULE, averaging=NonMonotoneAverage(1), keep="best", epochs=4),
+        replace(RULE, shift=True),
+    ],
 )
 @pytest.mark.parametrize("stop", [1, 5, 14])
 def test_a_training_that_stops_anywhere_goes_on_to_the_same_bits(
