@@ -1,4 +1,4 @@
-"""How the distributions of draws become one: power means, and a temperature after the mean."""
+"""How the distributions of draws become one: a temperature of each, power means, and a temperature after the mean."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ class Averaging:
     Attributes:
         power: a; 1 is the arithmetic mean, 0 the geometric one.
         temperature: $\tau$.
+        of_draws: The temperature that divides each draw's logits beforehand.
 
     Example:
         >>> logs = torch.tensor([[[0.9, 0.1]], [[0.1, 0.9]]]).log()
@@ -32,23 +33,27 @@ class Averaging:
 
     power: float = 1.0
     temperature: float = 1.0
+    of_draws: float = 1.0
 
     @classmethod
-    def of(cls, average: Any, temperature: float) -> "Averaging":
-        """Return the averaging of a name or a power.
+    def of(cls, average: Any, temperature: float = 1.0, temperature_of: str = "mean") -> "Averaging":
+        """Return the averaging of a name or a power, with a temperature of the draws or of their mean.
 
         Raises:
-            ValueError: If it is neither "arithmetic" nor "geometric" nor a finite number.
+            ValueError: If it is neither "arithmetic" nor "geometric" nor a finite number, or `temperature_of` is
+                neither "draws" nor "mean".
         """
+        after = check_choice(temperature_of, "temperature_of", ("draws", "mean")) == "mean"
+        temperatures = (temperature, 1.0) if after else (1.0, temperature)
         power = None if isinstance(average, str) else as_number(average)
         if power is None:
-            return cls(_NAMES[check_choice(average, "average", _NAMES)], temperature)
+            return cls(_NAMES[check_choice(average, "average", _NAMES)], *temperatures)
         if not torch.isfinite(torch.tensor(power)):
             raise ValueError(
                 f"average must be 'arithmetic', 'geometric' or the power of a mean (1 is arithmetic, 0 geometric), but "
                 f"{average!r} was given."
             )
-        return cls(float(power), temperature)
+        return cls(float(power), *temperatures)
 
     @property
     def plain(self) -> bool:

@@ -1,15 +1,16 @@
 """Choose rates, average and temperature of a language model for test time, on validation text."""
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bayesrnn.inference._perplexity import perplexity
 from bayesrnn.inference.averaging import Averaging
 from bayesrnn.inference.ensemble import as_models
+from bayesrnn.inference.text_reading import TextReading
 from bayesrnn.inference.token_stream import as_factor, as_stream
 from bayesrnn.nn.precision import usable_precision
 
@@ -34,7 +35,8 @@ class Tuned:
 
 
 Setting = tuple[float, float, float, str | float]
-_MOST_STEPS = 12  # beyond the ends of the temperatures
+_Average = tuple[float, str | float]  # temperature and average
+_MOST_STEPS, _AHEAD = 12, 3  # temperatures beyond the ends; so many of them per reading
 
 
 def tune_perplexity(
@@ -50,8 +52,8 @@ def tune_perplexity(
     """Choose the rates' multiplier, the average and the temperature that give validation text the lowest perplexity.
 
     First the multiplier at temperature 1 under the first average, then the average, then the temperature: searches
-    along a line. Where the best temperature is the lowest or the highest, further ones are tried in steps of the same
-    ratio until it gets worse.
+    along a line, the averages and the temperatures in one reading of the text each. Where the best temperature is the
+    lowest or the highest, further ones are tried in steps of the same ratio until it gets worse.
 
     Args:
         model: As for `perplexity`.
@@ -81,30 +83,63 @@ def tune_perplexity(
     device = next((p.device for m in models for p in m.parameters()), torch.device("cpu"))
     options["precision"] = usable_precision(options.get("precision"), device)  # here, to warn once
     means = _averages(averages)
-    grid: list[Setting] = []
-
-    def tried(multiplier: float, temperature: float, average: str | float) -> Setting:
-        known = [s for s in grid if (s[0], s[1], s[3]) == (multiplier, temperature, average)]
-        if not known:
-            result = perplexity(
-                models, tokens, draws=draws, multiplier=multiplier, temperature=temperature, average=average,
-                statistics=False, **options,
-            )  # fmt: skip
-            known = [(multiplier, temperature, result.perplexity, average)]
-            grid.extend(known)
-        return known[0]
-
-    best = min((tried(m, 1.0, means[0]) for m in factors), key=_perplexity)
-    best = min((best, *(tried(best[0], 1.0, mean) for mean in means)), key=_perplexity)
+    temperature_of = options.pop("temperature_of", "draws")
+    _check_options(options)
+    search = _Search(models, tokens, draws, temperature_of, options)
+    best = min((search.tried(m, [(1.0, means[0])])[0] for m in factors), key=_perplexity)
+    best = min([best, *search.tried(best[0], [(1.0, mean) for mean in means])], key=_perplexity)
     along = sorted({1.0, *divisors})
-    best = min((tried(best[0], t, best[3]) for t in along), key=_perplexity)
-    for end, inner in ((along[0], along[1]), (along[-1], along[-2])) if len(along) > 1 else ():
-        for _ in range(_MOST_STEPS):
-            if best[1] != end:
+    best = min(search.tried(best[0], [(t, best[3]) for t in along]), key=_perplexity)
+    for inner, end in ((along[1], along[0]), (along[-2], along[-1])) if len(along) > 1 else ():
+        further = _beyond(inner, end)
+        for place, temperature in enumerate(further):
+            if best[1] != (further[place - 1] if place else end):
                 break
-            end, inner = end * end / inner, end
-            best = min((best, tried(best[0], end, best[3])), key=_perplexity)
-    return Tuned(*best, grid=tuple(grid))
+            ahead = [(t, best[3]) for t in further[place + 1 : place + _AHEAD]]
+            best = min([best, *search.tried(best[0], [(temperature, best[3])], ahead)], key=_perplexity)
+    return Tuned(*best, grid=tuple(search.grid))
+
+
+class _Search:
+    """Settings that were tried; those of one call are computed from one reading of the text."""
+
+    def __init__(
+        self, models: list[nn.Module], tokens: Tensor, draws: int, temperature_of: str, options: dict[str, Any]
+    ) -> None:
+        self.models, self.tokens, self.temperature_of = models, tokens, temperature_of
+        self.options = {"draws": draws, "statistics": False, **options}
+        self.grid: list[Setting] = []
+        self._known: dict[tuple[float, float, str | float], float] = {}
+
+    def tried(self, multiplier: float, settings: list[_Average], ahead: Iterable[_Average] = ()) -> list[Setting]:
+        """Return settings with their perplexities; `ahead` are read along if the text must be read anyway."""
+        if any((multiplier, *setting) not in self._known for setting in settings):
+            new = [s for s in (*settings, *ahead) if (multiplier, *s) not in self._known]
+            averagings = [Averaging.of(average, temperature, self.temperature_of) for temperature, average in new]
+            reading = TextReading(multiplier=multiplier, **self.options)
+            for setting, result in zip(new, reading.predictives(self.models, self.tokens, averagings), strict=True):
+                self._known[(multiplier, *setting)] = result.perplexity
+        tried = [(multiplier, t, self._known[multiplier, t, average], average) for t, average in settings]
+        self.grid += [setting for setting in tried if setting not in self.grid]
+        return tried
+
+
+def _beyond(inner: float, end: float) -> list[float]:
+    """Return temperatures that go on from `inner` and `end` in steps of their ratio."""
+    further = [inner, end]
+    for _ in range(_MOST_STEPS):
+        further.append(further[-1] * further[-1] / further[-2])
+    return [t for t in further[2:] if 0.0 < t < math.inf]
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Refuse what is no argument of a reading, or is chosen here."""
+    legal = {field.name for field in fields(TextReading)} - {"multiplier", "statistics", "draws"}
+    if unknown := sorted(set(options) - legal):
+        raise TypeError(
+            f"tune_perplexity passes {', '.join(sorted({*legal, 'temperature_of'}))} on to perplexity, but "
+            f"{', '.join(unknown)} was given. Multipliers, averages and temperatures to try are lists."
+        )
 
 
 def _perplexity(setting: Setting) -> float:

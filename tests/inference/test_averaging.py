@@ -9,6 +9,7 @@ import torch
 from bayesrnn import schemes
 from bayesrnn.inference._perplexity import perplexity
 from bayesrnn.inference.averaging import Averaging
+from bayesrnn.inference.text_reading import TextReading
 from bayesrnn.models import LanguageModel
 from bayesrnn.tuning.language import tune_perplexity
 from tests.inference.test_perplexity import Switch, language_model, text
@@ -109,6 +110,43 @@ def test_tuning_chooses_an_average_and_goes_on_where_the_best_temperature_is_the
         temperature_of="mean",
     )  # fmt: skip
     assert again.perplexity == pytest.approx(tuned.perplexity, rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature_of", ["draws", "mean"])
+@pytest.mark.parametrize("models", [1, 2])
+def test_settings_of_one_reading_are_those_of_their_own(monkeypatch, temperature_of, models):
+    readings = []
+    predictives = TextReading.predictives
+
+    def counted(self, models, tokens, averagings):
+        readings.append(averagings)
+        return predictives(self, models, tokens, averagings)
+
+    monkeypatch.setattr(TextReading, "predictives", counted)
+    networks = [language_model(0.4) for _ in range(models)]
+    options = {"draws": 16, "temperature_of": temperature_of, "window": 7, "max_memory": 20_000}
+    tuned = tune_perplexity(
+        networks, text(), multipliers=(0.5, 1.0), averages=("arithmetic", 0.5, "geometric"), temperatures=(1.0, 1.2),
+        **options,
+    )  # fmt: skip
+    assert len(tuned.grid) > 6
+    assert len(readings) < len(tuned.grid) - 1
+    for multiplier, temperature, value, average in tuned.grid:
+        settings = {"multiplier": multiplier, "temperature": temperature, "average": average, **options}
+        assert perplexity(networks, text(), statistics=False, **settings).perplexity == value
+
+
+def test_weights_of_the_past_are_tuned_reading_by_reading():
+    model, options = language_model(0.4), {"draws": 16, "weighting": "past"}
+    tuned = tune_perplexity(model, text(), multipliers=(1.0,), temperatures=(1.0, 1.3), **options)
+    for _, temperature, value, _ in tuned.grid:
+        assert perplexity(model, text(), temperature=temperature, **options).perplexity == pytest.approx(value)
+
+
+@pytest.mark.parametrize("option", ["temperature", "multiplier", "statistics", "drops_words"])
+def test_what_is_tuned_or_unknown_is_refused(option):
+    with pytest.raises(TypeError, match=f"passes .* on to perplexity, but {option} was given"):
+        tune_perplexity(language_model(), text(), draws=16, **{option: 1.0})
 
 
 @pytest.mark.parametrize(
