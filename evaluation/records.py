@@ -106,8 +106,18 @@ def save(
 
 
 def load(name: str, folder: Path = RESULTS) -> dict[str, Any]:
-    """Read a result that `save` wrote."""
-    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    """Read a result that `save` wrote.
+
+    Raises:
+        ValueError: If the file holds something else.
+    """
+    path = folder / f"{name}.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}): copy it again, or delete it and run what wrote it."
+        ) from None
 
 
 def _files(places: Iterable[Path]) -> list[Path]:

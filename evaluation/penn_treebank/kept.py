@@ -1,6 +1,5 @@
 """Weights of a row that outlive its training: a saved model, in small parts where wanted, and digests."""
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ def opened(folder: Path, vocabulary: Vocabulary) -> tuple[LanguageModel, dict[st
         wanted, known = facts["sha256"], facts["vocabulary"]
     except FileNotFoundError:
         raise ValueError(f"{folder} holds no kept weights. Train the row first, without --judge-only.") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / f'{_FACTS}.json'} cannot be read ({error!r}). Take a copy.") from None
     if known != vocabulary.fingerprint():
         raise ValueError(f"the weights in {folder} were trained with another vocabulary than that of this text.")

@@ -1,11 +1,12 @@
 """Tables and figures from the JSON files of the runs."""
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from evaluation.records import load
 
 COLORS = {"none": "tab:red", "naive": "tab:orange", "gal": "tab:blue", "gal_variance": "tab:purple"}
 LABELS = {"none": "no dropout", "naive": "naive dropout", "gal": "variational", "gal_variance": "variational, variance"}
@@ -38,7 +39,7 @@ def write(results: Path) -> None:
             if any(_kept(r) for r in main):
                 abstention(main, results / f"abstention-{split}-{cell}.png", f"{cell.upper()}, {split} split")
     if (results / "vader.json").is_file():
-        vader(_read(results / "vader.json")["vader"], results / "vader.png")
+        vader(load("vader", results)["vader"], results / "vader.png")
 
 
 def table(records: list[dict[str, Any]]) -> str:
@@ -188,14 +189,7 @@ def vader(studies: dict[str, Any], path: Path) -> None:
 
 
 def _records(results: Path) -> list[dict[str, Any]]:
-    return [_read(path) for path in sorted(results.glob("*-seed*.json"))]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}): delete it and train that run again.") from error
+    return [load(path.stem, results) for path in sorted(results.glob("*-seed*.json"))]
 
 
 def _line(cells: list[str]) -> str:

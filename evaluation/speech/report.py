@@ -1,11 +1,12 @@
 """Tables from the JSON files of the studies."""
 
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+
+from evaluation.records import load
 
 CELLS = {"lstm": "LSTM", "gru": "GRU"}
 NETWORKS = {
@@ -25,7 +26,7 @@ def write(results: Path) -> None:
     Raises:
         ValueError: If there are no studies.
     """
-    studies = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*-*.json"))]
+    studies = [load(path.stem, results) for path in sorted(results.glob("*-*.json"))]
     if not studies:
         raise ValueError(f"there are no studies in {results}: train first.")
     kinds: dict[tuple[str, str], list[Study]] = defaultdict(list)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import bayesrnn as br
+from bayesrnn._files import atomic_write
 from evaluation.options import OneLineParser, at_least, named, run
 from evaluation.records import RESULTS, load, save
 from evaluation.translation import report
@@ -28,7 +29,7 @@ from evaluation.translation.sentences import (
     part_files,
     synthetic,
 )
-from evaluation.translation.training import Settings, schemes, trained
+from evaluation.translation.training import Settings, run_name, schemes, trained
 
 QUICK = {
     "units": 64, "embedding": 64, "vocabulary": 1000, "epochs": 10, "draws": 4, "beam": 2, "scored": 60,
@@ -45,7 +46,7 @@ def _work(given: argparse.Namespace) -> None:
     if given.job == "report":
         return report.write(results)
     at_least(0, seeds=min(given.seeds))
-    at_least(1, epochs=given.epochs, units=given.units, draws=given.draws)
+    at_least(1, epochs=given.epochs, units=given.units, draws=given.draws, vocabulary=given.vocabulary)
     chosen = named(given.schemes, {name: name for name in schemes()}, "--schemes")
     needed("sacrebleu")
     settings = replace(Settings(), **(QUICK if given.quick else {}))
@@ -68,7 +69,7 @@ def _one(
     scheme: str, seed: int, settings: Settings, test: Pairs, parts: dict[str, TokenPairs], vocabulary: Vocabulary,
     folder: Path, results: Path, data: list[Path],
 ) -> None:  # fmt: skip
-    name, said = f"{scheme}-seed{seed}", {"settings": settings.to_dict(), "vocabulary": vocabulary.digest}
+    name, said = run_name(scheme, seed, settings), {"settings": settings.to_dict(), "vocabulary": vocabulary.digest}
     if (results / f"{name}.json").is_file() and said.items() <= load(name, results).items():
         return
     begun = time.process_time()
@@ -87,7 +88,7 @@ def _one(
 def _hours(path: Path, seconds: float) -> float:
     """Add the seconds of processor time of this call to those before; return hours."""
     total = seconds / 3600 + (float(path.read_text()) if path.is_file() else 0.0)
-    path.write_text(repr(total))
+    atomic_write(path, repr(total))
     return total
 
 

@@ -1,10 +1,11 @@
 """Tables from the JSON files of the networks."""
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from evaluation.records import load
 
 NETWORKS = {"none": "no masks", "zaremba": "Zaremba", "gal": "Gal"}
 
@@ -15,7 +16,7 @@ def write(results: Path) -> None:
     Raises:
         ValueError: If there are no results.
     """
-    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*-seed*.json"))]
+    runs = [load(path.stem, results) for path in sorted(results.glob("*-seed*.json"))]
     if not runs:
         raise ValueError(f"there are no results in {results}: train first.")
     text = f"## Scores\n\n{scores(runs)}\n\n## Uncertainty\n\n{uncertainties(runs)}\n"
@@ -25,35 +26,35 @@ def write(results: Path) -> None:
 def scores(runs: list[dict[str, Any]]) -> str:
     """BLEU, chrF and likelihood of every network, mean over seeds."""
     rows = []
-    for (scheme, judged), found in _grouped(runs):
+    for network, found in _grouped(runs):
         cells = [
             f"{fmean(f[key] for _, f in found):.{digits}f}" for key, digits in (("bleu", 1), ("chrf", 1), ("nll", 3))
         ]
-        epochs = max(len(run["validation"]) for run, _ in found)
         hours = fmean(run["cpu_hours"] for run, _ in found)
-        rows.append([f"{NETWORKS[scheme]}, {judged}", str(len(found)), str(epochs), f"{hours:.2f}", *cells])
-    return _table(["network", "seeds", "epochs", "CPU hours", "BLEU", "chrF", "NLL per token"], rows)
+        rows.append([network, str(len(found)), f"{hours:.2f}", *cells])
+    return _table(["network", "seeds", "CPU hours", "BLEU", "chrF", "NLL per token"], rows)
 
 
 def uncertainties(runs: list[dict[str, Any]]) -> str:
     """How well each uncertainty ranks the sentences, mean over seeds."""
     rows = []
-    for (scheme, judged), found in _grouped(runs):
+    for network, found in _grouped(runs):
         for name in found[0][1]["uncertainty"]:
             own = [f["uncertainty"][name] for _, f in found]
             known = [one["spearman"] for one in own if one["spearman"] is not None]
             gain, area = (fmean(one[key] for one in own) for key in ("bleu_gain", "area"))
             numbers = [f"{fmean(known):.2f}" if known else "–", f"{gain:+.1f}", f"{area:.1f}"]
-            rows.append([f"{NETWORKS[scheme]}, {judged}", name, *numbers])
+            rows.append([network, name, *numbers])
     head = ["network", "uncertainty", "rank correlation with chrF", "BLEU gained by rejecting a fifth"]
     return _table([*head, "area under risk-coverage (100 - chrF)"], rows, 2)
 
 
-def _grouped(runs: list[dict[str, Any]]) -> list[tuple[tuple[str, str], list[Any]]]:
-    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for run in sorted(runs, key=lambda run: list(NETWORKS).index(run["scheme"])):
+def _grouped(runs: list[dict[str, Any]]) -> list[tuple[str, list[Any]]]:
+    """Return (network, its seeds) by scheme, epochs and pass."""
+    groups: dict[str, list[Any]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: (list(NETWORKS).index(run["scheme"]), len(run["validation"]))):
         for judged, found in run["scores"].items():
-            groups[run["scheme"], judged].append((run, found))
+            groups[f"{NETWORKS[run['scheme']]}, {len(run['validation'])} epochs, {judged}"].append((run, found))
     return list(groups.items())
 
 

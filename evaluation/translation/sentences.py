@@ -125,7 +125,7 @@ class Subwords:
     """Pieces of words of both languages together, learned by sentencepiece and kept in one file.
 
     Raises:
-        ValueError: If sentencepiece is missing.
+        ValueError: If sentencepiece is missing, so many subwords cannot be learned, or the file holds none.
     """
 
     def __init__(self, path: Path, sentences: Sequence[str], size: int) -> None:
@@ -133,14 +133,27 @@ class Subwords:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
-            with part.open("wb") as file:
-                sentencepiece.SentencePieceTrainer.train(
-                    sentence_iterator=iter(sentences), model_writer=file, vocab_size=size, model_type="bpe",
-                    character_coverage=1.0, pad_id=PADDING, bos_id=START, eos_id=END, unk_id=UNKNOWN,
-                    num_threads=1, minloglevel=2,
-                )  # fmt: skip
+            try:
+                with part.open("wb") as file:
+                    sentencepiece.SentencePieceTrainer.train(
+                        sentence_iterator=iter(sentences), model_writer=file, vocab_size=size, model_type="bpe",
+                        character_coverage=1.0, pad_id=PADDING, bos_id=START, eos_id=END, unk_id=UNKNOWN,
+                        num_threads=1, minloglevel=2,
+                    )  # fmt: skip
+            except RuntimeError as error:
+                part.unlink()
+                raise ValueError(
+                    f"{size} subwords cannot be learned from {len(sentences)} sentences ({error}). There must be more "
+                    "than there are characters, and fewer than there are pieces of words: change --vocabulary."
+                ) from None
             part.replace(path)
-        self.pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        try:
+            self.pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (RuntimeError, OSError) as error:
+            raise ValueError(
+                f"{path} holds no subwords ({error}). Delete it to learn them again; networks trained with the file "
+                "as it was need its copy."
+            ) from None
         self.size, self.digest = self.pieces.vocab_size(), _digest(path.read_bytes())
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 import bayesrnn as br
+from bayesrnn._files import atomic_write
 from evaluation.translation.sentences import PADDING, TokenPairs, Vocabulary, batches
 
 
@@ -53,6 +54,11 @@ def loss(distribution: Categorical, target: Tensor) -> Tensor:
     return -logs[inside].mean()
 
 
+def run_name(scheme: str, seed: int, settings: Settings) -> str:
+    """Return the name of a network's files."""
+    return f"{scheme}-{settings.epochs}epochs-seed{seed}"
+
+
 def trained(
     scheme: str, seed: int, settings: Settings, parts: dict[str, TokenPairs], vocabulary: Vocabulary, folder: Path
 ) -> tuple[br.models.EncoderDecoder, Any]:
@@ -61,7 +67,7 @@ def trained(
     Raises:
         ValueError: If the folder holds a network of another vocabulary.
     """
-    name = f"{scheme}-seed{seed}"
+    name = run_name(scheme, seed, settings)
     _same_vocabulary(folder / name, vocabulary)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -94,4 +100,4 @@ def _same_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
             )
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"digest": vocabulary.digest, "size": vocabulary.size}), encoding="utf-8")
+    atomic_write(note, json.dumps({"digest": vocabulary.digest, "size": vocabulary.size}))

@@ -297,7 +297,7 @@ def test_the_report_draws_what_there_is_and_names_what_is_broken(tmp_path):
     report.write(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"vader.json", "vader.png"}
     (tmp_path / "sound-gru-none-seed0.json").write_text("{")
-    with pytest.raises(ValueError, match=r"seed0.json is no JSON .*train that run again"):
+    with pytest.raises(ValueError, match=r"seed0.json cannot be read .*run what wrote it"):
         report.write(tmp_path)
 
 

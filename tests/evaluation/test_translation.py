@@ -79,6 +79,37 @@ def test_bad_files_are_one_line_each(tmp_path, capsys):
         assert not (folder / "results").exists()
 
 
+def test_subwords_that_cannot_be_learned_or_read_are_one_line_each(tmp_path, capsys):
+    pytest.importorskip("sacrebleu")
+    pytest.importorskip("sentencepiece")
+    for part in PARTS.values():
+        for language in ("de", "en"):
+            (tmp_path / f"{part}.{language}.gz").write_bytes(gzip.compress(b"ein hund .\nzwei hunde .\n"))
+    options = [
+        "--data",
+        str(tmp_path),
+        "--results",
+        str(tmp_path / "results"),
+        "--checkpoints",
+        str(tmp_path / "state"),
+    ]
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/subwords-30.model").write_bytes(b"torn")
+    for size, message in (("5", "5 subwords cannot be learned"), ("5000", "5000 subwords cannot be learned"),
+                          ("30", "subwords-30.model holds no subwords"), ("0", "--vocabulary must be")):  # fmt: skip
+        assert main([*options, "--vocabulary", size]) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["subwords-30.model"]
+
+
+def test_a_torn_result_is_named(tmp_path, capsys):
+    (tmp_path / "gal-2epochs-seed0.json").write_text('{"scheme": ')
+    assert main(["report", "--results", str(tmp_path)]) == 2
+    assert "gal-2epochs-seed0.json cannot be read" in capsys.readouterr().err
+
+
 def test_batches_hold_every_pair_once_in_an_order_of_the_generator():
     lengths = np.random.default_rng(0).integers(1, 40, 103).tolist()
     order = [list(LikeLengths(lengths, 10, torch.Generator().manual_seed(k))) for k in (0, 0, 1)]
@@ -129,7 +160,7 @@ def test_another_vocabulary_is_refused_and_a_cut_training_goes_on(tmp_path):
     assert history.epochs == 2
     for (name, a), b in zip(whole.state_dict().items(), again.state_dict().values()):
         assert torch.equal(a, b), name
-    with pytest.raises(ValueError, match=r"gal-seed0 was trained with another vocabulary .*--checkpoints"):
+    with pytest.raises(ValueError, match=r"gal-2epochs-seed0 was trained with another vocabulary .*--checkpoints"):
         trained("gal", 0, TINY, tokens, Words(["other words"]), tmp_path / "cut")
 
 
@@ -183,23 +214,23 @@ def test_a_whole_small_run_resumes(tmp_path, capsys, monkeypatch):
     small = ["--quick", "--epochs", "1", "--units", "8", "--schemes", "none", "gal"]
     assert main([*small, *options]) == 0
     table = (tmp_path / "results/table.md").read_text()
-    assert "| Gal, draws | 1 | 1 |" in table
-    assert "| Gal, draws | disagreement of the draws |" in table
-    record = load("gal-seed0", tmp_path / "results")
+    assert "| Gal, 1 epochs, draws | 1 |" in table
+    assert "| Gal, 1 epochs, draws | disagreement of the draws |" in table
+    record = load("gal-1epochs-seed0", tmp_path / "results")
     assert set(record["scores"]) == {"one pass", "draws"}
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob("*.json")}
     assert main([*small, *options]) == 0
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob("*.json")} == before
-    net = br.load(tmp_path / "state" / "gal-seed0.model")
+    net = br.load(tmp_path / "state" / "gal-1epochs-seed0.model")
     tokens = br.translate(net, torch.tensor([[5, 6, END]]), torch.tensor([[7, END]]), draws=0)
     assert nll(tokens) == pytest.approx(float(-tokens.draw_log_probs.sum() / 2))
-    note = tmp_path / "state/none-seed0.vocabulary"
+    note = tmp_path / "state/none-1epochs-seed0.vocabulary"
     note.write_text(note.read_text().replace("digest", "was").replace("size", "digest"))  # of another vocabulary
-    (tmp_path / "results/none-seed0.json").unlink()
+    (tmp_path / "results/none-1epochs-seed0.json").unlink()
     capsys.readouterr()
     assert main([*small, *options]) == 2
     said = capsys.readouterr().err
-    assert "none-seed0 was trained with another vocabulary" in said
+    assert "none-1epochs-seed0 was trained with another vocabulary" in said
     assert said.count("\n") == 1
     for wrong, message in (
         (["--schemes", "moon"], "--schemes must be of"),
@@ -220,6 +251,6 @@ def test_the_table_is_the_mean_over_seeds():
         return {"scheme": "none", "seed": seed, "validation": [2.0, 1.0], "cpu_hours": 0.5, "scores": scores}
 
     runs = [run(0, 30.0, 0.2), run(1, 34.0, None)]
-    assert "| no masks, one pass | 2 | 2 | 0.50 | 32.0 | 50.0 | 2.000 |" in report.scores(runs)
-    assert "| no masks, one pass | probability | 0.20 | +3.2 | 50.0 |" in report.uncertainties(runs)
+    assert "| no masks, 2 epochs, one pass | 2 | 0.50 | 32.0 | 50.0 | 2.000 |" in report.scores(runs)
+    assert "| no masks, 2 epochs, one pass | probability | 0.20 | +3.2 | 50.0 |" in report.uncertainties(runs)
     assert json.dumps(runs)
