@@ -44,7 +44,7 @@ def _work(given: argparse.Namespace) -> None:
     only = given.splits or (["recording", "speaker0"] if given.quick else None)
     data = [] if given.synthetic else [given.data or corpus_place(given.corpus)]
     folder = (given.checkpoints or base / "state") / given.corpus
-    for split in named(only, chosen, "--splits"):
+    for split in [one.checked() for one in named(only, chosen, "--splits")]:
         for cell in given.cells:
             name = f"{given.corpus}-{cell}-{split.name}"
             asked = {"settings": settings.to_dict(), "seeds": given.seeds, "utterances": len(corpus)}

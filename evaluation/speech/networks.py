@@ -42,6 +42,19 @@ class Split:
     outside: Recordings | None = None
     classes: int = 10
 
+    def checked(self) -> "Split":
+        """Return the split, if it can be trained on and judged.
+
+        Raises:
+            ValueError: If one of its parts holds no utterance.
+        """
+        parts = {"training": self.train, "validation": self.validation, "test": self.test}
+        if empty := [name for name, part in parts.items() if not len(part)]:
+            raise ValueError(
+                f"the split {self.name} has no utterances in its {' and '.join(empty)} part: judge others."
+            )
+        return self
+
     @property
     def judged(self) -> Recordings:
         """What the scores are about: the unseen speaker where there is one who says known words, else the test part."""
@@ -54,32 +67,36 @@ def splits(corpus: Recordings, speakers_are_classes: bool) -> dict[str, Split]:
 
     Where speakers are the classes, a speaker who is left out is a class outside, whose label is -1.
     """
+    if not len(corpus):
+        raise ValueError("there are no utterances in these data.")
     kept = ~corpus.test & ~corpus.validation
-    classes = int(corpus.label.max()) + 1
 
-    def split(name: str, inside: Tensor, outside: Recordings | None, known: int) -> Split:
+    def split(name: str, inside: Tensor, outside: Recordings | None) -> Split:
+        labels = corpus.label[inside].unique()
         parts = [corpus.take(part & inside) for part in (kept, corpus.validation, corpus.test)]
-        return Split(name, *(_numbered(part) for part in parts), outside, known)
+        numbered = [_numbered(part, labels) for part in parts]
+        if outside is not None and name.startswith("speaker"):
+            outside = _numbered(outside, labels)
+        return Split(name, *numbered, outside, len(labels))
 
     everything = torch.ones(len(corpus), dtype=torch.bool)
-    found = [split("recording", everything, None, classes)]
+    found = [split("recording", everything, None)]
     if not speakers_are_classes:
-        known = corpus.label < classes - WORDS_HELD_BACK
-        found.append(split("words", known, corpus.take(corpus.test & ~known), classes - WORDS_HELD_BACK))
+        known = corpus.label < int(corpus.label.max()) + 1 - WORDS_HELD_BACK
+        found.append(split("words", known, corpus.take(corpus.test & ~known)))
     for speaker in corpus.speaker.unique().tolist():
         other = corpus.speaker != speaker
-        if speakers_are_classes:
-            unheard = corpus.take(corpus.test & ~other)
-            unheard = unheard.with_labels(torch.full((len(unheard),), -1))
-            found.append(split(f"speaker{speaker}", other, unheard, classes - 1))
-        else:
-            found.append(split(f"speaker{speaker}", other, corpus.take(~other), classes))
+        unheard = corpus.test & ~other if speakers_are_classes else ~other
+        found.append(split(f"speaker{speaker}", other, corpus.take(unheard)))
     return {one.name: one for one in found}
 
 
-def _numbered(part: Recordings) -> Recordings:
-    """Number the classes that are left 0, 1, 2, ..."""
-    return part.with_labels(torch.searchsorted(part.label.unique(), part.label))
+def _numbered(part: Recordings, labels: Tensor) -> Recordings:
+    """Number the classes that are known 0, 1, 2, ...; any other is -1."""
+    if not len(labels):
+        return part
+    place = torch.searchsorted(labels, part.label).clamp(max=len(labels) - 1)
+    return part.with_labels(torch.where(labels[place] == part.label, place, -1))
 
 
 def schemes(rate: float) -> dict[str, br.schemes.Scheme]:

@@ -25,6 +25,15 @@ class Recordings:
     validation: Tensor  # (N,) bool, of the training part
 
     def __post_init__(self) -> None:
+        """Refuse what is no utterance.
+
+        Raises:
+            ValueError: If utterances and what is known of them differ in number, or an utterance has no frames, other
+                features than the first, or values that are not finite.
+        """
+        known = {name: len(getattr(self, name)) for name in ("label", "speaker", "test", "validation")}
+        if set(known.values()) != {len(self.frames)}:
+            raise ValueError(f"{len(self.frames)} utterances, but {known}: each must be known of every utterance.")
         for k, frame in enumerate(self.frames):
             if frame.ndim != 2 or not len(frame):
                 raise ValueError(
@@ -32,6 +41,11 @@ class Recordings:
                 )
             if not np.isfinite(frame).all():
                 raise ValueError(f"utterance {k} holds NaN or infinite values: its features were not computed.")
+            if frame.shape[1] != self.frames[0].shape[1]:
+                raise ValueError(
+                    f"utterance {k} has {frame.shape[1]} features per step, but the first has "
+                    f"{self.frames[0].shape[1]}: compute all with the same settings."
+                )
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -100,16 +114,23 @@ def load_digits(path: Path | None = None) -> Recordings:
         ) from None
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{path.name} holds {sorted(found)}, but {', '.join(missing)} are missing: no audio features.")
-    if int(found.get("sampling_rate", RATE)) != RATE:
+    for name in names:
+        kinds, axes, legal = ("fiu", 2, "numbers (frames, cepstra)") if name == "mfcc" else ("iub", 1, "whole numbers")
+        if found[name].dtype.kind not in kinds or found[name].ndim != axes:
+            raise ValueError(
+                f"{name} of {path.name} must hold {legal}, but holds {found[name].dtype} of shape {found[name].shape}."
+            )
+    rates = np.ravel(found.get("sampling_rate", RATE)).tolist()
+    if rates != [RATE]:
         raise ValueError(
-            f"{path.name} holds features of sound at {int(found['sampling_rate'])} Hz, but the networks read {RATE} "
-            "Hz, whose mel bands are others. Resample the sound and compute the features again."
+            f"{path.name} holds features of sound at {', '.join(map(str, rates))} Hz, but the networks read {RATE} Hz, "
+            "whose mel bands are others. Resample the sound and compute the features again."
         )
-    mfcc, offsets = found["mfcc"].astype(np.float32), found["offsets"]
-    if mfcc.ndim != 2 or offsets[-1] != len(mfcc) or len(offsets) != len(found["label"]) + 1:
+    mfcc, offsets = found["mfcc"].astype(np.float32), found["offsets"].astype(np.int64)
+    if len(offsets) != len(found["label"]) + 1 or offsets[-1] != len(mfcc):
         raise ValueError(
             f"{path.name} is torn: {len(found['label'])} labels, {len(offsets) - 1} utterances that end at frame "
-            f"{offsets[-1]}, and {len(mfcc)} frames. Copy it again."
+            f"{offsets[-1] if len(offsets) else 'none'}, and {len(mfcc)} frames. Copy it again."
         )
     frames = [mfcc[a:b] for a, b in pairwise(offsets)]
     index, test = found["index"], torch.from_numpy(found["is_test"].astype(bool))
@@ -132,15 +153,22 @@ def load_vowels(folder: Path | None = None) -> Recordings:
                 *channels, label = line.split(":")
                 try:
                     frames.append(np.array([c.split(",") for c in channels], dtype=np.float32).T)
-                    labels.append(int(label) - 1)
+                    labels.append(_class(label))
                 except ValueError:
                     raise ValueError(
                         f"line {number} of JapaneseVowels_{part}.ts is no utterance: channels of equally many numbers "
                         "and a class, separated by colons, were expected."
                     ) from None
                 tests.append(part == "TEST")
-    label, test = torch.tensor(labels), torch.tensor(tests)
+    label, test = torch.tensor(labels, dtype=torch.long), torch.tensor(tests, dtype=torch.bool)
     return Recordings(frames, label, label, test, ~test & (torch.arange(len(frames)) % 5 == 0))
+
+
+def _class(text: str) -> int:
+    """Return a class, which the file counts from 1."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text) - 1
 
 
 def synthetic(speakers: int = 3, words: int = 4, takes: int = 20, seed: int = 0) -> Recordings:

@@ -51,13 +51,19 @@ def features(path, **changes):
         ({"sampling_rate": np.array(16000)}, "sound at 16000 Hz, but the networks read 8000 Hz.*Resample"),
         ({"mfcc": None}, "but mfcc are missing: no audio features"),
         ({"mfcc": np.full((7, 13), np.nan, np.float32)}, "utterance 0 holds NaN"),
+        ({"sampling_rate": np.array([8000, 44100])}, "sound at 8000, 44100 Hz"),
+        ({"mfcc": np.full((7, 13), "a")}, r"mfcc of bad.npz must hold numbers \(frames, cepstra\), but holds <U1"),
+        ({"label": np.array([0.5, 1.0])}, "label of bad.npz must hold whole numbers, but holds float64"),
+        ({"offsets": np.array([], np.int64)}, "is torn: 2 labels, -1 utterances that end at frame none"),
+        ({"speaker": np.array([0])}, "2 utterances, but .*'speaker': 1"),
+        ({"is_test": np.array([True, True])}, "the split recording has no utterances in its training"),
         ({"offsets": np.array([0, 3, 9])}, "is torn: 2 labels, 2 utterances that end at frame 9, and 7 frames"),
     ],
 )
 def test_bad_features_are_refused(tmp_path, changes, message, capsys):
     path = features(tmp_path / "bad.npz", **changes)
     with pytest.raises(ValueError, match=message):
-        load_digits(path)
+        splits(load_digits(path), speakers_are_classes=False)["recording"].checked()
     assert main(["--data", str(path), "--results", str(tmp_path / "results")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "results").exists()
@@ -70,7 +76,17 @@ def test_files_that_are_no_features_are_refused(tmp_path, capsys):
     (tmp_path / "JapaneseVowels_TRAIN.ts").write_text("@data\n1,2:3,4:1\n1,2:3:1\n")
     with pytest.raises(ValueError, match=r"line 3 of JapaneseVowels_TRAIN.ts is no utterance"):
         load_vowels(tmp_path)
-    for corpus, place in (("digits", tmp_path / "sound.npz"), ("vowels", tmp_path), ("digits", tmp_path / "none.npz")):
+    other, empty = tmp_path / "other", tmp_path / "empty"
+    for folder, train in ((other, "1,2:3,4:1\n1,2:1\n"), (empty, "@data\n")):
+        folder.mkdir()
+        for part, lines in (("TRAIN", train), ("TEST", "")):
+            (folder / f"JapaneseVowels_{part}.ts").write_text(lines)
+    with pytest.raises(ValueError, match="utterance 1 has 1 features per step, but the first has 2"):
+        load_vowels(other)
+    with pytest.raises(ValueError, match="there are no utterances"):
+        splits(load_vowels(empty), speakers_are_classes=True)
+    files = [("digits", tmp_path / name) for name in ("sound.npz", "none.npz")]
+    for corpus, place in (*files, *(("vowels", folder) for folder in (tmp_path, other, empty))):
         assert main(["--corpus", corpus, "--data", str(place), "--results", str(tmp_path / "results")]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "results").exists()
@@ -127,6 +143,17 @@ def test_splits_share_no_speaker_and_no_word():
     assert unheard.judged is unheard.test
     frames = {id(f) for f in found["recording"].train.frames} & {id(f) for f in found["recording"].test.frames}
     assert not frames
+
+
+def test_classes_are_numbered_alike_in_every_part():
+    corpus = synthetic(speakers=2, words=4)
+    corpus = corpus.take(~(corpus.test & (corpus.label == 1)))  # the test part lacks a word
+    one = splits(corpus, speakers_are_classes=False)["speaker0"]
+    assert (one.classes, one.test.label.unique().tolist()) == (4, [0, 2, 3])
+    gap = corpus.take(corpus.label != 2)
+    found = splits(gap, speakers_are_classes=False)
+    assert (found["recording"].classes, found["recording"].train.label.unique().tolist()) == (3, [0, 1, 2])
+    assert found["speaker1"].outside.label.unique().tolist() == [0, 1, 2]
 
 
 def test_a_study_scores_every_network_and_pools_seeds(tmp_path):
