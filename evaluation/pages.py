@@ -130,9 +130,28 @@ def _shift() -> str:
     return _markdown([*head, "AUROC: entropy, MC", "deterministic", "epistemic", "share of `<unk>`"], rows, 2)
 
 
+def _sentiment_errors() -> dict[tuple[str, ...], str]:
+    """Test errors by split, cell, variant, epoch and pass."""
+    lines = [[c.strip() for c in line.strip("|").split("|")] for line in _file("sentiment/table.md").splitlines()]
+    return {tuple(line[:5]): line[6] for line in lines}
+
+
+def _sentiment_grid() -> str:
+    """Test errors of one pass, epoch 60 and early stopping, by rates of words and states; a dash where missing."""
+    errors, rates, rows = _sentiment_errors(), ("0", "0.25", "0.5"), []
+    for word in rates:
+        of_word = [(cell, f"pE{word}_pU{state}") for cell in ("gru", "lstm") for state in rates]
+        both = [
+            [errors.get(("paper", *one, epoch, "deterministic"), "–") for epoch in ("60", "best")] for one in of_word
+        ]
+        rows.append([word, *(" / ".join(pair) if pair != ["–", "–"] else "–" for pair in both)])
+    head = [f"{cell}, states {state}" for cell in ("GRU", "LSTM") for state in rates]
+    return _markdown(["words", *head], rows)
+
+
 def _sentiment(split: str) -> str:
     """Test errors of the main rows of one split."""
-    lines = [[c.strip() for c in line.strip("|").split("|")] for line in _file("sentiment/table.md").splitlines()]
+    errors = _sentiment_errors()
     names = {"none": "no dropout", "gal": "variational", "gal_variance": "variational, predicted variance",
              "naive": "per-step masks (naive)"}  # fmt: skip
     passes = {"deterministic": "deterministic pass", "mc": "50 draws"}
@@ -142,8 +161,7 @@ def _sentiment(split: str) -> str:
             cells = []
             for cell in ("gru", "lstm"):
                 for epoch in ("60", "best"):
-                    hit = [line for line in lines if line[:5] == [split, cell, variant, epoch, kind]]
-                    cells.append(hit[0][6] if hit else "")
+                    cells.append(errors.get((split, cell, variant, epoch, kind), ""))
             if any(cells):
                 rows.append([f"{title}, {shown}", *cells])
     return _markdown(["", "GRU, epoch 60", "GRU, early stopping", "LSTM, epoch 60", "LSTM, early stopping"], rows)
@@ -193,6 +211,7 @@ _KINDS: dict[str, Callable[..., str]] = {
     "posterior": _posterior,
     "shift": _shift,
     "sentiment": _sentiment,
+    "sentiment-grid": _sentiment_grid,
     "speed": _speed,
     "people": _people,
 }

@@ -105,14 +105,15 @@ def curves(records: list[dict[str, Any]], path: Path, title: str) -> None:
     }
     for name in names:
         color, style, label = _look(variants[name], levels)
-        chosen = [r["epochs"] for r in records if r["variant"]["name"] == name]
-        length = min(len(epochs) for epochs in chosen)
+        every = [r["epochs"] for r in records if r["variant"]["name"] == name]
+        length = max(map(len, every))
+        chosen = [epochs for epochs in every if len(epochs) == length]  # seeds still in training are left out
         for axis, key in zip(axes, ("train", "test"), strict=True):
-            values = np.array([[epoch[key] for epoch in epochs[:length]] for epochs in chosen])
+            values = np.array([[epoch[key] for epoch in epochs] for epochs in chosen])
             at = np.arange(1, length + 1)
             axis.plot(at, values.mean(0), color=color, ls=style, label=label)
             axis.fill_between(at, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
-        drawn = [(e["epoch"], e["test_mc"]) for epochs in chosen for e in epochs[:length] if "test_mc" in e]
+        drawn = [(e["epoch"], e["test_mc"]) for epochs in chosen for e in epochs if "test_mc" in e]
         if drawn:
             axes[1].plot(*zip(*drawn, strict=True), ".", color=color, ms=4)
     axes[1].axhline(records[0]["constant_error"], color="gray", lw=0.8, ls=":", label="constant prediction")
