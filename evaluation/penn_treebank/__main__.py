@@ -5,6 +5,7 @@ python -m evaluation.penn_treebank --table gal --size medium --row gal-untied   
 python -m evaluation.penn_treebank --table zaremba --size small --members 5       # an ensemble
 python -m evaluation.penn_treebank --table beyond --size medium                   # shared embeddings, averaged weights
 python -m evaluation.penn_treebank --table gal --size small --judge-only          # judge the weights that were kept
+python -m evaluation.penn_treebank --table gal --size small --multipliers         # the same at factors of the rates
 python -m evaluation.penn_treebank --table gal --size small --report              # table and plot from the JSON files
 python -m evaluation.penn_treebank --smoke                                        # seconds, without the data
 """
@@ -23,7 +24,7 @@ from bayesrnn.nn.precision import multiplies_bfloat16
 from evaluation.options import OneLineParser, add_device, at_least, device_of, named, run
 from evaluation.penn_treebank import report
 from evaluation.penn_treebank.rows import DRAWS, FRACTIONS, rows
-from evaluation.penn_treebank.run import Plan, run_row
+from evaluation.penn_treebank.run import Plan, judge_multipliers, run_row
 from evaluation.records import RESULTS
 
 
@@ -80,8 +81,11 @@ def _train(given: argparse.Namespace, results: Path) -> None:
         part_bytes=None if given.part_size is None else given.part_size * 10**6,
     )
     for row in chosen:
-        run_row(plan, row)
-        report.write(given.table, given.size, results)
+        if given.multipliers:
+            print(judge_multipliers(plan, row))
+        else:
+            run_row(plan, row)
+            report.write(given.table, given.size, results)
 
 
 def _smoke(given: argparse.Namespace) -> None:
@@ -144,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="folder with ptb/ (else BAYESRNN_DATA)")
     parser.add_argument("--work", type=Path, default=Path("runs/penn_treebank"), help="folder of the checkpoints")
     parser.add_argument("--judge-only", action="store_true", help="judge the weights kept in --work, without training")
+    parser.add_argument("--multipliers", action="store_true", help="judge kept weights at several factors of the rates")
     parser.add_argument("--part-size", type=int, help="keep weights in files of at most so many MB")
     parser.add_argument("--results", type=Path, help="folder of the JSON files, tables and plots")
     parser.add_argument("--report", action="store_true", help="only write table and plot")

@@ -16,6 +16,7 @@ from evaluation.penn_treebank.rows import Row
 TUNING_TOKENS, TUNING_DRAWS = 10_000, 16
 """Of the validation text on which the average of draws is tuned, and dynamic evaluation on half as many."""
 _MULTIPLIERS, _AVERAGES = (0.5, 0.7, 0.85, 1.0), ("arithmetic", 0.5, "geometric")
+_SHARES = (0.25, 0.5, 0.75, 1.0)  # of the rates at which the masks of training are drawn
 _WINDOW, _RATES, _DECAYS = 20, (1e-5, 5e-5, 2e-4), (0.0, 0.01, 0.03)
 _STATISTICS_TOKENS = 50_000
 """Of the training text from which dynamic evaluation takes the sizes of gradients."""
@@ -84,6 +85,19 @@ def _adapted(
     best = min(best, *((adapted(short, best[1], decay), best[1], decay) for decay in _DECAYS if decay != best[2]))
     settings = {"rate": best[1], "decay": best[2], "window": _WINDOW, "valid": best[0]}
     return {"dynamic_on_valid": settings, "test_dynamic": adapted(test, best[1], best[2])}
+
+
+def by_multiplier(row: Row, models: list[LanguageModel], text: Tensor, **drawing: Any) -> list[dict[str, float]]:
+    """Return loss and entropy of the mean over draws at several factors of the rates, words kept; 0 is one pass."""
+    options: dict[str, Any] = {"window": row.recipe.window, "precision": row.recipe.precision}
+    options |= {"batch_size": row.recipe.batch_size, "drop_words": False, **drawing}
+    found = []
+    for multiplier in (0.0, *_SHARES):
+        settings = {"multiplier": multiplier} if multiplier else {"draws": 0}
+        result = perplexity(models, text[:TUNING_TOKENS], **(options | settings))
+        entropy = float(result.entropy[result.mask].mean()) if result.entropy is not None else float("nan")
+        found.append({"multiplier": multiplier, "loss": float(result.nll), "entropy": entropy})
+    return found
 
 
 def drawn(name: str, result: TokenPredictive) -> dict[str, Any]:

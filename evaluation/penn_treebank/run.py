@@ -12,7 +12,7 @@ from bayesrnn.models import LanguageModel
 from bayesrnn.training import History, train_language_model
 from evaluation import records
 from evaluation.penn_treebank import kept
-from evaluation.penn_treebank.judging import judged
+from evaluation.penn_treebank.judging import TUNING_DRAWS, by_multiplier, judged
 from evaluation.penn_treebank.rows import INIT, UNITS, Row
 
 
@@ -69,13 +69,11 @@ def run_row(plan: Plan, row: Row) -> list[Path]:
 def _single(plan: Plan, row: Row, seed: int, *, first: bool) -> tuple[LanguageModel, Path]:
     """Train one model, or take its kept weights, and judge it if it is the first of its row."""
     name = plan.name(row) if first else f"{plan.name(row)}_member_{seed}"
-    folder = plan.work / plan.table / plan.size / f"{row.name}-{seed}"
     if plan.judge_only:
-        model, result = kept.opened(folder / "kept", plan.corpus.vocabulary)
-        model.to(plan.device)
+        model, result = _opened(plan, row, seed)
     else:
-        model, result = _trained(plan, row, seed, name, folder)
-        kept.keep(model, folder / "kept", plan.corpus.vocabulary, result, plan.part_bytes)
+        model, result = _trained(plan, row, seed, name)
+        kept.keep(model, _folder(plan, row, seed) / "kept", plan.corpus.vocabulary, result, plan.part_bytes)
 
     def keep(scores: dict[str, Any]) -> Path:
         return records.save(name, result | {"scores": scores}, seed=seed, folder=plan.results, data=plan.data)
@@ -87,7 +85,27 @@ def _single(plan: Plan, row: Row, seed: int, *, first: bool) -> tuple[LanguageMo
     return model, path
 
 
-def _trained(plan: Plan, row: Row, seed: int, name: str, folder: Path) -> tuple[LanguageModel, dict[str, Any]]:
+def judge_multipliers(plan: Plan, row: Row) -> Path:
+    """Judge kept weights on validation text at several factors of the rates."""
+    model, result = _opened(plan, row, plan.seed)
+    drawing = {"seed": plan.seed, "draws": min(plan.draws, TUNING_DRAWS)}
+    found = {"row": row.name, "multipliers": by_multiplier(row, [model], plan.corpus["validation"], **drawing)}
+    known = {key: result[key] for key in ("table", "size", "scheme", "parameters")}
+    name = f"{plan.name(row)}_multipliers"
+    return records.save(name, known | found | drawing, seed=plan.seed, folder=plan.results, data=plan.data)
+
+
+def _folder(plan: Plan, row: Row, seed: int) -> Path:
+    """Return the folder of a row's checkpoint, in which its kept weights lie."""
+    return plan.work / plan.table / plan.size / f"{row.name}-{seed}"
+
+
+def _opened(plan: Plan, row: Row, seed: int) -> tuple[LanguageModel, dict[str, Any]]:
+    model, result = kept.opened(_folder(plan, row, seed) / "kept", plan.corpus.vocabulary)
+    return model.to(plan.device), result
+
+
+def _trained(plan: Plan, row: Row, seed: int, name: str) -> tuple[LanguageModel, dict[str, Any]]:
     """Return a trained model, and what is known of it; the result is written after every epoch."""
     torch.manual_seed(seed)
     units = plan.units or UNITS[plan.size]
@@ -112,7 +130,7 @@ def _trained(plan: Plan, row: Row, seed: int, name: str, folder: Path) -> tuple[
         validation=plan.corpus["validation"],
         vocabulary=plan.corpus.vocabulary,
         seed=seed,
-        checkpoint=folder,
+        checkpoint=_folder(plan, row, seed),
         resume=plan.resume,
         on_epoch=note,
         progress=plan.progress,

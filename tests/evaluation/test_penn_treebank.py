@@ -19,9 +19,9 @@ from bayesrnn.training.language import train_language_model
 from evaluation import records, shift_language
 from evaluation.penn_treebank import kept, report
 from evaluation.penn_treebank.__main__ import _tiny_corpus, main
-from evaluation.penn_treebank.judging import reliability
+from evaluation.penn_treebank.judging import by_multiplier, reliability
 from evaluation.penn_treebank.rows import Row, rows
-from evaluation.penn_treebank.run import Plan, run_row
+from evaluation.penn_treebank.run import Plan, judge_multipliers, run_row
 
 
 def test_every_row_runs_and_leaves_its_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -306,3 +306,20 @@ def test_the_shift_evaluation_reads_in_one_precision(monkeypatch: pytest.MonkeyP
         result = shift_language.shifts(model, vocabulary, text, {"same": text}, draws=16)
         assert asked == [precision] * 6
         assert result["precision"] == (precision or "float32")
+
+
+def test_kept_weights_are_judged_at_factors_of_the_rates(tmp_path: Path) -> None:
+    plan, row = tiny_plan(tmp_path)
+    run_row(plan, row)
+    assert len(records.load(judge_multipliers(plan, row).stem, tmp_path)["multipliers"]) == 5
+    model, _ = kept.opened(tmp_path / "runs" / "beyond" / "small" / "shared-0" / "kept", plan.corpus.vocabulary)
+    text = plan.corpus["validation"][:141]
+    found = by_multiplier(row, [model], text, draws=4, seed=0)
+    assert [one["multiplier"] for one in found] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    with torch.no_grad():
+        logs = torch.log_softmax(model.logits(model.eval().features(text[:-1].view(20, 7), None)[0]), -1)
+    loss = -logs.gather(-1, text[1:].view(20, 7, 1)).mean()
+    assert found[0]["loss"] == pytest.approx(float(loss), rel=1e-5)
+    assert found[0]["entropy"] == pytest.approx(-float((logs.exp() * logs).sum(-1).mean()), rel=1e-5)
+    whole = perplexity(model, text, draws=4, batch_size=20, drop_words=False)
+    assert found[-1]["loss"] == pytest.approx(whole.nll)
