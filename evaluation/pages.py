@@ -5,7 +5,7 @@ A page marks the place of a table by `<!-- table: NAME -->` and `<!-- end table 
 
 import re
 from collections.abc import Callable, Sequence
-from math import log
+from math import exp, log
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ def _averaging() -> str:
     """What draws gain on one pass, and how far the entropy of their mean is above its loss; the largest gain first."""
     places = [
         *_BEYOND, ("gal_medium", "zaremba"), ("gal_medium", "gal-tied"), ("gal_medium", "gal-untied"),
-        ("gal_large", "gal-untied"),
+        ("gal_large", "gal-untied"), ("beyond_small", "shared"), ("gal_small", "naive"), ("gal_small", "zaremba"),
+        ("gal_small", "gal-tied"), ("gal_small", "gal-untied"),
     ]  # fmt: skip
     lines = []
     for table, row in places:
@@ -94,6 +95,17 @@ def _averaging() -> str:
                 lines.append((gain, [f"{row}, {table.split('_')[1]}, {kind}", f"{gain:.3f}", f"{excess:.3f}"]))
     head = ["model", "gain by averaging, nats per token", "entropy of the mean minus its loss"]
     return _markdown(head, [line for _, line in sorted(lines, reverse=True)])
+
+
+def _multipliers() -> str:
+    """Perplexity of validation text at factors of the rates, and the entropy of the mean minus its loss."""
+    found = [records.load(path.stem) for path in sorted(records.RESULTS.glob("penn_treebank_*_multipliers.json"))]
+    rows = []
+    for result in found:
+        cells = [f"{exp(m['loss']):.1f} ({m['entropy'] - m['loss']:+.2f})" for m in result["multipliers"]]
+        rows.append([f"{result['row']}, {result['size']}", *cells])
+    head = [f"{m['multiplier']:g} of the rates" if m["multiplier"] else "one pass" for m in found[0]["multipliers"]]
+    return _markdown(["model", *head], rows)
 
 
 def _posterior() -> str:
@@ -208,6 +220,7 @@ _KINDS: dict[str, Callable[..., str]] = {
     "file": _file,
     "treebank": _treebank,
     "averaging": _averaging,
+    "multipliers": _multipliers,
     "posterior": _posterior,
     "shift": _shift,
     "sentiment": _sentiment,

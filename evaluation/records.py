@@ -120,6 +120,21 @@ def load(name: str, folder: Path = RESULTS) -> dict[str, Any]:
         ) from None
 
 
+def load_all(folder: Path, pattern: str, *keys: str) -> list[dict[str, Any]]:
+    """Read the results whose files match, by name.
+
+    Raises:
+        ValueError: If a file holds something else, or a result without these keys.
+    """
+    found = {path: load(path.stem, folder) for path in sorted(folder.glob(pattern))}
+    for path, result in found.items():
+        if missing := [key for key in keys if key not in result]:
+            raise ValueError(
+                f"{path} is a result of something else: it has no {', '.join(missing)}. Give another folder."
+            )
+    return list(found.values())
+
+
 def _files(places: Iterable[Path]) -> list[Path]:
     """Return files as they are, and folders as all that lies in them, at any depth."""
     inside = (sorted(place.rglob("*")) if place.is_dir() else [place] for place in places)

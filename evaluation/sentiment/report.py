@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.records import load
+from evaluation.records import load, load_all
 
 COLORS = {"none": "tab:red", "naive": "tab:orange", "gal": "tab:blue", "gal_variance": "tab:purple"}
 LABELS = {"none": "no dropout", "naive": "naive dropout", "gal": "variational", "gal_variance": "variational, variance"}
@@ -22,7 +22,7 @@ def write(results: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    records = _records(results)
+    records = load_all(results, "*-seed*.json", "split", "cell", "variant", "seed", "epochs", "constant_error")
     if records:
         (results / "table.md").write_text(table(records) + abstention_table(records), encoding="utf-8")
     elif not (results / "vader.json").is_file():
@@ -187,10 +187,6 @@ def vader(studies: dict[str, Any], path: Path) -> None:
     axis.set(xlabel="predicted aleatoric variance, squared rating units", ylabel="measured variance of the raters")
     axis.legend(fontsize=8)
     _save(figure, path)
-
-
-def _records(results: Path) -> list[dict[str, Any]]:
-    return [load(path.stem, results) for path in sorted(results.glob("*-seed*.json"))]
 
 
 def _line(cells: list[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from evaluation.records import load
+from evaluation.records import load_all
 
 CELLS = {"lstm": "LSTM", "gru": "GRU"}
 NETWORKS = {
@@ -26,7 +26,7 @@ def write(results: Path) -> None:
     Raises:
         ValueError: If there are no studies.
     """
-    studies = [load(path.stem, results) for path in sorted(results.glob("*-*.json"))]
+    studies = load_all(results, "*-*.json", "corpus", "split", "cell", "scores", "shift", "differences")
     if not studies:
         raise ValueError(f"there are no studies in {results}: train first.")
     kinds: dict[tuple[str, str], list[Study]] = defaultdict(list)

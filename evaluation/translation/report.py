@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from evaluation.records import load
+from evaluation.records import load_all
 
 NETWORKS = {"none": "no masks", "zaremba": "Zaremba", "gal": "Gal"}
 
@@ -16,7 +16,7 @@ def write(results: Path) -> None:
     Raises:
         ValueError: If there are no results.
     """
-    runs = [load(path.stem, results) for path in sorted(results.glob("*-seed*.json"))]
+    runs = load_all(results, "*-seed*.json", "scheme", "scores", "validation", "cpu_hours")
     if not runs:
         raise ValueError(f"there are no results in {results}: train first.")
     text = f"## Scores\n\n{scores(runs)}\n\n## Uncertainty\n\n{uncertainties(runs)}\n"

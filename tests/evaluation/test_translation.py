@@ -105,6 +105,9 @@ def test_subwords_that_cannot_be_learned_or_read_are_one_line_each(tmp_path, cap
 
 
 def test_a_torn_result_is_named(tmp_path, capsys):
+    (tmp_path / "gal-2epochs-seed0.json").write_text('{"split": "paper"}')
+    assert main(["report", "--results", str(tmp_path)]) == 2
+    assert "is a result of something else: it has no scheme, scores" in capsys.readouterr().err
     (tmp_path / "gal-2epochs-seed0.json").write_text('{"scheme": ')
     assert main(["report", "--results", str(tmp_path)]) == 2
     assert "gal-2epochs-seed0.json cannot be read" in capsys.readouterr().err
