@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt) as stop:
         _complain(str(stop) or "stopped.")
         return 128 + stops[0] if stops else _INTERRUPTED
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         return _complain(str(error))
     except Exception as error:
         if not isinstance(error, _usage_errors(typer.BadParameter)):

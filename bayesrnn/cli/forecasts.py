@@ -33,6 +33,9 @@ def forecast(
     season: Annotated[
         str | None, typer.Option(help="Steps of the seasons, as 24,168; by default from the time step.")
     ] = None,
+    holidays: Annotated[
+        str | None, typer.Option(help="Country, or part of one, whose holidays matter, as US or DE-BY.")
+    ] = None,
     every: Annotated[str | None, typer.Option(help="Without times: the step, as 5min, h, D, B, W, MS, QS, YS.")] = None,
     start: Annotated[str | None, typer.Option(help="With --every: time of the first row.")] = None,
     day_first: Annotated[
@@ -53,7 +56,7 @@ def forecast(
         float | None, typer.Option(help="Rate of the masks; by default the better of two in the validation span.")
     ] = None,
     context: Annotated[int | None, typer.Option(help="Steps of history that the network reads.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Most passes over the training windows.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training windows.")] = None,
     draws: Annotated[int | None, typer.Option(help="Mask sets per forecast; by default 200.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes, and worse forecasts.")] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Replace the run that is there.")] = False,
@@ -75,6 +78,7 @@ def forecast(
     options: dict[str, Any] = {
         "horizon": check_whole(horizon, "--horizon"),
         "seasons": None if season is None else [whole(part, "--season") for part in columns_of(season)],
+        "holidays": holidays,
         "hidden_size": min(hidden, 8) if quick else hidden,
         "context": None if context is None else check_whole(context, "--context"),
         "epochs": 2 if quick and epochs is None else epochs,

@@ -15,6 +15,7 @@ from bayesrnn.forecasting.fitted import last_windows
 from bayesrnn.forecasting.learn import learn
 from bayesrnn.forecasting.options import Options
 from bayesrnn.forecasting.panel import covariates_ahead, read_panel
+from bayesrnn.forecasting.public_holidays import check_holidays
 from bayesrnn.forecasting.record import Columns, Record, column_names, describe
 from bayesrnn.forecasting.rolling import judged
 from bayesrnn.forecasting.state import State, share_of
@@ -46,10 +47,12 @@ class BayesianRNNForecaster:
         dropout: A rate (= ``schemes.gal(p)``) or a scheme; by default .05 on inputs and .1 on states, or .2 and .5
             where it is better in the validation span.
         likelihood: "gaussian", "student_t", "mixture" (of two Gaussians), or "auto": first or last, by validation.
-        epochs: Most passes over the windows; by default as many as 600 steps make.
+        epochs: Passes over the windows; by default as many as 600 steps make.
         context: Steps before an origin that the network reads; by default two seasons, 24 to 96.
         learning_rate: Highest step size of AdamW.
         progress: Whether to show bars on a terminal.
+        holidays: A country or a part of one, such as "US" or "DE-BY", whose public holidays, the days before and the
+            days after are features, for steps of a day or shorter. Needs ``pip install holidays``.
 
     Example:
         >>> import numpy as np, pandas as pd
@@ -78,6 +81,7 @@ class BayesianRNNForecaster:
         context: int | None = None,
         learning_rate: float = 2e-3,
         progress: bool = False,
+        holidays: str | None = None,
     ) -> None:
         self.horizon = check_whole(horizon, "horizon")
         self.seasons = None if seasons is None else tuple(sorted({check_whole(m, "seasons") for m in seasons}))
@@ -98,6 +102,7 @@ class BayesianRNNForecaster:
         self.context = None if context is None else check_whole(context, "context")
         self.learning_rate = learning_rate
         self.progress = progress
+        self.holidays = check_holidays(holidays)
         self.state_: State | None = None
 
     def fit(
@@ -133,10 +138,10 @@ class BayesianRNNForecaster:
         options = Options(
             self.horizon, self.seasons, self.hidden_size, self.num_layers, schemes, likelihoods, self.epochs,
             self.learning_rate, self.seed, self.progress,
-            None if checkpoint is None else Path(checkpoint), self.context,
+            None if checkpoint is None else Path(checkpoint), self.context, self.holidays,
         )  # fmt: skip
         outcome = learn(records, options, validation)
-        self.history_ = outcome.history
+        self.history_ = outcome.trained.history
         self.state_ = State.after(outcome, records, columns, encoding, draws=self.draws, seed=self.seed)
         return self
 

@@ -27,7 +27,7 @@ def seasons_of(times: Any, length: int) -> tuple[int, ...]:
     except ValueError:
         return (1,)
     seasons = [first]
-    step = _step(times)
+    step = seconds_of_step(times)
     if step:
         for span in (_DAY, _WEEK, _YEAR):
             steps = round(span / step)
@@ -44,7 +44,7 @@ def calendar_columns(times: Any, length: int) -> NDArray[np.float64]:
     Harmonics of the day, the day of the week, both together for weekends, and three harmonics of the year where
     `length` steps span at least one and a half. Numbers have no calendar: no columns.
     """
-    step = _step(times)
+    step = seconds_of_step(times)
     if not step:
         return np.zeros((len(times), 0))
     local = times.tz_localize(None) if times.tz is not None else times
@@ -52,8 +52,7 @@ def calendar_columns(times: Any, length: int) -> NDArray[np.float64]:
     weekday = np.asarray(local.day_of_week)
     weekend = (weekday >= 5).astype(float)
     if step < _DAY:
-        share = np.asarray((local - local.normalize()) / pd.Timedelta(days=1))
-        waves = _waves(share, min(6, max(int(_DAY / step) // 2 - 1, 1)))
+        waves = daily_waves(times, min(6, max(int(_DAY / step) // 2 - 1, 1)))
         columns += waves + [wave * weekend for wave in waves] + [weekend]
     if step <= _DAY:
         columns += [(weekday == day).astype(float) for day in range(7)]
@@ -64,7 +63,7 @@ def calendar_columns(times: Any, length: int) -> NDArray[np.float64]:
 
 def clock_columns(times: Any, length: int) -> NDArray[np.float64]:
     """Return fewer columns for a network: where in the day, the week and the year a time lies, (T, columns)."""
-    step = _step(times)
+    step = seconds_of_step(times)
     if not step:
         return np.zeros((len(times), 0))
     local = times.tz_localize(None) if times.tz is not None else times
@@ -80,11 +79,17 @@ def clock_columns(times: Any, length: int) -> NDArray[np.float64]:
     return np.stack(columns, 1) if columns else np.zeros((len(times), 0))
 
 
+def daily_waves(times: Any, harmonics: int) -> list[NDArray[np.float64]]:
+    """Return sine and cosine of the place in the day, for each harmonic, (T,) each."""
+    local = times.tz_localize(None) if times.tz is not None else times
+    return _waves(np.asarray((local - local.normalize()) / pd.Timedelta(days=1)), harmonics)
+
+
 def _waves(share: NDArray[np.float64], harmonics: int) -> list[NDArray[np.float64]]:
     return [wave(2 * np.pi * k * share) for k in range(1, harmonics + 1) for wave in (np.sin, np.cos)]
 
 
-def _step(times: Any) -> float:
+def seconds_of_step(times: Any) -> float:
     """Return the usual step in seconds; 0 for numbers."""
     if not isinstance(times, pd.DatetimeIndex) or len(times) < 2:
         return 0.0

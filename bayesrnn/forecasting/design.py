@@ -15,7 +15,7 @@ class Track:
     Attributes:
         values: (T,), scaled, gaps bridged from the past.
         observed: (T,), which of them were observed.
-        calendar: (T + H, columns): of each time and of the horizon after the end.
+        calendar: (T + H, columns): of each time and of the horizon after the end, columns of holidays last.
         known: (T + H, columns): covariates known in advance.
         past: (T, columns): covariates known up to the origin.
         mean: Of the values learned from, scaled.
@@ -43,7 +43,7 @@ class Layout:
         seasons: Steps of each season, shortest first; (1,) for none.
         lags: Last values.
         repeats: For each season, how many seasons back are looked at.
-        calendar, known, past: Columns of each kind.
+        calendar, known, past, holidays: Columns of each kind.
     """
 
     seasons: tuple[int, ...]
@@ -52,6 +52,7 @@ class Layout:
     calendar: int = 0
     known: int = 0
     past: int = 0
+    holidays: int = 0
 
     def context(self, horizon: int) -> int:
         """Return the values that are needed before an origin, itself included."""
@@ -66,7 +67,8 @@ class Layout:
                 columns += [("season", m, k) for k in range(count)] + [("echo", m, k) for k in range(count)]
         columns += [("level", m, 0) for m in self.seasons[1:]] + [("drift", m, 0) for m in self.seasons]
         columns += [("mean", 0, 0)]
-        for kind, count in (("calendar", self.calendar), ("known", 2 * self.known), ("past", self.past)):
+        kinds = {"calendar": self.calendar, "holiday": self.holidays, "known": 2 * self.known, "past": self.past}
+        for kind, count in kinds.items():
             columns += [(kind, 0, j) for j in range(count)]
         return columns
 

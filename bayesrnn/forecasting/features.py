@@ -14,6 +14,7 @@ from bayesrnn.data.patterns import pattern_of
 from bayesrnn.data.steps import following
 from bayesrnn.forecasting.calendar import calendar_columns, clock_columns
 from bayesrnn.forecasting.design import Design, Layout, Track
+from bayesrnn.forecasting.public_holidays import holiday_columns, holiday_flags
 from bayesrnn.forecasting.record import Record
 
 
@@ -67,12 +68,14 @@ class Reader:
         horizon: Steps ahead, H.
         context: Steps that the network reads.
         span: Steps of the longest series learned from: whether a year can be known.
+        holidays: Country whose holidays are regressors.
     """
 
     layout: Layout
     horizon: int
     context: int
     span: int
+    holidays: str | None = None
 
     @property
     def needed(self) -> int:
@@ -84,7 +87,8 @@ class Reader:
         front, season = self.needed, min(self.layout.seasons[0], len(record))
         place = np.arange(-front, 0) % season
         times = record.times.append(following(record.times, self.horizon))
-        calendar, clock = calendar_columns(times, self.span), clock_columns(times, self.span)
+        calendar = np.concatenate([calendar_columns(times, self.span), holiday_columns(times, self.holidays)], 1)
+        clock = np.concatenate([clock_columns(times, self.span), holiday_flags(times, self.holidays)], 1)
         known, past = np.concatenate([record.known, ahead]), record.past
         earlier = [np.repeat(part[:1], front, 0) for part in (calendar, clock, known, past)]
         calendar, clock, known, past = (

@@ -16,6 +16,7 @@ GAINS = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Speeds, per horizon; at 0 the interval stays raw."""
 _LEAST, _MOST = math.log(1 / 3), math.log(6.0)
 _APART = 1.02
+_HIGH = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +49,9 @@ class HedgedIntervals:
     \eta_p = 2\, q\, \varphi(q) / p$$
 
     $I_i$ is the raw interval; the weights w add up to 1 and fall by e with every `reach` steps of difference in
-    horizon; the past fades from L over `memory` steps. The raw interval (g = 0) counts as much as all others together
-    before anything is known ($n_0 = G - 1$, else 1), which bounds the loss against it. Errors of one horizon move
+    horizon; the past fades from L over `memory` steps. From 90 % on, where misses are rare and wide intervals dear, the
+    raw interval (g = 0) counts twice as much as all others together before anything is known ($n_0 = 2 (G - 1)$, else
+    1), which bounds the loss against it. Errors of one horizon move
     together, so a horizon counts as one observation; $\eta_p$, with q the normal quantile at (1 + p) / 2, makes the
     weights as sure as one observation allows: curvature over variance of the score.
 
@@ -145,9 +147,9 @@ class HedgedIntervals:
         levels = torch.tensor(self.levels, dtype=torch.float64)
         score = torch.special.ndtri((1 + levels) / 2)
         rate = 2 * score * torch.exp(-(score**2) / 2) / math.sqrt(2 * math.pi) / levels / self.horizon
-        count = [float(len(self.gains) - 1 if gain == 0 else 1) for gain in self.gains]
-        first = torch.tensor(count, dtype=torch.float64).clamp(min=1).log().reshape(-1, 1, 1)
-        return (torch.softmax(first - rate[:, None] * state[1], 0) * state[0]).sum(0).exp()
+        raw = torch.tensor(self.gains, dtype=torch.float64)[:, None, None] == 0
+        count = torch.where(raw & (levels[:, None] >= _HIGH), max(2.0 * (len(self.gains) - 1), 1.0), 1.0)
+        return (torch.softmax(count.log() - rate[:, None] * state[1], 0) * state[0]).sum(0).exp()
 
     def _change(self, logs: Tensor, reaches: Tensor, off: Tensor) -> Tensor:
         """Return what targets change of log factors and losses, (2, gains, levels, targets)."""

@@ -29,7 +29,18 @@ from bayesrnn.training import History, fit
 
 _MOST_WINDOWS, _WATCHED = 10_000, 1_000
 _BATCH, _STEPS, _EPOCHS = 64, 600, 60
+_SHARES = tuple(k / 10 for k in range(1, 11))
 _EXACT = 1e-9  # in units of a series: errors of no more are rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained network, of which a share is kept (`ResidualForecaster.shrink`), and its validation loss."""
+
+    network: ResidualForecaster
+    history: History
+    share: float
+    loss: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +50,7 @@ class Outcome:
     early: Fitted
     final: Fitted
     choices: tuple[Choice, ...]
-    history: History
+    trained: Trained
     starts: list[int]
 
 
@@ -53,19 +64,19 @@ def learn(records: Sequence[Record], options: Options, validation: Any = None) -
     starts = validation_starts(records, horizon, validation)
     layout = layout_of(records, starts, options)
     context = options.context or int(np.clip(2 * layout.seasons[0], 24, 96))
-    reader = Reader(layout, horizon, context, max(starts))
+    reader = Reader(layout, horizon, context, max(starts), options.holidays)
     train = [origins_before(reader, record, layout.seasons[0], start) for record, start in zip(records, starts)]
     watch = [origins_between(reader, record, start - 1, len(record) - 1) for record, start in zip(records, starts)]
     check_long(records, starts, train, watch, horizon, layout)
     scales = {r.id: _early_scale(r, start, layout.seasons[0]) for r, start in zip(records, starts)}
     rows, held = designs(reader, records, train, scales), designs(reader, records, watch, scales)
     choices, _ = choose(rows, held, layout, horizon)
-    early, history = _fitted(reader, records, train, scales, choices, options, watch, None)
+    early, trained = _fitted(reader, records, train, scales, choices, options, watch, None)
     scales = {r.id: scale_of(r, layout.seasons[0]) for r in records}
     everything = [origins_before(reader, record, layout.seasons[0], len(record)) for record in records]
     chosen = replace(options, schemes=(early.network.scheme,), likelihoods=(early.network.likelihood,))
-    final, _ = _fitted(reader, records, everything, scales, choices, chosen, None, history)
-    return Outcome(early, final, choices, history, starts)
+    final, _ = _fitted(reader, records, everything, scales, choices, chosen, None, trained.share)
+    return Outcome(early, final, choices, trained, starts)
 
 
 def _fitted(
@@ -76,9 +87,9 @@ def _fitted(
     choices: Sequence[Choice],
     options: Options,
     watch: Sequence[NDArray[np.int64]] | None,
-    before: History | None,
-) -> tuple[Fitted, History]:
-    """Fit linear part and network: up to the best epoch on `watch` windows, or to the best epoch of `before`."""
+    share: float | None,
+) -> tuple[Fitted, Trained]:
+    """Fit linear part and network, of which the share is kept that is best on `watch` windows, or `share`."""
     rows = designs(reader, records, origins, scales)
     skeleton, bases = fit_skeleton(rows, reader.layout, choices, reader.horizon)
     kept = thinned(origins, _MOST_WINDOWS)
@@ -96,36 +107,41 @@ def _fitted(
         held = Windows.joined(
             [fitted.windows(record, o[k] - reader.needed) for record, o, k in zip(records, watch, few) if len(k)]
         )
-    network, history = _best(windows, held, options, before)
-    return replace(fitted, network=network), history
+    trained = _best(windows, held, options, share)
+    return replace(fitted, network=trained.network), trained
 
 
-def _best(
-    windows: Windows, held: Windows | None, options: Options, before: History | None
-) -> tuple[ResidualForecaster, History]:
+def _best(windows: Windows, held: Windows | None, options: Options, share: float | None) -> Trained:
     """Train with each scheme, then with each further likelihood under the better one; return the best."""
 
-    def tried(scheme: Scheme, likelihood: str) -> tuple[ResidualForecaster, History]:
-        return _trained(windows, held, scheme, likelihood, options, before)
+    def tried(scheme: Scheme, likelihood: str) -> Trained:
+        network, history = _network(windows, scheme, likelihood, options, held is None)
+        loss, kept = (0.0, share or 1.0) if held is None else _share(network, held)
+        return Trained(network.shrink(kept), history, kept, loss)
 
-    def loss(result: tuple[ResidualForecaster, History]) -> float:
-        return result[1].best or 0.0
-
-    best = min((tried(scheme, options.likelihoods[0]) for scheme in options.schemes), key=loss)
-    others = [tried(best[0].scheme, likelihood) for likelihood in options.likelihoods[1:]]
-    return min([best, *others], key=loss)
+    best = min((tried(scheme, options.likelihoods[0]) for scheme in options.schemes), key=lambda one: one.loss)
+    others = [tried(best.network.scheme, likelihood) for likelihood in options.likelihoods[1:]]
+    return min([best, *others], key=lambda one: one.loss)
 
 
-def _trained(
-    windows: Windows,
-    held: Windows | None,
-    scheme: Scheme,
-    likelihood: str,
-    options: Options,
-    before: History | None,
+@torch.no_grad()
+def _share(network: ResidualForecaster, held: Windows) -> tuple[float, float]:
+    """Return the lowest loss of the deterministic pass in the validation span, and the share that has it."""
+    parts = zip(held.context.split(_BATCH), held.ahead.split(_BATCH))
+    raw, target = torch.cat([network.parameters_of(*part) for part in parts]), _data(held)["target"]
+    losses = {
+        share: float(observed_nll(network.distribution(share * raw, held.base, held.scale), target))
+        for share in _SHARES
+    }
+    share = min(losses, key=lambda one: losses[one])
+    return losses[share], share
+
+
+def _network(
+    windows: Windows, scheme: Scheme, likelihood: str, options: Options, last: bool
 ) -> tuple[ResidualForecaster, History]:
-    most = options.epochs or max(1, min(_EPOCHS, round(_STEPS * _BATCH / len(windows))))
-    epochs = most if before is None else (before.best_epoch or 0) + 1
+    """Train a network through all epochs: the rate of the last steps is 0, so their noise is averaged out."""
+    epochs = options.epochs or max(1, min(_EPOCHS, round(_STEPS * _BATCH / len(windows))))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         network = ResidualForecaster(
@@ -148,14 +164,13 @@ def _trained(
     history = fit(
         network,
         _data(windows),
-        None if held is None else _data(held),
         loss=observed_nll,
         epochs=epochs,
         batch_size=_BATCH,
         learning_rate=options.learning_rate,
         weight_decay=1e-4,
-        schedule=lambda epoch: warm_cosine(epoch, most),
-        checkpoint=options.state_folder(scheme, likelihood, before is not None),
+        schedule=lambda epoch: warm_cosine(epoch, epochs),
+        checkpoint=options.state_folder(scheme, likelihood, last),
         seed=options.seed,
         progress=options.progress,
     )

@@ -18,12 +18,13 @@ class Options:
         hidden_size, num_layers: Of the network.
         schemes: Its masks; of several those that are better in the validation span.
         likelihoods: Of several the one that is better in the validation span, with the masks chosen before.
-        epochs: Most passes over the windows; None for as many as 600 steps make.
+        epochs: Passes over the windows; None for as many as 600 steps make.
         learning_rate: Highest step size.
         seed: Of weights and masks.
         progress: Whether to show bars.
         checkpoint: Folder where each training keeps its state, so that a fit which was stopped goes on.
         context: Steps that the network reads; None for two seasons, 24 to 96.
+        holidays: Country whose holidays are features; None for none.
     """
 
     horizon: int
@@ -38,6 +39,7 @@ class Options:
     progress: bool
     checkpoint: Path | None = None
     context: int | None = None
+    holidays: str | None = None
 
     def state_folder(self, scheme: Scheme, likelihood: str, last: bool) -> Path | None:
         """Return where one of the trainings of a fit keeps its state."""

@@ -27,7 +27,7 @@ class Choice:
         repeats: For each season, how many seasons back; 0 leaves the season out.
         prior: Where weights shrink to: "anchor" (0), "last" (the last value), "season" (the mean of past seasons),
             "change" (the last value plus what followed it seasons ago).
-        calendar, mean: Whether the calendar and the mean of the series take part.
+        calendar, holidays, mean: Whether the calendar, holidays and the mean of the series take part.
         penalty: Relative to the sum of squares of each regressor.
     """
 
@@ -37,6 +37,7 @@ class Choice:
     calendar: bool = False
     mean: bool = False
     penalty: float = 1e-3
+    holidays: bool = False
 
     def columns(self, layout: Layout) -> NDArray[np.int64]:
         """Return the positions of its regressors in the layout."""
@@ -49,6 +50,7 @@ class Choice:
             "drift": lambda m, k: repeats[m] > 0 or m == 1,
             "mean": lambda m, k: self.mean,
             "calendar": lambda m, k: self.calendar,
+            "holiday": lambda m, k: self.holidays,
         }
         return np.array(
             [i for i, (kind, m, k) in enumerate(layout.groups()) if kind not in keep or keep[kind](m, k)], np.int64
@@ -197,6 +199,7 @@ def _moves(layout: Layout) -> Iterable[Callable[[Choice], list[Choice]]]:
         )
     yield lambda c: [replace(c, lags=p) for p in _several(layout.lags)]
     yield lambda c: [replace(c, calendar=flag) for flag in (False, True)] if layout.calendar else []
+    yield lambda c: [replace(c, holidays=flag) for flag in (False, True)] if layout.holidays else []
     yield lambda c: [replace(c, mean=flag) for flag in (False, True)]
 
 

@@ -10,6 +10,7 @@ from bayesrnn.forecasting.calendar import calendar_columns, seasons_of
 from bayesrnn.forecasting.design import Design, Layout
 from bayesrnn.forecasting.features import Reader, Scale
 from bayesrnn.forecasting.options import Options
+from bayesrnn.forecasting.public_holidays import holiday_columns
 from bayesrnn.forecasting.record import Record
 from bayesrnn.report.format import capital
 
@@ -54,7 +55,8 @@ def layout_of(records: Sequence[Record], starts: Sequence[int], options: Options
     lags = min(2 * seasons[0] if seasons[0] > 1 else 24, _LONGEST_LAG, max(length // 8, 1))
     repeats = tuple(max(min(_REPEATS, (length // 4 - options.horizon) // m), 1) if m > 1 else 0 for m in seasons)
     calendar = calendar_columns(record.times[:2], length).shape[1]
-    return Layout(tuple(seasons), lags, repeats, calendar, record.known.shape[1], record.past.shape[1])
+    free = holiday_columns(record.times[:2], options.holidays).shape[1]
+    return Layout(tuple(seasons), lags, repeats, calendar, record.known.shape[1], record.past.shape[1], free)
 
 
 def origins_before(reader: Reader, record: Record, season: int, end: int) -> NDArray[np.int64]:

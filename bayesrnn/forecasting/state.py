@@ -24,7 +24,7 @@ from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.predictive.origin import Origin
 
 _WATCHED = 300
-"""Validation origins that recalibration begins with, at most about."""
+"""Validation origins that are looked at, at most about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,48 +64,45 @@ class State:
     def after(
         outcome: Outcome, records: Sequence[Record], columns: Columns, encoding: Encoding, *, draws: int, seed: int
     ) -> "State":
-        """Return the state after a fit; recalibration has seen the errors of the validation span."""
+        """Return the state after a fit; recalibration begins at the raw intervals, which validation has shaped."""
         horizon = outcome.final.reader.horizon
         spans = [len(r) - start for r, start in zip(records, outcome.starts)]
         every = max(horizon // 8, -(-sum(spans) // _WATCHED), 1)
+        hedges = {record.id: HedgedIntervals(horizon).start() for record in records}
         state = State(
             outcome.early, records, columns, encoding, min(draws, 64), seed, torch.eye(horizon, dtype=torch.float64),
-            {}, min(every, horizon), {},
+            hedges, min(every, horizon), {},
         )  # fmt: skip
-        correlation, hedges, crps = state.begun(outcome.starts)
+        correlation, crps = state.validated(outcome.starts)
         choices = outcome.choices
-        summary = {
+        summary: dict[str, Any] = {
             "horizon": horizon,
             "seasons": list(outcome.final.reader.layout.seasons),
             "lags": max(choice.lags for choice in choices),
             "repeats": [max(counts) for counts in zip(*(choice.repeats for choice in choices))],
             "calendar": any(choice.calendar for choice in choices),
             "likelihood": outcome.final.network.likelihood,
-            "epochs": (outcome.history.best_epoch or 0) + 1,
+            "network_share": outcome.trained.share,
             "validation_crps": crps,
         }
-        return replace(
-            state, fitted=outcome.final, draws=draws, correlation=correlation, hedges=hedges, summary=summary
-        )
+        if code := outcome.final.reader.holidays:
+            summary |= {"holidays": code, "holidays_in_linear_part": any(choice.holidays for choice in choices)}
+        return replace(state, fitted=outcome.final, draws=draws, correlation=correlation, summary=summary)
 
-    def begun(self, starts: Sequence[int]) -> tuple[Tensor, dict[Any, Tensor], float]:
-        """Return correlation, hedges and CRPS (in scales) of forecasts from origins in the validation spans."""
-        hedge = self.hedge
-        hedges, scores, crps = {}, [], []
+    def validated(self, starts: Sequence[int]) -> tuple[Tensor, float]:
+        """Return correlation and CRPS (in scales) of forecasts from origins in the validation spans."""
+        scores, crps = [], []
         for record, start in zip(self.records, starts):
             origins = self.watched(record, start - 1, len(record) - 1)
-            hedges[record.id] = hedge.start()
             if not len(origins):
                 continue
             windows = self.fitted.windows(record, origins)
             raw = self.raw(windows)
-            past = hedge.past(raw, windows.target, known_at(origins, windows))
-            _, hedges[record.id] = hedge.rolled(hedges[record.id], past, [], since=start - 1, until=len(record) - 1)
             seen = torch.nan_to_num(windows.target, nan=0.0)
             unknown = torch.isnan(windows.target)
             scores.append(torch.special.ndtri(raw.cdf(seen).clamp(1e-4, 1 - 1e-4)).masked_fill(unknown, 0.0))
             crps.append((raw.crps(seen) / windows.scale)[~unknown])
-        return _correlation(torch.cat(scores)), hedges, float(torch.cat(crps).mean())
+        return _correlation(torch.cat(scores)), float(torch.cat(crps).mean())
 
     def raw(self, windows: Windows, draws: int | None = None) -> ForecastDistribution:
         """Return the distribution of the targets of windows as the draws give it."""

@@ -49,7 +49,7 @@ def save_state(state: State, params: Mapping[str, Any], path: str | os.PathLike[
         "network": state.fitted.network.config(),
         "layout": asdict(state.fitted.reader.layout),
         "regressors": state.fitted.skeleton.columns.tolist(),
-        "reader": {name: getattr(state.fitted.reader, name) for name in ("horizon", "context", "span")},
+        "reader": {name: getattr(state.fitted.reader, name) for name in ("horizon", "context", "span", "holidays")},
         "columns": asdict(state.columns),
         "encoding": state.encoding.to_dict(),
         "series": [_series(record, state.fitted.scales.get(record.id)) for record in state.records],

@@ -96,11 +96,14 @@ class ResidualForecaster(nn.Module):
             base: The linear forecast, (rows, H), target units; in float64 where small changes ride on large values.
             scale: The scale of each row's series, (rows, 1), target units.
         """
+        return self.distribution(self.parameters_of(context, ahead), base, scale)
+
+    def parameters_of(self, context: Tensor, ahead: Tensor) -> Tensor:
+        """Return the numbers that the distributions are made of, (rows, H, numbers); all 0 for the linear part."""
         read = self.read((context - self.context_center) / self.context_scale)
         told = self.ahead((ahead - self.horizon_center) / self.horizon_scale)
         hidden, _ = self.recurrent(torch.cat([read, told], 1))
-        raw = self.head(self.output_dropout(hidden[:, -self.horizon :])).to(base.dtype)
-        return self._distribution(raw, base, scale * self.error)
+        return self.head(self.output_dropout(hidden[:, -self.horizon :]))
 
     @torch.no_grad()
     def standardize(self, context: Tensor, ahead: Tensor, error: Tensor) -> "ResidualForecaster":
@@ -113,7 +116,16 @@ class ResidualForecaster(nn.Module):
         self.error.copy_(error)
         return self
 
-    def _distribution(self, raw: Tensor, base: Tensor, unit: Tensor) -> Distribution:
+    @torch.no_grad()
+    def shrink(self, share: float) -> "ResidualForecaster":
+        """Keep a share of what was learned: place and spread move towards the linear part and its errors."""
+        self.head.weight.mul_(share)
+        self.head.bias.mul_(share)
+        return self
+
+    def distribution(self, raw: Tensor, base: Tensor, scale: Tensor) -> Distribution:
+        """Return the distributions that `parameters_of` describe, around the forecasts `base`."""
+        raw, unit = raw.to(base.dtype), scale * self.error
         if self.likelihood == "student_t":
             t: Any = likelihoods.student_t(raw)
             return StudentT(t.df, base + unit * t.loc, unit * t.scale, validate_args=False)

@@ -40,7 +40,8 @@ def test_factors_go_to_what_the_interval_score_asks_for(std: float) -> None:
     past, origins = hedge.past(raw, target, known), list(range(1500))
     factors = hedge.rolled(hedge.start(), past, origins, since=0, until=1502)[0]
     usual = factors[:, 900:].log().mean(1).exp()
-    np.testing.assert_allclose(usual[1:], 1 / std, rtol=0.1)
+    np.testing.assert_allclose(usual[1], 1 / std, rtol=0.1)
+    np.testing.assert_allclose(usual[2], 1 / std, rtol=0.2)  # at 95 % raw weighs most, so a wide interval stays wider
     np.testing.assert_allclose(usual[0], 1 / std, rtol=0.2)  # the score of a middle interval is flat
     assert torch.allclose(factors[:, 0], torch.ones(3, 3, dtype=torch.float64), atol=0.1)  # nothing is known at first
     after = hedge.stretch(raw, factors).select(slice(900, None))
@@ -102,7 +103,7 @@ def test_factors_and_losses_are_those_of_plain_loops() -> None:
         logs, losses = np.zeros((3, horizon)), np.zeros((3, horizon))
         for now in range(1, 32):
             if now == 21:
-                check_factors(factors[level, 0], logs, losses, rate)
+                check_factors(factors[level, 0], logs, losses, rate, p)
             losses *= np.exp(-1 / 50) if now > 1 else 1.0
             due = [(float(target[now - h, h - 1]), h) for h in (1, 2) if 0 <= now - h < 30]
             moved, lost = np.zeros_like(logs), np.zeros_like(losses)
@@ -118,11 +119,12 @@ def test_factors_and_losses_are_those_of_plain_loops() -> None:
             logs, losses = logs + moved, losses + lost
         np.testing.assert_allclose(state[0, :, level], logs, atol=2e-4)  # quantiles come from a table
         np.testing.assert_allclose(state[1, :, level], losses, rtol=1e-3)
-        check_factors(factors[level, 1], logs, losses, rate)
+        check_factors(factors[level, 1], logs, losses, rate, p)
 
 
-def check_factors(factors: Tensor, logs: np.ndarray, losses: np.ndarray, rate: float) -> None:
-    weights = np.array([[2.0], [1.0], [1.0]]) * np.exp(-rate * (losses - losses.min(0)))  # raw is the first
+def check_factors(factors: Tensor, logs: np.ndarray, losses: np.ndarray, rate: float, level: float) -> None:
+    first = np.array([[4.0 if level >= 0.9 else 1.0], [1.0], [1.0]])  # of the raw interval
+    weights = first * np.exp(-rate * (losses - losses.min(0)))
     np.testing.assert_allclose(factors, np.exp((weights * logs).sum(0) / weights.sum(0)), rtol=1e-3)
 
 
