@@ -132,13 +132,6 @@ def _run(
     _show(output, page, summary, common)
 
 
-_QUICK = ", --quick takes seconds"
-
-
-def _is_quick(forecaster: "BayesianRNNForecaster") -> bool:
-    return forecaster.likelihood != "auto"
-
-
 def _forecaster(options: dict[str, Any], reading: dict[str, Any], common: Common) -> "BayesianRNNForecaster":
     from bayesrnn.estimators import BayesianRNNForecaster
 
@@ -165,11 +158,9 @@ def _judged(
     cut = held_out_start(frame, names["time"])
     begin = time_text(cut, frame[names["time"]])
     early = BayesianRNNForecaster(**forecaster.get_params())
-    needed = time_needed(forecaster)
-    common.say(
-        f"{len(frame)} rows; judged on those from {begin} on"
-        + (f"; about {duration(needed)} on this machine{_QUICK}." if needed > 20 and not _is_quick(early) else ".")
-    )
+    common.say(f"{len(frame)} rows; judged on those from {begin} on.")
+    if early.likelihood == "auto":  # else it is --quick
+        common.say_time("Judging and learning take", time_needed(forecaster), "--quick takes seconds")
     since, seconds = clock.perf_counter(), {}
     try:
         early.fit(frame[frame[names["time"]] < cut], **names, checkpoint=state / "judged")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from bayesrnn.data import Vocabulary
     from bayesrnn.predictive import TokenPredictive
 
+_LONG = 40
+"""Windows beyond which the first one is timed, to say how long all of them take."""
+
 
 @with_common_options
 def evaluate(
@@ -42,24 +45,22 @@ def evaluate(
     Example: bayesrnn lm evaluate run text.txt
     """
     from bayesrnn._checks import check_choice
+    from bayesrnn._progress import timed
     from bayesrnn.data.vocabulary import UNK
     from bayesrnn.inference._perplexity import perplexity
 
     check_choice(lifetime, "--lifetime", ("stream", "window"))
     model, vocabulary, facts = opened(run, common.where())
     tokens, note = _tokens(text, vocabulary, facts, whole)
-    result = perplexity(
-        model,
-        tokens,
-        draws=draws,
-        seed=common.seed,
-        lifetime=lifetime,
-        drop_words=drop_words,
-        batch_size=batch_size,
-        window=window,
-        precision="bf16" if bf16 else None,
-        progress=common.progress,
-    )
+    options: dict[str, Any] = {
+        "draws": draws, "seed": common.seed, "lifetime": lifetime, "drop_words": drop_words, "batch_size": batch_size,
+        "window": window, "precision": "bf16" if bf16 else None,
+    }  # fmt: skip
+    first = batch_size * window + 1
+    if draws and len(tokens) > _LONG * first:
+        needed = timed(lambda: perplexity(model, tokens[:first], **options)) * len(tokens) / first
+        common.say_time("Evaluating takes", needed, f"--draws {-(-draws // 10)} takes a tenth")
+    result = perplexity(model, tokens, **options, progress=common.progress)
     if note:
         common.say(note)
     unknown = int((tokens[1:] == vocabulary.encode([UNK])).sum()) if UNK in vocabulary else 0

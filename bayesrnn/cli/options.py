@@ -52,6 +52,13 @@ class Common:
         if not self.quiet:
             typer.echo(text, err=self.json)
 
+    def say_time(self, what: str, seconds: float, quicker: str) -> None:
+        """Say before long work how long it takes, and what takes less."""
+        from bayesrnn._progress import duration
+
+        if seconds > 20:
+            self.say(f"{what} about {duration(seconds)} on this machine; {quicker}.")
+
     def result(self, values: Mapping[str, Any], *lines: str) -> None:
         """Give the result: as one JSON object, or in words."""
         if self.json:

@@ -151,7 +151,6 @@ def _train(
     anew: bool,
 ) -> None:
     """Read, train, judge, and put the run in its place as a whole."""
-    from bayesrnn._progress import duration
     from bayesrnn.data.labelled import read_labelled
     from bayesrnn.storage.run import held, same_request, training_folder
     from bayesrnn.tables import judge, learn, time_needed
@@ -170,9 +169,8 @@ def _train(
             common.result({"run": str(output)}, f"{output} holds this run already; --anew makes it again.")
             return
         common.say(_what(file, data, ready.parts))
-        needed = time_needed(ready, settings, where)
-        if needed > 20 and not quick:
-            common.say(f"Training takes at most about {duration(needed)} on this machine; --quick takes seconds.")
+        if not quick:
+            common.say_time("Training takes at most", time_needed(ready, settings, where), "--quick takes seconds")
         try:
             state = training_folder(output, request)
             run = learn(ready, settings, columns=columns, device=where, checkpoint=state, progress=common.progress)

@@ -49,7 +49,6 @@ def show_study(
     from bayesrnn.cli.options import stopped
     from bayesrnn.forecasting import study
 
-    check_folder(output)
     training = output / "training"
     try:
         result = study(

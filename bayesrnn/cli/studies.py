@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bayesrnn.cli.options import Common, with_common_options
-from bayesrnn.cli.shown import show_study
+from bayesrnn.cli.shown import check_folder, show_study
 
 if TYPE_CHECKING:
+    from bayesrnn.data import Series
     from bayesrnn.forecasting import Settings
 
 VALIDATION, HELD_OUT = "1982-01-01", "1990-01-01"
@@ -40,13 +41,30 @@ def demo(
     from bayesrnn.forecasting import quick as quickened
 
     common.where()
+    check_folder(output)
     asked = {} if draws is None else {"draws": draws}
-    chosen = replace(settings(), seed=common.seed, **asked)
-    show_study(
-        mauna_loa_co2(),
-        quickened(chosen, **asked) if quick else chosen,
-        output,
-        common,
-        validation=VALIDATION,
-        held_out=HELD_OUT,
-    )
+    chosen, series = replace(settings(), seed=common.seed, **asked), mauna_loa_co2()
+    if quick:
+        chosen = quickened(chosen, **asked)
+    else:
+        common.say_time("Training and judging take", time_needed(series, chosen), "--quick takes seconds")
+    show_study(series, chosen, output, common, validation=VALIDATION, held_out=HELD_OUT)
+
+
+def time_needed(series: "Series", settings: "Settings") -> float:
+    """Return about how many seconds the demo takes: a step of both networks, and of the draws, is timed."""
+    import torch
+
+    from bayesrnn._progress import timed
+    from bayesrnn.inference import predict
+    from bayesrnn.models import Forecaster
+
+    batch, origins = 32, int((series.times >= VALIDATION).sum())
+    steps = settings.epochs * -(-(len(series) - origins) // batch)
+    x, y, seconds = series.values[: settings.context].expand(batch, -1), torch.zeros(batch, settings.horizon), 0.0
+    for scheme in (settings.scheme(), settings.naive_scheme()):
+        sizes = {"period": series.period, "hidden_size": settings.hidden_size, "dropout": scheme}
+        network = Forecaster(settings.context, settings.horizon, **sizes)
+        seconds += steps * timed(lambda n=network: n(x).log_prob(y).mean().neg().backward())
+        seconds += origins / batch * timed(lambda n=network: predict(n, x, draws=settings.draws))
+    return 1.3 * seconds + 5  # the optimizer; the baselines and the pictures

@@ -1,7 +1,6 @@
 """A forecaster of a table, judged on the last fifth of it, or on rows that came later."""
 
 import hashlib
-import time as clock
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from bayesrnn._progress import timed
 from bayesrnn.comparison import Comparison
 from bayesrnn.data.steps import following
 from bayesrnn.data.unequal import time_text
@@ -217,10 +217,6 @@ def time_needed(forecaster: BayesianRNNForecaster) -> float:
     tried = (forecaster.dropout is None) + (forecaster.likelihood == "auto") + 1  # then once more, on everything
     width = forecaster.hidden_size
     network = torch.nn.LSTM(width, width, forecaster.num_layers)
-    with torch.random.fork_rng(devices=[]):
-        x = torch.randn(48 + forecaster.horizon, 64, width)
-        for _ in range(2):  # the first one warms up
-            start = clock.perf_counter()
-            network(x)[0].mean().backward()
-            taken = clock.perf_counter() - start
-    return 2 * (tried + 1) * steps * 2 * taken + 10
+    x = torch.zeros(48 + forecaster.horizon, 64, width)
+    step = timed(lambda: network(x)[0].mean().backward())
+    return 2 * (tried + 1) * steps * 2 * step + 10

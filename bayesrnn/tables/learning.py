@@ -1,7 +1,6 @@
 """Train on the sequences of a file: parts, inputs, early stopping, recalibration, sets."""
 
 import copy
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesrnn._checks import check_choice, check_rate, check_whole
+from bayesrnn._progress import timed
 from bayesrnn.data.labelled import Labelled
 from bayesrnn.estimators.arrays import check_resolved
 from bayesrnn.models import SequenceClassifier, SequenceRegressor
@@ -190,14 +190,11 @@ def time_needed(ready: Prepared, settings: Settings, device: torch.device | str 
     """Return about how many seconds the training takes at most: two steps of a copy are timed."""
     model = copy.deepcopy(ready.model).to(device).train()
     batch = {name: value[: settings.batch_size].to(device) for name, value in ready.train.items()}
-    with torch.random.fork_rng(devices=[]):
-        for _ in range(2):  # the first one warms up
-            start = time.perf_counter()
-            output = model(batch["x"], batch["lengths"])
-            negative_log_likelihood(output, batch["target"]).mean().backward()
-            taken = time.perf_counter() - start
+    step = timed(
+        lambda: negative_log_likelihood(model(batch["x"], batch["lengths"]), batch["target"]).mean().backward()
+    )
     steps = -(-len(ready.train["x"]) // settings.batch_size)
-    return settings.epochs * steps * taken * 1.3  # the optimizer, and the rows that are watched
+    return settings.epochs * steps * step * 1.3  # the optimizer, and the rows that are watched
 
 
 def _model(inputs: Inputs, settings: Settings, labels: list[str]) -> nn.Module:

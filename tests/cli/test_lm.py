@@ -16,6 +16,7 @@ from bayesrnn.data.vocabulary import UNK, Vocabulary
 from bayesrnn.nn.precision import multiplies_bfloat16
 from bayesrnn.predictive import Origin, TokenPredictive
 from bayesrnn.training import History
+from tests.cli.series import refused
 
 SMALL = ["--hidden", "12", "--embedding", "12", "--layers", "1", "--epochs", "2", "--batch-size", "4", "--window", "8"]
 
@@ -105,13 +106,6 @@ def test_characters_work_too(text: Path, tmp_path: Path, capsys: pytest.CaptureF
 def test_every_scheme_and_every_recipe_train(scheme: str, recipe: str, text: Path, tmp_path: Path) -> None:
     options = ["--scheme", scheme, "--recipe", recipe, *SMALL, "--epochs", "1"]
     assert main(["lm", "train", str(text), str(tmp_path / "run"), *options]) == 0
-
-
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def test_errors_are_one_line(run: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

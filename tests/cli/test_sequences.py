@@ -17,6 +17,7 @@ import pytest
 
 from bayesrnn.cli import main
 from bayesrnn.storage.run import held
+from tests.cli.series import refused
 
 SMALL = ["--hidden", "12", "--draws", "16", "--threads", "1"]
 
@@ -148,14 +149,6 @@ def test_regress(machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert {"id", "mean", "std", "aleatoric", "epistemic", "lo-80", "hi-80", "lo-95", "hi-95"} <= set(table.columns)
     wear = pd.read_csv(machines).groupby("machine")["wear"].first()[table["id"]].to_numpy()
     assert 0.6 < ((table["lo-80"] <= wear) & (wear <= table["hi-80"])).mean() <= 1
-
-
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    assert main(arguments) == 2
-    complaint = capsys.readouterr().err
-    assert complaint.count("\n") == 1
-    return complaint
 
 
 @pytest.mark.parametrize(
