@@ -85,20 +85,6 @@ def remembered(run: Path) -> Any:
         raise ValueError(f"{file} is damaged ({error}). Give the rows ahead as --future FILE, or train anew.") from None
 
 
-def check_ahead(file: Path, frame: Any, ahead: Any, reading: dict[str, Any], horizon: int) -> None:
-    """Refuse, before anything is learned, a file with too few rows of the known covariates ahead."""
-    id, time, known = reading["id"], reading["time"], ", ".join(reading["known"])
-    for name in [None] if id is None else frame[id].unique():
-        rows = (ahead if id is None else ahead[ahead[id] == name])[time].nunique()
-        if rows < horizon:
-            of = "" if id is None else f" of {name!r}"
-            raise ValueError(
-                f"{file} holds {rows} rows{of} after the last value, but a forecast of {horizon} steps needs {known} "
-                f"in each: add rows with an empty {reading['target']}, give them as --future FILE, or name what is "
-                "known afterwards only with --past."
-            )
-
-
 def numbers_of(text: str) -> list[float]:
     """Return the numbers of --missing."""
     if text.strip().lower() == "none":

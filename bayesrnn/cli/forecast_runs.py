@@ -17,36 +17,42 @@ if TYPE_CHECKING:
 def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path | None, common: Common) -> Any:
     """Return the forecast of the next steps as a table.
 
-    Rows later than the run's rows are taken in first; a file of new series, or of whole histories, is forecast on
-    its own.
+    Rows later than the run's rows are taken in first, and new series are forecast from their own rows; a file without
+    such later rows is forecast on its own.
     """
-    from bayesrnn.tables.forecasts import aligned
+    import pandas as pd
+
+    from bayesrnn.tables.rows import aligned
 
     forecaster = _loaded(run, common)
     frame, ahead = with_future(manifest.details["reading"], file, future)
     ahead = _with_remembered(run, ahead, forecaster)
     if frame is None:
+        _say_behind(forecaster, common)
         return forecaster.predict(known=ahead)
     state = forecaster._fitted()
-    frame = aligned(frame, state)
-    ends = {record.id: record.times[-1] for record in state.records}
-    names = [None] * len(frame) if state.columns.id is None else frame[state.columns.id].tolist()
-    new = sorted({str(name) for name in names if name not in ends})
-    times = frame[state.columns.time]
-    later = [name in ends and time > ends[name] for name, time in zip(names, times)]
-    if new or not any(later):
-        common.say(f"Forecast from the rows of {file} only" + (f"; new series: {', '.join(new[:5])}." if new else "."))
+    columns, ends = state.columns, {record.id: record.times[-1] for record in state.records}
+    frame = aligned(frame, columns, state.records)
+    names = [None] * len(frame) if columns.id is None else frame[columns.id].tolist()
+    new = [name not in ends for name in names]
+    later = [name in ends and time > ends[name] for name, time in zip(names, frame[columns.time])]
+    if any(new):
+        listed = sorted({str(name) for name, alone in zip(names, new) if alone})
+        common.say(f"New series, forecast from their rows of {file} only: {', '.join(listed[:5])}.")
+    if not any(later):
+        if not all(new):
+            common.say(f"Forecast from the rows of {file} only.")
         return forecaster.predict(frame, known=ahead)
-    names = frame[later][state.columns.id] if state.columns.id is not None else [None]
-    if behind := sorted(str(name) for name in ends.keys() - set(names)):
-        common.say(f"{file} holds no newer rows of {', '.join(behind[:5])}: forecast from the rows that the run knows.")
+    alone = [forecaster.predict(frame[new], known=ahead)] if any(new) else []
     forecaster.update(frame[later])
-    return forecaster.predict(known=ahead)
+    _say_behind(forecaster, common)
+    return pd.concat([forecaster.predict(known=ahead), *alone], ignore_index=True)
 
 
 def updated(run: Path, new: Path, manifest: "Manifest", file: Path, common: Common) -> "tuple[Manifest, str]":
     """Write the forecaster updated with the new rows of a file to a new folder; return its manifest and a sentence."""
     forecaster, frame, ahead = _with_later_rows(run, manifest, file, common)
+    _say_behind(forecaster, common)
     ahead = _with_remembered(run, ahead, forecaster)
     forecaster.save(new / "model")
     remember(new, ahead)
@@ -94,17 +100,19 @@ def _with_remembered(run: Path, ahead: Any, forecaster: "BayesianRNNForecaster")
     """Return the rows of known covariates after what the forecaster knows, also those that the run has seen before."""
     import pandas as pd
 
-    from bayesrnn.tables.forecasts import aligned
+    from bayesrnn.tables.rows import aligned
 
     state = forecaster._fitted()
     keys = [name for name in (state.columns.id, state.columns.time) if name is not None]
-    parts = [aligned(part, state) for part in (ahead, remembered(run)) if part is not None]
+    kept = aligned(remembered(run), state.columns, state.records)
+    if kept is not None:
+        kept = kept[kept[keys[-1]] > min(record.times[-1] for record in state.records)]
+    parts = [part for part in (aligned(ahead, state.columns, state.records), kept) if part is not None]
     if not parts:
         return None
     names = [*keys, *state.columns.known]
     rows = pd.concat([part[names] for part in parts], ignore_index=True).drop_duplicates(keys)  # what was said last
-    later = rows[rows[keys[-1]] > min(record.times[-1] for record in state.records)]
-    return later if len(later) else None
+    return rows if len(rows) else None
 
 
 def _reaches_ahead(ahead: Any, forecaster: "BayesianRNNForecaster") -> bool:
@@ -119,6 +127,13 @@ def _reaches_ahead(ahead: Any, forecaster: "BayesianRNNForecaster") -> bool:
     return True
 
 
+def _say_behind(forecaster: "BayesianRNNForecaster", common: Common) -> None:
+    from bayesrnn.tables.rows import ended_before
+
+    if note := ended_before(forecaster._fitted().records):
+        common.say(f"Note: {note}")
+
+
 def _loaded(run: Path, common: Common) -> "BayesianRNNForecaster":
     from bayesrnn.estimators import BayesianRNNForecaster
 
@@ -130,13 +145,14 @@ def _with_later_rows(
     run: Path, manifest: "Manifest", file: Path, common: Common
 ) -> "tuple[BayesianRNNForecaster, Any, Any]":
     """Return the forecaster after the new rows of a file, those rows, and the rows ahead of known covariates."""
-    from bayesrnn.tables.forecasts import aligned, rows_after
+    from bayesrnn.tables.rows import aligned, rows_after
 
     forecaster = _loaded(run, common)
     frame, ahead = with_future(manifest.details["reading"], file, None)
     if frame is None:
         raise ValueError(f"{file} holds no row with a value of {manifest.details['reading']['target']!r}.")
-    frame = aligned(frame, forecaster._fitted())
+    state = forecaster._fitted()
+    frame = aligned(frame, state.columns, state.records)
     later = rows_after(forecaster, frame)
     if len(later) < len(frame):
         common.say(f"{len(frame) - len(later)} rows of {file.name} that the run knows already are left out.")

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayesrnn.cli.forecast_files import check_ahead, numbers_of, read_frame, remember, whole
+from bayesrnn.cli.forecast_files import numbers_of, read_frame, remember, whole
 from bayesrnn.cli.options import Common, columns_of, stopped, with_common_options
 
 if TYPE_CHECKING:
     from bayesrnn.estimators import BayesianRNNForecaster
     from bayesrnn.tables.forecast_page import ForecastPage
+
+
+_ROLES = ("known", "past", "static")
 
 
 @with_common_options
@@ -102,8 +105,10 @@ def _run(
 ) -> None:
     """Read, judge, learn from everything, forecast, and put the run in its place as a whole."""
     from bayesrnn.data.panels import without_future
+    from bayesrnn.forecasting.panel import covariates_ahead, read_panel
+    from bayesrnn.forecasting.record import Columns
     from bayesrnn.storage.run import held, same_request, training_folder
-    from bayesrnn.tables.forecasts import table_digest
+    from bayesrnn.tables.rows import aligned, ended_before, table_digest
 
     common.where()
     frame, names = read_frame(file, reading)
@@ -113,9 +118,13 @@ def _run(
         frame, ahead = without_future(frame, names["time"], names["target"])
     else:
         ahead = read_frame(future, reading, ahead=True)[0]
-    if ahead is not None:
-        check_ahead(future or file, frame, ahead, reading, options["horizon"])
     forecaster = _forecaster(options, reading, common)
+    columns = Columns(names.get("id"), names["time"], names["target"], *(tuple(reading[role]) for role in _ROLES))
+    records, encoding = read_panel(frame, columns)  # what cannot be used is refused before anything is learned
+    ahead = aligned(ahead, columns, records)
+    covariates_ahead(ahead if ahead is None or len(ahead) else None, records, columns, encoding, options["horizon"])
+    if note := ended_before(records):
+        common.say(f"Note: {note}")
     request = {"options": options, "reading": reading, "data": table_digest(frame)}
     request |= {} if ahead is None else {"ahead": table_digest(ahead)}
     with held(output):
@@ -135,7 +144,7 @@ def _run(
 def _forecaster(options: dict[str, Any], reading: dict[str, Any], common: Common) -> "BayesianRNNForecaster":
     from bayesrnn.estimators import BayesianRNNForecaster
 
-    roles = {role: reading[role] for role in ("known", "past", "static")}
+    roles = {role: reading[role] for role in _ROLES}
     return BayesianRNNForecaster(**options, **roles, progress=common.progress)
 
 
@@ -153,24 +162,28 @@ def _judged(
     from bayesrnn.data.unequal import time_text
     from bayesrnn.estimators import BayesianRNNForecaster
     from bayesrnn.tables.forecast_page import ForecastPage
-    from bayesrnn.tables.forecasts import held_out_start, histories_of, judge_ahead, time_needed
+    from bayesrnn.tables.forecasts import histories_of, judge_ahead, time_needed
+    from bayesrnn.tables.rows import held_out_start, learned_from, with_levels_of
 
     cut = held_out_start(frame, names["time"])
     begin = time_text(cut, frame[names["time"]])
-    early = BayesianRNNForecaster(**forecaster.get_params())
+    early, rows = BayesianRNNForecaster(**forecaster.get_params()), learned_from(frame, names, cut)
+    covariates = (*forecaster.known, *forecaster.past, *forecaster.static)
     common.say(f"{len(frame)} rows; judged on those from {begin} on.")
     if early.likelihood == "auto":  # else it is --quick
         common.say_time("Judging and learning take", time_needed(forecaster), "--quick takes seconds")
     since, seconds = clock.perf_counter(), {}
     try:
-        early.fit(frame[frame[names["time"]] < cut], **names, checkpoint=state / "judged")
+        early.fit(rows, **names, checkpoint=state / "judged")
     except ValueError as error:
         raise ValueError(
             f"the first four fifths, which are learned from to judge the rest, cannot be used: {error}"
         ) from None
     seconds["learning to judge"] = clock.perf_counter() - since
     since = clock.perf_counter()
-    judgement = judge_ahead(early, frame, cut, units=units, say=lambda text: common.say(f"· {text} ..."))
+    judgement = judge_ahead(
+        early, with_levels_of(frame, rows, covariates), cut, units=units, say=lambda text: common.say(f"· {text} ...")
+    )
     seconds["judging"] = clock.perf_counter() - since
     common.say(f"· learning from everything, about {duration(seconds['learning to judge'])} ...")
     since = clock.perf_counter()

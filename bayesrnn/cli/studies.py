@@ -63,8 +63,9 @@ def time_needed(series: "Series", settings: "Settings") -> float:
     steps = settings.epochs * -(-(len(series) - origins) // batch)
     x, y, seconds = series.values[: settings.context].expand(batch, -1), torch.zeros(batch, settings.horizon), 0.0
     for scheme in (settings.scheme(), settings.naive_scheme()):
-        sizes = {"period": series.period, "hidden_size": settings.hidden_size, "dropout": scheme}
-        network = Forecaster(settings.context, settings.horizon, **sizes)
-        seconds += steps * timed(lambda n=network: n(x).log_prob(y).mean().neg().backward())
-        seconds += origins / batch * timed(lambda n=network: predict(n, x, draws=settings.draws))
-    return 1.3 * seconds + 5  # the optimizer; the baselines and the pictures
+        network = Forecaster(
+            settings.context, settings.horizon, period=series.period, hidden_size=settings.hidden_size, dropout=scheme
+        )
+        seconds += steps * timed(lambda: network(x).log_prob(y).mean().neg().backward())  # noqa: B023
+        seconds += origins / batch * timed(lambda: predict(network, x, draws=settings.draws))  # noqa: B023
+    return 1.6 * seconds + 8  # the optimizer; the baselines and the pictures

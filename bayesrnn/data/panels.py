@@ -60,7 +60,8 @@ def read_panel_file(
         empty = table[id].isna() | (table[id] == "")
         if empty.any():
             raise ValueError(f"line {table.index[empty][0]} of {path} has no {id!r}. Name the series of every row.")
-        frame[id] = table[id].to_numpy()
+        mixed = table[id].map(type).nunique() > 1  # 1 and "1" are one series
+        frame[id] = (table[id].map(str) if mixed else table[id]).to_numpy()
     frame[time] = read_times(time_cells(table[times], path), time, path, notes, day_first)
     if target is not None:
         frame[target] = read_numbers(table[target], target, path, notes, decimal, missing)

@@ -14,11 +14,11 @@ from bayesrnn.forecasting.covariates import Encoding
 from bayesrnn.forecasting.record import Columns, Record, season_or_none
 
 _SINGLE = "series"
-_FEWEST = 3
+FEWEST = 3
 
 
 def read_panel(
-    frame: Any, columns: Columns, encoding: Encoding | None = None, *, fewest: int = _FEWEST, like: Any = None
+    frame: Any, columns: Columns, encoding: Encoding | None = None, *, fewest: int = FEWEST, like: Any = None
 ) -> tuple[list[Record], Encoding]:
     """Return the series of a table, in order of their ids, and how covariates become numbers.
 
@@ -77,7 +77,11 @@ def covariates_ahead(
         due = following(record.times, horizon)
         key = _SINGLE if record.id is None else record.id
         if key not in tables:
-            raise ValueError(f"known holds no rows of {record.label}; give its next {horizon} steps.")
+            start, end = (time_text(time, record.times) for time in (due[0], due[-1]))
+            raise ValueError(
+                f"known has no rows of {record.label}; give its {horizon} steps from {start} to {end} (--future FILE, "
+                "or rows with an empty target), or leave it out."
+            )
         rows = tables[key].drop_duplicates(columns.time).set_index(columns.time)
         rows.index = as_times(rows.index, columns, record.times)
         missing = due.difference(rows.index)
@@ -88,8 +92,8 @@ def covariates_ahead(
             first, start, end = (time_text(time, record.times) for time in (first, due[0], due[-1]))
             raise ValueError(
                 f"known covariates of {record.label} are missing in the horizon, first at {first}: each of the "
-                f"{horizon} steps from {start} to {end} needs {needed}. A covariate that is not known so far ahead "
-                "belongs to past= (--past), not to known=."
+                f"{horizon} steps from {start} to {end} needs {needed} (--future FILE, or rows with an empty target). "
+                "A covariate that is not known so far ahead belongs to past= (--past), not to known=."
             )
         ahead.append(encoding.encode(rows, "known"))
     return ahead
@@ -130,7 +134,8 @@ def _record(name: Any, rows: Any, columns: Columns, encoding: Encoding, fewest: 
         hint = "If the table holds several series, name the column that tells them apart: id=." if single else ""
         raise ValueError(f"{label} has more than one row at {time_text(again, rows.index)}. {hint}".rstrip())
     if len(rows) < fewest:
-        raise ValueError(f"{label} has {len(rows)} rows; at least {fewest} are needed.")
+        count = f"{len(rows)} row{'' if len(rows) == 1 else 's'}"
+        raise ValueError(f"{label} has {count}; at least {fewest} are needed. Give more of it, or leave it out.")
     try:
         times, places = _regular(rows.index, like)
     except ValueError as error:
@@ -147,7 +152,10 @@ def _record(name: Any, rows: Any, columns: Columns, encoding: Encoding, fewest: 
         times, values, rows = times[start:], values[start:], rows.iloc[start:]
     observed = ~np.isnan(values)
     if like is None and observed.sum() < fewest:
-        raise ValueError(f"only {int(observed.sum())} values of {label} are observed; at least {fewest} are needed.")
+        raise ValueError(
+            f"only {int(observed.sum())} values of {label} are observed; at least {fewest} are needed. Give more of "
+            "it, or leave it out."
+        )
     if like is None and not observed.all():
         values = bridge_gaps(values, observed, season_or_none(times))
     known, past = (encoding.encode(rows, kind) for kind in ("known", "past"))
@@ -181,7 +189,7 @@ def _check_static(rows: Any, columns: Columns, label: str) -> None:
         if rows[name].dropna().nunique() > 1:
             raise ValueError(
                 f"the static covariate {name!r} of {label} changes over time; a static one has one value per series. "
-                "Pass it as past= or known=."
+                "Correct it, or pass it as past= or known= (--past, --known)."
             )
 
 

@@ -86,6 +86,11 @@ class Record:
                 f"new rows of {self.label} must begin at {needed}, the step after its last one, but they begin at "
                 f"{start}. {between if later.times[0] > due else 'Give only what is new'}; or learn from all rows anew."
             )
+        if ((later.static != 0) & ~np.isclose(later.static, self.static)).any():  # 0: missing, or no level
+            raise ValueError(
+                f"a static covariate of {self.label} is another one than before. A static one stays: correct it; what "
+                "changes belongs to past= or known= (--past, --known) when all is learned anew."
+            )
         times = self.times.append(later.times)
         if getattr(self.times, "freq", None) is not None:
             times = pd.DatetimeIndex(times, freq=self.times.freq)

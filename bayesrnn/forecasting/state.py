@@ -137,7 +137,7 @@ class State:
         if unknown := [r.id for r in new if r.id not in by_id]:
             raise ValueError(
                 f"the series {', '.join(map(repr, unknown[:5]))} was not there at the fit, so there is no history to "
-                "go on from. Forecast new series from a table of their own (predict), or learn anew with all of them."
+                "go on from. Leave its rows out; forecast new series by predict, or learn anew with all of them."
             )
         hedge, hedges = self.hedge, dict(self.hedges)
         for record in new:

@@ -1,12 +1,10 @@
 """A forecaster of a table, judged on the last fifth of it, or on rows that came later."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -18,13 +16,11 @@ from bayesrnn.estimators import BayesianRNNForecaster
 from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.forecasting.baselines import exponential_smoothing, seasonal_naive
 from bayesrnn.forecasting.intervals import compare_forecasts
-from bayesrnn.forecasting.panel import as_times
 from bayesrnn.forecasting.rolling import judged
 from bayesrnn.forecasting.state import State
 from bayesrnn.predictive import Predictive
 
 MC, PLAIN, NAIVE, ETS = "MC dropout", "deterministic pass", "seasonal naive", "ETS"
-_SHARE = 0.8
 _MOST_ORIGINS = 200
 _LONG = 5_000
 """Rows beyond which exponential smoothing takes minutes and is left out."""
@@ -53,50 +49,6 @@ class ForecastJudgement:
     def series(self) -> tuple[Any, ...]:
         """The series, in their order."""
         return self.test.series if isinstance(self.test.series, tuple) else (self.test.series,)
-
-
-def held_out_start(frame: Any, time: str) -> Any:
-    """Return the time at which the last fifth of the times of a table begins."""
-    times = np.sort(frame[time].unique())
-    return times[min(round(_SHARE * len(times)), len(times) - 1)]
-
-
-def aligned(frame: Any, state: State) -> Any:
-    """Return a table (or None) whose times are in the zone of those that a forecaster knows.
-
-    Raises:
-        ValueError: If only one side has offsets from UTC.
-    """
-    if frame is None:
-        return None
-    name, known = state.columns.time, state.records[0].times
-    times = pd.Index(frame[name])
-    if isinstance(times, pd.DatetimeIndex) and times.tz is None and getattr(known, "tz", None) is not None:
-        raise ValueError(
-            f"the times in {name!r} have no offset from UTC ({time_text(times[0])}), but those before had one "
-            f"({time_text(known[-1])}). Write them as they were written."
-        )
-    return frame.assign(**{name: as_times(times, state.columns, known)})
-
-
-def rows_after(forecaster: BayesianRNNForecaster, frame: Any) -> Any:
-    """Return the rows of a table that come after what a forecaster knows of each series.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    state = forecaster._fitted()
-    ends = {record.id: record.times[-1] for record in state.records}
-    ids = frame[state.columns.id] if state.columns.id is not None else [None] * len(frame)
-    times = frame[state.columns.time]
-    later = np.array([name not in ends or t > ends[name] for name, t in zip(ids, times)], dtype=bool)
-    if not later.any():
-        last = time_text(max(ends.values()), state.records[0].times)
-        raise ValueError(
-            f"no row comes after {last}, the last one that the run knows. Give rows that follow it (to judge by rows, "
-            "do so before `update` takes them in); to forecast from there, predict without a file."
-        )
-    return frame[later]
 
 
 def forecast_ahead(
@@ -200,15 +152,6 @@ def histories_of(forecaster: BayesianRNNForecaster) -> tuple[tuple[str, Any, Any
         ahead = following(record.times, forecaster.horizon)
         shown.append((name, record.times[-steps:].to_numpy(), torch.from_numpy(values), ahead.to_numpy()))
     return tuple(shown)
-
-
-def table_digest(frame: Any) -> str:
-    """Return a digest that two tables share only if columns and rows are equal."""
-    from pandas.util import hash_pandas_object
-
-    digest = hashlib.blake2b(repr(list(frame.columns)).encode(), digest_size=16)
-    digest.update(hash_pandas_object(frame, index=False).to_numpy().tobytes())
-    return digest.hexdigest()
 
 
 def time_needed(forecaster: BayesianRNNForecaster) -> float:

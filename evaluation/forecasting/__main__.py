@@ -5,7 +5,7 @@ python -m evaluation.forecasting co2 --seed 1          # one of them
 python -m evaluation.forecasting report                # the tables from the JSON files
 python -m evaluation.forecasting --smoke               # seconds, small networks, to see that it runs
 
-The data are read from the folder that BAYESRNN_DATA names. DeepAR takes part where neuralforecast is installed.
+The data are read from the folder that BAYESRNN_DATA names. DeepAR and darts take part where they are installed.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import records
-from evaluation.forecasting import deepar, report
+from evaluation.forecasting import report
+from evaluation.forecasting.libraries import installed
 from evaluation.forecasting.peers import FORECASTS, Problem
 from evaluation.forecasting.scores import scores
 from evaluation.forecasting.tasks import TASKS
@@ -40,7 +41,7 @@ def _work(given: argparse.Namespace) -> None:
     if not data:
         raise ValueError("the data are not here: set BAYESRNN_DATA to the folder that holds co2_noaa/, nyc_taxi/, ett/")
     chosen = {name: (name, task) for name, task in TASKS.items()}
-    forecasts = {name: (name, make) for name, make in _forecasts().items()}
+    forecasts = {name: (name, make) for name, make in (FORECASTS | installed(print)).items()}
     for name, task in named(given.tasks, chosen, "a task"):
         file = Path(data) / task.file
         problem = Problem(task, task.read(file), given.seed, given.smoke)
@@ -57,8 +58,9 @@ def _work(given: argparse.Namespace) -> None:
 
 def _cell(problem: Problem, forecast: str, make: Any) -> dict[str, Any]:
     since = time.process_time()
-    predictive = make(problem)
+    made = make(problem)
     seconds = time.process_time() - since
+    predictive, facts = made if isinstance(made, tuple) else (made, {})
     task, series = problem.task, problem.series
     return {
         "series": task.title,
@@ -68,12 +70,9 @@ def _cell(problem: Problem, forecast: str, make: Any) -> dict[str, Any]:
         "every": int(problem.origins[1] - problem.origins[0]),
         "held_out_from": str(series.times[problem.learned]),
         "cpu_seconds": round(seconds, 1),
+        **facts,
         **scores(predictive, problem.target, task.scale(series)),
     }
-
-
-def _forecasts() -> dict[str, Any]:
-    return FORECASTS | ({"DeepAR": deepar.deepar} if deepar.available() else {})
 
 
 def _slug(name: str) -> str:

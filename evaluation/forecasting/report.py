@@ -23,7 +23,14 @@ def write(folder: Path) -> None:
     if not of_seed:
         return
     cells = of_seed[min(of_seed)]
-    parts = ["# Forecasting four real series", _ABOUT, _table(cells), _differences(cells), _calibration(cells)]
+    parts = [
+        "# Forecasting four real series",
+        _ABOUT,
+        _table(cells),
+        _setups(cells),
+        _differences(cells),
+        _calibration(cells),
+    ]
     parts += [_asked(cells), _seeds(of_seed)]
     (folder / "README.md").write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
 
@@ -48,6 +55,18 @@ def _table(cells: Cells) -> str:
         seconds = sum(of[name]["cpu_seconds"] for of in cells.values()) / len(values)
         rows.append([name, *(f"{v:.3f}" for v in values), f"{geometric_mean(values):.3f}", f"{seconds:.0f}"])
     return _lines(["scaled CRPS", *cells, "geometric mean", "CPU s per series"], rows)
+
+
+def _setups(cells: Cells) -> str:
+    """How peers of other libraries were trained, a line for each."""
+    lines = []
+    for name in _names(cells):
+        of_series: dict[str, list[str]] = {}
+        for series, of in cells.items():
+            if setup := of[name].get("setup"):
+                of_series.setdefault(setup, []).append(series)
+        lines += [f"- {name}, {' and '.join(names)}: {setup}." for setup, names in of_series.items()]
+    return "\n".join(lines)
 
 
 def _differences(cells: dict[str, Any]) -> str:

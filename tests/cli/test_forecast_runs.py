@@ -79,7 +79,7 @@ def test_a_series_without_newer_rows_is_named(shops: Path, tmp_path: Path, capsy
     future.to_csv(tmp_path / "future.csv", index=False)
     options = ["--future", str(tmp_path / "future.csv"), "-o", str(tmp_path / "p.csv")]
     assert main(["predict", str(shops), str(tmp_path / "two.csv"), *options]) == 0
-    assert "no newer rows of west" in capsys.readouterr().out
+    assert "ended before 2024-08-17: west (2024-07-18)" in capsys.readouterr().out
 
 
 def test_runs_of_sequences_and_of_series_are_not_confused(

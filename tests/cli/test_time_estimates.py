@@ -37,7 +37,7 @@ def test_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytes
     learned = int((mauna_loa_co2().times < "1982").sum())
     steps, chunks = 2 * 30 * -(-learned // 32), 2 * (len(mauna_loa_co2()) - learned) / 32
     assert main(["demo", "-o", str(tmp_path / "demo"), "--draws", "2"]) == 0
-    minutes = round((1.3 * 0.2 * (steps + chunks) + 5) / 60)
+    minutes = round((1.6 * 0.2 * (steps + chunks) + 8) / 60)
     said = f"Training and judging take about {minutes} minutes on this machine; --quick takes seconds.\n"
     assert capsys.readouterr().out == said
     assert main(["demo", "-o", str(tmp_path / "demo"), "--quick"]) == 0
