@@ -19,7 +19,7 @@ __all__ = ["LIBRARIES", "installed"]
 Outcome = tuple[ContinuousPredictive, dict[str, Any]]
 """Forecasts, and how they were made."""
 
-_STEPS = 2_500
+_STEPS = 1_500
 """Most training steps of a peer; the defaults are 5,000 of DeepAR and 100 epochs of darts, up to 36,000."""
 
 

@@ -9,7 +9,7 @@ import torch
 
 from bayesrnn.predictive import Predictive
 from evaluation import records
-from evaluation.forecasting import report
+from evaluation.forecasting import libraries, report
 from evaluation.forecasting.peers import OURS, PRESENT, RAW
 from evaluation.forecasting.scores import geometric_mean, paired_error, scores
 from evaluation.forecasting.tasks import TASKS
@@ -52,7 +52,7 @@ def test_origins_walk_through_the_season_and_stay_in_the_held_out_span() -> None
 
 
 def test_the_tables_are_drawn_from_the_cells(tmp_path: Path) -> None:
-    for series, factor in (("a", 1.0), ("b", 2.0)):
+    for series, factor in (("a", 1.0), ("b", 2.0), ("c", 2.0)):
         for name, crps in ((OURS, 0.5), ("other", 1.0)):
             cell = {
                 "forecast": name, "crps": crps * factor,
@@ -60,13 +60,26 @@ def test_the_tables_are_drawn_from_the_cells(tmp_path: Path) -> None:
                 "coverage_80": 0.79, "coverage_95": 0.96, "interval_score_95": 3.0, "cpu_seconds": 2.0,
                 "horizon": 4, "every": 2,
             }  # fmt: skip
+            if name == "other":
+                cell["setup"] = "its defaults" + (", 9 epochs" if series == "b" else "")
             records.save(f"{series}-{name[:2].lower()}", cell, seed=0, folder=tmp_path)
     report.write(tmp_path)
     text = (tmp_path / "README.md").read_text()
-    assert f"| {OURS} | 0.500 | 1.000 | 0.707 | 2 |" in text
+    assert f"| {OURS} | 0.500 | 1.000 | 1.000 | 0.794 | 2 |" in text
+    assert "\n- other, a and c: its defaults.\n- other, b: its defaults, 9 epochs.\n" in text
     row = next(line for line in text.splitlines() if line.startswith("| other | -5"))
     assert row.endswith("| -50.0 % |")
-    assert "79.0, 96.0 | 79.0, 96.0 | 1.0, 1.0 | 3.00 |" in text
+    assert "79.0, 96.0 | 79.0, 96.0 | 79.0, 96.0 | 1.0, 1.0 | 3.00 |" in text
+
+
+def test_a_peer_whose_library_is_missing_is_left_out_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, missing = ("json", lambda problem: None), ("no_such_library.torch", lambda problem: None)
+    monkeypatch.setattr(libraries, "LIBRARIES", {"here": here, "elsewhere": missing})
+    lines: list[str] = []
+    assert libraries.installed(lines.append) == {"here": here[1]}
+    assert lines == [
+        "elsewhere is left out: no_such_library.torch cannot be imported (No module named 'no_such_library')."
+    ]
 
 
 def test_what_was_asked_stands_beside_what_was_reached(tmp_path: Path) -> None:
