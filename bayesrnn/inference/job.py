@@ -14,8 +14,9 @@ from bayesrnn.inference.context import same_random_state
 from bayesrnn.inference.copies import Copies
 from bayesrnn.inference.misfit import explained
 from bayesrnn.inference.nested import replicate, take_rows, values
-from bayesrnn.inference.outputs import OutputDistribution, as_distributions, bad_rows, distributions_of, unvalidated
+from bayesrnn.inference.outputs import OutputDistribution, as_distributions, bad_rows, distributions_of
 from bayesrnn.inference.recording import played
+from bayesrnn.likelihoods.validation import unvalidated
 from bayesrnn.masks import Binding, MaskSource, MaskStream
 from bayesrnn.nn.masked import bound
 

@@ -1,7 +1,6 @@
 """What a model returns, draw by draw: distributions of the target with batch shape (S draws, B rows, ...)."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch.distributions import Distribution
 
 from bayesrnn.inference.nested import leaves, map_leaves
 from bayesrnn.likelihoods import families
+from bayesrnn.likelihoods.validation import validate
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +117,7 @@ def as_distributions(output: Any, likelihood: Callable[[Any], Any] | None) -> An
         if leaf is None and made is not None:
             return None
         if isinstance(leaf, Distribution | Point):
+            validate(leaf)
             return leaf
         if isinstance(leaf, Tensor) and likelihood is None:
             return replace(point(leaf), bare=True)
@@ -218,14 +219,3 @@ def _apart(distribution: OutputDistribution, draws: int, rows: int, dim: int) ->
 
 def _describe(value: Any) -> str:
     return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-
-
-@contextmanager
-def unvalidated() -> Iterator[None]:
-    """Let torch's distributions take any parameters for the time of the block."""
-    before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, MixtureSameFamily, TransformedDistribution
 
 from bayesrnn.inference.context import has_hooks
 from bayesrnn.inference.nested import leaves, map_leaves
-from bayesrnn.inference.outputs import Point, map_distribution, parameters, unvalidated
+from bayesrnn.inference.outputs import Point, map_distribution, parameters
 from bayesrnn.inference.recorded_masks import DrawnMasks, NotedMasks, UnlikeMasksError
+from bayesrnn.likelihoods.validation import unvalidated, validate
 from bayesrnn.masks import Binding, MaskSite, MaskSource
 from bayesrnn.nn.cuda_graph import Recorded, invisible_state
 from bayesrnn.nn.devices import to_be_played_back
@@ -107,7 +107,7 @@ class _Pass:
         values = iter(columns)
         structure = map_leaves(lambda leaf: _rebuilt(leaf, values), self.structure)
         for _, leaf in leaves(structure):
-            _validate(leaf)
+            validate(leaf, again=True)
         return structure
 
     def _note(self, run: Run, source: Binding | None, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -155,18 +155,6 @@ def _rebuilt(leaf: Any, values: Iterator[Tensor]) -> Any:
     return (
         replace(leaf, value=next(values)) if isinstance(leaf, Point) else map_distribution(leaf, lambda _: next(values))
     )
-
-
-def _validate(distribution: Any) -> None:
-    """Let torch look at the parameters of a distribution, as it does where one is made."""
-    if isinstance(distribution, MixtureSameFamily):
-        _validate(distribution.mixture_distribution)
-        _validate(distribution.component_distribution)
-    elif isinstance(distribution, TransformedDistribution):
-        _validate(distribution.base_dist)
-    elif isinstance(distribution, Distribution):
-        looked = Distribution._validate_args
-        Distribution.__init__(distribution, distribution.batch_shape, distribution.event_shape, validate_args=looked)
 
 
 class _Recordings:

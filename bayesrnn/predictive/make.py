@@ -10,6 +10,7 @@ from torch.distributions import Distribution, Normal
 
 from bayesrnn._checks import as_values, check_finite, check_level, rows_of
 from bayesrnn.likelihoods import families
+from bayesrnn.likelihoods.validation import validate
 from bayesrnn.predictive.classes import ClassPredictive
 from bayesrnn.predictive.continuous import ContinuousPredictive
 from bayesrnn.predictive.distributions.empirical import EmpiricalDistribution
@@ -97,6 +98,7 @@ def draws(
 ) -> ContinuousPredictive | ClassPredictive:
     """Return the predictive that averages per-draw distributions of batch shape (S, B, ...)."""
     kind = families.family(distribution)
+    validate(distribution)
     if len(distribution.batch_shape) < 2 - (len(distribution.event_shape) if kind != "class" else 0):
         raise ValueError(
             "the distribution must have batch shape (draws, rows, ...), but it is "

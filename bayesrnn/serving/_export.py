@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bayesrnn._checks import check_choice, check_whole
 from bayesrnn._files import atomic_write
-from bayesrnn.inference.outputs import unvalidated
+from bayesrnn.likelihoods.validation import unvalidated
 from bayesrnn.nn.copying import copied
 from bayesrnn.serving import sampler
 from bayesrnn.serving.tracing import Graph, MaskInput, check_exportable, dynamic_shapes, examples, find_masks

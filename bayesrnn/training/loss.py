@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 
 from bayesrnn._checks import as_values
 from bayesrnn.likelihoods import families
+from bayesrnn.likelihoods.validation import validate
 from bayesrnn.models import SequenceRegressor
 from bayesrnn.nn.sequences import before_padding, padding
 from bayesrnn.training.batches import split
@@ -28,8 +29,8 @@ def negative_log_likelihood(distribution: Distribution, target: Any) -> Tensor:
 
     Raises:
         TypeError: If the model's output is no torch Distribution.
-        ValueError: If the target's shape is not the distribution's, or a target lies outside the distribution's
-            support.
+        ValueError: If the target's shape is not the distribution's, a target lies outside the distribution's support,
+            or a parameter outside its range.
 
     Example:
         >>> negative_log_likelihood(torch.distributions.Bernoulli(torch.tensor([0.5])), torch.ones(1))
@@ -41,6 +42,7 @@ def negative_log_likelihood(distribution: Distribution, target: Any) -> Tensor:
             "Return one from forward (see bayesrnn.likelihoods), or pass loss=, for example "
             "torch.nn.functional.mse_loss."
         )
+    validate(distribution)
     target = as_values(target, "target")
     legal = distribution.batch_shape + distribution.event_shape
     if target.shape != legal:
