@@ -106,6 +106,27 @@ def check_levels(levels: float | Iterable[float], name: str = "levels") -> list[
     return checked
 
 
+def check_rising(levels: Iterable[float], name: str = "levels") -> list[float]:
+    """Return levels that rise; the order is part of what they mean."""
+    checked = check_levels(levels, name)
+    given = list(levels) if isinstance(levels, Iterable) else levels
+    if given != checked:
+        raise ValueError(f"{name} must be distinct and increase, such as {checked}, but {given!r} was given.")
+    return checked
+
+
+def check_number(
+    value: Any, name: str, legal: str, low: float, high: float = math.inf, *, above: bool = False, fix: str = ""
+) -> float:
+    """Return `value` as a float if it is a number in [low, high), or in (low, high) with `above`."""
+    number = as_number(value)
+    if number is None:
+        raise TypeError(f"{name} must be {legal}, but {value!r} ({type(value).__name__}) was given.{_fix(value)}{fix}")
+    if not low <= number < high or (number == low and above):
+        raise ValueError(f"{name} must be {legal}, but {value!r} was given.{fix}")
+    return float(number)
+
+
 def check_path(path: Any, name: str = "path") -> Path:
     """Return `path` as a Path if it is a text or a path."""
     if not isinstance(path, str | os.PathLike):

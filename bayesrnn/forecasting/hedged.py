@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_level, check_whole
+from bayesrnn._checks import check_number, check_rising, check_whole
 from bayesrnn.forecasting.distribution import ForecastDistribution
 from bayesrnn.forecasting.settings import LEVELS
 from bayesrnn.predictive.distributions.stretched import through
@@ -83,13 +83,13 @@ class HedgedIntervals:
     def __post_init__(self) -> None:
         check_whole(self.horizon, "horizon")
         for name in ("memory", "reach"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be positive and finite, but {value!r} was given.")
-        if not self.gains or not all(math.isfinite(gain) and gain >= 0 for gain in self.gains):
-            raise ValueError(f"gains must be finite and not negative, at least one, but {self.gains!r} was given.")
-        if not self.levels or list(self.levels) != sorted({check_level(p, "levels") for p in self.levels}):
-            raise ValueError(f"levels must be distinct and increase, but {list(self.levels)} was given.")
+            if getattr(self, name) is not None:
+                check_number(getattr(self, name), name, "positive and finite", 0.0, above=True)
+        if not isinstance(self.gains, list | tuple) or not self.gains:
+            raise ValueError(f"gains must be speeds, at least one, such as {GAINS}, but {self.gains!r} was given.")
+        for gain in self.gains:
+            check_number(gain, "gains", "finite and not negative", 0.0)
+        check_rising(self.levels)
 
     def start(self) -> Tensor:
         """Return log factors and losses before anything is known, (2, gains, levels, H)."""

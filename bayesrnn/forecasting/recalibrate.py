@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_level
+from bayesrnn._checks import check_number, check_rising
 from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.forecasting.settings import LEVELS
 from bayesrnn.predictive import ContinuousPredictive
@@ -48,11 +48,8 @@ class RollingIntervals:
 
     def __post_init__(self) -> None:
         for name in ("step", "reach"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be positive and finite, but {value!r} was given.")
-        if not self.levels or list(self.levels) != sorted({check_level(p, "levels") for p in self.levels}):
-            raise ValueError(f"levels must be distinct and increase, but {list(self.levels)} was given.")
+            check_number(getattr(self, name), name, "positive and finite", 0.0, above=True)
+        check_rising(self.levels)
 
     @classmethod
     def for_horizon(cls, horizon: int) -> "RollingIntervals":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from bayesrnn import schemes
-from bayesrnn._checks import check_seed, check_whole
+from bayesrnn._checks import check_number, check_rate, check_seed, check_whole
 from bayesrnn.data.series import Series
 
 LEVELS = (0.5, 0.8, 0.95)
@@ -46,6 +46,9 @@ class Settings:
         for name in ("horizon", "context", "hidden_size", "epochs", "every"):
             check_whole(getattr(self, name), name)
         check_whole(self.draws, "draws", 2)
+        for name in ("input_rate", "hidden_rate"):
+            check_rate(getattr(self, name), name)
+        check_number(self.learning_rate, "learning_rate", "positive and finite", 0.0, above=True)
 
     def scheme(self) -> schemes.Scheme:
         """Return one mask for all steps, shared by the gates."""

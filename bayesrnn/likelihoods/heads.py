@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Normal
 from torch.nn import functional as F
 
-from bayesrnn._checks import as_number
+from bayesrnn._checks import check_number
 from bayesrnn.likelihoods.counts import NegativeBinomial, Poisson, StudentT
 
 
@@ -51,18 +51,9 @@ class HomoscedasticGaussian:
     precision: float
 
     def __post_init__(self) -> None:
-        precision = as_number(self.precision)
-        if precision is None:
-            raise TypeError(
-                f"precision must be a positive number, but {self.precision!r} ({type(self.precision).__name__}) was "
-                "given. Pass a number of Python or numpy: tensor.item() for a tensor of one number."
-            )
-        object.__setattr__(self, "precision", float(precision))
-        if not (math.isfinite(precision) and precision > 0):
-            raise ValueError(
-                f"precision is 1 / noise variance and must be positive and finite, but {precision!r} was given. "
-                "For a noise standard deviation s pass 1 / s**2."
-            )
+        fix = " It is 1 / noise variance: for a noise standard deviation s pass 1 / s**2."
+        precision = check_number(self.precision, "precision", "positive and finite", 0.0, above=True, fix=fix)
+        object.__setattr__(self, "precision", precision)
 
     def __call__(self, output: Tensor) -> Normal:
         """Return the distribution of the target; the last dimension of `output` is 1 and holds the mean."""

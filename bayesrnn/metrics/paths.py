@@ -1,6 +1,5 @@
 """Scores of whole paths: whether the steps of a row move together as they should."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Unpack
@@ -8,7 +7,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_seed, check_whole
+from bayesrnn._checks import check_number, check_seed, check_whole
 from bayesrnn.metrics.metric import Metric, evaluate
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.metrics.regression import check_continuous
@@ -70,8 +69,7 @@ def variogram_score(
 
     Source: Scheuerer & Hamill 2015 (Monthly Weather Review 143), eq. 3, with equal weights.
     """
-    if not (isinstance(p, int | float) and math.isfinite(p) and p > 0):
-        raise ValueError(f"p is the power of a variogram and must be positive, but {p!r} was given; 0.5 is usual.")
+    p = check_number(p, "p", "the power of a variogram, positive and finite", 0.0, above=True, fix=" 0.5 is usual.")
 
     def score(members: Tensor, y: Tensor, kept: Tensor) -> Tensor:
         size, total, squares = len(members), torch.zeros(()), torch.zeros(())

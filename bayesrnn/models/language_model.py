@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from bayesrnn._checks import as_number, check_choice, check_whole
+from bayesrnn._checks import check_choice, check_number, check_whole
 from bayesrnn.nn import GRU, LSTM, CappedLSTM, Dropout, Embedding
 from bayesrnn.schemes import Scheme, as_scheme
 
@@ -70,7 +70,7 @@ class LanguageModel(nn.Module):
         self.cell = check_choice(cell, "cell", _CELLS)
         self.scheme = as_scheme(dropout)
         self.shared_embeddings, self.sum_layers = shared_embeddings, sum_layers
-        self.init_range = _init_range(init_range)
+        self.init_range = check_number(init_range, "init_range", "the positive a of U(-a, a)", 0.0, above=True)
         self.embedding = Embedding(vocabulary_size, embedding_size, dropout=self.scheme)
         self.recurrent = _CELLS[cell](
             embedding_size, hidden_size, num_layers, batch_first=True, dropout=self.scheme, sum_layers=sum_layers
@@ -155,14 +155,3 @@ class LanguageModel(nn.Module):
             "sum_layers": self.sum_layers,
             "init_range": self.init_range,
         }
-
-
-def _init_range(value: float) -> float:
-    number = as_number(value)
-    if number is None:
-        raise TypeError(
-            f"init_range is the a of U(-a, a) and must be a number, but {value!r} ({type(value).__name__}) was given."
-        )
-    if not 0.0 < number < float("inf"):
-        raise ValueError(f"init_range is the a of U(-a, a) and must be positive, but {number} was given.")
-    return float(number)

@@ -1,6 +1,5 @@
 """Dropout rates that are learned: the relaxed masks of concrete dropout for the layers of this library."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -8,7 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from bayesrnn._checks import as_number, check_choice
+from bayesrnn._checks import check_choice, check_number
 from bayesrnn.masks import MaskSite
 from bayesrnn.nn.masked import masked_modules, qualified, sourced
 from bayesrnn.schemes import Site
@@ -52,7 +51,9 @@ class ConcreteDropout(nn.Module):
         super().__init__()
         _check_model(model)
         check_choice(share, "share", get_args(Share))
-        self.model, self.temperature, self.share = model, _check_temperature(temperature), share
+        self.model, self.share = model, share
+        fix = " 0.1 is the usual one; 0 has no gradient, and at an infinite one masks tell nothing of the rate."
+        self.temperature = check_number(temperature, "temperature", "positive and finite", 0.0, above=True, fix=fix)
         self._groups = _groups(model, share)
         starts = dict(self._groups.values())
         self.logits = nn.ParameterDict(
@@ -189,21 +190,6 @@ def _check_model(model: nn.Module) -> None:
             f"the rates of {f'{inner!r} in this model' if inner else 'this model'} are being learned already, by a "
             "ConcreteDropout: a mask has one rate. Wrap once, around the whole model."
         )
-
-
-def _check_temperature(temperature: float) -> float:
-    number = as_number(temperature)
-    if number is None:
-        raise TypeError(
-            f"temperature must be a positive number, but {temperature!r} ({type(temperature).__name__}) was given. "
-            "0.1 is the usual one."
-        )
-    if not (math.isfinite(number) and number > 0.0):
-        raise ValueError(
-            f"temperature must be positive and finite, but {temperature!r} was given. 0.1 is the usual one; 0 has no "
-            "gradient, and at an infinite one every mask is the same and tells nothing of the rate."
-        )
-    return float(number)
 
 
 def _escaped(group: str) -> str:

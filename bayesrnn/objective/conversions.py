@@ -36,7 +36,7 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
-from bayesrnn._checks import as_number, check_choice, check_rate
+from bayesrnn._checks import check_choice, check_number, check_rate
 from bayesrnn.objective.terms import WeightTerm, rate_parameters, weight_terms
 
 Loss = Literal["nll", "squared_error", "half_squared_error"]
@@ -147,21 +147,13 @@ def kl_coefficient(prior_length_scale: float, rate: float, inverted: bool) -> fl
 
 def check_positive(value: float, name: str) -> float:
     """Return `value` as a float if it is positive and finite."""
-    number = as_number(value)
-    if number is None:
-        raise TypeError(
-            f"{name} must be a positive number, but {value!r} ({type(value).__name__}) was given. Pass a number of "
-            "Python or numpy: float(text) for a text, tensor.item() for a tensor of one number."
-        )
-    if not (math.isfinite(number) and number > 0.0):
-        hints = {
-            "size": "It is the number N of things that the training loss is a mean over.",
-            "precision": "It is 1 / noise variance; for a noise standard deviation s pass 1 / s**2.",
-            "prior_length_scale": "The prior standard deviation of a weight is its inverse.",
-            "weight_decay": "Without decay there is no prior, so no precision and no length scale follow.",
-        }
-        raise ValueError(f"{name} must be positive and finite, but {number!r} was given. {hints.get(name, '')}".strip())
-    return float(number)
+    hints = {
+        "size": " It is the number N of things that the training loss is a mean over.",
+        "precision": " It is 1 / noise variance; for a noise standard deviation s pass 1 / s**2.",
+        "prior_length_scale": " The prior standard deviation of a weight is its inverse.",
+        "weight_decay": " Without decay there is no prior, so no precision and no length scale follow.",
+    }
+    return check_number(value, name, "positive and finite", 0.0, above=True, fix=hints.get(name, ""))
 
 
 def _from_unit(length: float, rate: float, size: float, loss: Loss, inverted: bool, penalty: bool) -> float:

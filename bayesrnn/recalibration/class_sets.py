@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesrnn._checks import as_values, check_choice, check_level, check_seed
+from bayesrnn._checks import as_values, check_choice, check_level, check_number, check_seed, check_whole
 from bayesrnn.metrics.pairs import pair
 from bayesrnn.predictive import ClassPredictive
 from bayesrnn.predictive.probabilities import class_numbers
@@ -133,11 +133,8 @@ class ConformalSets:
     ) -> None:
         self.score = check_choice(score, "score", _SCORES)
         self.by = by if by is None else check_choice(by, "by", ("class", "group"))
-        if not (math.isfinite(penalty) and penalty >= 0 and free >= 0):
-            raise ValueError(
-                f"penalty and free must be at least 0 and finite, but {penalty!r} and {free!r} were given."
-            )
-        self.penalty, self.free, self.seed = penalty, free, check_seed(seed)
+        self.penalty = check_number(penalty, "penalty", "finite and at least 0", 0.0)
+        self.free, self.seed = check_whole(free, "free", 0), check_seed(seed)
         self.scores: dict[str, list[float]] | None = None
 
     def fit(self, predictive: ClassPredictive, target: Any, groups: Groups = None) -> Self:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bayesrnn._checks import check_choice, check_seed, check_whole
+from bayesrnn._checks import check_choice, check_number, check_seed, check_whole
 from bayesrnn._progress import progress_bar
 from bayesrnn.nn.precision import usable_precision
 from bayesrnn.training.batches import Batches, Data, as_batches
@@ -209,12 +209,10 @@ def _check_numbers(
 ) -> None:
     check_whole(epochs, "epochs")
     check_whole(batch_size, "batch_size")
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise ValueError(f"learning_rate must be positive and finite, but {learning_rate!r} was given. Try 1e-3.")
-    if not (math.isfinite(weight_decay) and weight_decay >= 0):
-        raise ValueError(f"weight_decay must be at least 0 and finite, but {weight_decay!r} was given.")
-    if gradient_clip is not None and not (math.isfinite(gradient_clip) and gradient_clip > 0):
-        raise ValueError(f"gradient_clip must be positive, or None for no bound, but {gradient_clip!r} was given.")
+    check_number(learning_rate, "learning_rate", "positive and finite", 0.0, above=True, fix=" Try 1e-3.")
+    check_number(weight_decay, "weight_decay", "at least 0 and finite", 0.0)
+    if gradient_clip is not None:
+        check_number(gradient_clip, "gradient_clip", "positive, or None for no bound", 0.0, above=True)
     if patience is not None:
         check_whole(patience, "patience")
         if validation is None:

@@ -4,11 +4,14 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from bayesrnn._checks import as_values, check_finite
+from bayesrnn.inference.nested import leaves
 from bayesrnn.storage.weights import Packed
 
 Data = Sequence[Any] | Mapping[str, Any] | Dataset[Any] | DataLoader[Any]
@@ -30,8 +33,8 @@ class Batches:
     Iterating reseeds torch's global state, from which training masks are drawn; `fit` restores that state at its end.
     """
 
-    def __init__(self, source: "TensorBatches | DataLoader[Any]", seed: int, shuffle: bool) -> None:
-        self.source, self.seed, self.shuffle, self.epoch = source, seed, shuffle, 0
+    def __init__(self, source: "TensorBatches | DataLoader[Any]", seed: int, shuffle: bool, name: str) -> None:
+        self.source, self.seed, self.shuffle, self.epoch, self.name = source, seed, shuffle, 0, name
         self.shared = False  # whether the processes of a job share every batch
 
     def at(self, epoch: int) -> None:
@@ -48,7 +51,7 @@ class Batches:
 
     def _whole(self, rank: int) -> Iterator[Any]:
         if not self.shuffle:
-            yield from self.source
+            yield from self._loaded()
             return
         order = epoch_seed(self.seed, self.epoch, "order")
         torch.manual_seed(epoch_seed(self.seed, self.epoch, f"rank {rank}" if rank else "training"))
@@ -57,7 +60,15 @@ class Batches:
             return
         if self.source.generator is not None:  # a state of its own would not survive a kill
             self.source.generator.manual_seed(order)
-        yield from self.source
+        yield from self._loaded()
+
+    def _loaded(self) -> Iterator[Any]:
+        """Yield the batches; those of a loader are looked at here, rows in tensors were when they were given."""
+        for number, batch in enumerate(self.source):
+            if not isinstance(self.source, TensorBatches):
+                for path, part in leaves(batch):
+                    _check_part(part, f"batch {number} of {self.name}, part {path},")
+            yield batch
 
     def fingerprint(self) -> str:
         """Return a hash of the rows where they are tensors, else the numbers of rows and batches."""
@@ -140,11 +151,11 @@ def as_batches(data: Data, batch_size: int, seed: int, *, shuffle: bool, name: s
     if isinstance(data, DataLoader):
         if len(data) == 0:
             raise ValueError(f"{name} is a DataLoader without batches: check its dataset, and drop_last.")
-        return Batches(data, seed, shuffle)
+        return Batches(data, seed, shuffle, name)
     if isinstance(data, TensorDataset):
         data = data.tensors
     if isinstance(data, Dataset):
-        return Batches(DataLoader(data, batch_size, shuffle=shuffle), seed, shuffle)
+        return Batches(DataLoader(data, batch_size, shuffle=shuffle), seed, shuffle, name)
     if isinstance(data, Tensor) or not isinstance(data, Mapping | Sequence):
         raise TypeError(
             f"{name} must be (inputs, ..., target) tensors, a mapping with a 'target', a Dataset or a DataLoader, but "
@@ -154,7 +165,7 @@ def as_batches(data: Data, batch_size: int, seed: int, *, shuffle: bool, name: s
     parts = {str(key): value for key, value in (data.items() if isinstance(data, Mapping) else enumerate(data))}
     _check(parts, named, name)
     tensors = {key: _as_tensor(value, f"{name}[{key}]") for key, value in parts.items()}
-    return Batches(TensorBatches(tensors if named else tuple(tensors.values()), batch_size), seed, shuffle)
+    return Batches(TensorBatches(tensors if named else tuple(tensors.values()), batch_size), seed, shuffle, name)
 
 
 def split(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], Tensor]:
@@ -186,6 +197,13 @@ def _as_tensor(value: Any, name: str) -> Tensor:
     if not isinstance(value, Tensor) and tensor.dtype == torch.float64:
         tensor = tensor.to(torch.get_default_dtype())
     return check_finite(tensor, name)
+
+
+def _check_part(part: Any, name: str) -> None:
+    """Refuse NaN and infinite values in a part of a batch, whatever holds its numbers."""
+    part = part.data if isinstance(part, PackedSequence) else part
+    if isinstance(part, Tensor) or np.asarray(part).dtype.kind == "f":
+        check_finite(part if isinstance(part, Tensor) else torch.as_tensor(part), name)
 
 
 def _common_rows(tensors: Iterable[Tensor]) -> int:

@@ -1,5 +1,6 @@
 """Training of language models: truncated back-propagation over a stream, resumable after a kill at any moment."""
 
+import inspect
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from bayesrnn.models.language_model import LanguageModel
 from bayesrnn.training.batches import TensorBatches
 from bayesrnn.training.checkpoint import History
 from bayesrnn.training.language_run import LanguageRun
-from bayesrnn.training.recipes import NonMonotoneAverage, Recipe
+from bayesrnn.training.recipes import NonMonotoneAverage, Recipe, defaults_of
 from bayesrnn.training.resume import model_settings, resumed
 
 
@@ -89,7 +90,7 @@ def train_language_model(
     folder = None if checkpoint is None else Path(checkpoint)
     run = LanguageRun(model, rows, recipe, seed, folder)
     with ExitStack() as stack:
-        point, forced = stack.enter_context(resumed(folder, settings, resume))
+        point, forced = stack.enter_context(resumed(folder, settings, resume, _defaults_of(recipe)))
         run.take_up(point, forced)
         if on_start is not None:
             on_start()
@@ -176,3 +177,9 @@ def _settings_of(
         "train": TensorBatches([train.long()], 1).fingerprint(),
         "validation": None if validation is None else TensorBatches([validation.long()], 1).fingerprint(),
     }
+
+
+def _defaults_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what a checkpoint means that is older than a setting of the model or of the recipe."""
+    model = {name: p.default for name, p in inspect.signature(LanguageModel).parameters.items() if p.default != p.empty}
+    return {"model": model, "recipe": defaults_of(recipe)}

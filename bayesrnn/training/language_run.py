@@ -23,7 +23,7 @@ from bayesrnn.training.vocabulary_loss import vocabulary_loss
 
 
 class LanguageRun:
-    """A training under way on rows of token numbers, (B, N // B), with checkpoints in a folder where there is one."""
+    """A training under way on rows of token numbers, (B, N // B), with checkpoints."""
 
     def __init__(self, model: LanguageModel, rows: Tensor, recipe: Recipe, seed: int, folder: Path | None) -> None:
         self.model, self.recipe, self.seed, self.folder = model, recipe, seed, folder

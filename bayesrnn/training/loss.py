@@ -3,14 +3,17 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
+from torch.overrides import TorchFunctionMode
 from torch.utils.data import TensorDataset
 
 from bayesrnn._checks import as_values
+from bayesrnn.inference.nested import leaves
 from bayesrnn.likelihoods import families
 from bayesrnn.likelihoods.validation import validate
 from bayesrnn.models import SequenceRegressor
@@ -61,22 +64,78 @@ def apply_loss(loss: Loss, output: Any, target: Any) -> Tensor:
 
     Raises:
         TypeError: If the loss does not take this output and this target, or returns no tensor.
+        ValueError: If it compares rows with other rows, because the shapes were broadcast.
     """
     try:
-        values = loss(output, target)
+        with _watch(loss, output, target):
+            values = loss(output, target)
     except (RuntimeError, IndexError) as error:
         if isinstance(error, torch.OutOfMemoryError) or not (isinstance(output, Tensor) and isinstance(target, Tensor)):
             raise
-        name = getattr(loss, "__name__", type(loss).__name__)
         raise TypeError(
-            f"the loss {name} fails on an output of shape {tuple(output.shape)} ({output.dtype}) and a target of shape "
-            f"{tuple(target.shape)} ({target.dtype}): {str(error).splitlines()[0]}. Losses of numbers and of two "
-            "classes by one logit need a target of the output's shape and dtype (target.float()); cross entropy needs "
-            "outputs (rows, classes, ...) and whole numbers (rows, ...)."
+            f"the loss {_name(loss)} fails on an output of shape {tuple(output.shape)} ({output.dtype}) and a target "
+            f"of shape {tuple(target.shape)} ({target.dtype}): {str(error).splitlines()[0]}. Losses of numbers and of "
+            "two classes by one logit need a target of the output's shape and dtype (target.float()); cross entropy "
+            "needs outputs (rows, classes, ...) and whole numbers (rows, ...)."
         ) from error
     if not isinstance(values, Tensor):
         raise TypeError(f"the loss must return a tensor, but it returned a {type(values).__name__}.")
+    _check_values(loss, values, output, target)
     return values
+
+
+def _check_values(loss: Loss, values: Tensor, output: Any, target: Tensor) -> None:
+    """Refuse numbers that are neither one, nor one per row, per target or per part of the output."""
+    outputs = [
+        leaf.shape if isinstance(leaf, Tensor) else leaf.batch_shape + leaf.event_shape
+        for _, leaf in leaves(output)
+        if isinstance(leaf, Tensor | Distribution)
+    ]
+    legal = [(*shape, 1)[: values.dim()] for shape in (target.shape, *outputs)]
+    if values.numel() != 1 and tuple(values.shape) not in legal:
+        raise ValueError(_of_pairs(loss, f"returns numbers of shape {tuple(values.shape)}", outputs, target))
+
+
+def _of_pairs(loss: Loss, what: str, outputs: Sequence[torch.Size], target: Tensor) -> str:
+    return (
+        f"the loss {_name(loss)} {what} for an output of shape {', '.join(str(tuple(shape)) for shape in outputs)} and "
+        f"a target of shape {tuple(target.shape)}: broadcasting has put each row beside the targets of other rows. "
+        "Give both one shape in the loss, by output.squeeze(-1) or target.unsqueeze(-1), and return a scalar or one "
+        "number per target."
+    )
+
+
+class _Watch(TorchFunctionMode):
+    """Refuses a loss that stretches (N, 1) and (N,) to (N, N), a shape that neither has."""
+
+    def __init__(self, loss: Loss, output: Tensor, target: Tensor, wide: torch.Size) -> None:
+        super().__init__()
+        self.loss, self.output, self.target, self.wide = loss, output, target, wide
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        shapes = {(a.shape, a.requires_grad) for a in (*args, *(kwargs or {}).values()) if isinstance(a, Tensor)}
+        both = {(self.output.shape, True), (self.target.shape, False)} <= shapes
+        wide = isinstance(result, Tensor) and result.shape == self.wide
+        if both and (wide or getattr(func, "__name__", "").endswith("_loss")):
+            raise ValueError(
+                _of_pairs(self.loss, f"compares at shape {tuple(self.wide)}", [self.output.shape], self.target)
+            )
+        return result
+
+
+def _watch(loss: Loss, output: Any, target: Any) -> AbstractContextManager[Any]:
+    """Return a `_Watch` where output and target can be stretched so."""
+    if isinstance(output, Tensor) and isinstance(target, Tensor):
+        with suppress(RuntimeError):
+            wide = torch.broadcast_shapes(output.shape, target.shape)
+            if wide not in (output.shape, target.shape):
+                return _Watch(loss, output, target, wide)
+    return nullcontext()
+
+
+def _name(loss: Loss) -> str:
+    return getattr(loss, "__name__", type(loss).__name__)
 
 
 def batch_loss(model: nn.Module, loss: Loss, batch: Any, call: nn.Module | None = None) -> tuple[Tensor, int]:

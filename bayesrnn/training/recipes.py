@@ -1,21 +1,10 @@
 """How a language model is trained, as data: learning rates, optimizers, averages of weights, the papers' recipes."""
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
-from bayesrnn._checks import as_number, check_choice, check_whole
-
-
-def _check_number(
-    value: Any, name: str, legal: str, low: float, high: float, *, above: bool = False, fix: str = ""
-) -> None:
-    """Refuse what is no number in [low, high), or in (low, high) with `above`."""
-    number = as_number(value)
-    if number is None:
-        raise TypeError(f"{name} must be {legal}, but {value!r} ({type(value).__name__}) was given.")
-    if not low <= number < high or (number == low and above):
-        raise ValueError(f"{name} must be {legal}, but {value!r} was given.{fix}")
+from bayesrnn._checks import as_number, check_choice, check_number, check_whole
 
 
 def _check_instance(value: Any, name: str, kinds: tuple[type, ...], *, none: bool = False) -> None:
@@ -42,10 +31,10 @@ class StepDecay:
     factor: float = 1.2
 
     def __post_init__(self) -> None:
-        _check_number(self.rate, "rate", "a learning rate above 0", 0.0, math.inf, above=True)
+        check_number(self.rate, "rate", "a learning rate above 0", 0.0, math.inf, above=True)
         check_whole(self.constant, "constant", 0)
         fix = " It is what the rate is divided by: for a rate that is multiplied by 0.8 give 1 / 0.8 = 1.25."
-        _check_number(self.factor, "factor", "a divisor of at least 1", 1.0, math.inf, fix=fix)
+        check_number(self.factor, "factor", "a divisor of at least 1", 1.0, math.inf, fix=fix)
 
     def at(self, epoch: int, progress: float) -> float:
         """Return the rate in `epoch`, counted from 0."""
@@ -54,17 +43,17 @@ class StepDecay:
 
 @dataclass(frozen=True)
 class Cosine:
-    r"""$\eta\,(1 + \cos \pi p)/2$ at the share p of the training, after a linear rise over the first `warmup` of it."""
+    r"""$\eta\,(1 + \cos \pi p)/2$ at the share p of the training, after a linear rise over `warmup`."""
 
     rate: float = 1e-3
     warmup: float = 0.02
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_number(self.rate, "rate", "a learning rate above 0", 0.0, math.inf, above=True)
+        check_number(self.rate, "rate", "a learning rate above 0", 0.0, math.inf, above=True)
         fix = " It is a share of all steps, not a number of them."
-        _check_number(self.warmup, "warmup", "a share of the training in [0, 1)", 0.0, 1.0, fix=fix)
-        _check_number(self.final, "final", "a learning rate of at least 0", 0.0, math.inf)
+        check_number(self.warmup, "warmup", "a share of the training in [0, 1)", 0.0, 1.0, fix=fix)
+        check_number(self.final, "final", "a learning rate of at least 0", 0.0, math.inf)
 
     def at(self, epoch: int, progress: float) -> float:
         """Return the rate when the share `progress` of all steps is done."""
@@ -86,7 +75,7 @@ class SGD:
 
     def __post_init__(self) -> None:
         _check_instance(self.schedule, "schedule", (StepDecay, Cosine))
-        _check_number(self.weight_decay, "weight_decay", "a share in [0, 1) that the weights lose each step", 0.0, 1.0)
+        check_number(self.weight_decay, "weight_decay", "a share in [0, 1) that the weights lose each step", 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -99,11 +88,11 @@ class AdamW:
 
     def __post_init__(self) -> None:
         _check_instance(self.schedule, "schedule", (StepDecay, Cosine))
-        _check_number(self.weight_decay, "weight_decay", "a number of at least 0", 0.0, math.inf)
+        check_number(self.weight_decay, "weight_decay", "a number of at least 0", 0.0, math.inf)
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers in [0, 1), but {self.betas!r} was given.")
         for i, beta in enumerate(self.betas):
-            _check_number(beta, f"betas[{i}]", "a number in [0, 1)", 0.0, 1.0)
+            check_number(beta, f"betas[{i}]", "a number in [0, 1)", 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -129,7 +118,7 @@ class ExponentialAverage:
 
     def __post_init__(self) -> None:
         fix = " At 1 the average would take in nothing."
-        _check_number(self.decay, "decay", "a number in [0, 1)", 0.0, 1.0, fix=fix)
+        check_number(self.decay, "decay", "a number in [0, 1)", 0.0, 1.0, fix=fix)
 
 
 @dataclass(frozen=True)
@@ -206,6 +195,18 @@ class Recipe:
             factor = schedule.factor ** (max(self.epochs - schedule.constant, 0) / decays)
             schedule = replace(schedule, constant=constant, factor=factor)
         return replace(self, epochs=epochs, optimizer=replace(self.optimizer, schedule=schedule))
+
+
+def defaults_of(part: Any) -> dict[str, Any]:
+    """Return the defaults of a recipe, or of a part of one: what an older one has meant."""
+    values: dict[str, Any] = {}
+    for one in fields(part):
+        value = getattr(part, one.name)
+        if is_dataclass(value):
+            values[one.name] = defaults_of(value)
+        elif one.default is not MISSING:
+            values[one.name] = one.default
+    return values
 
 
 def zaremba(size: str = "medium") -> Recipe:

@@ -62,8 +62,16 @@ def described(differences: Mapping[str, tuple[Any, Any]], names: Mapping[str, st
 
 
 @contextmanager
-def resumed(folder: Path | None, settings: Settings, resume: bool | str) -> Iterator[tuple[Checkpoint, bool]]:
-    """Hold the folder and yield the checkpoint to go on from (a new one if there is none), and whether to force it.
+def resumed(
+    folder: Path | None, settings: Settings, resume: bool | str, defaults: Settings | None = None
+) -> Iterator[tuple[Checkpoint, bool]]:
+    """Hold the folder and yield its checkpoint, or a new one, and whether it is of another training.
+
+    Args:
+        folder: Of the checkpoint; None for none.
+        settings: Of this training.
+        resume: Whether to go on; "force" from another training too.
+        defaults: What settings are where a checkpoint says nothing of them, as one that is older than they are.
 
     Raises:
         OtherTraining: If the checkpoint was begun with other settings; with `resume="force"` that is a warning.
@@ -84,7 +92,7 @@ def resumed(folder: Path | None, settings: Settings, resume: bool | str) -> Iter
     with locked(folder, "another process is training there"):
         remove_leftovers(folder / FILE)
         point = Checkpoint.load(folder) if resume else None
-        differing = {} if point is None else differences(point.settings, settings)
+        differing = {} if point is None else differences(point.settings, settings, defaults)
         if differing and (resume != "force" or any(key in differing for key in _NEEDED)):
             raise OtherTraining(folder / FILE, differing)
         if differing:
@@ -94,9 +102,13 @@ def resumed(folder: Path | None, settings: Settings, resume: bool | str) -> Iter
         yield point or Checkpoint(settings), bool(differing)
 
 
-def differences(there: Settings, now: Settings) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ; of a schedule only the epochs that both sides have are compared."""
-    old, new = _flat(there), _flat(json.loads(json.dumps(now)))
+def differences(there: Settings, now: Settings, defaults: Settings | None = None) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ; of a schedule only the epochs that both sides have are compared.
+
+    A setting that is missing `there` has its value of `defaults`, else None.
+    """
+    new, unsaid = (_flat(json.loads(json.dumps(settings))) for settings in (now, defaults or {}))
+    old = {key: value for key, value in unsaid.items() if key in new} | _flat(there)
     past, present = old.get("schedule"), new.get("schedule")
     if isinstance(past, list) and isinstance(present, list):
         both = min(len(past), len(present))

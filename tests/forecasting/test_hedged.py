@@ -153,12 +153,19 @@ def test_the_raw_interval_stays_without_gains() -> None:
     [
         ({"gains": (0.1, -0.1)}, "gains must be finite and not negative"),
         ({"gains": ()}, "at least one"),
+        ({"gains": "a"}, "gains must be speeds, at least one, such as"),
+        ({"gains": 0.1}, "gains must be speeds"),
+        ({"gains": ["a"]}, "gains must be finite and not negative, but 'a'"),
+        ({"memory": "a"}, "memory must be positive and finite, but 'a'"),
+        ({"reach": [1.0]}, "reach must be positive"),
+        ({"levels": None}, "levels must be a number in"),
+        ({"levels": 0.5}, "levels must be distinct and increase"),
         ({"memory": 0.0}, "memory must be positive"),
         ({"levels": (0.8, 0.5)}, "levels must be distinct and increase"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         HedgedIntervals(3, **options)  # type: ignore[arg-type]
 
 

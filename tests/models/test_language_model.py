@@ -122,7 +122,7 @@ def test_the_config_makes_an_equal_model() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="init_range is the a of"):
+    with pytest.raises(ValueError, match="init_range must be the positive a of"):
         LanguageModel(11, init_range=0.0)
     with pytest.raises(ValueError, match="cell must be one of 'lstm', 'capped_lstm', 'gru'"):
         LanguageModel(11, cell="transformer")

@@ -202,7 +202,7 @@ def test_only_a_module_is_wrapped():
 
 @pytest.mark.parametrize("temperature", ["a", None, True, torch.tensor(0.1)])
 def test_a_temperature_that_is_no_number_is_refused(temperature):
-    with pytest.raises(TypeError, match=r"temperature must be a positive number, but .* was given\. 0\.1 is the usual"):
+    with pytest.raises(TypeError, match=r"temperature must be positive and finite, but .* given\..* 0\.1 is the usual"):
         ConcreteDropout(word_net(), temperature=temperature)
 
 

@@ -95,5 +95,5 @@ def test_bad_numbers_are_refused(call, message):
 
 
 def test_a_text_is_no_number():
-    with pytest.raises(TypeError, match="size must be a positive number, but '10' "):
+    with pytest.raises(TypeError, match="size must be positive and finite, but '10' "):
         objective.weight_decay(1.0, 0.1, "10")

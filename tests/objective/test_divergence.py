@@ -257,7 +257,7 @@ def test_numpy_numbers_are_numbers(kind):
     assert objective.weight_decay(kind(0.5), rate, size, kind(4.0)) == expected
     assert float(objective.kl(W, rate, kind(0.5), units=np.int32(3))) == float(objective.kl(W, 0.25, 0.5, units=3))
     assert type(bnn.Dropout(rate).p) is float
-    with pytest.raises(TypeError, match="must be a positive number"):
+    with pytest.raises(TypeError, match="must be positive and finite"):
         objective.weight_decay(np.bool_(True), rate, size)
     with pytest.raises(TypeError, match=r"tensor\.item\(\)"):
         objective.weight_decay(0.5, rate, torch.tensor(50))

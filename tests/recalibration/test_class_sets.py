@@ -143,3 +143,10 @@ def test_what_cannot_be_right_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             call()
+
+
+@pytest.mark.parametrize("value", ["a", None, [1], True, float("nan"), -1, float("inf")])
+@pytest.mark.parametrize("name", ["penalty", "free"])
+def test_numbers_that_are_none_are_refused(name: str, value: object) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"{name} must be"):
+        ConformalSets("raps", **{name: value})  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import bayesrnn as br
@@ -179,3 +180,29 @@ def test_integer_and_boolean_labels_of_a_dataset_train(tmp_path: object) -> None
             return br.likelihoods.bernoulli(self.rnn(x)[0][:, -1])
 
     assert br.fit(Net(), Rows(), epochs=1, progress=False).epochs == 1
+
+
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_not_finite_in_a_loader_is_named_by_batch(part: int, packed: bool) -> None:
+    x, y = torch.randn(9, 4, 1), torch.randn(9)
+    (x, y)[part][5] = torch.nan
+    (x, y)[part][4] = torch.inf
+
+    def together(rows: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[object, torch.Tensor]:
+        return pack_sequence([a for a, _ in rows]), torch.stack([b for _, b in rows])
+
+    loader = DataLoader(TensorDataset(x, y), 3, collate_fn=together if packed else None)
+    message = rf"batch 1 of train, part \[{part}\], holds {2 if part else 8} NaN or infinite values"
+    with pytest.raises(ValueError, match=message):
+        list(as_batches(loader, 3, 0, shuffle=True, name="train"))
+    if not packed:
+        model = br.models.SequenceRegressor(input_size=1, hidden_size=2, dropout=0.1)
+        with pytest.raises(ValueError, match=message.replace("train", "validation")):
+            br.fit(model, (torch.zeros(9, 4, 1), torch.zeros(9)), loader, epochs=1, progress=False)
+
+
+def test_texts_and_whole_numbers_of_a_loader_are_left_alone() -> None:
+    rows = [({"x": torch.ones(2), "name": "a", "n": 3}, 1.0), ({"x": torch.ones(2), "name": "b", "n": 4}, 2.0)]
+    batches = as_batches(DataLoader(rows, 2), 2, 0, shuffle=False, name="train")  # type: ignore[arg-type]
+    assert next(iter(batches))[0]["name"] == ["a", "b"]

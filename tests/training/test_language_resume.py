@@ -153,6 +153,32 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     assert train_language_model(language_model(), stream(), RULE, checkpoint=tmp_path, seed=1, resume=False).epochs == 2
 
 
+def forget(folder: Path, part: str, *names: str) -> None:
+    """Write the checkpoint as a version without these settings would have."""
+    point = Checkpoint.load(folder)
+    assert point is not None
+    for name in names:
+        where = point.settings[part]
+        for key in name.split(".")[:-1]:
+            where = where[key]
+        del where[name.split(".")[-1]]
+    point.save(folder)
+
+
+def test_a_checkpoint_older_than_a_setting_counts_as_its_default(tmp_path: Path) -> None:
+    train_language_model(language_model(), stream(), AVERAGED, checkpoint=tmp_path)
+    forget(tmp_path, "recipe", "shift", "keep", "optimizer.betas")
+    forget(tmp_path, "model", "sum_layers", "shared_embeddings")
+    history = train_language_model(language_model(), stream(), AVERAGED, checkpoint=tmp_path)
+    assert history.epochs == AVERAGED.epochs
+    forget(tmp_path, "recipe", "shift")
+    with pytest.raises(ValueError, match=r"another training \(recipe.shift: False there, True now\)"):
+        train_language_model(language_model(), stream(), replace(AVERAGED, shift=True), checkpoint=tmp_path)
+    forget(tmp_path, "recipe", "window", "batch_size")  # which are not at their defaults
+    with pytest.raises(ValueError, match=r"recipe.batch_size: 20 there, .* now; recipe.window: 35 there, .* now"):
+        train_language_model(language_model(), stream(), AVERAGED, checkpoint=tmp_path)
+
+
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"no tensors")
     with pytest.raises(ValueError, match="is not a checkpoint of bayesrnn"):

@@ -1,18 +1,21 @@
 """The default loss against closed forms, and padding kept out of it."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Independent, Normal, Poisson
+from torch.nn import functional as F
 
 from bayesrnn import likelihoods
 from bayesrnn.nn.sequences import padding
-from bayesrnn.training.loss import masked_mean, negative_log_likelihood
+from bayesrnn.training import fit
+from bayesrnn.training.loss import apply_loss, masked_mean, negative_log_likelihood
 
 
 def test_gaussian_against_the_formula() -> None:
@@ -104,3 +107,54 @@ def test_whole_number_targets_of_other_distributions() -> None:
         assert torch.equal(negative_log_likelihood(distribution, y.tolist()), expected)
     with pytest.raises(ValueError, match=r"2 targets lie outside the support of Bernoulli"):
         negative_log_likelihood(Bernoulli(logits=torch.zeros(3)), torch.tensor([0, 2, -1]))
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda output, y: (output - y) ** 2,
+        lambda output, y: ((output - y) ** 2).mean(),
+        lambda output, y: torch.where(y > output, y, output).sum(),
+        F.mse_loss,
+        nn.L1Loss(),
+        lambda output, y: F.huber_loss(output, target=y),
+        lambda output, y: F.poisson_nll_loss(output, y),
+    ],
+)
+def test_a_loss_that_puts_rows_beside_other_rows_is_refused(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    x, y = torch.randn(8, 3), torch.randn(8)
+    with pytest.raises(ValueError, match=r"output of shape \(8, 1\) and a target of shape \(8,\)"):
+        fit(nn.Linear(3, 1), (x, y), loss=loss, epochs=1, progress=False)
+
+
+def test_what_compares_rows_by_intent_or_not_at_all_is_taken() -> None:
+    output, y, classes = torch.randn(6, 1, requires_grad=True), torch.randn(6), torch.tensor([0, 1, 2, 0, 1, 2])
+    logits = torch.randn(6, 3, requires_grad=True)
+    both = {"z": logits, "mean": output[:, 0]}
+    quantiles = torch.tensor([0.1, 0.5, 0.9])
+
+    def pinball(output: Tensor, y: Tensor) -> Tensor:
+        return torch.maximum(quantiles * (y[:, None] - output), (quantiles - 1) * (y[:, None] - output))
+
+    def ranks(output: Tensor, y: Tensor) -> Tensor:
+        return F.relu(1 - (output - output.T) * (y[:, None] - y).sign()).mean()
+
+    def latent(parts: dict[str, Tensor], y: Tensor) -> Tensor:
+        return parts["z"].square() + (parts["mean"] - y)[:, None] ** 2
+
+    assert apply_loss(lambda output, y: (output.squeeze(-1) - y) ** 2, output, y).shape == (6,)
+    assert apply_loss(lambda output, y: (output - y[:, None]) ** 2, output, y).shape == (6, 1)
+    assert apply_loss(lambda output, y: (output[:, 0] - y).square().mean()[None], output, y).shape == (1,)
+    assert apply_loss(ranks, output, y).shape == ()
+    assert apply_loss(pinball, logits, y).shape == (6, 3)
+    assert apply_loss(latent, both, y).shape == (6, 3)
+    assert apply_loss(nn.CrossEntropyLoss(reduction="none"), logits, classes).shape == (6,)
+    assert apply_loss(F.multi_margin_loss, logits, classes).shape == ()
+
+
+def test_numbers_of_a_strange_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"<lambda> returns numbers of shape \(4, 4\) .* target of shape \(4,\)"):
+        apply_loss(lambda output, y: (output["mean"] - y) ** 2, {"mean": torch.zeros(4, 1)}, torch.zeros(4))
+    with pytest.raises(ValueError, match=r"returns numbers of shape \(3,\)"):
+        apply_loss(lambda output, y: (output - y).mean(0), torch.zeros(4, 3), torch.zeros(4, 3))
