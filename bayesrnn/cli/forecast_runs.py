@@ -50,7 +50,7 @@ def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path |
 
 
 def updated(run: Path, new: Path, manifest: "Manifest", file: Path, common: Common) -> "tuple[Manifest, str]":
-    """Write the forecaster updated with the new rows of a file to a new folder; return its manifest and a sentence."""
+    """Update the forecaster with new rows, write it to a new folder, and return its manifest and a sentence."""
     forecaster, frame, ahead = _with_later_rows(run, manifest, file, common)
     _say_behind(forecaster, common)
     ahead = _with_remembered(run, ahead, forecaster)

@@ -87,7 +87,7 @@ def _lines(result: "TokenPredictive", draws: int, unknown: int, tokens: int) -> 
 
 
 def _tokens(text: Path, vocabulary: "Vocabulary", facts: dict[str, Any], whole: bool) -> "tuple[Tensor, str]":
-    """Return the tokens to evaluate, and a note about them: of a text that was trained on only what was withheld."""
+    """Return the tokens to evaluate and a note; of the training text only what was withheld."""
     from bayesrnn.data import part_files, read_corpus, read_text, tokenize
 
     if text.is_dir():

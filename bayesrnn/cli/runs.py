@@ -186,7 +186,7 @@ def models(
 def _opened(
     run: Path, manifest: "Manifest", file: Path, common: Common, *, need_target: bool, least: int = 1
 ) -> "tuple[SequenceRun, Labelled]":
-    """Return the model of a run and the rows of a file, at least so many, read as the training file was."""
+    """Return the model of a run, and the rows of a file, read as the training file was."""
     from bayesrnn.data.labelled import read_labelled
     from bayesrnn.tables import SequenceRun
 

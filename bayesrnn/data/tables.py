@@ -1,4 +1,4 @@
-"""Columns of a file as text, by their names: csv in the forms in which people have it, JSON lines, Parquet."""
+"""Columns of a file by their names, as text: csv of all forms, JSON lines, Parquet."""
 
 import csv
 import difflib

@@ -10,7 +10,7 @@ _YEAR = 12
 
 
 def moved_times(index: Any, say: Callable[[str], None]) -> tuple[Any, Any]:
-    """Return dates at a whole number of equal steps, and their frequency; it is None where there is no such step.
+    """Return dates moved to equal steps, and the frequency; None where there is no such step.
 
     Example:
         >>> import pandas as pd

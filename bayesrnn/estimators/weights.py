@@ -43,7 +43,7 @@ def weighted_loss(output: tuple[Any, Tensor], target: Tensor) -> Tensor:
 
 
 def weights_of(sample_weight: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Return the rows to train on, by number, and the weight of the loss of each, or None where all are 1.
+    """Return the numbers of the rows to train on, and the weights of their losses (None: all 1).
 
     A whole weight repeats its row, as scikit-learn defines it (0 leaves it out); with fractions, or when more than ten
     times the rows would come out, the weights multiply the losses instead, scaled to a mean of 1.

@@ -66,7 +66,7 @@ class Fitted:
 
 
 def last_windows(fitted: Fitted, records: Sequence[Record], ahead: Sequence[NDArray[np.float64]]) -> Windows:
-    """Return the window at the end of each history, of which it reads no more than the window looks back on."""
+    """Return the window at the end of each history; only what the window needs is read."""
     known = replace(fitted, scales={record.id: fitted.scale(record) for record in records})
     tails = [record.last(2 * fitted.reader.needed) for record in records]
     return Windows.joined(

@@ -43,7 +43,7 @@ class Attributes:
             _write(value, before)
 
     def tensors(self, rows: int) -> list[str]:
-        """Return the names of attributes that hold a tensor with `rows` in a dimension, such as a state of a batch."""
+        """Return the names of attributes that hold a tensor with `rows` in a dimension, such as a state."""
         return sorted(
             {
                 name

@@ -71,7 +71,7 @@ def _carried(model: nn.Module, before: States) -> Iterator[States]:
 
 
 def _first_step(module: nn.Module, args: Any) -> None:
-    """Give a Dropout that sees no steps, (rows, features), the masks of step 0, as in a pass over the whole."""
+    """Give a Dropout that sees no steps, (rows, features), the masks of step 0."""
     if args and args[0].dim() == 2 and isinstance(module.source, Binding):
         module.source = replace(module.source, first_step=0)
 

@@ -11,7 +11,9 @@ from bayesrnn.inference.nested import Rows, leaves, replicate, take_rows, values
 
 @dataclass(eq=False)
 class Copies:
-    """The copies of the last pass, used again for the same rows and as many draws unless the model wrote into them.
+    """The copies of the last pass, used again for the same rows and draws.
+
+    Copies that the model wrote into are made anew.
 
     A write that torch counts is seen by the count, any other by comparing the first draw's copy with the rows.
 
@@ -57,7 +59,7 @@ def _versions(copies: Any) -> list[int] | None:
 
 
 def _begin_with(copies: Any, source: Any) -> bool:
-    """Return whether the copies of the first draw are the rows; NaN is never the same, so that it is copied anew."""
+    """Return whether the copies of the first draw equal the rows; NaN never does, and is copied anew."""
     pairs = zip(leaves(copies), leaves(source), strict=True)
     rows = ((copy, row) for (_, copy), (_, row) in pairs if isinstance(row, Rows))
     return all(torch.equal(copy.value.narrow(row.dim, 0, row.count), row.value) for copy, row in rows)

@@ -37,7 +37,7 @@ def leaves(structure: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """An input that holds rows: a tensor or array, a packed sequence, or a list with one plain value per row.
+    """An input that holds rows: a tensor, an array, a packed sequence, or a list of one value per row.
 
     Attributes:
         value: What the model takes.

@@ -74,7 +74,7 @@ def join(distributions: Sequence[OutputDistribution], dim: int) -> OutputDistrib
 
 
 def side_by_side(members: Sequence[list[OutputDistribution]]) -> list[OutputDistribution]:
-    """Return the outputs (S, B, ...) of M networks as one list of (S * M, B, ...), the networks of a draw together.
+    """Join the outputs (S, B, ...) of M networks to (S * M, B, ...), the networks of a draw together.
 
     Raises:
         ValueError: If the networks have different outputs.

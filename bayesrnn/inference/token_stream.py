@@ -158,7 +158,7 @@ def _no_tokens(name: str, given: str) -> TypeError:
 def as_factor(
     value: Any, name: str, does: str, *, zero: bool = False, hint: str = " 1 leaves everything as it is."
 ) -> float:
-    """Return a finite number above 0, or from 0 on with `zero`, as a float; `does` says what it is for."""
+    """Return a finite number above 0, or from 0 on with `zero`, as a float; errors say what it `does`."""
     single = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
     number = as_number(single)
     legal = "0 or more" if zero else "above 0"

@@ -32,7 +32,9 @@ class MaskSource(Protocol):
         """Return the same source, so many steps later: for masks of single steps."""
 
     def mask(self, key: str, site: MaskSite) -> Tensor | None:
-        """Return the mask of a site, (steps or 1, gates or 1, rows or 1, features), or None for no mask.
+        """Return the mask of a site, or None for no mask.
+
+        Its shape is (steps or 1, gates or 1, rows or 1, features).
 
         Args:
             key: The site in its layer, such as ``hidden_l0``.

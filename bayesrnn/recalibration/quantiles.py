@@ -18,11 +18,12 @@ LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 class ConformalizedQuantiles(AbstractRecalibrator):
-    r"""Widen or narrow the central interval [l, u] of each level by c: the held-out quantile of max(l - y, y - u).
+    r"""Widen or narrow the central interval [l, u] of each level by a constant c.
 
-    At each of `levels` the interval holds an exchangeable target with at least that probability. An interval that would
-    lie inside the interval of a lower level is widened to it, so that intervals nest; between the levels ends move as
-    the model's own do. Skewed intervals stay skewed.
+    c is the quantile of max(l - y, y - u) over held-out targets y. At each of `levels` the interval holds an
+    exchangeable target with at least that probability. An interval that would lie inside the interval of a lower level
+    is widened to it, so that intervals nest; between the levels ends move as the model's own do. Skewed intervals stay
+    skewed.
 
     Args:
         levels: Central levels at which the offset is fitted.

@@ -102,7 +102,7 @@ def melis(
     hidden: float | None = None,
     output: float | None = None,
 ) -> Scheme:
-    """A new mask at each step on the input, between layers and on the output; one for all steps on the hidden state.
+    """New masks per step on input, between layers and output; one mask for all steps on the hidden state.
 
     Source: the LSTM of Melis et al. (2018), arXiv:1805.09208, whose rates are about ``melis(input=.6, between=.3,
     hidden=.4, output=.7)`` at 24 million weights.

@@ -120,9 +120,9 @@ def replaced(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def changed(folder: Path) -> Iterator[Path]:
-    """Yield a new folder for what changes in a run; on success it takes the run's place with all else that is there.
+    """Yield a new folder for what changes in a run, which takes the run's place on success.
 
-    On failure it vanishes, and the run is as it was.
+    All else in the run stays. On failure it vanishes, and the run is as it was.
     """
     with atomic_folder(folder, replaces={FILE, "model"}) as new:
         yield new

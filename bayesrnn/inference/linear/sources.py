@@ -71,7 +71,10 @@ class MeanMasks(RememberedMasks):
 
 
 def by_row(mask: Tensor, site: MaskSite, draws: int, rows: int) -> Tensor:
-    """Return a mask by draw and row, (S, B, units), float64; gates and parts of a row are among the units."""
+    """Return a mask by draw and row, (S, B, units), float64.
+
+    Gates and parts of a row are among the units.
+    """
     whole = mask[0].expand(-1, site.shape[2], -1)  # (gates, parts of rows, features)
     return whole.transpose(0, 1).reshape(draws, rows, -1).double()
 

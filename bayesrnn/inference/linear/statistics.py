@@ -1,6 +1,7 @@
-r"""Statistics of draws f with their linear part $L = J (z - 1)$ beside them, of known mean 0 and variance v.
+r"""Mean and variance of draws f, given their linear part $L = J (z - 1)$ of variance v.
 
-The mean is controlled by the mean of L and the variance by its variance, $s^2$ being unbiased over blocks of draws:
+The mean is controlled by the mean of L, which is known to be 0, and the variance by its variance; $s^2$ is unbiased
+over blocks of draws:
 
 $$\hat\mu = \bar f - \hat\beta \bar L \qquad \widehat{\mathrm{Var}} f = s^2_f - \hat\gamma\, (s^2_L - v)$$
 

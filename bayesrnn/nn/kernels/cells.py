@@ -14,9 +14,10 @@ State = tuple[Tensor, ...]
 
 
 def _lstm(x: Tensor, h: Tensor, state: State, masks: SiteMasks) -> State:
-    """I f g o; c' = f c + i g; h' = o tanh(m c'). x and h are the projections, each (rows, 4H).
+    """Take a step of an LSTM: c' = f c + i g and h' = o tanh(m c').
 
-    The mask m of the site `cell` acts where the memory is read: in the carry its 1 / (1 - p) would compound.
+    x and h are the projections, each (rows, 4H). The mask m of the site `cell` acts where the memory is read: in the
+    carry its 1 / (1 - p) would compound.
     """
     i, f, g, o = (x + h).chunk(4, -1)
     return _remembered(i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid(), state, masks)

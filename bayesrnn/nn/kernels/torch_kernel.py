@@ -1,4 +1,4 @@
-"""torch's own kernels (cuDNN on a GPU), for no masks or for masks that are folded into the weights or inputs."""
+"""torch's own kernels (cuDNN on a GPU), for no masks or masks folded into weights or inputs."""
 
 import warnings
 from collections.abc import Callable

@@ -84,12 +84,15 @@ class CpuBackend:
 
 
 def _site(mask: Tensor | None, ones: Tensor) -> Tensor:
-    """Return the tied mask of a step, (rows or 1, H) or (H,), contiguous; its memory must be held by a name."""
+    """Return the tied mask of a step, contiguous: (rows or 1, H) or (H,).
+
+    The caller keeps it under a name, which holds its memory.
+    """
     return ones if mask is None else mask[0].contiguous()
 
 
 def _shared(mask: Tensor | None, ones: Tensor) -> tuple[int, int]:
-    """Return address and row stride of a mask (rows or 1, H) or (H,); the stride is 0 where all rows share it."""
+    """Return address and row stride of a mask, (rows or 1, H) or (H,); 0 where all rows share it."""
     mask = ones if mask is None else mask
     return mask.data_ptr(), mask.shape[-1] if mask.dim() == 2 and mask.shape[0] > 1 else 0
 

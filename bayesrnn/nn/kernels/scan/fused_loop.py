@@ -26,7 +26,10 @@ _SMALL = 128  # units up to which one kernel does all steps of a layer on a GPU
 
 @dataclass(frozen=True)
 class Products:
-    """The two matrix products of a layer, and the biases (gates, H): of both, and what is kept apart, or None."""
+    """The two matrix products of a layer, with their biases (gates, H) or None.
+
+    `bias` belongs to both products, `again` is kept apart.
+    """
 
     inward: GateProduct
     onward: GateProduct
@@ -189,7 +192,9 @@ def fused_backward(
     grad_out: Tensor | None,
     grad_last: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Return gradients of the gates (steps, rows, blocks, H), in float32 and in the type of products, of h and c.
+    """Return gradients of the gates, in float32 and in the type of products, of h and of c.
+
+    Those of the gates have the shape (steps, rows, blocks, H).
 
     Args:
         backend: What launches the kernels.

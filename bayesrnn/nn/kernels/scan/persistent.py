@@ -164,14 +164,14 @@ class _Call:
         }
 
     def masks(self, step: int) -> tuple[Tensor | int, ...]:
-        """Return the masks of h and of the memory from a step on, each with its strides, then those of outputs."""
+        """Return the masks of h and memory from a step on, with strides, then strides of the outputs."""
         read, along, _, row = _from(self.read, step, self.instead)
         outputs = self.rows * self.units
         return (*_from(self.hidden, step, self.instead), read, along, row, outputs, self.gates * outputs)
 
 
 def _from(mask: Tensor | None, step: int, instead: Tensor) -> tuple[Tensor, int, int, int]:
-    """Return a mask (steps or 1, gates or 1, rows or 1, H) from a step on, and its first three strides."""
+    """Return a mask from a step on, and its first three strides: steps, gates, rows."""
     if mask is None:
         return instead, 0, 0, 0
     along, gate, row = (mask.stride(d) if mask.shape[d] > 1 else 0 for d in range(3))

@@ -12,7 +12,10 @@ def _through(
     carry, tied, gradient, weight, left, hh, site, mask_gate, row, rows, units, inside, GATE: tl.constexpr,
     MASK: tl.constexpr, HELD: tl.constexpr, UNITS: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Add the gradient through the recurrent product of a gate: to that of h, or of h under the mask of all gates."""
+    """Add the gradient through the recurrent product of a gate.
+
+    It goes to the gradient of h, or of h under the mask that all gates share.
+    """
     total = tied
     if MASK == 2:
         total = tl.zeros_like(carry)

@@ -1,8 +1,8 @@
-"""All steps of a small LSTM or GRU layer in one Triton kernel: a program takes a block of rows through time.
+"""All steps of a small LSTM or GRU layer in one Triton kernel.
 
-States stay in registers. So do the weights while they fit (HELD); else every step reads them again in tiles, and what
-enters the product goes through memory. Sums begin with the input products, which are made before, and tensors
-(steps, rows, ...) are read by pointers that move by one step at a time.
+A program takes a block of rows through time. States stay in registers. So do the weights while they fit (HELD); else
+every step reads them again in tiles, and what enters the product goes through memory. Sums begin with the input
+products, which are made before, and tensors (steps, rows, ...) are read by pointers that move by one step at a time.
 """
 
 import triton

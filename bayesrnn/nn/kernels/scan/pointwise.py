@@ -33,7 +33,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Extras:
-    """Masks of the pointwise part: (rows or 1, features) of one step, or of all with steps or 1 in front."""
+    """Masks of the pointwise part: (rows or 1, features), or with steps or 1 in front."""
 
     cell: Tensor | None = None
     candidate: Tensor | None = None
@@ -78,7 +78,10 @@ class Pointwise(ABC):
 
 
 class LSTM(Pointwise):
-    """Gates i f g o; c' = f c + i g, h' = o tanh(m c') with m the mask of the site `cell`; capped: i <= 1 - f."""
+    """An LSTM with gates i, f, g, o: c' = f c + i g and h' = o tanh(m c').
+
+    m is the mask of the site `cell`; capped, i is at most 1 - f.
+    """
 
     gates, blocks, hidden = 4, 4, slice(0, 4)
     inward = ((slice(0, 4), slice(0, 4)),)

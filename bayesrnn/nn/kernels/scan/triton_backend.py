@@ -86,7 +86,7 @@ def gates_of(product: Tensor, place: int, rows: int, gates: int) -> tuple[Tensor
 
 
 def _mask(mask: Tensor | None, instead: Tensor) -> tuple[Tensor, int, int]:
-    """Return a mask (gates or 1, rows or 1, H) or (rows or 1, H), and its strides of rows and gates."""
+    """Return a mask ([gates or 1,] rows or 1, H), and its strides of rows and gates."""
     if mask is None:
         return instead, 0, 0
     if mask.shape[-1] != instead.shape[-1]:  # one number for all units

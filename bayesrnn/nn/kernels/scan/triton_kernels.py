@@ -183,7 +183,10 @@ def gru_backward(
     acts, extra, past, raw, mask, mask_row, mask_gate, arriving, carried, blocks, low, rows, units,
     RAW: tl.constexpr, MASKED: tl.constexpr, ARRIVING: tl.constexpr, LOW: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One step: gradients of n, r, z and the recurrent part of n; `carried` is what h passes on past the product."""
+    """Take a step back: gradients of n, r, z and of the recurrent part of n.
+
+    `carried` is what h passes on past the product.
+    """
     row, unit, inside = _place(units, BLOCK)
     total = _arrived(
         raw, mask, mask_row, mask_gate, arriving, row, rows, unit, units, inside, RAW, MASKED, ARRIVING, BLOCK
