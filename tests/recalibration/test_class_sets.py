@@ -125,7 +125,7 @@ def test_what_cannot_be_right_is_refused() -> None:
     fine = predictive(p)
     for call, words in (
         (lambda: ConformalSets("top"), "score must be one of 'lac', 'aps', 'raps'"),
-        (lambda: ConformalSets(penalty=-1.0), "penalty and free must be at least 0"),
+        (lambda: ConformalSets(penalty=-1.0), "penalty must be finite and at least 0"),
         (lambda: ConformalSets().fit(fine[:10], torch.tensor(y[:10])), "at least 30 held-out rows, but 10"),
         (lambda: ConformalSets().apply(fine), "were not fitted"),
         (lambda: ConformalSets().fit(Predictive.from_gaussian(torch.zeros(40), torch.ones(40)), y), "ClassPredictive"),
