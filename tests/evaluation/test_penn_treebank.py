@@ -19,7 +19,7 @@ from bayesrnn.training.language import train_language_model
 from evaluation import records, shift_language
 from evaluation.penn_treebank import kept, report
 from evaluation.penn_treebank.__main__ import _tiny_corpus, main
-from evaluation.penn_treebank.judging import by_multiplier, reliability
+from evaluation.penn_treebank.judging import by_multiplier, reliability, spread
 from evaluation.penn_treebank.rows import Row, rows
 from evaluation.penn_treebank.run import Plan, judge_multipliers, run_row
 
@@ -313,13 +313,20 @@ def test_kept_weights_are_judged_at_factors_of_the_rates(tmp_path: Path) -> None
     run_row(plan, row)
     assert len(records.load(judge_multipliers(plan, row).stem, tmp_path)["multipliers"]) == 5
     model, _ = kept.opened(tmp_path / "runs" / "beyond" / "small" / "shared-0" / "kept", plan.corpus.vocabulary)
-    text = plan.corpus["validation"][:141]
+    text = plan.corpus["validation"][:140]
     found = by_multiplier(row, [model], text, draws=4, seed=0)
     assert [one["multiplier"] for one in found] == [0.0, 0.25, 0.5, 0.75, 1.0]
     with torch.no_grad():
-        logs = torch.log_softmax(model.logits(model.eval().features(text[:-1].view(20, 7), None)[0]), -1)
-    loss = -logs.gather(-1, text[1:].view(20, 7, 1)).mean()
+        logits = model.logits(model.eval().features(text.view(20, 7), None)[0]).flatten(0, 1)
+    logs = torch.log_softmax(logits, -1)[:-1]
+    loss = -logs.gather(-1, text[1:, None]).mean()
     assert found[0]["loss"] == pytest.approx(float(loss), rel=1e-5)
     assert found[0]["entropy"] == pytest.approx(-float((logs.exp() * logs).sum(-1).mean()), rel=1e-5)
     whole = perplexity(model, text, draws=4, batch_size=20, drop_words=False)
     assert found[-1]["loss"] == pytest.approx(whole.nll)
+
+
+def test_tuning_reads_from_all_over_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.penn_treebank.judging.TUNING_TOKENS", 6)
+    assert spread(torch.arange(31), 3).tolist() == [0, 1, 10, 11, 20, 21]
+    assert spread(torch.arange(6), 3).tolist() == [0, 1, 2, 3, 4, 5]
