@@ -50,7 +50,7 @@ def test_factors_go_to_what_the_interval_score_asks_for(std: float) -> None:
         tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
         tails = tails.reshape(2, 1, 1).expand(2, *after.shape)
         mine, best = (interval_score(*d.quantile(tails), target[900:], level) for d in (after, right))
-        assert mine < 1.08 * best
+        assert mine < 1.1 * best
 
 
 def test_the_score_is_never_much_worse_than_raw() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayesrnn.cli import main
 from bayesrnn.estimators import BayesianRNNForecaster
 from bayesrnn.forecasting import public_holidays
 from bayesrnn.forecasting.public_holidays import check_holidays, holiday_columns, holiday_flags
@@ -104,3 +105,17 @@ def test_the_library_itself() -> None:
     times = pd.date_range("2023-12-20", "2024-01-05", freq="D")
     assert times[holiday_flags(times, "US")[:, 0] == 1].strftime("%m-%d").tolist() == ["12-25", "01-01"]
     assert check_holidays("DE-BY") == "DE-BY"
+
+
+@pytest.mark.usefixtures("library")
+def test_the_command_line_takes_a_country_and_keeps_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = daily()
+    rows[rows["ds"] < "2024-02-05"].to_csv(tmp_path / "sold.csv", index=False)
+    command = ["forecast", str(tmp_path / "sold.csv"), "--time", "ds", "--target", "y", "--horizon", "8", "--quick"]
+    assert main([*command, "-o", str(tmp_path / "bad"), "--holidays", "XB"]) == 2
+    assert "Near are XA" in capsys.readouterr().err
+    assert main([*command, "-o", str(tmp_path / "run"), "--holidays", "XA", "--threads", "1"]) == 0
+    assert main(["predict", str(tmp_path / "run"), "-o", str(tmp_path / "next.csv")]) == 0
+    mean = pd.read_csv(tmp_path / "next.csv", index_col="ds")["mean"]
+    assert mean["2024-02-10"] == mean.max()
+    assert mean["2024-02-10"] > 18
