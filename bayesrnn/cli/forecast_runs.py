@@ -22,7 +22,7 @@ def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path |
     """
     import pandas as pd
 
-    from bayesrnn.tables.rows import aligned
+    from bayesrnn.tables.rows import aligned, check_counted
 
     forecaster = _loaded(run, common)
     frame, ahead = with_future(manifest.details["reading"], file, future)
@@ -33,6 +33,8 @@ def predicted(run: Path, manifest: "Manifest", file: Path | None, future: Path |
     state = forecaster._fitted()
     columns, ends = state.columns, {record.id: record.times[-1] for record in state.records}
     frame = aligned(frame, columns, state.records)
+    if manifest.details["reading"]["every"] is not None:
+        check_counted(frame, columns, state.records[0])
     names = [None] * len(frame) if columns.id is None else frame[columns.id].tolist()
     new = [name not in ends for name in names]
     later = [name in ends and time > ends[name] for name, time in zip(names, frame[columns.time])]
@@ -145,7 +147,7 @@ def _with_later_rows(
     run: Path, manifest: "Manifest", file: Path, common: Common
 ) -> "tuple[BayesianRNNForecaster, Any, Any]":
     """Return the forecaster after the new rows of a file, those rows, and the rows ahead of known covariates."""
-    from bayesrnn.tables.rows import aligned, rows_after
+    from bayesrnn.tables.rows import aligned, check_counted, rows_after
 
     forecaster = _loaded(run, common)
     frame, ahead = with_future(manifest.details["reading"], file, None)
@@ -153,6 +155,8 @@ def _with_later_rows(
         raise ValueError(f"{file} holds no row with a value of {manifest.details['reading']['target']!r}.")
     state = forecaster._fitted()
     frame = aligned(frame, state.columns, state.records)
+    if manifest.details["reading"]["every"] is not None:
+        check_counted(frame, state.columns, state.records[0])
     later = rows_after(forecaster, frame)
     if len(later) < len(frame):
         common.say(f"{len(frame) - len(later)} rows of {file.name} that the run knows already are left out.")

@@ -64,7 +64,8 @@ def rows_missing(calibrated: Rows, watched: Rows | None, risk: float) -> str:
             f"{total} calibration rows are too few for a risk of {risk:.3g}: even without a wrong answer it takes "
             f"{_fewest(risk)}."
         )
-    seen = f"of the {count[0]} most certain of {total} calibration rows, {wrong[0]:.0f} would be answered wrongly"
+    rows_seen = f"{total}" if count[0] == total else f"{count[0]} most certain of {total}"
+    seen = f"of the {rows_seen} calibration rows, {wrong[0]:.0f} would be answered wrongly"
     times = np.geomspace(1, 1e4, 1000)
     enough = error_bound(times * wrong[0], times * count[0]) <= risk
     if not enough.any():

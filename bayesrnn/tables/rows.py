@@ -68,6 +68,22 @@ def _form(id: Any) -> str:
     return re.sub(r"^(-?\d+)\.0+$", r"\1", str(id).strip())
 
 
+def check_counted(frame: Any, columns: Columns, record: Record) -> None:
+    """Refuse rows whose times were counted from the start if they are not the rows that a forecaster knows from there.
+
+    Raises:
+        ValueError: If a value differs.
+    """
+    given = frame.set_index(columns.time)[columns.target].reindex(record.times).to_numpy()
+    both = record.observed & ~np.isnan(given)
+    if not np.allclose(given[both], record.values[both]):
+        raise ValueError(
+            f"the rows have no times, so they are counted from {time_text(record.times[0], record.times)}, where the "
+            "run begins, but their values there are others. Give the old rows and then the new ones in one file, or "
+            "learn anew from a file with times."
+        )
+
+
 def rows_after(forecaster: BayesianRNNForecaster, frame: Any) -> Any:
     """Return the rows of a table that come after what a forecaster knows of each series.
 

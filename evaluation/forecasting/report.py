@@ -65,7 +65,7 @@ def _setups(cells: Cells) -> str:
         for series, of in cells.items():
             if setup := of[name].get("setup"):
                 of_series.setdefault(setup, []).append(series)
-        lines += [f"- {name}, {' and '.join(names)}: {setup}." for setup, names in of_series.items()]
+        lines += [f"- {name}, {', '.join(names)}: {setup}." for setup, names in of_series.items()]
     return "\n".join(lines)
 
 

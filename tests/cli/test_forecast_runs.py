@@ -153,3 +153,21 @@ def test_offsets_may_change_between_a_run_and_its_newer_rows(
     assert first == times[-1] + pd.Timedelta(hours=1)
     for verb in ("update", "calibrate"):
         assert "have no offset from UTC" in refused([verb, str(run), str(naive)], capsys)
+
+
+def test_rows_without_times_go_on_only_after_the_rows_that_are_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without times rows are counted from the start: newer rows by themselves would lie years too early."""
+    noise = 0.1 * np.random.default_rng(0).normal(size=130)
+    values = pd.DataFrame({"sales": np.sin(2 * np.pi * np.arange(130) / 12) + np.arange(130) / 10 + noise})
+    early, whole, newer, run = (tmp_path / name for name in ("early.csv", "whole.csv", "newer.csv", "run"))
+    for rows, file in ((values.head(120), early), (values, whole), (values.tail(10), newer)):
+        rows.to_csv(file, index=False)
+    options = ["--target", "sales", "--every", "MS", "--start", "2010-01", "--horizon", "3", "--epochs", "1", *QUICK]
+    assert main(["forecast", str(early), *options, "-o", str(run)]) == 0
+    for verb in ("predict", "update", "calibrate", "compare"):
+        out = [] if verb == "update" else ["-o", str(tmp_path / "out.csv")]
+        assert "counted from 2010-01, where the run begins" in refused([verb, str(run), str(newer), *out], capsys)
+    assert main(["predict", str(run), str(whole), "-o", str(tmp_path / "p.csv")]) == 0
+    assert pd.read_csv(tmp_path / "p.csv")["time"].tolist() == ["2020-11", "2020-12", "2021-01"]

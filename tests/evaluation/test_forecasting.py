@@ -66,7 +66,7 @@ def test_the_tables_are_drawn_from_the_cells(tmp_path: Path) -> None:
     report.write(tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert f"| {OURS} | 0.500 | 1.000 | 1.000 | 0.794 | 2 |" in text
-    assert "\n- other, a and c: its defaults.\n- other, b: its defaults, 9 epochs.\n" in text
+    assert "\n- other, a, c: its defaults.\n- other, b: its defaults, 9 epochs.\n" in text
     row = next(line for line in text.splitlines() if line.startswith("| other | -5"))
     assert row.endswith("| -50.0 % |")
     assert "79.0, 96.0 | 79.0, 96.0 | 79.0, 96.0 | 1.0, 1.0 | 3.00 |" in text
