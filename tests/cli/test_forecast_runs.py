@@ -170,4 +170,4 @@ def test_rows_without_times_go_on_only_after_the_rows_that_are_known(
         out = [] if verb == "update" else ["-o", str(tmp_path / "out.csv")]
         assert "counted from 2010-01, where the run begins" in refused([verb, str(run), str(newer), *out], capsys)
     assert main(["predict", str(run), str(whole), "-o", str(tmp_path / "p.csv")]) == 0
-    assert pd.read_csv(tmp_path / "p.csv")["time"].tolist() == ["2020-11", "2020-12", "2021-01"]
+    assert pd.read_csv(tmp_path / "p.csv")["time"].tolist() == ["2020-11-01", "2020-12-01", "2021-01-01"]
