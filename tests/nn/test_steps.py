@@ -3,7 +3,6 @@
 import copy
 import pickle
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,23 +15,11 @@ from bayesrnn.inference import point
 from bayesrnn.masks import Binding, stream
 from bayesrnn.nn.masked import bound
 from tests.nn import oracle
+from tests.nn.cell_loops import CELLS, Recorded, Seq2Seq, same, unrolled
 from tests.nn.kernels.test_dispatch import SCHEMES
 
-CELLS: dict[str, tuple[Any, Any, Any]] = {
-    "LSTM": (nn.LSTMCell, br.nn.LSTMCell, br.nn.LSTM),
-    "GRU": (nn.GRUCell, br.nn.GRUCell, br.nn.GRU),
-    "RNN": (nn.RNNCell, br.nn.RNNCell, br.nn.RNN),
-}
 _EVERY_CELL = ("untied", "naive", "zaremba")
 LOOPED = [(kind, name) for kind in CELLS for name in SCHEMES if kind == "LSTM" or name in _EVERY_CELL]
-
-
-def unrolled(cell: nn.Module, x: Tensor, state: Any = None) -> Tensor:
-    outputs = []
-    for step in x:
-        state = cell(step, state)
-        outputs.append(state[0] if isinstance(state, tuple) else state)
-    return torch.stack(outputs)
 
 
 @pytest.mark.parametrize("kind", CELLS)
@@ -80,32 +67,6 @@ def test_a_loop_is_the_papers_equations_with_the_masks_of_a_layer(kind: str, nam
     np.testing.assert_allclose(got.numpy(), want, atol=1e-12)
 
 
-class Seq2Seq(nn.Module):
-    """An encoder, and a decoder with attention that reads the true last token (teacher forcing)."""
-
-    def __init__(self, cell: str = "GRU") -> None:
-        super().__init__()
-        self.words = nn.Embedding(7, 3)
-        self.encoder = CELLS[cell][0](3, 4)
-        self.decoder = CELLS[cell][0](3 + 4, 4)
-        self.drop = nn.Dropout(0.4)
-        self.out = nn.Linear(4, 7)
-
-    def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        memory, state = [], None
-        for t in range(source.shape[1]):
-            state = self.encoder(self.words(source[:, t]), state)
-            memory.append(state[0] if isinstance(state, tuple) else state)
-        keys, scores = torch.stack(memory, 1), []
-        for t in range(target.shape[1]):
-            h = state[0] if isinstance(state, tuple) else state
-            weights = torch.einsum("bth,bh->bt", keys, h).softmax(1)
-            context = torch.einsum("bt,bth->bh", weights, keys)
-            state = self.decoder(torch.cat([self.words(target[:, t]), context], 1), state)
-            scores.append(self.out(self.drop(state[0] if isinstance(state, tuple) else state)))
-        return torch.stack(scores, 1)
-
-
 def in_numpy(model: nn.Module, source: np.ndarray, target: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray:
     """The same network with explicit masks, one row at a time (GRU, gates tied)."""
     weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
@@ -148,30 +109,6 @@ def test_an_encoder_decoder_with_attention_is_predicted_with_one_mask_per_sequen
         np.testing.assert_allclose(predictive.draws[draw].numpy(), want, atol=1e-10)
     spread = predictive.draws.std(0)
     assert (spread > 0.0).all()
-
-
-class Recorded:
-    """The masks that a cell's products saw, taken from what reaches `masked_product`."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from bayesrnn.nn import steps
-
-        self.seen: list[Tensor] = []
-        product = steps.masked_product
-
-        def noting(x: Tensor, w: Tensor, b: Tensor | None, mask: Tensor | None, gates: int) -> Tensor:
-            self.seen.append(mask)
-            return product(x, w, b, mask, gates)
-
-        monkeypatch.setattr(steps, "masked_product", noting)
-
-    def take(self) -> list[Tensor]:
-        seen, self.seen = self.seen[1::2], []  # the hidden ones
-        return seen
-
-
-def same(masks: list[Tensor]) -> bool:
-    return all(torch.equal(mask, masks[0]) for mask in masks)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -223,115 +160,6 @@ def grads(model: nn.Module, run: Callable[[], Tensor]) -> list[Tensor]:
     return list(torch.autograd.grad(run().sum(), list(model.parameters())))
 
 
-def test_a_cell_by_itself_goes_on_with_the_state_it_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    cell, recorded, x = br.nn.LSTMCell(3, 4, dropout=TIED).train(), Recorded(monkeypatch), torch.randn(5, 2, 3)
-    firsts = []
-    for start in (None, (torch.zeros(2, 4), torch.zeros(2, 4)), (nn.Parameter(torch.zeros(2, 4)), torch.zeros(2, 4))):
-        unrolled(cell, x, start)
-        seen = recorded.take()
-        assert same(seen)
-        firsts.append(seen[0])
-    assert not torch.equal(firsts[0], firsts[1])
-    assert not torch.equal(firsts[1], firsts[2])
-    h, c = cell(x[0])
-    first = recorded.take()[0]
-    cell(x[1], (h.detach(), c.detach()))  # a new window of a longer stream
-    assert not torch.equal(recorded.take()[0], first)
-
-
-def test_a_state_that_does_not_tell_is_refused_and_a_block_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell, x, recorded = br.nn.GRUCell(3, 4, dropout=TIED).train(), torch.randn(2, 3), Recorded(monkeypatch)
-    h = cell(x)
-    with pytest.raises(ValueError, match=r"cannot tell whether this call begins a sequence.*bayesrnn.nn.sequence"):
-        cell(x, 2.0 * h)
-    with torch.no_grad(), pytest.raises(ValueError, match="cannot tell"):
-        cell(x, torch.zeros(2, 4))
-    recorded.take()
-    with br.nn.sequence(cell):
-        for _ in range(3):
-            h = cell(x, 2.0 * h)
-    assert same(recorded.take())
-    cell.eval()
-    with br.nn.sequence(cell):
-        torch.testing.assert_close(cell(x), br.revert(cell)(x))
-
-
-class Twice(nn.Module):
-    """A cell that sees its batch, and then each row of it twice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell = nn.GRUCell(3, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.cell(x[:, 0]) + self.cell(x[:, 1].repeat(2, 1))[: len(x)]
-
-
-def test_two_batches_in_one_loop_are_refused() -> None:
-    class Two(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.cell = nn.GRUCell(3, 4)
-
-        def forward(self, x: Tensor, y: Tensor) -> Tensor:
-            a = b = None
-            for t in range(3):
-                a, b = self.cell(x[:, t], a), self.cell(y[:, t], b)
-            return a
-
-    model = br.convert(Two(), TIED)
-    x, y = torch.randn(4, 3, 3), torch.randn(2, 3, 3)
-    with pytest.raises(ValueError, match="called with 4 rows and then, in the same sequence, with 2"):
-        model.train()(x, y)
-    with pytest.raises(ValueError, match="called with 4 rows and then, in the same sequence, with 8"):
-        model.train()(x, y.repeat(4, 1, 1))
-    doubled = br.convert(Twice(), TIED)
-    with pytest.raises(ValueError, match="called with 16 rows and then, in the same sequence, with 32"):
-        br.predict(doubled, x, draws=4, likelihood=point)
-    bare = br.nn.GRUCell(3, 4, dropout=TIED).train()
-    a = bare(x[:, 0])
-    bare(y[:, 0])
-    with pytest.raises(ValueError, match="cannot tell"):
-        bare(x[:, 1], a)
-
-
-class Loop(nn.Module):
-    """A regressor whose loop is the user's, with a block where the sequence begins."""
-
-    def __init__(self, kind: str, scheme: schemes.Scheme, whole: bool) -> None:
-        super().__init__()
-        self.whole, self.rnn = whole, CELLS[kind][2 if whole else 1](3, 4, dropout=scheme)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.whole:
-            return self.rnn(x.transpose(0, 1))[0].transpose(0, 1)
-        with br.nn.sequence(self):
-            return unrolled(self.rnn, x.transpose(0, 1)).transpose(0, 1)
-
-
-@pytest.mark.parametrize("kind", CELLS)
-@pytest.mark.parametrize("name", ["untied", "naive", "weight_drop"])
-def test_predict_over_a_loop_is_predict_over_the_layer(kind: str, name: str) -> None:
-    scheme = SCHEMES[name]
-    loop, whole = Loop(kind, scheme, False), Loop(kind, scheme, True)
-    whole.load_state_dict({f"{key}_l0": value for key, value in loop.state_dict().items()})
-    x = torch.randn(3, 5, 3)
-    for sampling in ("stratified", "independent"):
-        options: dict[str, Any] = {"draws": 20, "seed": 1, "likelihood": point, "sampling": sampling}
-        torch.testing.assert_close(br.predict(loop, x, **options).draws, br.predict(whole, x, **options).draws)
-    torch.testing.assert_close(
-        br.predict(loop, x, draws=0, likelihood=point).mean, br.predict(whole, x, draws=0, likelihood=point).mean
-    )
-
-
-def test_learned_rates_of_a_cell_hold_their_masks() -> None:
-    wrapped = br.nn.ConcreteDropout(br.convert(Seq2Seq(), schemes.gal(input=0.2, hidden=0.2))).train()
-    wrapped(SOURCE, TARGET).sum().backward()
-    assert all(logit.grad is not None and logit.grad.abs() > 0 for logit in wrapped.logits.values())
-    assert "model.encoder.hidden_l0" in str(br.audit(wrapped)) or "encoder" in str(br.audit(wrapped))
-
-
 def test_copies_and_weights_terms_of_cells() -> None:
     model = br.convert(Seq2Seq(), schemes.gal(0.2, gates="tied"))
     model(SOURCE, TARGET)
@@ -354,35 +182,3 @@ def test_bad_input_of_a_cell() -> None:
         cell(torch.zeros(2, 3), masks={"input_l0": torch.ones(2, 5), "hidden_l0": torch.ones(3, 2, 4)})
     with pytest.raises(ValueError, match="nonlinearity must be one of"):
         br.nn.RNNCell(3, 4, nonlinearity="sigmoid")  # type: ignore[arg-type]
-
-
-class Language(nn.Module):
-    """A language model whose loop is the user's, or the layer's; its state is a pair (rows, H)."""
-
-    def __init__(self, scheme: schemes.Scheme, whole: bool) -> None:
-        super().__init__()
-        self.words, self.out = br.nn.Embedding(9, 4, dropout=scheme), nn.Linear(5, 9)
-        self.whole, self.rnn = whole, CELLS["LSTM"][2 if whole else 1](4, 5, dropout=scheme)
-
-    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        x, outputs = self.words(tokens).transpose(0, 1), []
-        if self.whole:
-            y, (h, c) = self.rnn(x, None if state is None else tuple(s.unsqueeze(0) for s in state))
-            return self.out(y.transpose(0, 1)), (h[0], c[0])
-        for step in x:
-            state = self.rnn(step, state)
-            outputs.append(state[0])
-        return self.out(torch.stack(outputs, 1)), state
-
-
-@pytest.mark.parametrize("lifetime", ["stream", "window"])
-@pytest.mark.parametrize("scheme", [schemes.gal(0.3), schemes.naive(0.3), schemes.zoneout(0.2, 0.2)], ids=str)
-def test_a_stream_read_by_a_loop_is_the_stream_read_by_a_layer(scheme: schemes.Scheme, lifetime: str) -> None:
-    torch.manual_seed(0)
-    loop, whole = Language(scheme, False), Language(scheme, True)
-    whole.load_state_dict({k + "_l0" if k.startswith("rnn") else k: v for k, v in loop.state_dict().items()})
-    tokens = torch.randint(0, 9, (60,))
-    options: dict[str, Any] = {"draws": 4, "batch_size": 2, "window": 7, "lifetime": lifetime}
-    torch.testing.assert_close(
-        br.perplexity(loop, tokens, **options).log_prob, br.perplexity(whole, tokens, **options).log_prob
-    )

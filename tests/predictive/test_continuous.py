@@ -1,5 +1,6 @@
+"""Tests."""
+
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ DISTRIBUTIONS = {
     "gamma": lambda m, s: D.Gamma(m.abs() + 0.5, s),
     "beta": lambda m, s: D.Beta(m.abs() + 0.5, s + 0.5),
 }
+
+
 COUNTS = {
     "poisson": lambda m, s: D.Poisson(5 * s),
     "negative_binomial": lambda m, s: D.NegativeBinomial(5 * s, logits=m),
@@ -139,27 +142,6 @@ def test_rows_are_selected_with_their_ids():
         p[1, 2]
 
 
-def test_samples_interval_does_not_under_cover():
-    for size in (19, 50):
-        x = torch.randn(size, 20_000, dtype=torch.double)
-        low, high = Predictive.from_samples(x).interval(0.9)
-        y = torch.randn(20_000, dtype=torch.double)
-        assert ((low <= y) & (y <= high)).double().mean().item() == pytest.approx(0.9, abs=0.01)
-
-
-def test_samples_refuse_what_they_cannot_resolve():
-    p = Predictive.from_samples(torch.randn(10, 3))
-    with pytest.raises(ValueError, match="10 samples cannot resolve"):
-        p.interval(0.9)
-    with pytest.raises(ValueError, match="no density"):
-        p.log_prob(torch.zeros(3))
-    with pytest.raises(ValueError, match="aleatoric and which epistemic"):
-        _ = p.epistemic
-    assert "lo-95" not in p.to_frame()
-    with pytest.raises(ValueError, match="single draw"):
-        Predictive.from_samples(torch.randn(1, 3))
-
-
 def test_moments_answer_what_they_know():
     m = torch.zeros(3)
     p = ContinuousPredictive(MomentsDistribution(m, m + 1, m + 3), Origin(10))
@@ -233,16 +215,6 @@ def test_epistemic_part_of_stratified_draws_is_too_large_by_less_than_one_in_dra
     p = Predictive.from_draws(D.Normal(means, 1.0), sampling="stratified", block_size=draws)
     excess = p.epistemic.mean().item() / 2 - 1
     assert excess == pytest.approx(1 / (draws - 1), rel=0.1)
-
-
-@pytest.mark.parametrize("distribution", [D.Normal, D.Gamma])
-def test_a_sample_is_a_function_of_its_seed(distribution: Any) -> None:
-    p = Predictive.from_draws(distribution(torch.rand(6, 5) + 1, torch.rand(6, 5) + 1))
-    torch.manual_seed(1)
-    first = p.sample(7, seed=3)
-    torch.manual_seed(2)
-    assert torch.equal(first, p.sample(7, seed=3))
-    assert not torch.equal(first, p.sample(7, seed=4))
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6, 1e9, 1e11, 1e12])

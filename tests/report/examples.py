@@ -16,6 +16,10 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def chances(rows: int) -> Predictive:
+    return Predictive.from_probabilities(torch.randn(rows, 3, generator=generator()).softmax(-1))
+
+
 def gaussian(claimed: float = 1.0, bias: float = 0.0, rows: int = 2000) -> CalibrationReport:
     """Targets N(0, 1) against a predictive N(bias, claimed²)."""
     target = torch.randn(rows, generator=generator())
