@@ -85,8 +85,8 @@ def fit(
         The losses of each epoch.
 
     Raises:
-        ValueError: On values that are not finite, targets that do not fit, a checkpoint of another training, or a loss
-            that becomes infinite.
+        ValueError: On values that are not finite, targets that do not fit, a checkpoint of another training, a loss
+            that compares rows with other rows (shapes were broadcast), or one that becomes infinite.
         TypeError: If the data or the model's output are of a kind that cannot be trained on.
 
     Example:
