@@ -45,7 +45,7 @@ def _file(path: str, place: str = "0") -> str:
     return re.findall(r"(?:^\|.*\n?)+", text, flags=re.M)[int(place)].rstrip("\n")
 
 
-_BEYOND = [("beyond_medium", n) for n in ("plain-narrow", "shared-narrow", "shared-middle", "shared")]
+_BEYOND = [("beyond_medium", n) for n in ("plain-narrow", "shared-narrow", "shared-middle", "shared-shifted", "shared")]
 
 
 def _treebank(size: str) -> str:
