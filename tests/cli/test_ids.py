@@ -30,25 +30,32 @@ LATER = pd.concat([shop(k, 110, 100) for k in (1, 2, 3)])
 NEW = shop(5, 60, start="2024-02-15")
 
 
+def store(rows: pd.DataFrame, path: Path) -> None:
+    """Write a table as text, or as JSON, which keeps numbers apart from texts."""
+    if path.suffix == ".csv":
+        rows.to_csv(path, index=False)
+    else:
+        rows.assign(day=rows["day"].astype(str)).to_json(path, orient="records", lines=True)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of three shops whose ids are numbers."""
     folder = tmp_path_factory.mktemp("ids")
-    pd.concat([shop(k, 100) for k in (1, 2, 3)]).to_parquet(folder / "early.parquet")
+    store(pd.concat([shop(k, 100) for k in (1, 2, 3)]), folder / "early.jsonl")
     options = ["--static", "region", "--past", "warm", "--epochs", "1", *QUICK]
-    assert main(["forecast", str(folder / "early.parquet"), *COLUMNS, *options, "-o", str(folder / "run")]) == 0
+    assert main(["forecast", str(folder / "early.jsonl"), *COLUMNS, *options, "-o", str(folder / "run")]) == 0
     return folder / "run"
 
 
 def predicted(run: Path, rows: pd.DataFrame, place: Path, name: str = "new.csv") -> pd.DataFrame:
-    write = rows.to_parquet if name.endswith("parquet") else rows.to_csv
-    write(place / name, index=False)
+    store(rows, place / name)
     assert main(["predict", str(run), str(place / name), "-o", str(place / "p.csv")]) == 0
     return pd.read_csv(place / "p.csv")
 
 
 def test_ids_of_another_type_or_order_are_the_same_series(run: Path, tmp_path: Path) -> None:
-    whole = predicted(run, LATER, tmp_path, "new.parquet")
+    whole = predicted(run, LATER, tmp_path, "new.jsonl")
     assert whole["day"].min() == "2024-04-20"
     for rows in (LATER, LATER.assign(shop=LATER["shop"].astype(float)), LATER.sample(frac=1, random_state=0)):
         pd.testing.assert_frame_equal(predicted(run, rows, tmp_path), whole)
@@ -158,11 +165,11 @@ def test_rows_ahead_that_do_not_fit_are_refused_before_anything_is_learned(
     rows = pd.concat([shop(k, 100) for k in (1, 2)]).assign(offer=lambda t: np.where(t["day"].dt.day < 9, "yes", "no"))
     ahead = pd.concat([shop(k, 104, skip=100) for k in (1, 2)]).assign(offer="no")[["shop", "day", "offer"]]
     rows.to_csv(tmp_path / "rows.csv", index=False)
-    known = ["--known", "offer", "--future", str(tmp_path / "ahead.parquet"), "--epochs", "1", *QUICK]
+    known = ["--known", "offer", "--future", str(tmp_path / "ahead.jsonl"), "--epochs", "1", *QUICK]
     command = ["forecast", str(tmp_path / "rows.csv"), *COLUMNS, *known, "-o", str(tmp_path / "run")]
-    ahead.assign(**change).to_parquet(tmp_path / "ahead.parquet")
+    store(ahead.assign(**change), tmp_path / "ahead.jsonl")
     assert words in refused(command, capsys)
     assert not (tmp_path / "run").exists()
     if "shop" in change:  # the ids of the rows ahead are numbers, those of the others texts
-        ahead.to_parquet(tmp_path / "ahead.parquet")
+        store(ahead, tmp_path / "ahead.jsonl")
         assert main(command) == 0

@@ -123,7 +123,7 @@ def test_a_table_that_cannot_be_right_is_refused(change: Any, message: str) -> N
     [
         (None, "needs them for the next 4 steps: pass known="),
         (ahead(steps=3), "missing in the horizon, first at 2024-06-02"),
-        (ahead(series=1), "known holds no rows of the series 's1'"),
+        (ahead(series=1), "known has no rows of the series 's1'"),
         (ahead(kind="c"), "has 'c', never seen in training; known are 'a', 'b'"),
         (ahead(promo=np.nan), "missing in the horizon"),
     ],
