@@ -42,7 +42,7 @@ _WATCHED = {
     "bayesrnn.models.forecaster_residual.ResidualForecaster.forward": "forward",
     "bayesrnn.training.loop.Alone.backward": "backward",
     "torch.optim.AdamW.step": "optimizer",
-    "bayesrnn.forecasting.state.State.begun": _OUTSIDE,
+    "bayesrnn.forecasting.state.State.validated": _OUTSIDE,
 }
 """Functions by the stage that their CPU time counts for, each without what it calls of the others."""
 _IMPORTS = {
@@ -115,7 +115,7 @@ def _fit(quick: bool) -> dict[str, Any]:
     with stages.watching(), _noted("bayesrnn.forecasting.learn.fit", trainings):
         forecaster.fit(frame)
     start = time.process_time()
-    epochs = sum(_plain_training(*arguments[1:3], options["epochs"]) for arguments, options in trainings)
+    epochs = sum(_plain_training(arguments[1], options["epochs"]) for arguments, options in trainings)
     plain = time.process_time() - start
     count, every = (3, 300) if quick else (20, 50)
     origin_cpu = _median(lambda: forecaster.predict_distribution(), count, time.process_time)
@@ -131,7 +131,7 @@ def _fit(quick: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _plain_training(train: Mapping[str, Tensor], held: Mapping[str, Tensor] | None, epochs: int) -> int:
+def _plain_training(train: Mapping[str, Tensor], epochs: int) -> int:
     """Train the plain network as a fit trained its own, and return the epochs."""
     model = Plain(train["context"].shape[2], train["ahead"].shape[2])
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
@@ -143,9 +143,6 @@ def _plain_training(train: Mapping[str, Tensor], held: Mapping[str, Tensor] | No
     for _ in range(epochs):
         for index in torch.randperm(len(train["base"])).split(_BATCH):
             _step(optimizer, model, loss(train, index))
-        with torch.no_grad():
-            for index in torch.arange(len(held["base"]) if held else 0).split(_BATCH):
-                float(loss(held or train, index))
     return epochs
 
 

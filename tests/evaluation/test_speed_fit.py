@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pkgutil import resolve_name
 
 import pytest
 import torch
@@ -17,6 +18,11 @@ def test_a_stage_has_the_time_that_the_stages_inside_it_do_not(monkeypatch: pyte
     with clock.watching():
         network(torch.zeros(1))
     assert clock.seconds == {"rest": 2.0, "outer": 3.0, "inner": 2.0}
+
+
+def test_what_is_watched_is_there() -> None:
+    for place in fit._WATCHED:
+        assert callable(resolve_name(place)), place
 
 
 def test_tables_say_the_ratios_that_are_to_be_reached() -> None:
