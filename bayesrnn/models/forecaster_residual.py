@@ -101,8 +101,8 @@ class ResidualForecaster(nn.Module):
     def parameters_of(self, context: Tensor, ahead: Tensor) -> Tensor:
         """Return the numbers that the distributions are made of, (rows, H, numbers); all 0 for the linear part."""
         read = self.read((context - self.context_center) / self.context_scale)
-        told = self.ahead((ahead - self.horizon_center) / self.horizon_scale)
-        hidden, _ = self.recurrent(torch.cat([read, told], 1))
+        later = self.ahead((ahead - self.horizon_center) / self.horizon_scale)
+        hidden, _ = self.recurrent(torch.cat([read, later], 1))
         return self.head(self.output_dropout(hidden[:, -self.horizon :]))
 
     @torch.no_grad()

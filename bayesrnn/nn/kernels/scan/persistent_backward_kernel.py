@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from bayesrnn.nn.kernels.scan.persistent_reads import _length, _place, _read, _tiled, _weight
+from bayesrnn.nn.kernels.scan.persistent_reads import _length, _place, _read, _tiled, _weights
 from bayesrnn.nn.kernels.scan.triton_kernels import _put, _tanh
 
 
@@ -49,12 +49,7 @@ def all_backward(
     dc = dh
     if GATES == 4:
         dc = _read(by_memory + here, inside)
-    w0, w1, w2, w3 = hh, hh, hh, hh
-    if HELD:
-        w0, w1, w2 = _weight(hh, units, 0, UNITS), _weight(hh, units, 1, UNITS), _weight(hh, units, 2, UNITS)
-        w3 = w2
-        if GATES == 4:
-            w3 = _weight(hh, units, 3, UNITS)
+    w0, w1, w2, w3 = _weights(hh, units, UNITS, GATES, HELD)
     factor = dh
     if MASK == 1:
         factor = _read(mask + row * mask_row + unit, inside)

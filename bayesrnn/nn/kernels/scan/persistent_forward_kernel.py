@@ -8,7 +8,7 @@ products, which are made before, and tensors (steps, rows, ...) are read by poin
 import triton
 import triton.language as tl
 
-from bayesrnn.nn.kernels.scan.persistent_reads import _length, _place, _read, _tiled, _weight
+from bayesrnn.nn.kernels.scan.persistent_reads import _length, _place, _read, _tiled, _weights
 from bayesrnn.nn.kernels.scan.triton_kernels import _sigmoid, _tanh
 
 
@@ -67,12 +67,7 @@ def all_forward(
         b0 += _read(again + unit, known)
         b1 += _read(again + units + unit, known)
         b3 = _read(again + 2 * units + unit, known)
-    w0, w1, w2, w3 = hh, hh, hh, hh
-    if HELD:
-        w0, w1, w2 = _weight(hh, units, 0, UNITS), _weight(hh, units, 1, UNITS), _weight(hh, units, 2, UNITS)
-        w3 = w2
-        if GATES == 4:
-            w3 = _weight(hh, units, 3, UNITS)
+    w0, w1, w2, w3 = _weights(hh, units, UNITS, GATES, HELD)
     factor = h
     if MASK == 1:
         factor = _read(mask + row * mask_row + unit, inside)

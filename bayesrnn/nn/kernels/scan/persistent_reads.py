@@ -24,6 +24,18 @@ def _weight(hh, units, GATE: tl.constexpr, UNITS: tl.constexpr):
 
 
 @triton.jit
+def _weights(hh, units, UNITS: tl.constexpr, GATES: tl.constexpr, HELD: tl.constexpr):
+    """Read the weights of all gates, where they are held; the fourth of three gates is not read."""
+    w0, w1, w2, w3 = hh, hh, hh, hh
+    if HELD:
+        w0, w1, w2 = _weight(hh, units, 0, UNITS), _weight(hh, units, 1, UNITS), _weight(hh, units, 2, UNITS)
+        w3 = w2
+        if GATES == 4:
+            w3 = _weight(hh, units, 3, UNITS)
+    return w0, w1, w2, w3
+
+
+@triton.jit
 def _length(lengths, row, rows, start, steps, LENGTHS: tl.constexpr):
     """Return the length of each row from step `start` on, and how many of `steps` steps the block has."""
     length, stop = row, steps  # the first is not read
