@@ -196,8 +196,9 @@ def _judged(
         f"{forecaster.horizon} steps each, {forecaster.draws} mask sets; then learned again from all {len(frame)} rows."
     )
     return ForecastPage(
-        judgement, setup, units, distribution, forecaster.predict(known=ahead), histories_of(forecaster), seconds
-    )
+        judgement, setup, units, distribution, forecaster.predict(known=ahead), histories_of(forecaster), seconds,
+        forecaster._fitted().columns.target,
+    )  # fmt: skip
 
 
 def _keep(

@@ -37,6 +37,7 @@ class ForecastPage(Exhibit):
         frame: The same as a table.
         histories: Times and values before it, and times ahead, of each series.
         seconds: Name of a stage → how long it took.
+        target: Name of what is forecast.
     """
 
     data_name: ClassVar[str] = "comparison"
@@ -48,6 +49,7 @@ class ForecastPage(Exhibit):
     frame: "DataFrame | None" = None
     histories: tuple[tuple[str, Any, Any, Any], ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    target: str = "target"
 
     @property
     def sentences(self) -> list[tuple[str, Tone]]:
@@ -157,7 +159,7 @@ class ForecastPage(Exhibit):
             history_times=times,
             levels=LEVELS,
             units=self.units,
-            ylabel=name,
+            ylabel=self.target,
             xlabel="time",
             title=f"{name}: the next {self.judgement.test.horizon} steps",
             ax=ax,
