@@ -64,7 +64,7 @@ class Stepper:
         group = self.optimizer.param_groups[0]
         if isinstance(self.spec, SGD):
             group["lr"] = rate * scale
-            decay = self.spec.weight_decay
+            decay = self.spec.weight_decay * (rate if self.spec.decay_follows_rate else 1.0)
             group["weight_decay"] = decay / group["lr"] if decay else 0.0  # torch multiplies it by the rate again
         else:
             group["lr"] = rate

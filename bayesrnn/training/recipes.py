@@ -67,11 +67,15 @@ class Cosine:
 class SGD:
     r"""$w \leftarrow (1 - \lambda) w - \eta g$: the weight decay is decoupled and NOT multiplied by the learning rate.
 
+    With `decay_follows_rate` it is: $w \leftarrow (1 - \eta \lambda) w - \eta g$, an L2 penalty that is not clipped.
+    Where the rate falls to nothing, a decay that does not fall with it shrinks weights that no longer learn.
+
     Source: the authors' code of Gal & Ghahramani (2016); $\lambda = 10^{-7}$ there.
     """
 
     schedule: StepDecay | Cosine = field(default_factory=StepDecay)
     weight_decay: float = 0.0
+    decay_follows_rate: bool = False
 
     def __post_init__(self) -> None:
         _check_instance(self.schedule, "schedule", (StepDecay, Cosine))

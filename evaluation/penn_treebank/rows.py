@@ -34,6 +34,7 @@ class Row:
         recipe: How it is trained.
         published: Perplexities as printed: `valid`, `test`, `test_mc`; with ensembles as `test_ensemble_M`.
         model: Further arguments of the model.
+        start: The row whose kept weights the training begins with, if any.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Row:
     recipe: Recipe
     published: dict[str, float] = field(default_factory=dict)
     model: dict[str, object] = field(default_factory=dict)
+    start: str | None = None
 
 
 def rows(table: str, size: str, *, epochs: int | None = None, precision: str | None = "bf16") -> list[Row]:
@@ -122,11 +124,13 @@ def _beyond(size: str) -> list[Row]:
     if size != "medium":
         return found
     middle = scheme.with_rates(input=0.35)
+    restarted = scheme.with_rates(word=0.15, input=0.45, hidden=0.3, output=0.5)
     narrow = scheme.with_rates(input=0.25, hidden=0.15, output=0.3)
     return [
         *found,
         Row("shared-middle", middle, _cycle(32), published, _shape(400, 600)),
         Row("shared-shifted", middle, _shifted(32), published, _shape(400, 600)),
+        Row("shared-restarted", restarted, _restarted(16), published, _shape(400, 600), start="shared-shifted"),
         Row("shared-narrow", narrow, _cycle(19), published, _shape(400, 400)),
         *_plain(),
     ]
@@ -176,6 +180,16 @@ def _shifted(epochs: int) -> Recipe:
     """
     recipe = _cycle(epochs)
     return replace(recipe, shift=True, optimizer=replace(recipe.optimizer, weight_decay=1.5e-5))
+
+
+def _restarted(epochs: int) -> Recipe:
+    """A second, lower cycle for weights that overfit in the first: a decay that ends with the rate, stronger masks.
+
+    Source: Loshchilov & Hutter (2017), arXiv:1608.03983, for warm restarts; not tried on validation text.
+    """
+    recipe = _cycle(epochs)
+    optimizer = SGD(Cosine(0.5, warmup=0.05), weight_decay=3e-5, decay_follows_rate=True)
+    return replace(recipe, shift=True, optimizer=optimizer)
 
 
 def _shape(embedding: int, hidden: int) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """Train one row, write its result after every epoch, and judge it on the test text when training is done."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,9 @@ def _trained(plan: Plan, row: Row, seed: int, name: str) -> tuple[LanguageModel,
     model = LanguageModel(
         len(plan.corpus.vocabulary), num_layers=2, dropout=row.scheme, init_range=INIT[plan.size], **shape
     ).to(plan.device)
+    if row.start is not None:
+        begun, _ = _opened(plan, replace(row, name=row.start), seed)
+        model.load_state_dict(begun.state_dict())
     result = _description(plan, row, model)
 
     def note(history: History) -> None:
@@ -167,6 +170,7 @@ def _description(plan: Plan, row: Row, model: LanguageModel) -> dict[str, Any]:
         "model": model.config(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "recipe": row.recipe.to_dict(),
+        "start": row.start,
         "training_tokens": len(plan.training),
         "share_of_training_text": round(plan.fraction, 4),
         "published": row.published,

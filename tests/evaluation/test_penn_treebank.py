@@ -15,6 +15,7 @@ from bayesrnn import perplexity
 from bayesrnn.data.vocabulary import EOS, UNK, Vocabulary
 from bayesrnn.models import LanguageModel
 from bayesrnn.predictive import Origin, TokenPredictive
+from bayesrnn.training import SGD, StepDecay
 from bayesrnn.training.language import train_language_model
 from evaluation import records, shift_language
 from evaluation.penn_treebank import kept, report
@@ -96,6 +97,18 @@ def test_a_fresh_folder_takes_another_seed_and_every_row_runs(tmp_path: Path) ->
     text = (tmp_path / "r" / "penn_treebank_gal_small.md").read_text()
     assert "| none, seed 1 |" in text
     assert "| zaremba, seed 1 |" in text
+
+
+def test_a_row_begins_with_the_kept_weights_of_another(tmp_path: Path) -> None:
+    plan, row = tiny_plan(tmp_path)
+    run_row(plan, row)
+    recipe = replace(row.recipe, optimizer=SGD(StepDecay(1e-12)), averaging=None)  # hardly moves the weights
+    [path] = run_row(plan, replace(row, name="again", start="shared", recipe=recipe))
+    first, second = records.load(plan.name(row), tmp_path), json.loads(path.read_text())
+    assert second["start"] == "shared"
+    assert second["scores"]["test"] == pytest.approx(first["scores"]["test"], rel=1e-6)
+    with pytest.raises(ValueError, match="holds no kept weights"):
+        run_row(plan, replace(row, name="other", start="naive"))
 
 
 def test_a_kill_while_judging_loses_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
