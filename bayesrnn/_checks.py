@@ -146,6 +146,13 @@ def check_whole(value: int, name: str, minimum: int = 1) -> int:
     return number
 
 
+def check_flag(value: bool, name: str) -> bool:
+    """Return `value` if it is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, but {value!r:.60} ({type(value).__name__}) was given.")
+    return bool(value)
+
+
 def check_seed(seed: int) -> int:
     """Return `seed` if it is a whole number in [0, 2**63)."""
     value = check_whole(seed, "seed", 0)

@@ -224,10 +224,12 @@ class EncoderDecoder(nn.Module):
             )
         tokens = tokens.long()
         inside = tokens != self.padding
+        if not len(tokens):
+            raise ValueError(f"{name} holds no sentence: its shape is {tuple(tokens.shape)}. Give at least one row.")
         empty = ~inside[:, :1].any(1)
-        if bool(empty.any()) or not len(tokens):
+        if bool(empty.any()):
             raise ValueError(
-                f"{name} sentence {int(empty.int().argmax()) if len(tokens) else 0} is empty: a sentence has at least "
+                f"{name} sentence {int(empty.int().argmax())} is empty: a sentence has at least "
                 f"one token before its padding ({self.padding}). Leave out empty lines in both languages."
             )
         torn = (inside[:, 1:] & ~inside[:, :-1]).any(1)

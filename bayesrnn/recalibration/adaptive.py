@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from bayesrnn._checks import check_level, check_levels, check_whole
+from bayesrnn._checks import check_flag, check_level, check_levels, check_whole
 from bayesrnn.metrics.pairs import Pairs, pair
 from bayesrnn.predictive import ContinuousPredictive, Predictive
 from bayesrnn.predictive.distributions.conformal import ConformalDistribution
@@ -49,7 +49,7 @@ class AdaptiveConformal(AbstractRecalibrator):
         self.levels = check_levels(levels)
         self.step_size = check_level(step_size, "step_size")
         self.window = check_whole(window, "window", 30)
-        self.scaled = bool(scaled)
+        self.scaled = check_flag(scaled, "scaled")
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from bayesrnn._checks import check_flag
 from bayesrnn.metrics.pairs import Pairs
 from bayesrnn.predictive import ContinuousPredictive
 from bayesrnn.predictive.distributions.conformal import ConformalDistribution
@@ -34,7 +35,7 @@ class SplitConformal(AbstractRecalibrator):
     legal: ClassVar = {"radii": Numbers(0, many=True, rising=True)}
 
     def __init__(self, scaled: bool = True) -> None:
-        self.scaled = bool(scaled)
+        self.scaled = check_flag(scaled, "scaled")
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -30,6 +30,11 @@ class PerHorizon:
     name = "per_horizon"
 
     def __init__(self, make: Callable[[], AbstractRecalibrator]) -> None:
+        if not callable(make):
+            raise TypeError(
+                f"make must make a recalibrator of each step, but {make!r:.60} was given. Give a class, such as "
+                "VarianceScaling, or lambda: SplitConformal(scaled=False)."
+            )
         self.make = make
         self.steps: list[AbstractRecalibrator] | None = None
 

@@ -86,7 +86,10 @@ class AbstractRecalibrator(ABC):
         title = cls.__name__
         check_keys(values, ("name", "settings", "parameters"), title)
         check_keys(values["settings"], cls().settings(), f"settings of {title}")
-        recalibrator = cls(**values["settings"])
+        try:
+            recalibrator = cls(**values["settings"])
+        except TypeError as error:
+            raise ValueError(f"settings of {title}: {error}") from None
         if recalibrator.settings() != values["settings"]:
             raise ValueError(f"settings of {title} must be what to_dict gave, but are {values['settings']!r:.200}.")
         if values["parameters"] is not None:

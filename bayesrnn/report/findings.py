@@ -59,7 +59,7 @@ def _continuous(
     bias = scores.get("bias")
     shifted = False
     if score is not None:
-        start = f"The {level * 100:g} % intervals hold {_share(score)}"
+        start = f"The {level * 100:g} % intervals hold {_share(score)} of the targets"
         kept = pair(predictive, target, dict(options))  # type: ignore[arg-type]
         ideal = float(kept.take(predictive.attainable_coverage(level)).mean())
         if abs(ideal - level) > 0.0005:
@@ -108,14 +108,14 @@ def _confidence(scores: Mapping[str, Score]) -> list[Finding]:
     findings = []
     if gap is not None and accuracy is not None:
         sure = accuracy.value + gap.value
-        start = f"On average the model is {percent(sure)} sure and right in {_share(accuracy, 'of the targets')}"
+        start = f"The mean confidence is {percent(sure)}, the accuracy {_share(accuracy)}"
         low, high = gap.interval or (-1.0, 1.0)
         if low > 0:
-            findings.append(Finding(f"{start}: it is overconfident by {100 * gap.value:.1f} points.", "bad"))
+            findings.append(Finding(f"{start}: the model is overconfident by {100 * gap.value:.1f} points.", "bad"))
         elif high < 0:
-            findings.append(Finding(f"{start}: it is underconfident by {-100 * gap.value:.1f} points.", "bad"))
+            findings.append(Finding(f"{start}: the model is underconfident by {-100 * gap.value:.1f} points.", "bad"))
         else:
-            findings.append(Finding(f"{start}: on average its confidence is right.", "good"))
+            findings.append(Finding(f"{start}: the difference is within chance.", "good"))
     if error is not None and error.floor is not None:
         text = f"Expected calibration error {number(error.value, 2)}; a calibrated model of this size would score "
         text += number(error.floor, 2)
@@ -156,11 +156,11 @@ def _tokens(scores: Mapping[str, Score]) -> list[Finding]:
     return findings + _confidence(scores)
 
 
-def _share(score: Score, of: str = "of the targets") -> str:
+def _share(score: Score) -> str:
     ends = "" if score.interval is None else f" {span(*score.interval, scale=100, digits=2)}"
     if score.interval is not None and (score.interval[1] > 0.985 or score.interval[0] < 0.015):
         ends = f" {span(*score.interval, scale=100, digits=3)}"
-    return f"{percent(score.value)}{ends} {of}"
+    return f"{percent(score.value)}{ends}"
 
 
 def _bias(score: Score, units: str) -> str:

@@ -4,7 +4,7 @@ import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
-from bayesrnn._checks import as_number, check_choice, check_number, check_whole
+from bayesrnn._checks import as_number, check_choice, check_flag, check_number, check_whole
 
 
 def _check_instance(value: Any, name: str, kinds: tuple[type, ...], *, none: bool = False) -> None:
@@ -80,6 +80,7 @@ class SGD:
     def __post_init__(self) -> None:
         _check_instance(self.schedule, "schedule", (StepDecay, Cosine))
         check_number(self.weight_decay, "weight_decay", "a share in [0, 1) that the weights lose each step", 0.0, 1.0)
+        check_flag(self.decay_follows_rate, "decay_follows_rate")
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,8 @@ class Recipe:
         check_whole(self.batch_size, "batch_size")
         check_whole(self.window, "window")
         check_choice(self.keep, "keep", ("last", "best"))
+        check_flag(self.carry_state, "carry_state")
+        check_flag(self.shift, "shift")
         check_choice(str(self.precision), "precision", ("None", "bf16"))
         _check_instance(self.optimizer, "optimizer", (SGD, AdamW))
         _check_instance(self.averaging, "averaging", (NonMonotoneAverage, ExponentialAverage), none=True)

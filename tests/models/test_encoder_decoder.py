@@ -187,6 +187,7 @@ def test_every_site_acts_and_weights_are_known(shared: bool, weight: str) -> Non
         (SOURCE[:1], TARGET, "they have 1 and 2 rows"),
         (torch.tensor([[3, 4], [0, 0]]), TARGET, "source sentence 1 is empty.*Leave out empty lines"),
         (SOURCE[:, :0], TARGET, "source sentence 0 is empty"),
+        (SOURCE[:0], TARGET[:0], r"source holds no sentence: its shape is \(0, \d+\)"),
         (SOURCE, torch.tensor([[1, 0, 4], [1, 4, 0]]), r"known sentence 0 has padding \(0\) before a token"),
         (SOURCE + 5, TARGET, "check that the vocabulary is the model's"),
     ],

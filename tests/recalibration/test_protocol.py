@@ -118,6 +118,9 @@ def test_what_was_described_is_read_again_and_nothing_near_it(kind):
         for changed in ({**values[part], "wheels": 4}, [], 3):
             with pytest.raises(ValueError, match=rf"{part} of {kind.__name__}.*(unknown wheels|must be a dict)"):
                 R.from_dict(values | {part: changed})
+    for name in values["settings"]:
+        with pytest.raises(ValueError, match=name):
+            R.from_dict(values | {"settings": values["settings"] | {name: "yes"}})
     for name, value in values["parameters"].items():
         for wrong in (math.nan, math.inf, -1e308 if name != "at_bound" else 1e308, "1", None, [], [math.nan], [[1.0]]):
             with pytest.raises(ValueError, match=kind.__name__):
@@ -144,3 +147,17 @@ def test_a_per_horizon_is_no_step_of_another():
     assert R.from_dict(inner).to_dict() == inner
     with pytest.raises(ValueError, match="no PerHorizon itself"):
         R.from_dict({"name": "per_horizon", "steps": [inner]})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: R.SplitConformal(scaled="no"), "scaled must be True or False, but 'no'"),
+        (lambda: R.AdaptiveConformal(scaled=torch.ones(3)), "scaled must be True or False"),
+        (lambda: R.PerHorizon(R.VarianceScaling()), "make must make a recalibrator.*Give a class"),
+        (lambda: R.PerHorizon("variance_scaling"), "make must make a recalibrator.*Give a class"),
+    ],
+)
+def test_constructors_refuse_what_they_would_misread(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()

@@ -50,7 +50,7 @@ def test_small_bias_is_a_second_finding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("temperature", "word"), [(0.5, "overconfident"), (2.0, "underconfident"), (1.0, "its confidence is right")]
+    ("temperature", "word"), [(0.5, "overconfident"), (2.0, "underconfident"), (1.0, "difference is within chance")]
 )
 def test_confidence_in_words(temperature: float, word: str) -> None:
     report = calibration_report(*classes(temperature), monte_carlo=False, **QUICK)

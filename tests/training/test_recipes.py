@@ -128,6 +128,8 @@ def test_parts_of_recipes_check_their_numbers(make: Callable[[], object], messag
         (lambda: Recipe(3, averaging="nt"), r"averaging must be .* or None, but 'nt'"),  # type: ignore[arg-type]
         (lambda: SGD(0.1), "schedule must be StepDecay"),  # type: ignore[arg-type]
         (lambda: StepDecay("1"), "rate must be a learning rate above 0, but '1'"),  # type: ignore[arg-type]
+        (lambda: Recipe(3, shift="no"), "shift must be True or False, but 'no'"),  # type: ignore[arg-type]
+        (lambda: SGD(decay_follows_rate=1), "decay_follows_rate must be True or False"),  # type: ignore[arg-type]
         (lambda: Recipe(3, clip="5"), "clip must be a norm above 0"),  # type: ignore[arg-type]
     ],
 )
