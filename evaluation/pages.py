@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import records
+from evaluation.sentiment.report import of_grid
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "evaluation" / "README.md")
@@ -150,14 +151,16 @@ def _sentiment_errors() -> dict[tuple[str, ...], str]:
 
 def _sentiment_grid() -> str:
     """Test errors of one pass, epoch 60 and early stopping, by rates of words and states; a dash where missing."""
-    errors, rates, rows = _sentiment_errors(), ("0", "0.25", "0.5"), []
+    runs = records.load_all(records.RESULTS / "sentiment", "paper-*.json", "scores")
+    found = {(r["cell"], r["variant"]["word"], r["variant"]["hidden"]): r["scores"] for r in of_grid(runs)}
+    rates, rows = (0.0, 0.25, 0.5), []
     for word in rates:
-        of_word = [(cell, f"pE{word}_pU{state}") for cell in ("gru", "lstm") for state in rates]
-        both = [
-            [errors.get(("paper", *one, epoch, "deterministic"), "–") for epoch in ("60", "best")] for one in of_word
-        ]
-        rows.append([word, *(" / ".join(pair) if pair != ["–", "–"] else "–" for pair in both)])
-    head = [f"{cell}, states {state}" for cell in ("GRU", "LSTM") for state in rates]
+        both = []
+        for key in [(cell, word, state) for cell in ("gru", "lstm") for state in rates]:
+            errors = [f"{found[key][which]['deterministic']['rmse']:.4f}" for which in ("last", "best") if key in found]
+            both.append(" / ".join(errors) or "–")
+        rows.append([f"{word:g}", *both])
+    head = [f"{cell}, states {state:g}" for cell in ("GRU", "LSTM") for state in rates]
     return _markdown(["words", *head], rows)
 
 

@@ -33,13 +33,31 @@ def write(results: Path) -> None:
             main = [r for r in chosen if r["variant"]["name"] in COLORS]
             if main:
                 curves(main, results / f"curves-{split}-{cell}.png", f"{cell.upper()}, {split} split")
-            grid = [r for r in chosen if r["variant"]["name"].startswith("pE")]
-            if grid:
+            grid = of_grid(chosen)
+            if len(grid) > 1:
                 curves(grid, results / f"grid-{split}-{cell}.png", f"{cell.upper()}, p_E × p_U, {split} split")
             if any(_kept(r) for r in main):
                 abstention(main, results / f"abstention-{split}-{cell}.png", f"{cell.upper()}, {split} split")
     if (results / "vader.json").is_file():
         vader(load("vader", results)["vader"], results / "vader.png")
+
+
+def of_grid(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs of the study of rates. Where the variational network has the rates of a missing cell, it is it.
+
+    Names apart the two are one network: same rates, same start, same masks. Runs of the study have seed 0.
+    """
+    grid = {_cell(r): r for r in records if r["variant"]["name"].startswith("pE")}
+    for record in records:
+        variant = record["variant"]
+        if variant["name"] == "gal" and record["seed"] == 0:
+            name = f"pE{variant['word']:g}_pU{variant['hidden']:g}"
+            grid.setdefault(_cell(record), record | {"variant": variant | {"name": name}})
+    return [grid[cell] for cell in sorted(grid)]
+
+
+def _cell(record: dict[str, Any]) -> tuple[str, str, float, float]:
+    return record["split"], record["cell"], record["variant"]["word"], record["variant"]["hidden"]
 
 
 def table(records: list[dict[str, Any]]) -> str:

@@ -301,6 +301,19 @@ def test_the_report_draws_what_there_is_and_names_what_is_broken(tmp_path):
         report.write(tmp_path)
 
 
+def test_the_variational_network_is_the_missing_cell_of_the_grid(tmp_path):
+    gal, cell = main_variants()["gal"], grid_variants()["pE0.5_pU0.5"]
+    one, other = tiny(tmp_path, gal), tiny(tmp_path, cell)
+    assert all(a.equal(b) for a, b in zip(one.network().parameters(), other.network().parameters(), strict=True))
+    record = {"split": "paper", "cell": "gru", "variant": gal.to_dict(), "seed": 0}
+    study = [record | {"variant": v.to_dict()} for n, v in grid_variants().items() if n != "pE0.5_pU0.5"]
+    later, foreign = record | {"seed": 1}, record | {"variant": main_variants()["naive"].to_dict()}
+    found = report.of_grid([later, foreign, record, *study])
+    assert sorted(r["variant"]["name"] for r in found) == sorted(grid_variants())
+    trained = record | {"variant": cell.to_dict(), "scores": {}}
+    assert report.of_grid([record, trained]) == [trained]
+
+
 def test_constant_noise_gives_no_confidence():
     judged = br.Predictive.from_gaussian(torch.randn(50), torch.full((50,), 0.3))
     assert set(abstention(judged, torch.randn(50))) == {"large_errors", "oracle_area", "random_area"}
