@@ -61,21 +61,21 @@ def table(result: dict[str, Any]) -> str:
 
 def _run(seed: int) -> dict[str, Any]:
     chosen = replace(settings(), seed=seed)
-    found = study(mauna_loa_co2(), chosen, validation=VALIDATION, held_out=HELD_OUT, say=print,
-                  checkpoint=WORK / f"training{seed}")  # fmt: skip
+    co2_study = study(mauna_loa_co2(), chosen, validation=VALIDATION, held_out=HELD_OUT, say=print,
+                      checkpoint=WORK / f"training{seed}")  # fmt: skip
     if seed == 0:
-        _keep_pictures(found)
-    scores = {name: {key: by_key[key].value for key in SCORES} for name, by_key in found.comparison.scores.items()}
+        _keep_pictures(co2_study)
+    scores = {name: {key: by_key[key].value for key in SCORES} for name, by_key in co2_study.comparison.scores.items()}
     intervals = {
-        name: {key: by_key[key].interval for key in SCORES} for name, by_key in found.comparison.scores.items()
+        name: {key: by_key[key].interval for key in SCORES} for name, by_key in co2_study.comparison.scores.items()
     }
-    return {"settings": asdict(chosen), "seconds": dict(found.seconds), "scores": scores, "intervals": intervals}
+    return {"settings": asdict(chosen), "seconds": dict(co2_study.seconds), "scores": scores, "intervals": intervals}
 
 
-def _keep_pictures(found: Study) -> None:
+def _keep_pictures(co2_study: Study) -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        found.save(folder)
+        co2_study.save(folder)
         for name, kept in PICTURES.items():
             shutil.copyfile(Path(folder) / name, IMAGES / kept)
 

@@ -126,13 +126,13 @@ def load_all(folder: Path, pattern: str, *keys: str) -> list[dict[str, Any]]:
     Raises:
         ValueError: If a file holds something else, or a result without these keys.
     """
-    found = {path: load(path.stem, folder) for path in sorted(folder.glob(pattern))}
-    for path, result in found.items():
+    results = {path: load(path.stem, folder) for path in sorted(folder.glob(pattern))}
+    for path, result in results.items():
         if missing := [key for key in keys if key not in result]:
             raise ValueError(
                 f"{path} is a result of something else: it has no {', '.join(missing)}. Give another folder."
             )
-    return list(found.values())
+    return list(results.values())
 
 
 def _files(places: Iterable[Path]) -> list[Path]:

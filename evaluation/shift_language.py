@@ -99,22 +99,22 @@ def shifts(
     reversed_known, reversed_plain = both(model, own.flip(0), draws, precision)
     gaps = {part: _mean(reversed_known, part) - _mean(known, part) for part in PARTS}
     gaps["deterministic entropy"] = _mean(reversed_plain, "entropy") - _mean(plain, "entropy")
-    found: dict[str, Any] = {
+    inside = by_sentence(vocabulary, own, known, plain)
+    shift = {}
+    for name, tokens in foreign.items():
+        strange, strange_plain = both(model, tokens, draws, precision)
+        outside = by_sentence(vocabulary, tokens, strange, strange_plain)
+        areas = {score: auroc(inside[score], outside[score]) for score in inside}
+        shift[name] = _summary(strange, strange_plain) | {"sentences": len(outside["length"]), "auroc": areas}
+    return {
         "draws": draws,
         "precision": precision or "float32",
         "reversed_gap_nats": gaps,
         "published_gaps": PUBLISHED_GAPS,
         "own": _summary(known, plain),
         "reversed": _summary(reversed_known, reversed_plain),
-        "shift": {},
+        "shift": shift,
     }
-    inside = by_sentence(vocabulary, own, known, plain)
-    for name, tokens in foreign.items():
-        strange, strange_plain = both(model, tokens, draws, precision)
-        outside = by_sentence(vocabulary, tokens, strange, strange_plain)
-        areas = {score: auroc(inside[score], outside[score]) for score in inside}
-        found["shift"][name] = _summary(strange, strange_plain) | {"sentences": len(outside["length"]), "auroc": areas}
-    return found
 
 
 def both(
@@ -202,22 +202,21 @@ def sentences(text: str) -> str:
 
 def opened(folder: Path, text: Path) -> tuple[LanguageModel, Vocabulary]:
     """Return the model of a training folder (its weights as they are in the checkpoint) and its vocabulary."""
-    found = Checkpoint.load(folder)
-    if found is None:
+    checkpoint = Checkpoint.load(folder)
+    if checkpoint is None:
         raise ValueError(f"{folder} holds no checkpoint. Train first: python -m evaluation.penn_treebank")
     vocabulary = read_corpus(text).vocabulary
-    if found.settings["vocabulary"] != vocabulary.fingerprint():
+    if checkpoint.settings["vocabulary"] != vocabulary.fingerprint():
         raise ValueError(f"{folder} was trained with another vocabulary than that of {text}.")
-    config = dict(found.settings["model"])
+    config = dict(checkpoint.settings["model"])
     model = LanguageModel(**config | {"dropout": schemes.Scheme.from_dict(config["dropout"])})
-    weights = found.tensors["weights"] | found.tensors.get("average", {}) | found.tensors.get("best", {})
+    weights = checkpoint.tensors["weights"] | checkpoint.tensors.get("average", {}) | checkpoint.tensors.get("best", {})
     model.load_state_dict(weights)
     return model.eval(), vocabulary
 
 
 def _summary(drawn: TokenPredictive, plain: TokenPredictive) -> dict[str, float]:
-    found = {part: _mean(drawn, part) for part in PARTS}
-    return found | {
+    return {part: _mean(drawn, part) for part in PARTS} | {
         "perplexity": drawn.perplexity,
         "deterministic perplexity": plain.perplexity,
         "deterministic entropy": _mean(plain, "entropy"),

@@ -110,11 +110,11 @@ class Reader:
         later = origins[:, None] + steps
         read = [values[back] - anchor, values[back] - values[np.maximum(back - 1, 0)], track.observed[back] * 1.0]
         read += [values[back] - values[np.maximum(back - m, 0)] for m in seasons]
-        told = [base - anchor, np.broadcast_to(steps / self.horizon, base.shape)]
-        told += [values[later - (-(-steps // m)) * m] - anchor for m in seasons]
+        future = [base - anchor, np.broadcast_to(steps / self.horizon, base.shape)]
+        future += [values[later - (-(-steps // m)) * m] - anchor for m in seasons]
         fixed = np.broadcast_to(track.static, (len(origins), 1, len(track.static)))
         context = [np.stack(read, -1), track.clock[back], track.known[back], track.past[back]]
-        ahead = [np.stack(told, -1), track.clock[later], track.known[later]]
+        ahead = [np.stack(future, -1), track.clock[later], track.known[later]]
         full = [
             np.concatenate([*part, np.broadcast_to(fixed, (len(origins), length, fixed.shape[2]))], -1)
             for part, length in ((context, self.context), (ahead, self.horizon))
@@ -123,10 +123,10 @@ class Reader:
         inside = np.minimum(later, len(values) - 1)
         seen = (later < len(values)) & track.observed[inside]
         target = np.where(seen, values[inside], np.nan) * width
-        read_features, told_features = (torch.from_numpy(part.astype(np.float32)) for part in full)
+        read_features, future_features = (torch.from_numpy(part.astype(np.float32)) for part in full)
         return Windows(
             read_features,
-            told_features,
+            future_features,
             torch.from_numpy(base * width),
             torch.full((len(origins), 1), width, dtype=torch.float64),
             torch.from_numpy(target),

@@ -68,8 +68,8 @@ def holiday_flags(times: Any, code: str | None) -> NDArray[np.float64]:
 @lru_cache(maxsize=8)
 def _days(code: str, first: int, last: int) -> pd.DatetimeIndex:
     country, _, part = code.partition("-")
-    found = _library().country_holidays(country, subdiv=part or None, years=range(first, last + 1))
-    return pd.DatetimeIndex(sorted(found))
+    days = _library().country_holidays(country, subdiv=part or None, years=range(first, last + 1))
+    return pd.DatetimeIndex(sorted(days))
 
 
 def _near(given: str, known: Iterable[str], before: str = "") -> str:

@@ -95,11 +95,11 @@ class Scores:
     def empty(cls, shape: tuple[int, ...], blocks: int, statistics: bool, device: torch.device) -> "Scores":
         """Return room for tokens of `shape` (B, T)."""
         names = STATISTICS if statistics else ()
-        made = {
+        room = {
             n: torch.zeros(shape, dtype=torch.bool if n == "correct" else torch.float32, device=device) for n in names
         }
         zeros = torch.zeros(shape, device=device)
-        return cls(zeros, zeros.clone(), torch.zeros((blocks, *shape), device=device), made)
+        return cls(zeros, zeros.clone(), torch.zeros((blocks, *shape), device=device), room)
 
     def put_plain(self, span: slice, averages: Averages) -> None:
         """Note the pass without masks."""

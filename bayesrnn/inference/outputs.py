@@ -111,10 +111,10 @@ def bad_rows(distribution: OutputDistribution) -> Tensor:
 
 def as_distributions(output: Any, likelihood: Callable[[Any], Any] | None) -> Any:
     """Return the model's output as a structure of distributions."""
-    made = output if likelihood is None else _called(likelihood, output)
+    structure = output if likelihood is None else _called(likelihood, output)
 
     def distribution(leaf: Any) -> OutputDistribution | None:
-        if leaf is None and made is not None:
+        if leaf is None and structure is not None:
             return None
         if isinstance(leaf, Distribution | Point):
             validate(leaf)
@@ -127,7 +127,7 @@ def as_distributions(output: Any, likelihood: Callable[[Any], Any] | None) -> An
             "Distribution, or pass likelihood= a function from the model's output to one (see bayesrnn.likelihoods)."
         )
 
-    return map_leaves(distribution, made)
+    return map_leaves(distribution, structure)
 
 
 def _called(likelihood: Any, output: Any) -> Any:

@@ -158,10 +158,10 @@ class EncoderDecoder(nn.Module):
             )
         if self.source_embedding is None:  # one call, so that a word is dropped in both languages or in none
             both = self.embedding(torch.cat([source, known], 1))
-            read, told = both.split([source.shape[1], known.shape[1]], 1)
+            embedded_source, embedded_known = both.split([source.shape[1], known.shape[1]], 1)
         else:
-            read, told = self.source_embedding(source), self.embedding(known)
-        features, _ = self._decoded(told, self._encoded(source, read))
+            embedded_source, embedded_known = self.source_embedding(source), self.embedding(known)
+        features, _ = self._decoded(embedded_known, self._encoded(source, embedded_source))
         return Categorical(logits=self.logits(features), validate_args=False)
 
     def encode(self, source: Tensor | PackedSequence) -> EncodedSource:

@@ -204,8 +204,8 @@ class Forecaster(nn.Module):
         change = torch.diff(remainder, dim=1, prepend=remainder[:, :1])
         read = torch.stack([remainder, change, season[:, : self.context], zeros], -1)
         last = remainder[:, -1:].expand_as(ahead)
-        told = torch.stack([last, torch.zeros_like(ahead), season[:, self.context :], ahead / self.horizon], -1)
-        return torch.cat([read, told], 1)
+        future = torch.stack([last, torch.zeros_like(ahead), season[:, self.context :], ahead / self.horizon], -1)
+        return torch.cat([read, future], 1)
 
     def _check(self, context: Tensor) -> None:
         if not isinstance(context, Tensor) or context.dim() != 2 or context.shape[1] != self.context:

@@ -89,9 +89,9 @@ class PerHorizon:
         if any(not isinstance(part, dict) or part.get("name") == cls.name for part in values["steps"]):
             raise ValueError("each step of a PerHorizon must be one recalibrator, no PerHorizon itself.")
         parts = [from_dict(part) for part in values["steps"]]
-        made = cls(type(parts[0]))
-        made.steps = parts
-        return made
+        recalibrator = cls(type(parts[0]))
+        recalibrator.steps = parts
+        return recalibrator
 
 
 def _steps(predictive: Any) -> ContinuousPredictive:

@@ -32,8 +32,8 @@ class PartScaling(AbstractRecalibrator):
     Example:
         >>> from bayesrnn.predictive import Predictive
         >>> means = torch.randn(20, 500, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.1, 3, 500)
-        >>> told = Predictive.from_draws(Normal(means, torch.ones(20, 500)))
-        >>> sorted(PartScaling().fit(told, means[0]).parameters)
+        >>> predictive = Predictive.from_draws(Normal(means, torch.ones(20, 500)))
+        >>> sorted(PartScaling().fit(predictive, means[0]).parameters)
         ['aleatoric', 'epistemic']
     """
 

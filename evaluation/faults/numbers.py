@@ -82,18 +82,18 @@ def _classes() -> Iterator[Trial]:
         if not torch.isfinite(logits).all():
             continue
 
-        def made(logits: Tensor = logits) -> Any:
+        def build(logits: Tensor = logits) -> Any:
             return Predictive.from_draws(D.Categorical(logits=logits))
 
         for name in ("probabilities", "entropy", "aleatoric", "epistemic", "standard_error", "variation_ratio"):
             yield Trial(
-                f"classes at {scale:g} {kind} {name}", lambda made=made, name=name: getattr(made(), name), finite
+                f"classes at {scale:g} {kind} {name}", lambda build=build, name=name: getattr(build(), name), finite
             )
-        yield Trial(f"classes at {scale:g} {kind} log_prob", lambda made=made: made().log_prob(target), finite)
+        yield Trial(f"classes at {scale:g} {kind} log_prob", lambda build=build: build().log_prob(target), finite)
         for name in _CLASS_METRICS:
             metric = getattr(br.metrics, name)
             yield Trial(
-                f"classes at {scale:g} {kind} {name}", lambda m=metric, made=made: _score(m(made(), target)), finite
+                f"classes at {scale:g} {kind} {name}", lambda m=metric, build=build: _score(m(build(), target)), finite
             )
 
 

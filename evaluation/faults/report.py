@@ -34,19 +34,21 @@ def write(folder: Path) -> Path:
 
 def table(folder: Path) -> str:
     """Return one line per thing that was tried, and a line on where."""
-    found = {path.stem: records.load(path.stem, folder) for path in sorted(folder.glob("*.json"))}
+    results = {path.stem: records.load(path.stem, folder) for path in sorted(folder.glob("*.json"))}
     lines: list[Line] = [("tried", "trials", "result")]
-    if "kills" in found:
-        lines += _kills(found["kills"]["units"])
-    lines += [(title, f"{found[k]['trials']:,}", _outcomes(found[k])) for k, title in _COUNTED.items() if k in found]
-    if "signals" in found:
-        lines += [_stops(unit) for unit in found["signals"]["units"]]
-    if "load" in found:
-        lines += [(unit["unit"], "", _facts(unit)) for unit in found["load"]["units"]]
-    if "sameness" in found:
-        lines += _sameness(found["sameness"]["units"][0]["rows"])
-    if "cost" in found:
-        cost, *more = found["cost"]["units"]
+    if "kills" in results:
+        lines += _kills(results["kills"]["units"])
+    lines += [
+        (title, f"{results[k]['trials']:,}", _outcomes(results[k])) for k, title in _COUNTED.items() if k in results
+    ]
+    if "signals" in results:
+        lines += [_stops(unit) for unit in results["signals"]["units"]]
+    if "load" in results:
+        lines += [(unit["unit"], "", _facts(unit)) for unit in results["load"]["units"]]
+    if "sameness" in results:
+        lines += _sameness(results["sameness"]["units"][0]["rows"])
+    if "cost" in results:
+        cost, *more = results["cost"]["units"]
         said = f"{cost['loading_ms']:.0f} ms; reading the same bytes {cost['reading_ms']:.0f} ms: {cost['ratio']:.2f} x"
         lines.append((f"a model of {cost['megabytes']} MB loaded, every bit checked", "", said))
         for unit in more:
@@ -55,7 +57,7 @@ def table(folder: Path) -> str:
             )
             lines.append(("`fit`, an epoch of 640 rows of 50 steps, 64 units", "", said))
     rows = ["| " + " | ".join(line) + " |" for line in (lines[0], ("---", "---:", "---"), *lines[1:])]
-    where = sorted({_where(result["provenance"]["machine"]) for result in found.values()})
+    where = sorted({_where(result["provenance"]["machine"]) for result in results.values()})
     return "\n".join(rows) + f"\n\n{'; '.join(where)}.\n"
 
 

@@ -58,9 +58,10 @@ def _work(given: argparse.Namespace) -> None:
 
 def _cell(problem: Problem, forecast: str, make: Any) -> dict[str, Any]:
     since = time.process_time()
-    made = make(problem)
+    predictive, facts = make(problem), {}
     seconds = time.process_time() - since
-    predictive, facts = made if isinstance(made, tuple) else (made, {})
+    if isinstance(predictive, tuple):
+        predictive, facts = predictive
     task, series = problem.task, problem.series
     return {
         "series": task.title,

@@ -53,11 +53,11 @@ def _work(given: argparse.Namespace) -> None:
     for name, forecast in examples().items():
         if given.names and name not in given.names:
             continue
-        found = installed(name)
-        if found is None:
+        installed_version = installed(name)
+        if installed_version is None:
             print(f"{name}: not installed ({INSTALL})")
             continue
-        print(f"{name} {found}: {sentence(forecast, data)}", flush=True)
+        print(f"{name} {installed_version}: {sentence(forecast, data)}", flush=True)
 
 
 def sentence(forecast: Callable[[Any], tuple[Any, Any]], data: Any) -> str:

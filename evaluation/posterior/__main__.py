@@ -79,16 +79,16 @@ def run(
     reference, diagnostics = _reference(problem, chains, seed, keep=keep)
     seconds["NUTS"] = diagnostics.pop("seconds", time.perf_counter() - start)
     print(f"NUTS {seconds['NUTS']:.0f} s, {diagnostics}", flush=True)
-    found: dict[str, Tensor] = {"NUTS": reference}
+    function_draws: dict[str, Tensor] = {"NUTS": reference}
     for name, method in (METHODS | {"mean field": mean_field}).items():
         start = time.perf_counter()
-        found[name] = method(problem, steps, draws, seed).detach()
+        function_draws[name] = method(problem, steps, draws, seed).detach()
         seconds[name] = time.perf_counter() - start
         print(f"{name} {seconds[name]:.0f} s", flush=True)
     start, wrapped = time.perf_counter(), learned(problem, steps, seed)
-    found["concrete dropout"] = concrete(wrapped, problem, draws, seed).detach()
+    function_draws["concrete dropout"] = concrete(wrapped, problem, draws, seed).detach()
     seconds["concrete dropout"] = time.perf_counter() - start
-    methods = {name: compare(values, reference, problem) for name, values in found.items()}
+    methods = {name: compare(values, reference, problem) for name, values in function_draws.items()}
     rates = {key: rate.item() for key, rate in wrapped.rates().items()}
     result = {
         "nuts": diagnostics,
@@ -100,7 +100,7 @@ def run(
             convergence(diagnostics),
             *verdicts({name: value for name, value in methods.items() if name != "NUTS"}),
         ],
-        "curves": curves(problem, found),
+        "curves": curves(problem, function_draws),
     }
     save("posterior", result, seed=seed, folder=folder)
     return result | {"table": write(folder)}

@@ -21,12 +21,12 @@ def compare(draws: Tensor, reference: Tensor, problem: Problem) -> dict[str, dic
         reference: Those of the reference, (R, points).
         problem: The problem, which knows the regions.
     """
-    found, start = {}, 0
+    by_region, start = {}, 0
     for name, (points, target) in problem.regions.items():
         part = slice(start, start + len(points))
         start += len(points)
-        found[name] = agreement(draws[:, part], reference[:, part]) | scores(draws[:, part], target)
-    return found
+        by_region[name] = agreement(draws[:, part], reference[:, part]) | scores(draws[:, part], target)
+    return by_region
 
 
 def agreement(draws: Tensor, reference: Tensor) -> dict[str, float]:
@@ -48,8 +48,7 @@ def scores(draws: Tensor, target: Tensor) -> dict[str, float]:
     distribution = torch.distributions.Normal(draws, torch.full_like(draws, NOISE))
     sampling = "deterministic" if len(draws) == 1 else "independent"
     judged = Predictive.from_draws(distribution, sampling=sampling)
-    found = {name: float(getattr(metrics, name)(judged, target)) for name in ("nll", "crps", "rmse")}
-    return found | {
+    return {name: float(getattr(metrics, name)(judged, target)) for name in ("nll", "crps", "rmse")} | {
         f"coverage_{level:g}": float(metrics.coverage(judged, target, level=level)) for level in (0.5, 0.95)
     }
 
@@ -67,8 +66,8 @@ def verdicts(methods: dict[str, Any]) -> list[str]:
     """Say in words where a method is too sure or too unsure, by the median ratio of spreads."""
     lines = []
     for name, regions in methods.items():
-        for region, found in regions.items():
-            ratio, coverage = found["spread_ratio"], found["coverage_0.95"]
+        for region, numbers in regions.items():
+            ratio, coverage = numbers["spread_ratio"], numbers["coverage_0.95"]
             if ratio < TOO_SURE:
                 what = "too sure"
             elif ratio > TOO_UNSURE:
@@ -108,8 +107,8 @@ def table(methods: dict[str, Any]) -> str:
         "coverage_0.95",
     )
     for name, regions in methods.items():
-        for region, found in regions.items():
-            lines.append("| " + " | ".join([name, region, *(f"{found[k]:.3f}" for k in keys)]) + " |")
+        for region, numbers in regions.items():
+            lines.append("| " + " | ".join([name, region, *(f"{numbers[k]:.3f}" for k in keys)]) + " |")
     return "\n".join(lines)
 
 

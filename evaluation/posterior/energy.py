@@ -34,9 +34,9 @@ def energy(problem: Problem, flat: Flat, *, compiled: bool = False) -> Callable[
 
         @staticmethod
         def forward(ctx: Any, weights: Tensor) -> Tensor:
-            gradient, found = both(weights.detach())
+            gradient, minus_log_density = both(weights.detach())
             ctx.gradient = gradient
-            return found
+            return minus_log_density
 
         @staticmethod
         def backward(ctx: Any, *outer: Tensor) -> Tensor:

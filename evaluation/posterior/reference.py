@@ -27,7 +27,7 @@ def nuts(
     flat = Flat()
 
     density = energy(problem, flat, compiled=compiled)
-    found, divergent = [], 0
+    per_chain, divergent = [], 0
     with torch.random.fork_rng(devices=[]):
         for chain in range(chains):
             pyro.set_rng_seed(1000 * seed + chain)
@@ -37,10 +37,10 @@ def nuts(
             start = {"weights": 0.5 * torch.randn(flat.size)}
             mcmc = MCMC(kernel, samples, warmup, initial_params=start, num_chains=1, disable_progbar=True)
             mcmc.run()
-            found.append(mcmc.get_samples()["weights"])
+            per_chain.append(mcmc.get_samples()["weights"])
             divergent += len(mcmc.diagnostics()["divergences"]["chain 0"])
             print(f"chain {chain + 1} of {chains} done", flush=True)
-    weights = torch.stack(found)  # (chains, samples, weights)
+    weights = torch.stack(per_chain)  # (chains, samples, weights)
     x = sequences(problem.points)
     values = torch.stack([flat.draws(chain, x) for chain in weights])
     diagnostics = {"chains": chains, "warmup": warmup, "samples": samples, "max_tree_depth": depth}

@@ -13,17 +13,17 @@ from evaluation.records import load
 DIGITS = 5
 
 
-def curves(problem: Problem, found: dict[str, Tensor]) -> dict[str, Any]:
+def curves(problem: Problem, function_draws: dict[str, Tensor]) -> dict[str, Any]:
     """Return what the figure shows: mean and spread of every method along u, the truth, the training targets.
 
     Args:
         problem: The problem, which knows the points.
-        found: Function draws (S, points) of every method.
+        function_draws: Function draws (S, points) of every method.
     """
     order = problem.points.argsort()
     u = problem.points[order]
     shown = {}
-    for name, values in found.items():
+    for name, values in function_draws.items():
         mean, spread = values.mean(0), values.std(0) if len(values) > 1 else torch.zeros_like(values[0])
         shown[name] = {"mean": _numbers(mean[order]), "spread": _numbers(spread[order])}
     training = {"u": _numbers(problem.x[:, -1, 0]), "y": _numbers(problem.y)}
@@ -41,10 +41,10 @@ def write(folder: Path) -> str:
     result = load("posterior", folder)
     if "curves" not in result:
         raise ValueError(f"posterior.json in {folder} holds no curves: run `python -m evaluation.posterior` again.")
-    told = table(result["methods"])
-    _replace(folder / "posterior.md", ("\n".join([told, "", *_bullets(result)]) + "\n").encode())
+    markdown = table(result["methods"])
+    _replace(folder / "posterior.md", ("\n".join([markdown, "", *_bullets(result)]) + "\n").encode())
     draw(result["curves"], folder / "posterior.png")
-    return told
+    return markdown
 
 
 def draw(shown: dict[str, Any], path: Path) -> None:
@@ -57,11 +57,11 @@ def draw(shown: dict[str, Any], path: Path) -> None:
     u, methods = shown["u"], shown["methods"]
     figure, axes = plt.subplots(2, 5, figsize=(16, 6), sharex=True, sharey=True)
     for axis, (name, values) in zip(axes.flat, methods.items(), strict=True):
-        for curve, color, told in ((methods["NUTS"], "gray", "NUTS"), (values, "tab:blue", "the method")):
+        for curve, color, whose in ((methods["NUTS"], "gray", "NUTS"), (values, "tab:blue", "the method")):
             mean, spread = torch.tensor(curve["mean"]), torch.tensor(curve["spread"])
-            axis.plot(u, mean, color=color, lw=1, label=f"{told}: mean")
+            axis.plot(u, mean, color=color, lw=1, label=f"{whose}: mean")
             band = mean - 2 * spread, mean + 2 * spread
-            axis.fill_between(u, *band, color=color, alpha=0.25, lw=0, label=f"{told}: ± 2 standard deviations")
+            axis.fill_between(u, *band, color=color, alpha=0.25, lw=0, label=f"{whose}: ± 2 standard deviations")
         axis.plot(shown["training"]["u"], shown["training"]["y"], "k.", ms=3, label="training targets")
         axis.plot(u, shown["truth"], "k:", lw=0.7, label="truth")
         axis.set_title(name)

@@ -76,10 +76,10 @@ def table(records: list[dict[str, Any]]) -> str:
     head += ["MAE", "NLL", "CRPS", "cov. 50", "cov. 80", "cov. 95"]
     lines = [_line(head), _line(["---"] * len(head))]
     for key in sorted(rows):
-        found = rows[key]
-        mean = {name: float(np.mean([s[name] for s in found])) for name in COLUMNS}
-        spread = f" ({np.std([s['rmse'] for s in found], ddof=1):.4f})" if len(found) > 1 else ""
-        cells = [*key, str(len(found)), f"{mean['rmse']:.4f}{spread}"]
+        per_seed = rows[key]
+        mean = {name: float(np.mean([s[name] for s in per_seed])) for name in COLUMNS}
+        spread = f" ({np.std([s['rmse'] for s in per_seed], ddof=1):.4f})" if len(per_seed) > 1 else ""
+        cells = [*key, str(len(per_seed)), f"{mean['rmse']:.4f}{spread}"]
         lines.append(_line([*cells, *(f"{mean[name]:.3f}" for name in COLUMNS[1:])]))
     notes = "".join(f"A constant scores {error:.4f} on the {name} split. " for name, error in sorted(constants.items()))
     chosen = "`best` is early stopping: by validation reviews on the sound split, by the TEST segments on the paper's, "
@@ -181,13 +181,13 @@ def _kept(record: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
 
     Where a network predicts no variance of its own, epistemic and total uncertainty of draws rank alike: one stays.
     """
-    found = []
+    kept = []
     stochastic = record["variant"]["name"] != "none"
     for judged in ("deterministic", "mc") if record["variant"]["outputs"] == 2 else ("mc",) * stochastic:
         scores = record.get("scores", {}).get("best", {}).get(judged, {}).get("abstention", {})
         kinds = ("epistemic", "variance") if record["variant"]["outputs"] == 2 else ("epistemic",)
-        found += [(judged, kind, scores[kind]) for kind in kinds if kind in scores]
-    return found
+        kept += [(judged, kind, scores[kind]) for kind in kinds if kind in scores]
+    return kept
 
 
 def vader(studies: dict[str, Any], path: Path) -> None:

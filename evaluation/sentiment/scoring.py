@@ -37,8 +37,8 @@ def score(run: Run) -> dict[str, Any]:
 def predictive(run: Run, net: SentimentNet, part: Segments, distribution: RatingDistribution, draws: int) -> Any:
     """The predictive of ratings: over draws, or of the deterministic pass for 0 draws."""
     if draws == 0:
-        found = distribution(deterministic(net, part))
-        return br.Predictive.from_gaussian(found.mean, found.stddev)
+        ratings = distribution(deterministic(net, part))
+        return br.Predictive.from_gaussian(ratings.mean, ratings.stddev)
     return br.predict(net, part.tokens.to(run.device), draws=draws, seed=run.seed, likelihood=distribution).to("cpu")
 
 
@@ -73,8 +73,9 @@ def _judged(run: Run, net: SentimentNet, draws: int) -> dict[str, Any]:
         held_out = run.split.validation
         if held_out is None:
             held_out = run.split.train.take(slice(0, run.settings.measured))
-        found = predictive(run, net, held_out, RatingDistribution(run.split.center, run.split.scale, 1.0), draws)
-        distribution.precision = fitted_precision(found.draws.double(), held_out.ratings)
+        unit_noise = RatingDistribution(run.split.center, run.split.scale, 1.0)
+        held_out_draws = predictive(run, net, held_out, unit_noise, draws).draws
+        distribution.precision = fitted_precision(held_out_draws.double(), held_out.ratings)
     judged = predictive(run, net, run.split.test, distribution, draws)
     return _scores(judged, run.split.test) | {
         "noise_std": None if distribution.precision is None else distribution.precision**-0.5
@@ -85,10 +86,10 @@ def _scores(judged: Any, test: Segments) -> dict[str, Any]:
     target = test.ratings.to(judged.mean.dtype)
     options: dict[str, Any] = {"sequences": test.reviews}
     error = metrics.rmse(judged, target, interval=0.95, **options)
-    found: dict[str, Any] = {"rmse": float(error), "rmse_interval": list(error.interval or ())}
-    found |= {name: float(getattr(metrics, name)(judged, target, **options)) for name in ("mae", "nll", "crps")}
-    found |= {f"coverage_{level:g}": float(metrics.coverage(judged, target, level=level)) for level in LEVELS}
-    return found | {"abstention": abstention(judged, target)}
+    scores: dict[str, Any] = {"rmse": float(error), "rmse_interval": list(error.interval or ())}
+    scores |= {name: float(getattr(metrics, name)(judged, target, **options)) for name in ("mae", "nll", "crps")}
+    scores |= {f"coverage_{level:g}": float(metrics.coverage(judged, target, level=level)) for level in LEVELS}
+    return scores | {"abstention": abstention(judged, target)}
 
 
 def abstention(judged: Any, target: Tensor) -> dict[str, Any]:
@@ -99,19 +100,19 @@ def abstention(judged: Any, target: Tensor) -> dict[str, Any]:
     out.
     """
     wrong = ((judged.mean - target).abs() > LARGE_ERROR).numpy()
-    found: dict[str, Any] = {"large_errors": float(wrong.mean())}
+    summary: dict[str, Any] = {"large_errors": float(wrong.mean())}
     for name in ("epistemic", "aleatoric", "variance"):
         uncertainty = getattr(judged, name)
         if float(uncertainty.std()) <= 1e-5 * float(uncertainty.mean()) or not 0 < wrong.mean() < 1:
             continue
         curve = metrics.risk_coverage(judged, target, uncertainty=uncertainty)
         picked = np.unique(np.linspace(0, len(curve.coverage) - 1, 60).round().astype(int))
-        found[name] = {
+        summary[name] = {
             "area": curve.area,
             "auroc": float(roc_auc_score(wrong, uncertainty.numpy())),
             "coverage": curve.coverage[picked].tolist(),
             "risk": curve.risk[picked].tolist(),
         }
-    found["oracle_area"] = metrics.risk_coverage(judged, target, uncertainty=(judged.mean - target).square()).area
-    found["random_area"] = float((judged.mean - target).square().mean())
-    return found
+    summary["oracle_area"] = metrics.risk_coverage(judged, target, uncertainty=(judged.mean - target).square()).area
+    summary["random_area"] = float((judged.mean - target).square().mean())
+    return summary

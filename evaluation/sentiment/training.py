@@ -100,10 +100,9 @@ def _continued(run: Run, record: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: If it was trained with other rates or settings, or on other data.
     """
-    given = {"variant": run.variant.to_dict(), **run.settings.to_dict(), **_data(run), "epochs": None}
-    told = {key: record[key] for key in ("variant", *_data(run))}
-    found = {**record["settings"], **told, "epochs": None}
-    foreign = [f"{key} {found.get(key)!r} (now {given[key]!r})" for key in given if found.get(key) != given[key]]
+    now = {"variant": run.variant.to_dict(), **run.settings.to_dict(), **_data(run), "epochs": None}
+    recorded = {**record["settings"], **{key: record[key] for key in ("variant", *_data(run))}, "epochs": None}
+    foreign = [f"{key} {recorded.get(key)!r} (now {now[key]!r})" for key in now if recorded.get(key) != now[key]]
     if foreign:
         raise ValueError(
             f"{run.name} was trained with {', '.join(foreign)}. Go on with the same, or give other folders with "
@@ -153,10 +152,9 @@ def _epoch(
             (loss,) = gradients(tokens[rows], target[rows])
             optimizer.step()
             total += loss.item() * len(rows)
-    found: dict[str, Any] = {"epoch": epoch, "loss": total / len(train_rows)}
-    found |= {"training_seconds": round(time.perf_counter() - start, 2)}
-    found |= _errors(run, net, epoch)
-    return found | {"seconds": round(time.perf_counter() - start, 2)}
+    record: dict[str, Any] = {"epoch": epoch, "loss": total / len(train_rows)}
+    record |= {"training_seconds": round(time.perf_counter() - start, 2)} | _errors(run, net, epoch)
+    return record | {"seconds": round(time.perf_counter() - start, 2)}
 
 
 def _gradients(net: SentimentNet, bfloat16: bool, tokens: Tensor, target: Tensor) -> tuple[Tensor]:
@@ -181,15 +179,15 @@ def _errors(run: Run, net: SentimentNet, epoch: int) -> dict[str, float]:
     settings, split = run.settings, run.split
     parts = {"train": split.train.take(slice(0, settings.measured)), "test": split.test}
     parts |= {} if split.validation is None else {"validation": split.validation}
-    found = {}
+    errors = {}
     for name, part in parts.items():
         mean = run.distribution(deterministic(net, part)).mean
-        found[name] = float((mean.double() - part.ratings).square().mean().sqrt())
+        errors[name] = float((mean.double() - part.ratings).square().mean().sqrt())
     due = epoch % settings.draws_every == 0 or epoch == settings.epochs
     if run.variant.stochastic and due:
         precision = "bf16" if settings.bfloat16 else None
-        found["test_mc"] = monte_carlo_error(run, net, split.test, settings.draws, precision)
-    return found
+        errors["test_mc"] = monte_carlo_error(run, net, split.test, settings.draws, precision)
+    return errors
 
 
 def monte_carlo_error(run: Run, net: SentimentNet, part: Segments, draws: int, precision: str | None) -> float:

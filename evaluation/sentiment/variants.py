@@ -59,20 +59,20 @@ RATE = 0.5  # of the published scripts
 def main_variants(rate: float = RATE) -> dict[str, Variant]:
     """The rows of the main table; early stopping is the row `none` stopped early."""
     every = {"word": rate, "input": rate, "hidden": rate, "output": rate}
-    found = (
+    variants = (
         Variant("none"),
         Variant("naive", **every, per_step=True),
         Variant("gal", **every),
         Variant("gal_variance", **every, outputs=2),
     )
-    return {variant.name: variant for variant in found}
+    return {variant.name: variant for variant in variants}
 
 
 def grid_variants(rate: float = RATE) -> dict[str, Variant]:
     """The p_E x p_U study: words and states at 0, .25 and .5, inputs and outputs at `rate`."""
     levels = (0.0, 0.25, 0.5)
-    found = (Variant(f"pE{e:g}_pU{u:g}", word=e, input=rate, hidden=u, output=rate) for e in levels for u in levels)
-    return {variant.name: variant for variant in found}
+    variants = (Variant(f"pE{e:g}_pU{u:g}", word=e, input=rate, hidden=u, output=rate) for e in levels for u in levels)
+    return {variant.name: variant for variant in variants}
 
 
 class SentimentNet(nn.Module):
@@ -133,15 +133,15 @@ def groups(net: SentimentNet, variant: Variant, penalty: float, learning_rate: f
     size does not depend on the scale of the gradient, is smaller by keep.
     """
     rates = variant.entering()
-    found = []
+    parameter_groups = []
     for name, parameter in net.named_parameters():
         rate = rates.get(name, 0.0)
         decay = 0.0
         if penalty > 0.0:
             length = objective.prior_length_scale(penalty, rate, 1.0, inverted=False, penalty=True)
             decay = objective.weight_decay(length, rate, 1.0)
-        found.append({"params": [parameter], "weight_decay": decay, "lr": learning_rate * (1.0 - rate)})
-    return found
+        parameter_groups.append({"params": [parameter], "weight_decay": decay, "lr": learning_rate * (1.0 - rate)})
+    return parameter_groups
 
 
 class RatingDistribution:

@@ -50,10 +50,10 @@ def _work(given: argparse.Namespace) -> None:
             asked = {"settings": settings.to_dict(), "seeds": given.seeds, "utterances": len(corpus)}
             if _finished(results, name, asked):
                 continue
-            found = study(split, cell, given.seeds, settings, folder, given.corpus == "digits")
-            result = {"corpus": given.corpus, "cell": cell, "split": split.name, **asked, **found}
+            result = {"corpus": given.corpus, "cell": cell, "split": split.name, **asked}
+            result |= study(split, cell, given.seeds, settings, folder, given.corpus == "digits")
             save(name, result, folder=results, data=data)
-            score = found["scores"]["gal, draws"]
+            score = result["scores"]["gal, draws"]
             print(f"{name}: accuracy {score['accuracy']:.3f}, NLL {score['nll']:.3f} (gal, draws)", flush=True)
     report.write(results)
     return None

@@ -80,15 +80,15 @@ def splits(corpus: Recordings, speakers_are_classes: bool) -> dict[str, Split]:
         return Split(name, *numbered, outside, len(labels))
 
     everything = torch.ones(len(corpus), dtype=torch.bool)
-    found = [split("recording", everything, None)]
+    all_splits = [split("recording", everything, None)]
     if not speakers_are_classes:
         known = corpus.label < int(corpus.label.max()) + 1 - WORDS_HELD_BACK
-        found.append(split("words", known, corpus.take(corpus.test & ~known)))
+        all_splits.append(split("words", known, corpus.take(corpus.test & ~known)))
     for speaker in corpus.speaker.unique().tolist():
         other = corpus.speaker != speaker
         unheard = corpus.test & ~other if speakers_are_classes else ~other
-        found.append(split(f"speaker{speaker}", other, corpus.take(unheard)))
-    return {one.name: one for one in found}
+        all_splits.append(split(f"speaker{speaker}", other, corpus.take(unheard)))
+    return {one.name: one for one in all_splits}
 
 
 def _numbered(part: Recordings, labels: Tensor) -> Recordings:

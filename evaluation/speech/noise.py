@@ -41,8 +41,8 @@ class Spectrum:
     def cepstra(self, power: Array, width: int) -> Array:
         """Return (steps, width) of power (steps, BANDS)."""
         full = dct(np.log(power), axis=1, norm="ortho")
-        found = full[:, :width] if self.mel else full[:, 1 : width + 1] / np.sqrt(2 * BANDS)
-        return found.astype(np.float32)
+        kept = full[:, :width] if self.mel else full[:, 1 : width + 1] / np.sqrt(2 * BANDS)
+        return kept.astype(np.float32)
 
     def white(self) -> Array:
         """Power per band of noise that is flat per Hz: a mel band gathers in proportion to its width."""

@@ -106,36 +106,39 @@ def load_digits(path: Path | None = None) -> Recordings:
     names = ("mfcc", "offsets", "label", "speaker", "index", "is_test")
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(
             f"{path.name} is no .npz file of features ({error}). Compute cepstra of sound files first and save them "
             f"with the arrays {', '.join(names)}."
         ) from None
-    if missing := [name for name in names if name not in found]:
-        raise ValueError(f"{path.name} holds {sorted(found)}, but {', '.join(missing)} are missing: no audio features.")
+    if missing := [name for name in names if name not in arrays]:
+        raise ValueError(
+            f"{path.name} holds {sorted(arrays)}, but {', '.join(missing)} are missing: no audio features."
+        )
     for name in names:
         kinds, axes, legal = ("fiu", 2, "numbers (frames, cepstra)") if name == "mfcc" else ("iub", 1, "whole numbers")
-        if found[name].dtype.kind not in kinds or found[name].ndim != axes:
+        array = arrays[name]
+        if array.dtype.kind not in kinds or array.ndim != axes:
             raise ValueError(
-                f"{name} of {path.name} must hold {legal}, but holds {found[name].dtype} of shape {found[name].shape}."
+                f"{name} of {path.name} must hold {legal}, but holds {array.dtype} of shape {array.shape}."
             )
-    rates = np.ravel(found.get("sampling_rate", RATE)).tolist()
+    rates = np.ravel(arrays.get("sampling_rate", RATE)).tolist()
     if rates != [RATE]:
         raise ValueError(
             f"{path.name} holds features of sound at {', '.join(map(str, rates))} Hz, but the networks read {RATE} Hz, "
             "whose mel bands are others. Resample the sound and compute the features again."
         )
-    mfcc, offsets = found["mfcc"].astype(np.float32), found["offsets"].astype(np.int64)
-    if len(offsets) != len(found["label"]) + 1 or offsets[-1] != len(mfcc):
+    mfcc, offsets = arrays["mfcc"].astype(np.float32), arrays["offsets"].astype(np.int64)
+    if len(offsets) != len(arrays["label"]) + 1 or offsets[-1] != len(mfcc):
         raise ValueError(
-            f"{path.name} is torn: {len(found['label'])} labels, {len(offsets) - 1} utterances that end at frame "
+            f"{path.name} is torn: {len(arrays['label'])} labels, {len(offsets) - 1} utterances that end at frame "
             f"{offsets[-1] if len(offsets) else 'none'}, and {len(mfcc)} frames. Copy it again."
         )
     frames = [mfcc[a:b] for a, b in pairwise(offsets)]
-    index, test = found["index"], torch.from_numpy(found["is_test"].astype(bool))
+    index, test = arrays["index"], torch.from_numpy(arrays["is_test"].astype(bool))
     held = torch.from_numpy((index >= 5) & (index < 10))
-    return Recordings(frames, _whole(found["label"]), _whole(found["speaker"]), test, held)
+    return Recordings(frames, _whole(arrays["label"]), _whole(arrays["speaker"]), test, held)
 
 
 def load_vowels(folder: Path | None = None) -> Recordings:

@@ -33,8 +33,8 @@ def write(results: Path) -> None:
     for study in studies:
         kinds[study["corpus"], "speaker" if study["split"].startswith("speaker") else study["split"]].append(study)
     kinds.pop(("vowels", "speaker"), None)  # the classes are speakers: one who was left out is detected, not named
-    for (corpus, split), found in kinds.items():
-        (results / f"{corpus}-{split}.md").write_text(f"{scores(found)}\n\n{differences(found)}\n", encoding="utf-8")
+    for (corpus, split), own in kinds.items():
+        (results / f"{corpus}-{split}.md").write_text(f"{scores(own)}\n\n{differences(own)}\n", encoding="utf-8")
     for corpus in {study["corpus"] for study in studies}:
         (results / f"{corpus}-detection.md").write_text(f"{shifts(studies, corpus)}\n", encoding="utf-8")
 
@@ -62,8 +62,7 @@ def differences(studies: list[Study]) -> str:
         for pair in own[0]["differences"]:
             cells = []
             for key in ("nll", "brier", "accuracy"):
-                found = [study["differences"][pair][key] for study in own]
-                value, low, high = _interval(found)
+                value, low, high = _interval([study["differences"][pair][key] for study in own])
                 cells.append(f"{value:+.3f} ({low:+.3f} to {high:+.3f})")
             first, second = pair.split(" - ")
             rows.append([CELLS[cell], f"{_shown(first)} minus {_shown(second)}", *cells])
@@ -83,26 +82,26 @@ def shifts(studies: list[Study], corpus: str) -> str:
                     titles.setdefault(title)
                     cells[study["cell"], name][title].append(auroc)
     rows = []
-    for (cell, name), found in sorted(cells.items(), key=lambda item: list(CELLS).index(item[0][0])):
+    for (cell, name), by_title in sorted(cells.items(), key=lambda item: list(CELLS).index(item[0][0])):
         if name == "none, one pass" or not name.endswith("one pass"):
-            shown = [_aurocs(found[title]) for title in titles]
+            shown = [_aurocs(by_title[title]) for title in titles]
             rows.append([CELLS[cell], _shown(name), *shown])
     return _table(["cell", "network", *titles], rows)
 
 
-def _aurocs(found: list[dict[str, float]]) -> str:
-    if not found:
+def _aurocs(aurocs: list[dict[str, float]]) -> str:
+    if not aurocs:
         return ""
-    epistemic = _mean(auroc.get("epistemic") for auroc in found)
-    return f"{_number(epistemic, 2)} / {_mean(auroc['entropy'] for auroc in found):.2f}"
+    epistemic = _mean(auroc.get("epistemic") for auroc in aurocs)
+    return f"{_number(epistemic, 2)} / {_mean(auroc['entropy'] for auroc in aurocs):.2f}"
 
 
-def _interval(found: list[dict[str, Any]]) -> tuple[float, float, float]:
-    if len(found) == 1:
-        return found[0]["value"], *found[0]["interval"]
+def _interval(estimates: list[dict[str, Any]]) -> tuple[float, float, float]:
+    if len(estimates) == 1:
+        return estimates[0]["value"], *estimates[0]["interval"]
     from scipy.stats import t
 
-    values = [f["value"] for f in found]
+    values = [estimate["value"] for estimate in estimates]
     half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
     return fmean(values), fmean(values) - half, fmean(values) + half
 

@@ -57,34 +57,34 @@ def study(split: Split, cell: str, seeds: list[int], settings: Settings, folder:
 
 def _parts(split: Split, mel: bool) -> dict[str, Recordings]:
     """The test part, what is outside, and where words and speakers are known, the test part in noise."""
-    found = {"test": split.test}
+    parts = {"test": split.test}
     if split.outside is not None:
-        found["outside"] = split.outside
+        parts["outside"] = split.outside
     else:
-        found |= {f"{k}, {d} dB": noisy(split.test, k, d, mel) for k in ("white", "babble") for d in DECIBELS}
-    return found
+        parts |= {f"{k}, {d} dB": noisy(split.test, k, d, mel) for k in ("white", "babble") for d in DECIBELS}
+    return parts
 
 
 def _predictives(
     split: Split, cell: str, seeds: list[int], settings: Settings, folder: Path, parts: dict[str, Recordings]
 ) -> dict[str, dict[str, list[Any]]]:
     """Return {network: {part: one predictive per seed}}; the one ensemble stands for every seed."""
-    found: dict[str, dict[str, list[Any]]] = {}
+    by_network: dict[str, dict[str, list[Any]]] = {}
     plain: dict[int, Any] = {}
     for seed in sorted({*seeds, *range(MEMBERS)}):
         net = trained(split, cell, "none", seed, settings, folder)
         plain[seed] = {name: predicted(net, part, settings, 0) for name, part in parts.items()}
-    found["none, one pass"] = {name: [plain[seed][name] for seed in seeds] for name in parts}
+    by_network["none, one pass"] = {name: [plain[seed][name] for seed in seeds] for name in parts}
     for scheme in [name for name in schemes(settings.rate) if name != "none"]:
         nets = [trained(split, cell, scheme, seed, settings, folder) for seed in seeds]
         for shown, draws in (("one pass", 0), ("draws", settings.draws)):
-            found[f"{scheme}, {shown}"] = {
+            by_network[f"{scheme}, {shown}"] = {
                 name: [predicted(net, part, settings, draws, seed) for net, seed in zip(nets, seeds)]
                 for name, part in parts.items()
             }
     members = {name: torch.stack([plain[seed][name].probabilities for seed in range(MEMBERS)]) for name in parts}
-    found[ENSEMBLE] = {name: [br.Predictive.from_probabilities(p)] * len(seeds) for name, p in members.items()}
-    return found
+    by_network[ENSEMBLE] = {name: [br.Predictive.from_probabilities(p)] * len(seeds) for name, p in members.items()}
+    return by_network
 
 
 def _pooled(predictives: list[Any], times: int) -> Any:
@@ -95,20 +95,20 @@ def _pooled(predictives: list[Any], times: int) -> Any:
 
 def _scores(judged: Any, target: torch.Tensor, options: dict[str, Any]) -> dict[str, Any]:
     error = metrics.expected_calibration_error(judged, target, floor=True, **options)
-    found: dict[str, Any] = {name: float(metric(judged, target, **options)) for name, metric in SCORED.items()}
-    found |= {"ece": float(error), "ece_floor": error.floor}
+    scores: dict[str, Any] = {name: float(metric(judged, target, **options)) for name, metric in SCORED.items()}
+    scores |= {"ece": float(error), "ece_floor": error.floor}
     mistakes = judged.mode != target
     some = bool(mistakes.any()) and not bool(mistakes.all())
-    return found | {"error_auroc": float(metrics.error_auroc(judged, target, **options)) if some else None}
+    return scores | {"error_auroc": float(metrics.error_auroc(judged, target, **options)) if some else None}
 
 
 def _shift(parts: dict[str, list[Any]]) -> dict[str, Any]:
     """Return the AUROC of every part against the test part, mean over seeds, by entropy and by its epistemic part."""
-    found: dict[str, Any] = {}
+    aurocs: dict[str, Any] = {}
     for name in [name for name in parts if name != "test"]:
         pairs = list(zip(parts["test"], parts[name]))
         drawn = parts["test"][0].draws_used > 1
-        found[name] = {
+        aurocs[name] = {
             kind: sum(
                 float(metrics.shift_auroc(near, far, uncertainty=lambda p, kind=kind: getattr(p, kind)))
                 for near, far in pairs
@@ -116,9 +116,9 @@ def _shift(parts: dict[str, list[Any]]) -> dict[str, Any]:
             / len(pairs)
             for kind in (("entropy", "epistemic") if drawn else ("entropy",))
         }
-    return found
+    return aurocs
 
 
 def _difference(metric: Any, first: Any, second: Any, target: Any, options: dict[str, Any]) -> dict[str, Any]:
-    found = metrics.paired_difference(metric, first, second, target, **options)
-    return {"value": found.value, "interval": list(found.interval)}
+    difference = metrics.paired_difference(metric, first, second, target, **options)
+    return {"value": difference.value, "interval": list(difference.interval)}

@@ -153,12 +153,12 @@ def _judged(way: Callable[[int], Any], truth: Any, one: float, seeds: int) -> di
 def _seconds(call: Callable[[], object], times: int) -> float:
     """Return the median CPU time of a call, which other work on the machine hardly moves."""
     call()
-    found = []
+    seconds = []
     for _ in range(times):
         start = time.process_time()
         call()
-        found.append(time.process_time() - start)
-    return median(found)
+        seconds.append(time.process_time() - start)
+    return median(seconds)
 
 
 def _network(case: Case, steps: int) -> tuple[Forecasts, Tensor]:

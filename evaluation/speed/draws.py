@@ -93,11 +93,11 @@ def efficiency(quick: bool, only: list[str] | None = None) -> list[dict[str, Any
 
 def _variance(model: nn.Module, x: Tensor, draws: int, sampling: str, seeds: int) -> float:
     """Mean over rows and targets of the variance over seeds of the predictive mean (or log probabilities)."""
-    found = []
+    means = []
     for seed in range(seeds):
         p = br.predict(model, x, draws=draws, sampling=sampling, seed=seed, keep_draws=False)
-        found.append(p.mean if hasattr(p, "mean") else p.probabilities.gather(-1, x.unsqueeze(-1).roll(-1, 1)).log())
-    return float(torch.stack(found).double().var(0).mean())
+        means.append(p.mean if hasattr(p, "mean") else p.probabilities.gather(-1, x.unsqueeze(-1).roll(-1, 1)).log())
+    return float(torch.stack(means).double().var(0).mean())
 
 
 def _series() -> tuple[Tensor, Tensor]:
@@ -113,11 +113,11 @@ def _text(sequences: int) -> Tensor:
     generator = torch.Generator().manual_seed(2)
     chain = torch.softmax(3 * torch.randn(50, 50, generator=generator), -1)
     state = torch.randint(50, (sequences,), generator=generator)
-    found = [state]
+    states = [state]
     for _ in range(20):
         state = torch.multinomial(chain[state], 1, generator=generator).squeeze(1)
-        found.append(state)
-    return torch.stack(found, 1)
+        states.append(state)
+    return torch.stack(states, 1)
 
 
 def _fit(model: nn.Module, x: Tensor, y: Tensor, steps: int) -> nn.Module:

@@ -67,10 +67,10 @@ def _measure(s: Setting, quick: bool) -> dict[str, Any]:
         "bound: products alone, float32": products(s, torch.float32),
         "bound: products alone, bf16": products(s, torch.bfloat16),
     }
-    made = ours(s)
+    our_calls = ours(s)
     if s.draws * s.rows > 10_000:
-        made = {name: call for name, call in made.items() if "untied" not in name}
-    candidates = loops | ({} if keras is None else {"d: Keras 3, training=True": keras}) | made | bounds
+        our_calls = {name: call for name, call in our_calls.items() if "untied" not in name}
+    candidates = loops | ({} if keras is None else {"d: Keras 3, training=True": keras}) | our_calls | bounds
     scales = dict.fromkeys(loops, s.draws / part) | {"d: Keras 3, training=True": s.draws / 2}
     with torch.no_grad():
         large = s.draws * s.rows > 10_000

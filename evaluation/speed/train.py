@@ -54,7 +54,7 @@ P = 0.25
 def schemes(kind: str) -> dict[str, br.schemes.Scheme]:
     """The schemes that fit a cell, each at one rate."""
     s = br.schemes
-    found = {
+    common = {
         "gal tied": s.gal(P, gates="tied"),
         "gal untied": s.gal(P),
         "zaremba": s.zaremba(P),
@@ -63,7 +63,7 @@ def schemes(kind: str) -> dict[str, br.schemes.Scheme]:
         "zoneout": s.zoneout(hidden=P) if kind == "GRU" else s.zoneout(P, P),
         "weight_drop": s.weight_drop(P),
     }
-    return found if kind == "GRU" else found | {"moon": s.moon(P)}
+    return common if kind == "GRU" else common | {"moon": s.moon(P)}
 
 
 def run(*, quick: bool = False, only: list[str] | None = None, plain: bool = False) -> str:
@@ -173,17 +173,17 @@ def _mask_making(kind: str, size: Size, x: Tensor) -> dict[str, Callable[[], obj
 def _summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What was to be reached, and what was, at the first size."""
     first = rows[0]["size"]
-    found = []
+    goals = []
     for row in (r for r in rows if r["size"] == first):
         checks = [("ratio", TARGETS.get(row["candidate"]))]
         checks.append(("ratio_to_tied", UNTIED_TO_TIED if row["candidate"] == "gal untied, scan" else None))
         checks.append(("ratio_to_forward", MASKS_TO_FORWARD))
-        found += [
+        goals += [
             {"cell": row["cell"], "candidate": row["candidate"], "what": what, "reached": row[what], "target": target}
             for what, target in checks
             if target is not None and what in row
         ]
-    return found
+    return goals
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> str:

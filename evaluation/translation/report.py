@@ -26,21 +26,22 @@ def write(results: Path) -> None:
 def scores(runs: list[dict[str, Any]]) -> str:
     """BLEU, chrF and likelihood of every network, mean over seeds."""
     rows = []
-    for network, found in _grouped(runs):
+    for network, seeds in _grouped(runs):
         cells = [
-            f"{fmean(f[key] for _, f in found):.{digits}f}" for key, digits in (("bleu", 1), ("chrf", 1), ("nll", 3))
+            f"{fmean(numbers[key] for _, numbers in seeds):.{digits}f}"
+            for key, digits in (("bleu", 1), ("chrf", 1), ("nll", 3))
         ]
-        hours = fmean(run["cpu_hours"] for run, _ in found)
-        rows.append([network, str(len(found)), f"{hours:.2f}", *cells])
+        hours = fmean(run["cpu_hours"] for run, _ in seeds)
+        rows.append([network, str(len(seeds)), f"{hours:.2f}", *cells])
     return _table(["network", "seeds", "CPU hours", "BLEU", "chrF", "NLL per token"], rows)
 
 
 def uncertainties(runs: list[dict[str, Any]]) -> str:
     """How well each uncertainty ranks the sentences, mean over seeds."""
     rows = []
-    for network, found in _grouped(runs):
-        for name in found[0][1]["uncertainty"]:
-            own = [f["uncertainty"][name] for _, f in found]
+    for network, seeds in _grouped(runs):
+        for name in seeds[0][1]["uncertainty"]:
+            own = [numbers["uncertainty"][name] for _, numbers in seeds]
             known = [one["spearman"] for one in own if one["spearman"] is not None]
             gain, area = (fmean(one[key] for one in own) for key in ("bleu_gain", "area"))
             numbers = [f"{fmean(known):.2f}" if known else "–", f"{gain:+.1f}", f"{area:.1f}"]
@@ -53,8 +54,8 @@ def _grouped(runs: list[dict[str, Any]]) -> list[tuple[str, list[Any]]]:
     """Return (network, its seeds) by scheme, epochs and pass."""
     groups: dict[str, list[Any]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: (list(NETWORKS).index(run["scheme"]), len(run["validation"]))):
-        for judged, found in run["scores"].items():
-            groups[f"{NETWORKS[run['scheme']]}, {len(run['validation'])} epochs, {judged}"].append((run, found))
+        for judged, numbers in run["scores"].items():
+            groups[f"{NETWORKS[run['scheme']]}, {len(run['validation'])} epochs, {judged}"].append((run, numbers))
     return list(groups.items())
 
 

@@ -21,20 +21,20 @@ def score(
 ) -> dict[str, Any]:
     """Translate the test sentences by one pass and by draws; return BLEU, chrF, and what uncertainty says of them."""
     source = tokens.source()
-    found: dict[str, Any] = {}
+    by_pass: dict[str, Any] = {}
     stochastic = bool(br.audit(net).active)
     for name, draws in (("one pass", 0), *([("draws", settings.draws)] if stochastic else [])):
         translation = br.translate(net, source, draws=draws, beam=settings.beam)
         texts = vocabulary.decode(translation.tokens)
         reference = br.translate(net, source, tokens.target(), draws=draws)
-        found[name] = {**corpus_scores(texts, pairs.target), "nll": nll(reference)}
+        by_pass[name] = {**corpus_scores(texts, pairs.target), "nll": nll(reference)}
         uncertainty = scores_of(translation)
         if draws:
             each = br.translate_draws(net, source, draws=min(draws, 16), beam=1)
             sentences = [vocabulary.decode(drawn) for drawn in each]
             uncertainty["disagreement of the draws"] = disagreement(sentences)
-        found[name]["uncertainty"] = judged(uncertainty, texts, pairs.target)
-    return found
+        by_pass[name]["uncertainty"] = judged(uncertainty, texts, pairs.target)
+    return by_pass
 
 
 def nll(translation: Any) -> float:
@@ -45,38 +45,38 @@ def nll(translation: Any) -> float:
 def scores_of(translation: Any) -> dict[str, Array]:
     """Return the uncertainty of each sentence, higher is less sure: negative log probabilities per token, and sums."""
     lengths = translation.lengths
-    found = {
-        "sentence under one mask": -translation.log_prob / lengths,
-        "sentence under one mask, summed": -translation.log_prob,
-    }
     if len(translation.draw_log_probs) == 1:
-        found = {"probability": -translation.log_prob / lengths, "probability, summed": -translation.log_prob}
+        uncertainties = {"probability": -translation.log_prob / lengths, "probability, summed": -translation.log_prob}
     else:
-        found["every token averaged"] = -translation.token_log_prob.sum(1) / lengths
-        found["epistemic part"] = translation.epistemic.sum(1) / lengths
-        found["spread of the draws"] = (translation.draw_log_probs.sum(-1) / lengths).std(0)
-    found["entropy"] = translation.entropy.sum(1) / lengths
-    return {name: value.double().cpu().numpy() for name, value in found.items()}
+        uncertainties = {
+            "sentence under one mask": -translation.log_prob / lengths,
+            "sentence under one mask, summed": -translation.log_prob,
+            "every token averaged": -translation.token_log_prob.sum(1) / lengths,
+            "epistemic part": translation.epistemic.sum(1) / lengths,
+            "spread of the draws": (translation.draw_log_probs.sum(-1) / lengths).std(0),
+        }
+    uncertainties["entropy"] = translation.entropy.sum(1) / lengths
+    return {name: value.double().cpu().numpy() for name, value in uncertainties.items()}
 
 
 def judged(uncertainty: dict[str, Array], texts: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
     """Return, per uncertainty, its rank correlation with quality and what rejecting the least certain fifth gains."""
     quality = sentence_quality(texts, references)
     whole = corpus_scores(texts, references)
-    found = {}
+    judgements = {}
     for name, values in uncertainty.items():
         order = np.argsort(values, kind="stable")
         kept = order[: round(len(order) * (1 - REJECTED))]
         left = corpus_scores([texts[k] for k in kept], [references[k] for k in kept])
         risk = np.cumsum(100 - quality[order]) / np.arange(1, len(order) + 1)
-        found[name] = {
+        judgements[name] = {
             "spearman": rank_correlation(-values, quality),
             "bleu_kept": left["bleu"],
             "bleu_gain": left["bleu"] - whole["bleu"],
             "area": float(risk.mean()),
             "risk": [float(risk[round(len(risk) * share) - 1]) for share in (0.2, 0.4, 0.6, 0.8, 1.0)],
         }
-    return found
+    return judgements
 
 
 def rank_correlation(first: Array, second: Array) -> float | None:
