@@ -1,4 +1,4 @@
-"""A panel of shops, and how a command is refused."""
+"""A panel of shops, options of small runs, and how a command is refused."""
 
 import numpy as np
 import pandas as pd
@@ -7,6 +7,9 @@ import pytest
 from bayesrnn.cli import main
 
 QUICK = ["--quick", "--threads", "1"]
+SMALL_SEQUENCES = ["--hidden", "12", "--draws", "16", "--threads", "1"]
+SMALL_LM = ["--hidden", "12", "--embedding", "12", "--layers", "1"]
+SMALL_LM += ["--epochs", "2", "--batch-size", "4", "--window", "8"]
 
 
 def panel(rows: int, ahead: int, skip: int = 0) -> pd.DataFrame:
