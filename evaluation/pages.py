@@ -59,6 +59,7 @@ def _treebank(size: str) -> str:
     }[size]  # fmt: skip
     kinds = {
         "test": "deterministic pass",
+        "test_tempered": "deterministic pass, tuned",
         "test_mc_words_kept": "MC, words kept",
         "test_mc": "MC, words dropped",
         "test_mc_tuned": "MC, tuned",

@@ -30,7 +30,7 @@ def judged(
     keep: Callable[[dict[str, Any]], object] = lambda scores: None,
     **drawing: Any,
 ) -> dict[str, Any]:
-    """Return perplexities: deterministic on both texts; on the test text also Monte Carlo, tuned, and adapted.
+    """Return perplexities: deterministic on both texts; on the test text also Monte Carlo, both tuned, and adapted.
 
     The test text is one stream from a state of zeros, as in the papers' code; every draw counts. `keep` gets what is
     known after each pass, so that a kill loses one pass. `drawing` has the seed and the draws of `perplexity`.
@@ -56,6 +56,8 @@ def judged(
         settings = {key: value for key, value in chosen.items() if key != "valid"}
         scores |= drawn("test_mc_tuned", perplexity(models, test, **settings, **drawing, **options))
         keep(scores)
+    scores |= _tempered(models, spread(valid, rows), test, rows, **options)
+    keep(scores)
     if len(models) == 1:
         scores |= _adapted(models[0], training, valid, test, row.recipe.precision)
     return scores
@@ -67,6 +69,14 @@ def _tuned(models: list[LanguageModel], valid: Tensor, **options: Any) -> dict[s
     tuned = tune_perplexity(models, valid, multipliers=_MULTIPLIERS, averages=_AVERAGES, **fixed, **options)
     found = {"multiplier": tuned.multiplier, "average": tuned.average, "temperature": tuned.temperature}
     return found | fixed | {"valid": tuned.perplexity}
+
+
+def _tempered(models: list[LanguageModel], valid: Tensor, test: Tensor, rows: int, **options: Any) -> dict[str, Any]:
+    """Return the perplexity of one pass at the temperature that is best on validation text: draws have theirs too."""
+    chosen = tune_perplexity(models, valid, multipliers=(1.0,), draws=0, batch_size=rows, **options)
+    settings = {"temperature": chosen.temperature, "valid": chosen.perplexity}
+    result = perplexity(models, test, draws=0, temperature=chosen.temperature, statistics=False, **options)
+    return {"tempered_on_valid": settings, "test_tempered": result.perplexity}
 
 
 def _adapted(

@@ -7,10 +7,11 @@ from typing import Any
 
 from evaluation import records
 
-_COLUMNS = ("valid", "test", "test_mc_words_kept", "test_mc", "test_mc_tuned", "test_dynamic")
+_COLUMNS = ("valid", "test", "test_tempered", "test_mc_words_kept", "test_mc", "test_mc_tuned", "test_dynamic")
 _TITLES = {
     "valid": "valid",
     "test": "test, deterministic",
+    "test_tempered": "test, deterministic, tuned",
     "test_mc_words_kept": "test, MC (words kept)",
     "test_mc": "test, MC",
     "test_mc_tuned": "test, MC tuned",

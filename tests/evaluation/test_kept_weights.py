@@ -118,3 +118,16 @@ def test_tuning_reads_from_all_over_the_text(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("evaluation.penn_treebank.judging.TUNING_TOKENS", 6)
     assert spread(torch.arange(31), 3).tolist() == [0, 1, 10, 11, 20, 21]
     assert spread(torch.arange(6), 3).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_one_pass_gets_the_temperature_of_validation_text(tmp_path: Path) -> None:
+    plan, row = tiny_plan(tmp_path)
+    run_row(plan, row)
+    scores = records.load(plan.name(row), tmp_path)["scores"]
+    model, _ = kept.opened(tmp_path / "runs" / "beyond" / "small" / "shared-0" / "kept", plan.corpus.vocabulary)
+    text = plan.corpus["test"]
+    with torch.no_grad():
+        logits = model.eval()(text[None, :-1])[0].logits[0].double() / scores["tempered_on_valid"]["temperature"]
+    loss = torch.nn.functional.cross_entropy(logits, text[1:])
+    assert scores["test_tempered"] == pytest.approx(float(loss.exp()), rel=1e-5)
+    assert scores["tempered_on_valid"]["temperature"] != 1.0  # an untrained model is not sharp enough, or too sharp
