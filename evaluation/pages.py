@@ -65,10 +65,10 @@ def _treebank(size: str) -> str:
         "test_mc_tuned": "MC, tuned",
         "test_dynamic": "dynamic evaluation",
     }
-    found = [(table, records.load(f"penn_treebank_{table}_{row}")) for table, row in chosen]
-    columns = [c for c in kinds if any(c in r["scores"] for _, r in found)]
+    results = [(table, records.load(f"penn_treebank_{table}_{row}")) for table, row in chosen]
+    columns = [c for c in kinds if any(c in r["scores"] for _, r in results)]
     rows = []
-    for table, result in found:
+    for table, result in results:
         scores, published = result["scores"], result["published"] if table.startswith("gal") else {}
         cells = []
         for column in columns:
@@ -101,12 +101,12 @@ def _averaging() -> str:
 
 def _multipliers() -> str:
     """Perplexity of validation text at factors of the rates, and the entropy of the mean minus its loss."""
-    found = [records.load(path.stem) for path in sorted(records.RESULTS.glob("penn_treebank_*_multipliers.json"))]
+    results = [records.load(path.stem) for path in sorted(records.RESULTS.glob("penn_treebank_*_multipliers.json"))]
     rows = []
-    for result in found:
+    for result in results:
         cells = [f"{exp(m['loss']):.1f} ({m['entropy'] - m['loss']:+.2f})" for m in result["multipliers"]]
         rows.append([f"{result['row']}, {result['size']}", *cells])
-    head = [f"{m['multiplier']:g} of the rates" if m["multiplier"] else "one pass" for m in found[0]["multipliers"]]
+    head = [f"{m['multiplier']:g} of the rates" if m["multiplier"] else "one pass" for m in results[0]["multipliers"]]
     return _markdown(["model", *head], rows)
 
 

@@ -67,8 +67,8 @@ def _tuned(models: list[LanguageModel], valid: Tensor, **options: Any) -> dict[s
     """Return multiplier, average and temperature after it with the lowest perplexity of validation text, words kept."""
     fixed: dict[str, Any] = {"temperature_of": "mean", "drop_words": False}
     tuned = tune_perplexity(models, valid, multipliers=_MULTIPLIERS, averages=_AVERAGES, **fixed, **options)
-    found = {"multiplier": tuned.multiplier, "average": tuned.average, "temperature": tuned.temperature}
-    return found | fixed | {"valid": tuned.perplexity}
+    best = {"multiplier": tuned.multiplier, "average": tuned.average, "temperature": tuned.temperature}
+    return best | fixed | {"valid": tuned.perplexity}
 
 
 def _tempered(models: list[LanguageModel], valid: Tensor, test: Tensor, rows: int, **options: Any) -> dict[str, Any]:
@@ -111,13 +111,13 @@ def by_multiplier(row: Row, models: list[LanguageModel], text: Tensor, **drawing
     """Return loss and entropy of the mean over draws at several factors of the rates, words kept; 0 is one pass."""
     options: dict[str, Any] = {"window": row.recipe.window, "precision": row.recipe.precision}
     options |= {"batch_size": row.recipe.batch_size, "drop_words": False, **drawing}
-    found = []
+    curve = []
     for multiplier in (0.0, *_SHARES):
         settings = {"multiplier": multiplier} if multiplier else {"draws": 0}
         result = perplexity(models, spread(text, row.recipe.batch_size), **(options | settings))
         entropy = float(result.entropy[result.mask].mean()) if result.entropy is not None else float("nan")
-        found.append({"multiplier": multiplier, "loss": float(result.nll), "entropy": entropy})
-    return found
+        curve.append({"multiplier": multiplier, "loss": float(result.nll), "entropy": entropy})
+    return curve
 
 
 def drawn(name: str, result: TokenPredictive) -> dict[str, Any]:
@@ -141,14 +141,10 @@ def reliability(result: TokenPredictive, bins: int = 10) -> list[dict[str, float
         raise ValueError("reliability needs the statistics of a perplexity.")
     confidence, correct = result.confidence[result.mask].double(), result.correct[result.mask].double()
     index = (confidence * bins).long().clamp(max=bins - 1)
-    found = []
+    curve = []
     for b in range(bins):
         inside = index == b
         if bool(inside.any()):
-            values = {
-                "confidence": confidence[inside].mean(),
-                "correct": correct[inside].mean(),
-                "tokens": inside.sum(),
-            }
-            found.append({key: float(value) for key, value in values.items()})
-    return found
+            values = {"confidence": confidence[inside].mean(), "correct": correct[inside].mean()}
+            curve.append({key: float(value) for key, value in values.items()} | {"tokens": float(inside.sum())})
+    return curve

@@ -21,14 +21,14 @@ _TITLES = {
 
 def write(table: str, size: str, results: Path) -> list[Path]:
     """Write `penn_treebank_TABLE_SIZE.md` and, where epochs are known, `.png`."""
-    found = load(table, size, results)
-    if not found:
+    runs = load(table, size, results)
+    if not runs:
         raise ValueError(f"{results} holds no result of the table {table!r} at size {size!r}: run its rows first.")
     path = results / f"penn_treebank_{table}_{size}.md"
-    path.write_text(markdown(table, size, found), encoding="utf-8")
+    path.write_text(markdown(table, size, runs), encoding="utf-8")
     written = [path]
-    if any(r.get("epochs") for r in found):
-        written.append(curves(found, results / f"penn_treebank_{table}_{size}.png"))
+    if any(r.get("epochs") for r in runs):
+        written.append(curves(runs, results / f"penn_treebank_{table}_{size}.png"))
     return written
 
 
@@ -36,20 +36,20 @@ def load(table: str, size: str, results: Path) -> list[dict[str, Any]]:
     """Return the results of a table, of all seeds, in the order of its rows; members of ensembles are left out."""
     from evaluation.penn_treebank.rows import rows
 
-    found = []
+    runs = []
     for row in rows(table, size):
         stem = f"penn_treebank_{table}_{size}_{row.name}"
         names = [(_place(path.stem, stem), path.stem) for path in results.glob(f"{stem}*.json")]
-        found += [records.load(name, results) for place, name in sorted(names) if place[0]]
-    return found
+        runs += [records.load(name, results) for place, name in sorted(names) if place[0]]
+    return runs
 
 
-def markdown(table: str, size: str, found: list[dict[str, Any]]) -> str:
+def markdown(table: str, size: str, runs: list[dict[str, Any]]) -> str:
     """Return the table; published numbers stand in brackets beside ours."""
-    columns = [c for c in _COLUMNS if any(c in r.get("scores", {}) for r in found)]
-    groups = by_seed(found)
+    columns = [c for c in _COLUMNS if any(c in r.get("scores", {}) for r in runs)]
+    groups = by_seed(runs)
     head = ["model", "epochs", *(_TITLES[c] for c in columns), "train, last epoch", "words/s"]
-    lines = [f"# Penn Treebank, {table} table, size {size}", "", _note(found, groups), ""]
+    lines = [f"# Penn Treebank, {table} table, size {size}", "", _note(runs, groups), ""]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for group in groups:
         trained = [r["epochs"] for r in group if r.get("epochs")]
@@ -61,19 +61,19 @@ def markdown(table: str, size: str, found: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def by_seed(found: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Return the results in groups that differ in their seed alone: one row, one recipe, as many members, one text.
+def by_seed(runs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the results in groups that differ only in their seed: one row, one recipe, as many members, one text.
 
     Where a seed of a group was judged, those still in training are left out.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
-    for r in found:
+    for r in runs:
         same = [r.get(key) for key in ("row", "members", "recipe", "model", "share_of_training_text")]
         groups.setdefault(json.dumps(same, sort_keys=True), []).append(r)
     return [[r for r in group if r.get("scores")] or group for group in groups.values()]
 
 
-def curves(found: list[dict[str, Any]], path: Path) -> Path:
+def curves(runs: list[dict[str, Any]], path: Path) -> Path:
     """Plot validation perplexity by epoch (training dashed), as Figure 12 of arXiv:1512.05287 does."""
     import matplotlib
 
@@ -82,11 +82,11 @@ def curves(found: list[dict[str, Any]], path: Path) -> Path:
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    for r in (r for r in found if r.get("epochs")):
+    for r in (r for r in runs if r.get("epochs")):
         x = [e["epoch"] for e in r["epochs"]]
         (line,) = axes.plot(x, [e["valid_perplexity"] for e in r["epochs"]], label=_name([r]))
         axes.plot(x, [e["train_perplexity"] for e in r["epochs"]], "--", color=line.get_color(), linewidth=0.8)
-    lowest = min(e["valid_perplexity"] for r in found for e in r.get("epochs", []))
+    lowest = min(e["valid_perplexity"] for r in runs for e in r.get("epochs", []))
     axes.set(xlabel="epoch", ylabel="perplexity (validation; training under masks dashed)", ylim=(0, 3 * lowest))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
@@ -98,8 +98,8 @@ def curves(found: list[dict[str, Any]], path: Path) -> Path:
 
 def _place(name: str, stem: str) -> tuple[bool, int, int]:
     """Whether a file is a result of the row `stem`, the members that it judges, and its seed: the order of a table."""
-    found = re.fullmatch(r"(?:_ensemble_(\d+))?(?:_seed_(\d+))?", name.removeprefix(stem))
-    return (False, 0, 0) if found is None else (True, int(found[1] or 1), int(found[2] or 0))
+    match = re.fullmatch(r"(?:_ensemble_(\d+))?(?:_seed_(\d+))?", name.removeprefix(stem))
+    return (False, 0, 0) if match is None else (True, int(match[1] or 1), int(match[2] or 0))
 
 
 def _name(group: list[dict[str, Any]]) -> str:
@@ -131,8 +131,8 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _note(found: list[dict[str, Any]], groups: list[list[dict[str, Any]]]) -> str:
-    shares = {r.get("share_of_training_text", 1.0) for r in found}
+def _note(runs: list[dict[str, Any]], groups: list[list[dict[str, Any]]]) -> str:
+    shares = {r.get("share_of_training_text", 1.0) for r in runs}
     text = "Perplexities; published numbers in brackets. ± is the Monte Carlo standard error. Lower is better."
     if any(len(group) > 1 for group in groups):
         text += " Rows of several seeds: their mean, and in square brackets the lowest and the highest."
