@@ -46,7 +46,10 @@ def _file(path: str, place: str = "0") -> str:
     return re.findall(r"(?:^\|.*\n?)+", text, flags=re.M)[int(place)].rstrip("\n")
 
 
-_BEYOND = [("beyond_medium", n) for n in ("plain-narrow", "shared-narrow", "shared-middle", "shared-shifted", "shared")]
+_BEYOND = [
+    ("beyond_medium", name)
+    for name in ("plain-narrow", "shared-narrow", "shared-middle", "shared-shifted", "shared-restarted", "shared")
+]
 
 
 def _treebank(size: str) -> str:
@@ -75,7 +78,8 @@ def _treebank(size: str) -> str:
             wanted = published.get("test_mc" if column == "test_mc_words_kept" else column)
             shown = f" ({wanted:.1f})" if wanted is not None and column != "test_mc" else ""
             cells.append(f"{scores[column]:.1f}{shown}" if column in scores else "")
-        rows.append([f"{result['row']}, {table.split('_')[1]}", str(len(result["epochs"])), *cells])
+        epochs = f"{'+' if result.get('start') else ''}{len(result['epochs'])}"
+        rows.append([f"{result['row']}, {table.split('_')[1]}", epochs, *cells])
     return _markdown(["model", "epochs", *(kinds[c] for c in columns)], rows)
 
 
