@@ -1,69 +1,120 @@
-"""Monte Carlo errors of a perplexity, and their blocks of draws."""
+"""What cannot be a perplexity is refused, with its cause."""
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from bayesrnn import schemes
+from bayesrnn.comparison import compare
+from bayesrnn.inference._convergence import convergence, jackknife
 from bayesrnn.inference._perplexity import perplexity
-from bayesrnn.predictive import Origin, TokenPredictive
+from bayesrnn.models import LanguageModel
+from bayesrnn.nn import Dropout
+from bayesrnn.tuning.language import tune_perplexity
 from tests.inference.language_models import Switch, language_model, text
 
 
-def test_the_standard_error_is_the_spread_over_seeds() -> None:
-    model, tokens = language_model(0.5), text(30)
-    results = [perplexity(model, tokens, draws=128, seed=s, statistics=False) for s in range(24)]
-    spread = torch.tensor([r.nll for r in results]).std()
-    claimed = torch.tensor([r.standard_error for r in results]).mean()
-    assert 0.6 < float(claimed / spread) < 1.6
+@pytest.mark.parametrize(
+    ("broken", "error", "message"),
+    [
+        (lambda: perplexity(language_model(0.0), text()), ValueError, "nothing in this model is stochastic"),
+        (lambda: perplexity([], text()), TypeError, "a torch module or a list of them"),
+        (lambda: perplexity(language_model(), text(40, 12)), ValueError, r"tokens must lie in 0\.\.8"),
+        (
+            lambda: perplexity(language_model(), torch.tensor([0, 1, 9])),
+            ValueError,
+            "the model's vocabulary has 9 tokens",
+        ),
+        (lambda: perplexity(language_model(), text(), lifetime="forever"), ValueError, "lifetime must be one of"),
+        (lambda: perplexity(language_model(), text(3), batch_size=5), ValueError, "cannot be cut into 5 rows"),
+    ],
+)
+def test_what_cannot_be_is_refused(broken: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        broken()
 
 
-def test_the_corrected_value_removes_most_of_the_bias_of_few_draws() -> None:
-    model, tokens = language_model(0.5), text(30)
-    truth = perplexity(model, tokens, draws=4096, statistics=False).nll
-    few = [perplexity(model, tokens, draws=32, seed=s, sampling="independent", statistics=False) for s in range(1, 25)]
-    raw = sum(r.nll for r in few) / len(few) - truth
-    corrected = sum(r.nll_corrected for r in few) / len(few) - truth
-    assert raw > 0
-    assert abs(corrected) < 0.5 * raw
+def test_weights_that_diverged_are_named() -> None:
+    model = language_model()
+    with torch.no_grad():
+        model.decoder_bias.fill_(float("nan"))
+    with pytest.raises(ValueError, match="log probabilities are NaN"):
+        perplexity(model, text(), draws=16)
 
 
-def test_draws_that_fill_no_block_count_in_the_mean_alone() -> None:
-    result = perplexity(language_model(), text(), draws=40)
-    assert result.block_log_prob.shape[0] == 2
-    assert math.isfinite(result.standard_error)
-    assert perplexity(language_model(), text(), draws=10).standard_error is None
+class Headless(nn.Module):
+    """Returns what no language model returns."""
+
+    def __init__(self, output: object) -> None:
+        super().__init__()
+        self.mask, self.output = Dropout(0.5), output
+
+    def forward(self, tokens: Tensor, state: object = None) -> object:
+        return self.output
 
 
-def test_fewer_blocks_are_fewer_draws() -> None:
-    result = perplexity(language_model(), text(), draws=100)
-    part = result.keep_draws([0, 1])
-    assert (result.draws_used, part.draws_used, part.degrees_of_freedom) == (100, 32, 1.0)
-    torch.testing.assert_close(part.log_prob, perplexity(language_model(), text(), draws=32).log_prob)
-    assert part.keep_draws(torch.tensor([1])).draws_used == 16
-    assert result.keep_draws(torch.tensor([True, False, False, True, False, False])).draws_used == 32
-    both = perplexity([language_model(), language_model(0.2)], text(), draws=40)
-    assert (both.draws_used, both.keep_draws([1]).draws_used) == (80, 32)
-    single = TokenPredictive.from_blocks(torch.full((6, 1, 4), -1.0), origin=Origin(96)).keep_draws([0, 1])
-    assert single.draws_used == 32
-    with pytest.raises(ValueError, match=r"keeps 6 blocks of draws, numbered 0 to 5, but \[6\] was asked for"):
-        result.keep_draws([6])
-    for wrong in ("first", [0.5], None, 1):
-        with pytest.raises(TypeError, match="the blocks to keep are given by their numbers"):
-            result.keep_draws(wrong)  # type: ignore[arg-type]
+def test_a_model_must_return_a_distribution_and_a_state() -> None:
+    with pytest.raises(TypeError, match=r"must return \(distribution of the next token, state\)"):
+        perplexity(Headless(torch.zeros(3)), text())
+    with pytest.raises(TypeError, match="must be a Categorical or logits of shape"):
+        perplexity(Headless((torch.zeros(3), None)), text())
 
 
-def test_each_window_of_each_row_is_a_sequence_of_its_own() -> None:
-    tokens = torch.zeros(4 * 30 + 1, dtype=torch.long)
-    options: dict[str, Any] = {
-        "draws": 1,
-        "window": 3,
-        "batch_size": 4,
-        "sampling": "independent",
-        "lifetime": "window",
-    }
-    found = perplexity(Switch(), tokens, **options).log_prob.view(4, 10, 3)[..., 0]
-    for rows in range(1, 4):  # no row repeats what another row had some windows before
-        for windows in range(4):
-            assert not torch.equal(found[rows:, : 10 - windows], found[:-rows, windows:])
+def test_members_of_an_ensemble_share_one_vocabulary() -> None:
+    other = LanguageModel(12, 6, 7, 1, dropout=0.3)
+    for statistics in (True, False):
+        with pytest.raises(ValueError, match="have vocabularies of 9, 12 tokens"):
+            perplexity([language_model(), other], text(), draws=16, statistics=statistics)
+        with pytest.raises(ValueError, match="have vocabularies of 9, 2 tokens"):
+            perplexity([language_model(), Switch()], text(size=2), draws=16, statistics=statistics)
+
+
+def test_a_quiet_member_of_an_ensemble_is_named() -> None:
+    with pytest.raises(ValueError, match=r"nothing in member 1 of this ensemble \(the first is 0\)"):
+        perplexity([language_model(), language_model(0.0)], text(), draws=16)
+    words = language_model(schemes.gal(word=0.3))
+    with pytest.raises(ValueError, match=r"nothing in members 0, 2 of this ensemble"):
+        perplexity([language_model(0.0), words, language_model(0.0)], text(), draws=16, drop_words=False)
+    with pytest.raises(ValueError, match=r"member 1 of this ensemble .* with drop_words=False: the only masks"):
+        perplexity([language_model(), words], text(), draws=16, drop_words=False)
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "message"),
+    [
+        (lambda m: perplexity(m, None), TypeError, r"tokens must be whole numbers.*None \(NoneType\)"),
+        (lambda m: perplexity(m, "abc"), TypeError, r"tokens must be whole numbers.*vocabulary\.encode"),
+        (lambda m: perplexity(m, ["a", "b"]), TypeError, "a list of str was given"),
+        (lambda m: perplexity(m, torch.tensor(5)), ValueError, "one stream of whole numbers"),
+        (lambda m: perplexity(m, []), ValueError, "cannot be cut into 1 rows"),
+        (lambda m: perplexity(m, [0.5, 1.0]), ValueError, "one stream of whole numbers"),
+        (lambda m: perplexity(m, torch.tensor([1, 2, -1])), ValueError, "-1 was given at place 2"),
+        (lambda m: perplexity(3, text()), TypeError, r"but 3 \(int\) was given\. The model comes first"),
+        (lambda m: perplexity("lm.pt", text()), TypeError, r"but 'lm\.pt' \(str\) was given"),
+        (lambda m: perplexity([m, 3], text()), TypeError, "a list of int was given"),
+        (lambda m: perplexity(m, text(), temperature="1"), TypeError, r"temperature divides .* '1' \(str\)"),
+        (lambda m: perplexity(m, text(), temperature=math.inf), ValueError, "above 0 and finite, but inf"),
+        (lambda m: perplexity(m, text(), multiplier="1"), TypeError, r"multiplier scales .* '1' \(str\)"),
+        (lambda m: tune_perplexity(m, text(), multipliers=1.0), TypeError, r"multipliers must be a list .* 1\.0"),
+        (lambda m: tune_perplexity(m, text(), temperatures=["1"]), TypeError, "temperatures divide the logits"),
+        (lambda m: m([[0, 1]]), TypeError, r"a list was given\. Pass torch\.tensor"),
+        (lambda m: LanguageModel(9, init_range="x"), TypeError, r"init_range .* 'x' \(str\)"),
+        (lambda m: convergence(perplexity(m, text())), TypeError, "convergence follows single draws"),
+        (lambda m: jackknife(perplexity(m, text()), lambda p: p.nll), TypeError, "jackknife follows single draws"),
+    ],
+)
+def test_wrong_types_are_named(broken: Callable[[LanguageModel], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        broken(language_model())
+
+
+def test_a_comparison_of_a_language_model_points_to_its_perplexity() -> None:
+    for model in (language_model(), Switch()):
+        tokens = text(40, 2).view(4, 10)
+        with pytest.raises(ValueError, match=r"state\. For a language model take bayesrnn\.perplexity") as caught:
+            compare(model, tokens, target=tokens)
+        assert "compare_predictives" in str(caught.value)
+        assert "Normal" not in str(caught.value)
