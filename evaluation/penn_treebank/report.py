@@ -103,9 +103,10 @@ def _place(name: str, stem: str) -> tuple[bool, int, int]:
 
 
 def _name(group: list[dict[str, Any]]) -> str:
-    """The row, its members, and the seeds: how many they are, or which one if it is not 0."""
+    """The row, its members, the row that it goes on from, and the seeds: how many, or which one if it is not 0."""
     members, seed = group[0].get("members", 1), group[0].get("provenance", {}).get("seed") or 0
     parts = [group[0]["row"], f"{members} members" if members > 1 else ""]
+    parts.append(f"after {group[0]['start']}" if group[0].get("start") else "")
     parts.append(f"{len(group)} seeds" if len(group) > 1 else f"seed {seed}" if seed else "")
     return ", ".join(part for part in parts if part)
 

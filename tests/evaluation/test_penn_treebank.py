@@ -52,6 +52,12 @@ def test_published_numbers_stand_beside_ours() -> None:
     assert "80.00 (81.9) | 78.00 (79.7) | 77.00 ± 0.05 (78.6)" in line
 
 
+def test_a_row_says_which_row_it_goes_on_from(tmp_path: Path) -> None:
+    result_of(90.0, 0, tmp_path, start="zaremba")
+    report.write("gal", "medium", tmp_path)
+    assert "| none, after zaremba | 1 | 90.00" in (tmp_path / "penn_treebank_gal_medium.md").read_text()
+
+
 def result_of(test: float, seed: int, folder: Path, suffix: str = "", **extra: object) -> None:
     result = {
         "row": "none",
