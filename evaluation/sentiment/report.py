@@ -43,9 +43,9 @@ def write(results: Path) -> None:
 
 
 def of_grid(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the runs of the study of rates. Where the variational network has the rates of a missing cell, it is it.
+    """Return the runs of the study of rates, all of seed 0; the variational network stands for a missing cell.
 
-    Names apart the two are one network: same rates, same start, same masks. Runs of the study have seed 0.
+    It does so only for the cell with its rates: both have the same start and the same masks, and so are one network.
     """
     grid = {_cell(r): r for r in records if r["variant"]["name"].startswith("pE")}
     for record in records:
