@@ -34,7 +34,8 @@ class Row:
         recipe: How it is trained.
         published: Perplexities as printed: `valid`, `test`, `test_mc`; with ensembles as `test_ensemble_M`.
         model: Further arguments of the model.
-        start: The row whose kept weights the training begins with, if any.
+        start: The rows with the mean of whose kept weights the training begins, if any.
+        seed_offset: What is added to the seed of the run, so that two branches see other masks and other windows.
     """
 
     name: str
@@ -42,7 +43,13 @@ class Row:
     recipe: Recipe
     published: dict[str, float] = field(default_factory=dict)
     model: dict[str, object] = field(default_factory=dict)
-    start: str | None = None
+    start: tuple[str, ...] = ()
+    seed_offset: int = 0
+
+    @property
+    def begins_with(self) -> str | None:
+        """The start in words, for the result."""
+        return f"the mean of {' and '.join(self.start)}" if len(self.start) > 1 else "".join(self.start) or None
 
 
 def rows(table: str, size: str, *, epochs: int | None = None, precision: str | None = "bf16") -> list[Row]:
@@ -130,9 +137,27 @@ def _beyond(size: str) -> list[Row]:
         *found,
         Row("shared-middle", middle, _cycle(32), published, _shape(400, 600)),
         Row("shared-shifted", middle, _shifted(32), published, _shape(400, 600)),
-        Row("shared-restarted", restarted, _restarted(16), published, _shape(400, 600), start="shared-shifted"),
+        Row("shared-restarted", restarted, _restarted(16), published, _shape(400, 600), start=("shared-shifted",)),
+        *_branches(scheme),
         Row("shared-narrow", narrow, _cycle(19), published, _shape(400, 400)),
         *_plain(),
+    ]
+
+
+def _branches(scheme: Scheme) -> list[Row]:
+    """Two long cycles from the mean of two rows, under masks of either, and a short one from the mean of both.
+
+    Source: Wortsman et al. (2022), arXiv:2203.05482, for the mean of weights that were trained from the same start.
+    """
+    begin = ("shared-shifted", "shared-restarted")
+    ends = ("shared-branch-a", "shared-branch-b")
+    weaker = scheme.with_rates(word=0.12, input=0.4, hidden=0.28, output=0.45)
+    stronger = scheme.with_rates(word=0.15, input=0.45, hidden=0.3, output=0.5)
+    shape, published = _shape(400, 600), {"test": 57.3}
+    return [
+        Row(ends[0], weaker, _restarted(28, 0.7), published, shape, begin, 1),
+        Row(ends[1], stronger, _restarted(28, 0.7), published, shape, begin, 2),
+        Row("shared-joined", weaker, _restarted(2, 0.1), published, shape, ends, 3),
     ]
 
 
@@ -182,13 +207,13 @@ def _shifted(epochs: int) -> Recipe:
     return replace(recipe, shift=True, optimizer=replace(recipe.optimizer, weight_decay=1.5e-5))
 
 
-def _restarted(epochs: int) -> Recipe:
+def _restarted(epochs: int, rate: float = 0.5) -> Recipe:
     """A second, lower cycle for weights that overfit in the first: a decay that ends with the rate, stronger masks.
 
     Source: Loshchilov & Hutter (2017), arXiv:1608.03983, for warm restarts; not tried on validation text.
     """
     recipe = _cycle(epochs)
-    optimizer = SGD(Cosine(0.5, warmup=0.05), weight_decay=3e-5, decay_follows_rate=True)
+    optimizer = SGD(Cosine(rate, warmup=0.05), weight_decay=3e-5, decay_follows_rate=True)
     return replace(recipe, shift=True, optimizer=optimizer)
 
 

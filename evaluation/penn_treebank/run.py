@@ -107,15 +107,14 @@ def _opened(plan: Plan, row: Row, seed: int) -> tuple[LanguageModel, dict[str, A
 
 def _trained(plan: Plan, row: Row, seed: int, name: str) -> tuple[LanguageModel, dict[str, Any]]:
     """Return a trained model, and what is known of it; the result is written after every epoch."""
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + row.seed_offset)
     units = plan.units or UNITS[plan.size]
     shape: dict[str, Any] = {"embedding_size": units, "hidden_size": units, **row.model}
     model = LanguageModel(
         len(plan.corpus.vocabulary), num_layers=2, dropout=row.scheme, init_range=INIT[plan.size], **shape
     ).to(plan.device)
-    if row.start is not None:
-        begun, _ = _opened(plan, replace(row, name=row.start), seed)
-        model.load_state_dict(begun.state_dict())
+    if row.start:
+        model.load_state_dict(_mean_weights(plan, row, seed))
     result = _description(plan, row, model)
 
     def note(history: History) -> None:
@@ -132,13 +131,19 @@ def _trained(plan: Plan, row: Row, seed: int, name: str) -> tuple[LanguageModel,
         row.recipe,
         validation=plan.corpus["validation"],
         vocabulary=plan.corpus.vocabulary,
-        seed=seed,
+        seed=seed + row.seed_offset,
         checkpoint=_folder(plan, row, seed),
         resume=plan.resume,
         on_epoch=note,
         progress=plan.progress,
     )
     return model, result | {"epochs": epoch_records(history)}
+
+
+def _mean_weights(plan: Plan, row: Row, seed: int) -> dict[str, Tensor]:
+    """Return the mean of the kept weights of the rows that a row starts from."""
+    states = [_opened(plan, replace(row, name=name), seed)[0].state_dict() for name in row.start]
+    return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
 
 
 def _scores(plan: Plan, row: Row, models: list[LanguageModel], keep: Any = lambda scores: None) -> dict[str, Any]:
@@ -170,7 +175,7 @@ def _description(plan: Plan, row: Row, model: LanguageModel) -> dict[str, Any]:
         "model": model.config(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "recipe": row.recipe.to_dict(),
-        "start": row.start,
+        "start": row.begins_with,
         "training_tokens": len(plan.training),
         "share_of_training_text": round(plan.fraction, 4),
         "published": row.published,

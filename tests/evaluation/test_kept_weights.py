@@ -24,12 +24,31 @@ def test_a_row_begins_with_the_kept_weights_of_another(tmp_path: Path) -> None:
     plan, row = tiny_plan(tmp_path)
     run_row(plan, row)
     recipe = replace(row.recipe, optimizer=SGD(StepDecay(1e-12)), averaging=None)  # hardly moves the weights
-    [path] = run_row(plan, replace(row, name="again", start="shared", recipe=recipe))
+    [path] = run_row(plan, replace(row, name="again", start=("shared",), recipe=recipe))
     first, second = records.load(plan.name(row), tmp_path), json.loads(path.read_text())
     assert second["start"] == "shared"
     assert second["scores"]["test"] == pytest.approx(first["scores"]["test"], rel=1e-6)
     with pytest.raises(ValueError, match="holds no kept weights"):
-        run_row(plan, replace(row, name="other", start="naive"))
+        run_row(plan, replace(row, name="other", start=("naive",)))
+
+
+def test_a_row_begins_with_the_mean_of_two(tmp_path: Path) -> None:
+    plan, row = tiny_plan(tmp_path)
+    ends = [replace(row, name="one", seed_offset=1), replace(row, name="two", seed_offset=2)]
+    [first, second] = [run_row(plan, end)[0] for end in ends]
+    weights = [kept.opened(path, plan.corpus.vocabulary)[0].state_dict() for path in kept_folders(plan, ends)]
+    assert json.loads(first.read_text())["epochs"] != json.loads(second.read_text())["epochs"]
+    recipe = replace(row.recipe, optimizer=SGD(StepDecay(1e-12)), averaging=None)
+    joined = replace(row, name="joined", start=("one", "two"), recipe=recipe)
+    [path] = run_row(plan, joined)
+    assert json.loads(path.read_text())["start"] == "the mean of one and two"
+    [folder] = kept_folders(plan, [joined])
+    for name, value in kept.opened(folder, plan.corpus.vocabulary)[0].state_dict().items():
+        torch.testing.assert_close(value, (weights[0][name] + weights[1][name]) / 2, rtol=1e-5, atol=1e-6)
+
+
+def kept_folders(plan: Plan, members: list[Row]) -> list[Path]:
+    return [plan.work / plan.table / plan.size / f"{row.name}-{plan.seed}" / "kept" for row in members]
 
 
 def test_a_kill_while_judging_loses_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
