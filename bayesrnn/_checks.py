@@ -232,11 +232,10 @@ def check_lengths(lengths: Tensor | Iterable[int], rows: int, steps: int) -> Ten
     if is_exporting():
         return values
     if rows and (int(values.min()) < 1 or int(values.max()) > steps):
-        bad = ((values < 1) | (values > steps)).nonzero().flatten().tolist()
+        bad = int(((values < 1) | (values > steps)).nonzero()[0])  # a batch of draws repeats its rows behind the first
         raise ValueError(
-            f"lengths must lie between 1 and the {steps} steps of the tensor, but rows {some(bad)} "
-            f"have {some(values[bad].tolist())}. Drop empty sequences, and check which dimension holds the steps "
-            "(batch_first)."
+            f"lengths must lie between 1 and the {steps} steps of the tensor, but row {bad} has {int(values[bad])}. "
+            "Drop empty sequences, and check which dimension holds the steps (batch_first)."
         )
     return values
 

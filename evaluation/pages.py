@@ -157,12 +157,13 @@ def _sentiment_errors() -> dict[tuple[str, ...], str]:
 def _sentiment_grid() -> str:
     """Test errors of one pass, epoch 60 and early stopping, by rates of words and states; a dash where missing."""
     runs = records.load_all(records.RESULTS / "sentiment", "paper-*.json", "scores")
-    found = {(r["cell"], r["variant"]["word"], r["variant"]["hidden"]): r["scores"] for r in of_grid(runs)}
+    scores = {(r["cell"], r["variant"]["word"], r["variant"]["hidden"]): r["scores"] for r in of_grid(runs)}
     rates, rows = (0.0, 0.25, 0.5), []
     for word in rates:
         both = []
         for key in [(cell, word, state) for cell in ("gru", "lstm") for state in rates]:
-            errors = [f"{found[key][which]['deterministic']['rmse']:.4f}" for which in ("last", "best") if key in found]
+            epochs = [scores[key][which] for which in ("last", "best") if key in scores]
+            errors = [f"{epoch['deterministic']['rmse']:.4f}" for epoch in epochs]
             both.append(" / ".join(errors) or "–")
         rows.append([f"{word:g}", *both])
     head = [f"{cell}, states {state:g}" for cell in ("GRU", "LSTM") for state in rates]

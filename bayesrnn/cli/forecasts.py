@@ -134,10 +134,10 @@ def _run(
         try:
             state = training_folder(output, request)
             page = _judged(forecaster, frame, ahead, names, reading["units"], common, state)
+            summary = {"file": file.name, **forecaster.summary_}
+            _keep(output, forecaster, page, summary, request, {"reading": reading}, ahead)
         except KeyboardInterrupt:
             raise stopped(output) from None
-        summary = {"file": file.name, **forecaster.summary_}
-        _keep(output, forecaster, page, summary, request, {"reading": reading}, ahead)
     _show(output, page, summary, common)
 
 

@@ -16,6 +16,7 @@ from bayesrnn.training import (
     one_cycle,
     zaremba,
 )
+from evaluation.penn_treebank.published import PUBLISHED
 
 UNITS = {"small": 200, "medium": 650, "large": 1500}
 INIT = {"small": 0.1, "medium": 0.05, "large": 0.04}
@@ -55,11 +56,11 @@ class Row:
 def rows(table: str, size: str, *, epochs: int | None = None, precision: str | None = "bf16") -> list[Row]:
     """Return the rows of `gal`, `zaremba` or `beyond` at a size."""
     makers = {"gal": _gal, "zaremba": _zaremba, "beyond": _beyond}
-    found = []
+    table_rows = []
     for row in makers[table](size):
         recipe = row.recipe if epochs is None else row.recipe.shortened(epochs)
-        found.append(replace(row, recipe=replace(recipe, precision=precision)))
-    return found
+        table_rows.append(replace(row, recipe=replace(recipe, precision=precision)))
+    return table_rows
 
 
 def _recipes(size: str) -> tuple[Recipe, Recipe]:
@@ -87,7 +88,7 @@ def _gal(size: str) -> list[Row]:
         "large": (0.3, 0.5, 0.65, 0.5),
     }[size]
     plain, long = _recipes(size)
-    published = _PUBLISHED.get(size, {})
+    published = PUBLISHED.get(size, {})
 
     def variational(gates: str) -> Scheme:
         return schemes.gal(word=word, input=inner, hidden=word, output=inner, gates=gates)
@@ -105,7 +106,7 @@ def _gal(size: str) -> list[Row]:
 def _zaremba(size: str) -> list[Row]:
     """Table 1 of arXiv:1409.2329: no regularization (their small model), dropout, and ensembles by `--members`."""
     plain, _ = _recipes(size)
-    published = _PUBLISHED.get(size, {})
+    published = PUBLISHED.get(size, {})
     rate = {"small": 0.35, "medium": 0.5, "large": 0.65}[size]
     if size == "small":
         unregularized = Row("none", schemes.none(), zaremba("small"), {"valid": 120.7, "test": 114.5})
@@ -127,14 +128,14 @@ def _beyond(size: str) -> list[Row]:
     strong = scheme.with_rates(word=0.15, input=0.5, hidden=0.3, output=0.5)
     long = _cycle(80)
     long = replace(long, optimizer=replace(long.optimizer, weight_decay=5e-6))
-    found = [Row("shared", strong, long, published, _shape(650, 1000))]
+    large = Row("shared", strong, long, published, _shape(650, 1000))
     if size != "medium":
-        return found
+        return [large]
     middle = scheme.with_rates(input=0.35)
     restarted = scheme.with_rates(word=0.15, input=0.45, hidden=0.3, output=0.5)
     narrow = scheme.with_rates(input=0.25, hidden=0.15, output=0.3)
     return [
-        *found,
+        large,
         Row("shared-middle", middle, _cycle(32), published, _shape(400, 600)),
         Row("shared-shifted", middle, _shifted(32), published, _shape(400, 600)),
         Row("shared-restarted", restarted, _restarted(16), published, _shape(400, 600), start=("shared-shifted",)),
@@ -219,33 +220,3 @@ def _restarted(epochs: int, rate: float = 0.5) -> Recipe:
 
 def _shape(embedding: int, hidden: int) -> dict[str, object]:
     return {"shared_embeddings": True, "embedding_size": embedding, "hidden_size": hidden}
-
-
-_PUBLISHED: dict[str, dict[str, dict[str, float]]] = {
-    "medium": {
-        "none": {"valid": 121.1, "test": 121.7},
-        "zaremba": {
-            "valid": 86.2,
-            "test": 82.7,
-            "test_ensemble_2": 77.0,
-            "test_ensemble_5": 73.3,
-            "test_ensemble_10": 72.0,
-        },
-        "moon": {"valid": 100.7, "test": 97.0},
-        "gal-tied": {"valid": 81.8, "test": 79.7, "test_mc": 79.0},
-        "gal-untied": {"valid": 81.9, "test": 79.7, "test_mc": 78.6},
-    },
-    "large": {
-        "none": {"valid": 128.3, "test": 127.4},
-        "zaremba": {
-            "valid": 82.2,
-            "test": 78.4,
-            "test_ensemble_2": 73.6,
-            "test_ensemble_10": 69.5,
-            "test_ensemble_38": 68.7,
-        },
-        "moon": {"valid": 122.9, "test": 118.7},
-        "gal-tied": {"valid": 77.3, "test": 75.0, "test_mc": 74.1},
-        "gal-untied": {"valid": 77.9, "test": 75.2, "test_mc": 73.4, "test_ensemble_10": 68.7},
-    },
-}

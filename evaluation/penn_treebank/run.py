@@ -89,10 +89,10 @@ def judge_multipliers(plan: Plan, row: Row) -> Path:
     """Judge kept weights on validation text at several factors of the rates."""
     model, result = _opened(plan, row, plan.seed)
     drawing = {"seed": plan.seed, "draws": min(plan.draws, TUNING_DRAWS)}
-    found = {"row": row.name, "multipliers": by_multiplier(row, [model], plan.corpus["validation"], **drawing)}
+    factors = {"row": row.name, "multipliers": by_multiplier(row, [model], plan.corpus["validation"], **drawing)}
     known = {key: result[key] for key in ("table", "size", "scheme", "parameters")}
     name = f"{plan.name(row)}_multipliers"
-    return records.save(name, known | found | drawing, seed=plan.seed, folder=plan.results, data=plan.data)
+    return records.save(name, known | factors | drawing, seed=plan.seed, folder=plan.results, data=plan.data)
 
 
 def _folder(plan: Plan, row: Row, seed: int) -> Path:

@@ -92,10 +92,14 @@ def test_a_missing_month_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "1994-04 follows 1994-02, a step of 2 months where most are 1 month" in capsys.readouterr().err
 
 
+def interrupted(*arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_forecast_that_was_stopped_goes_on(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Stopped when three trainings are done: these are not repeated, and the forecast is the same."""
+    """Stopped when three trainings are done, and while saving: nothing is repeated, and the forecast is the same."""
     from bayesrnn.forecasting import learn
     from bayesrnn.training import _fit
 
@@ -118,7 +122,13 @@ def test_a_forecast_that_was_stopped_goes_on(
     calls.clear()
     monkeypatch.setattr(learn, "fit", counted)
     monkeypatch.setattr(_fit, "_run", lambda *a, **k: begun.append(a) or trains(*a, **k))
-    assert main(command) == 0
+    with monkeypatch.context() as saving:
+        saving.setattr("bayesrnn.cli.forecasts.remember", interrupted)
+        assert main(command) == 130
+    assert capsys.readouterr().err == complaint  # also when stopped while the run is saved
     assert len(begun) == len(calls) - 3
+    begun.clear()
+    assert main(command) == 0
+    assert not begun
     assert (tmp_path / "run" / "forecast.csv").read_text() == (run / "forecast.csv").read_text()
     assert not (tmp_path / "run" / "training").exists()

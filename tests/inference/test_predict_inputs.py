@@ -23,6 +23,13 @@ def test_a_loader_is_one_long_batch(net, x):
         br.predict(net, loader, draws=20, sequence_ids=range(5))
 
 
+@pytest.mark.parametrize("draws", [0, 16])
+def test_a_wrong_length_is_told_of_its_row(draws: int) -> None:
+    net = br.models.SequenceRegressor(input_size=3, hidden_size=4, dropout=0.2)
+    with pytest.raises(ValueError, match=r"between 1 and the 6 steps .* row 2 has 7"):
+        br.predict(net, torch.zeros(4, 6, 3), draws=draws, lengths=[6, 1, 7, 8])
+
+
 def test_a_loader_that_yields_targets_is_refused(net, x):
     y = torch.randint(1, 6, (7,))
     counts = br.models.SequenceRegressor(input_size=3, hidden_size=4, dropout=0.2, likelihood="poisson")

@@ -21,8 +21,8 @@ BAD = {
     "the state h must have shape \\(1, 2, 4\\)": lambda layer: layer(torch.zeros(5, 2, 3), (torch.zeros(2, 1, 4),) * 2),
     "one unbatched sequence must be": lambda layer: layer(torch.zeros(5, 3), (torch.zeros(1, 1, 4),) * 2),
     "has no padding: leave out lengths=": lambda layer: layer(torch.zeros(5, 3), lengths=[5]),
-    "must lie between 1 and the 5 steps.*rows 1": lambda layer: layer(torch.zeros(5, 2, 3), lengths=[3, 0]),
-    "rows 0 have 6": lambda layer: layer(torch.zeros(5, 2, 3), lengths=[6, 1]),
+    "must lie between 1 and the 5 steps.*row 1 has 0": lambda layer: layer(torch.zeros(5, 2, 3), lengths=[3, 0]),
+    "row 0 has 6": lambda layer: layer(torch.zeros(5, 2, 3), lengths=[6, 1]),
     "lengths has 3 entries for 2 rows": lambda layer: layer(torch.zeros(5, 2, 3), lengths=[1, 1, 1]),
     "missing: \\['hidden_l0', 'input_l0'\\]": lambda layer: layer(torch.zeros(5, 2, 3), masks={}),
     "foreign: \\['word'\\]": lambda layer: layer(
