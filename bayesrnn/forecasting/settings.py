@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from bayesrnn import schemes
 from bayesrnn._checks import check_number, check_rate, check_seed, check_whole
 from bayesrnn.data.series import Series
+from bayesrnn.forecasting.splits import spacing
 
 LEVELS = (0.5, 0.8, 0.95)
 """Levels of the intervals that are recalibrated, judged and written down."""
@@ -85,7 +86,8 @@ def settings_for(
     epochs = min(30, max(3, round(600 * _BATCH / windows))) if epochs is None else epochs
     origins = max(round(0.2 * len(series)) - horizon, 1)
     hidden = 16 if windows < _MANY else 32
-    return Settings(horizon, context, hidden, epochs=epochs, draws=draws, seed=seed, every=max(origins // 120, 1))
+    every = spacing(max(origins // 120, 1), season)
+    return Settings(horizon, context, hidden, epochs=epochs, draws=draws, seed=seed, every=every)
 
 
 def quick(settings: Settings, *, epochs: int | None = None, draws: int | None = None) -> Settings:

@@ -17,6 +17,7 @@ from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.forecasting.baselines import exponential_smoothing, seasonal_naive
 from bayesrnn.forecasting.intervals import compare_forecasts
 from bayesrnn.forecasting.rolling import judged
+from bayesrnn.forecasting.splits import spacing
 from bayesrnn.forecasting.state import State
 from bayesrnn.predictive import Predictive
 
@@ -98,8 +99,9 @@ def judge_ahead(
 
 
 def _spacing(state: State, frame: Any, start: Any) -> int:
-    """Return the steps between origins, so that there are about 200 or fewer."""
-    return max(-(-_origin_count(state, frame, start) // _MOST_ORIGINS), 1)
+    """Return the steps between origins, so that there are about 200 or fewer, at all times of the day or year."""
+    most = max(-(-_origin_count(state, frame, start) // _MOST_ORIGINS), 1)
+    return spacing(most, state.fitted.reader.layout.seasons[0])
 
 
 def _origin_count(state: State, frame: Any, start: Any) -> int:

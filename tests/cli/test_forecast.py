@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from bayesrnn.cli import main
+from bayesrnn.estimators import BayesianRNNForecaster
+from bayesrnn.tables.forecasts import forecast_ahead
 from tests.cli.series import QUICK, panel, refused
 
 
@@ -30,6 +32,13 @@ def test_a_series_of_ones_own(run: Path) -> None:
     assert {"mean", "median", "std", "lo-80", "hi-80", "lo-95", "hi-95"} <= set(forecast.columns)
     phase = np.sin(2 * np.pi * np.arange(160, 165) / 7)
     assert np.corrcoef(forecast["mean"], phase)[0, 1] > 0.9
+
+
+def test_judged_origins_visit_every_day_of_the_week(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesrnn.tables.forecasts._MOST_ORIGINS", 12)
+    forecaster = BayesianRNNForecaster.load(run / "model")
+    judged = forecast_ahead(forecaster, None, pd.Timestamp("2024-03-12"))  # 85 origins: 8 apart, and not 7
+    assert judged.origins.diff().unique().tolist() == [8]
 
 
 def test_many_series_with_known_covariates(shops: Path, tmp_path: Path) -> None:
