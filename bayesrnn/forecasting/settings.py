@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from bayesrnn import schemes
 from bayesrnn._checks import check_number, check_rate, check_seed, check_whole
 from bayesrnn.data.series import Series
-from bayesrnn.forecasting.splits import spacing
+from bayesrnn.forecasting.origins import spacing
 
 LEVELS = (0.5, 0.8, 0.95)
 """Levels of the intervals that are recalibrated, judged and written down."""

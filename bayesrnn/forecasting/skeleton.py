@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrnn.forecasting.design import Design, Layout, Track
+from bayesrnn.forecasting.origins import spread
 
 Array = NDArray[np.float64]
 Rows = Sequence[tuple[Design, NDArray[np.int64]]]
@@ -114,7 +115,8 @@ class _Errors:
 
     def __init__(self, train: Rows, validation: Rows, layout: Layout, horizon: int) -> None:
         steps = sorted({round(h) for h in np.linspace(1, horizon, min(_STEPS, horizon))})
-        held = [(design, _thinned(origins, _ORIGINS // len(validation) + 1)) for design, origins in validation]
+        most = _ORIGINS // len(validation) + 1
+        held = [(design, origins[spread(len(origins), most)]) for design, origins in validation]
         self.layout, self.of = layout, dict[Choice, Array]()
         known, later = ([design.shared(origins) for design, origins in rows] for rows in (train, held))
         self.parts = []
@@ -205,10 +207,6 @@ def _moves(layout: Layout) -> Iterable[Callable[[Choice], list[Choice]]]:
 
 def _several(most: int) -> list[int]:
     return sorted({k for k in (1, 2, 3, 4, 6, 8, 12, 24, 48, 96) if k < most} | ({most} if most else set()))
-
-
-def _thinned(origins: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    return origins[:: max(-(-len(origins) // most), 1)]
 
 
 def _read(

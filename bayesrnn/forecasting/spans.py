@@ -1,5 +1,6 @@
 """Which origins a forecaster learns from and is chosen on."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from bayesrnn.forecasting.calendar import calendar_columns, seasons_of
 from bayesrnn.forecasting.design import Design, Layout
 from bayesrnn.forecasting.features import Reader, Scale
 from bayesrnn.forecasting.options import Options
+from bayesrnn.forecasting.origins import spread
 from bayesrnn.forecasting.public_holidays import holiday_columns
 from bayesrnn.forecasting.record import Record
 from bayesrnn.report.format import capital
@@ -81,8 +83,8 @@ def designs(
 
 def thinned(origins: Sequence[NDArray[np.int64]], most: int) -> list[NDArray[np.int64]]:
     """Return which origins of each series to keep, evenly, so that at most about `most` are left."""
-    every = max(-(-sum(map(len, origins)) // most), 1)
-    return [np.arange(len(o) % every // 2, len(o), every) for o in origins]
+    share = min(most / max(sum(map(len, origins)), 1), 1.0)
+    return [spread(len(o), math.ceil(share * len(o))) for o in origins]
 
 
 def check_long(

@@ -1,6 +1,5 @@
 """Splits of a series in time, and the windows that a model is trained on."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,22 +62,6 @@ def windows_between(forecaster: Forecaster, series: Series, start: int, stop: in
     context, target = forecaster.windows(series.values[first:stop])
     _, seen = forecaster.windows(series.observed[first:stop].double())
     return context, target, seen
-
-
-def spacing(wanted: int, season: int) -> int:
-    """Return the steps between origins nearest to `wanted` that visit every time of the season.
-
-    Where the spacing and the season share a factor, origins see some times of the day only, and the scores of each
-    horizon are those of other times.
-
-    Example:
-        >>> spacing(12, season=48)
-        13
-    """
-    if season == 1 or wanted == 1:
-        return wanted
-    whole = [steps for steps in range(1, wanted + season + 1) if math.gcd(steps, season) == 1]
-    return min(whole, key=lambda steps: (max(steps / wanted, wanted / steps), -steps))
 
 
 def judged_origins(series: Series, split: Split, *, context: int, horizon: int, every: int) -> Tensor:

@@ -17,6 +17,7 @@ from bayesrnn.forecasting.features import Windows
 from bayesrnn.forecasting.fitted import Fitted
 from bayesrnn.forecasting.hedged import HedgedIntervals
 from bayesrnn.forecasting.learn import Outcome
+from bayesrnn.forecasting.origins import spacing
 from bayesrnn.forecasting.panel import read_panel
 from bayesrnn.forecasting.record import Columns, Record
 from bayesrnn.masks import BLOCK
@@ -67,11 +68,11 @@ class State:
         """Return the state after a fit; recalibration begins at the raw intervals, which validation has shaped."""
         horizon = outcome.final.reader.horizon
         spans = [len(r) - start for r, start in zip(records, outcome.starts)]
-        every = max(horizon // 8, -(-sum(spans) // _WATCHED), 1)
+        every = min(max(horizon // 8, -(-sum(spans) // _WATCHED), 1), horizon)
         hedges = {record.id: HedgedIntervals(horizon).start() for record in records}
         state = State(
             outcome.early, records, columns, encoding, min(draws, 64), seed, torch.eye(horizon, dtype=torch.float64),
-            hedges, min(every, horizon), {},
+            hedges, spacing(every, outcome.final.reader.layout.seasons[0], most=horizon), {},
         )  # fmt: skip
         correlation, crps = state.validated(outcome.starts)
         choices = outcome.choices

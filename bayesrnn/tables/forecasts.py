@@ -16,8 +16,8 @@ from bayesrnn.estimators import BayesianRNNForecaster
 from bayesrnn.forecasting._backtest import Backtest
 from bayesrnn.forecasting.baselines import exponential_smoothing, seasonal_naive
 from bayesrnn.forecasting.intervals import compare_forecasts
+from bayesrnn.forecasting.origins import spacing
 from bayesrnn.forecasting.rolling import judged
-from bayesrnn.forecasting.splits import spacing
 from bayesrnn.forecasting.state import State
 from bayesrnn.predictive import Predictive
 

@@ -1,17 +1,13 @@
 """Backtests: what a forecast may know; baselines against their definitions and statsmodels."""
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bayesrnn.data import Series
 from bayesrnn.forecasting import Backtest, backtest, exponential_smoothing, forecast, seasonal_naive, split_in_time
-from bayesrnn.forecasting.splits import judged_origins, spacing, windows_between
+from bayesrnn.forecasting.splits import judged_origins, windows_between
 from bayesrnn.models import Forecaster
 from bayesrnn.predictive import Predictive
 
@@ -167,14 +163,6 @@ def test_baselines_know_nothing_after_their_origin() -> None:
         after = method(changed(series, 81), torch.tensor([80]), 6, fit_until=75).predictive
         assert torch.equal(before.mean, after.mean)
         assert torch.equal(before.std, after.std)
-
-
-@given(wanted=st.integers(1, 200), season=st.integers(1, 400))
-def test_origins_visit_every_time_of_the_season(wanted: int, season: int) -> None:
-    steps = spacing(wanted, season)
-    assert len(set(np.arange(season) * steps % season)) == season or season == 1
-    nearer = [k for k in range(1, 700) if max(k / wanted, wanted / k) < max(steps / wanted, wanted / steps)]
-    assert all(math.gcd(k, season) > 1 for k in nearer)
 
 
 @pytest.mark.parametrize("every", [1, 4, 5, 6, 9])
