@@ -75,15 +75,19 @@ def sealed_text(format: str, values: Mapping[str, Any]) -> str:
     return json.dumps(content | {"digest": digest}, indent=1, ensure_ascii=False) + "\n"
 
 
-def parse_json(data: bytes, wrong: str, fix: str = "", most: int = _MOST_VALUES) -> Any:
-    """Return the content of JSON, read strictly: no NaN, no infinity, no key twice, no size or depth without bound.
+def parse_json(data: bytes, wrong: str, fix: str = "", most: int = _MOST_VALUES, *, infinite: bool = False) -> Any:
+    """Return the content of JSON, read strictly: no key twice, no size or depth without bound, only finite numbers.
+
+    With `infinite`, NaN and infinities that Python wrote are read too.
 
     Raises:
         ValueError: That begins with `wrong` and ends with `fix`, if it is not JSON, too long or too deep.
     """
     _check_size(data, most, wrong, fix)
     try:
-        return json.loads(data, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_each_once)
+        return json.loads(
+            data, parse_constant=float if infinite else _no_constant, parse_float=_finite, object_pairs_hook=_each_once
+        )
     except RecursionError:
         raise ValueError(f"{wrong}: it is nested too deeply. {fix}".strip()) from None
     except ValueError as error:

@@ -9,7 +9,7 @@ from torch import Tensor
 from bayesrnn._checks import as_number, check_choice
 
 _NAMES = {"arithmetic": 1.0, "geometric": 0.0}
-_SMALL = 0.1
+_SMALL, _SMALLEST, _LARGEST = 0.1, 1e-9, 1e30  # below the second one it is the geometric mean to rounding
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,20 @@ class Averaging:
         """Return the averaging of a name or a power, with a temperature of the draws or of their mean.
 
         Raises:
-            ValueError: If it is neither "arithmetic" nor "geometric" nor a finite number, or `temperature_of` is
-                neither "draws" nor "mean".
+            ValueError: If it is neither "arithmetic" nor "geometric" nor a number from -1e30 to 1e30, or
+                `temperature_of` is neither "draws" nor "mean".
         """
         after = check_choice(temperature_of, "temperature_of", ("draws", "mean")) == "mean"
         temperatures = (temperature, 1.0) if after else (1.0, temperature)
         power = None if isinstance(average, str) else as_number(average)
         if power is None:
             return cls(_NAMES[check_choice(average, "average", _NAMES)], *temperatures)
-        if not torch.isfinite(torch.tensor(power)):
+        if not abs(power) <= _LARGEST:
             raise ValueError(
-                f"average must be 'arithmetic', 'geometric' or the power of a mean (1 is arithmetic, 0 geometric), but "
-                f"{average!r} was given."
+                f"average must be 'arithmetic', 'geometric' or the power of a mean (1 is arithmetic, 0 geometric), "
+                f"between {-_LARGEST:g} and {_LARGEST:g}, but {average!r} was given."
             )
-        return cls(float(power), *temperatures)
+        return cls(float(power) if abs(power) >= _SMALLEST else 0.0, *temperatures)
 
     @property
     def plain(self) -> bool:

@@ -16,12 +16,14 @@ class Beams:
         searches: How many searches; none changes another.
         size: Unfinished sequences per search; 1 is the greedy search.
         power: The exponent a.
-        most: Most tokens of a sequence, with the end; then every unfinished sequence ends.
+        most: Most tokens of a sequence of each search, with the end; then every unfinished sequence ends: (searches,).
         special: Has the tokens `padding`, `start` and `end`.
         device: Where the search lives.
     """
 
-    def __init__(self, searches: int, size: int, power: float, most: int, special: Any, device: torch.device) -> None:
+    def __init__(
+        self, searches: int, size: int, power: float, most: Tensor, special: Any, device: torch.device
+    ) -> None:
         self.searches, self.size, self.power, self.most, self.special = searches, size, power, most, special
         self.tokens = torch.full((searches, size, 0), special.padding, dtype=torch.long, device=device)
         self.last = torch.full((searches * size,), special.start, dtype=torch.long, device=device)
@@ -29,7 +31,7 @@ class Beams:
         self.sums[:, 0] = 0.0  # all begin alike: one of them is enough
         self.count = torch.zeros(searches, dtype=torch.long, device=device)
         self.highest = torch.full((searches,), -torch.inf, device=device)
-        self.finished = torch.full((searches, most), special.padding, dtype=torch.long, device=device)
+        self.finished = torch.full((searches, int(most.max())), special.padding, dtype=torch.long, device=device)
 
     @property
     def steps(self) -> int:
@@ -39,7 +41,7 @@ class Beams:
     @property
     def done(self) -> bool:
         """Whether every search is over."""
-        return self.steps == self.most or bool((self.count >= self.size).all())
+        return not bool(self._open().any())
 
     def grow(self, logs: Tensor) -> Tensor:
         """Take log probabilities of the next token, (searches * size, V); return which row each row goes on from.
@@ -49,8 +51,8 @@ class Beams:
         special, vocabulary = self.special, logs.shape[-1]
         total = self.sums[..., None] + logs.view(self.searches, self.size, vocabulary)
         total[..., [special.padding, special.start]] = -torch.inf
-        if self.steps + 1 == self.most:
-            self._finish(total[..., special.end], torch.arange(self.size, device=logs.device).expand_as(self.sums))
+        last = torch.where(self.most[:, None] == self.steps + 1, total[..., special.end], -torch.inf)
+        self._finish(last, torch.arange(self.size, device=logs.device).expand_as(self.sums))
         sums, best = total.flatten(1).topk(2 * self.size, 1)  # at most `size` of them end
         ends = best % vocabulary == special.end
         among = torch.where(ends, sums, -torch.inf)[:, : self.size]
@@ -66,9 +68,13 @@ class Beams:
         """Return the best finished sequences, (searches, L), with padding behind the end."""
         return self.finished[:, : int((self.finished != self.special.padding).sum(1).max())]
 
+    def _open(self) -> Tensor:
+        """Return which searches go on, (searches,)."""
+        return (self.count < self.size) & (self.steps < self.most)
+
     def _finish(self, sums: Tensor, places: Tensor) -> None:
         """End the sequences at `places` (searches, n), where their sums with the end (searches, n) are finite."""
-        open_ = self.count < self.size
+        open_ = self._open()
         self.count += torch.isfinite(sums).sum(1) * open_
         score, best = (sums / (self.steps + 1) ** self.power).max(1)
         rows = (open_ & (score > self.highest)).nonzero().flatten()

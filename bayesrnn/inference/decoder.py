@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bayesrnn.inference.averaging import Averaging
 from bayesrnn.inference.draw_sums import STATISTICS, Averages, DrawSums, log_mean
-from bayesrnn.inference.token_stream import Member
+from bayesrnn.inference.token_stream import Member, check_no_nan
 from bayesrnn.predictive import Origin, TokenPredictive
 
 _MOST_ROWS = 1024  # rows of one vocabulary product: more are no faster, and leave the caches
@@ -117,11 +117,7 @@ class Scores:
         """Return the result."""
         deterministic = origin.sampling == "deterministic"
         chosen = self.plain if deterministic else self.log_prob
-        if bool(torch.isnan(chosen[exists]).any()):
-            raise ValueError(
-                "the model's log probabilities are NaN. Its weights hold NaN or diverged in training: train again with "
-                "a smaller learning rate or gradient clipping."
-            )
+        check_no_nan(chosen[exists])
         extra = dict(self.statistics)
         if extra:
             extra["epistemic"] = (extra["entropy"] - extra["aleatoric"]).clamp(min=0)

@@ -1,5 +1,6 @@
 """Text written by a language model, each token with the uncertainty it was chosen under."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from bayesrnn._checks import check_seed, check_whole
 from bayesrnn.inference._audit import check_stochastic
 from bayesrnn.inference.context import undisturbed
-from bayesrnn.inference.token_stream import Member, as_factor, as_stream, chunked_draws, draws_at_once
+from bayesrnn.inference.token_stream import Member, as_factor, as_stream, check_no_nan, chunked_draws, draws_at_once
 from bayesrnn.masks import BLOCK, Binding, MaskStream, Memory, stream
 
 _MEMORY = 2**29  # bytes that activations and remembered masks may take, roughly
@@ -74,7 +75,7 @@ def generate(
     temperature = as_factor(temperature, "temperature", "sharpens or flattens the mean distribution", zero=True)
     _check_model(model, draws)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    tokens, known = _prompted(prompt).to(device)[None], []
+    tokens, known, written = _prompted(prompt).to(device)[None], [], []
     member = _member(model, draws, tokens.shape[1], stream(sampling, seed), device)
     chooser = torch.Generator().manual_seed(seed)
     start = 0
@@ -83,16 +84,17 @@ def generate(
             features = torch.cat([*member.read(tokens, start, 0)]) if draws else member.read_plainly(tokens)[None]
             logs = torch.log_softmax(member.logits(features[:, 0, -1]).float(), -1)
             start += tokens.shape[1]
-            distribution = logs.exp()
-            mean = distribution.mean(0)
+            mean = logs.double().logsumexp(0) - math.log(len(logs))
+            check_no_nan(mean)
             chosen = _choose(mean, temperature, chooser)
-            entropy = torch.special.entr(mean).sum()
+            distribution = logs.exp()
+            entropy = torch.special.entr(distribution.mean(0)).sum()
             aleatoric = torch.minimum(torch.special.entr(distribution).sum(-1).mean(), entropy)
-            known.append(torch.stack([mean[chosen].log(), entropy, aleatoric]))
+            known.append(torch.stack([mean[chosen].float(), entropy, aleatoric]))
+            written.append(chosen)
             tokens = torch.tensor([[chosen]], device=device)
-            known[-1] = torch.cat([known[-1], known[-1].new_tensor([chosen])])
-    log_prob, entropy, aleatoric, written = torch.stack(known).cpu().unbind(1)
-    return Generated(written.long(), log_prob, entropy, aleatoric, (entropy - aleatoric).clamp(min=0))
+    log_prob, entropy, aleatoric = torch.stack(known).cpu().unbind(1)
+    return Generated(torch.tensor(written), log_prob, entropy, aleatoric, (entropy - aleatoric).clamp(min=0))
 
 
 def _check_model(model: nn.Module, draws: int) -> None:
@@ -135,9 +137,9 @@ def _member(model: nn.Module, draws: int, steps: int, source: MaskStream, device
     return Member(model, bindings, "stream")
 
 
-def _choose(mean: Tensor, temperature: float, chooser: torch.Generator) -> int:
+def _choose(logs: Tensor, temperature: float, chooser: torch.Generator) -> int:
     if temperature == 0.0:
-        return int(mean.argmax())
-    logs = mean.cpu().double().clamp(min=1e-38).log()
+        return int(logs.argmax())
+    logs = logs.cpu()
     weights = torch.softmax((logs - logs.max()) / temperature, -1)  # no overflow, however low the temperature
     return int(torch.multinomial(weights, 1, generator=chooser))

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from bayesrnn._checks import check_ids, check_seed, check_whole
-from bayesrnn.inference._predict import check_model
+from bayesrnn.inference._predict import check_model, masks_weights
 from bayesrnn.inference.beam import Beams
 from bayesrnn.inference.context import undisturbed
-from bayesrnn.inference.token_stream import as_factor
+from bayesrnn.inference.inputs import whole_numbers
+from bayesrnn.inference.token_stream import as_factor, check_no_nan
 from bayesrnn.masks import Binding, stream
 from bayesrnn.nn.masked import bound
 
@@ -35,6 +36,11 @@ class SentenceReader:
                 f"translate takes an encoder-decoder such as br.models.EncoderDecoder, but a {type(model).__name__} "
                 "was given, which has no encode(source), decode(tokens, encoded, state) and logits(features)."
             )
+        if draws > 1 and masks_weights(model):
+            raise ValueError(
+                "translate reads all draws side by side, but this model masks weights, whose masks belong to one draw. "
+                "Use a scheme that masks units, such as schemes.gal(p), or score translations with bayesrnn.predict."
+            )
         self.model, self.draws, self.copies = model, draws, max(draws, 1)
         self.device = next(model.parameters()).device
         self.masks = stream(sampling, check_seed(seed))
@@ -43,15 +49,17 @@ class SentenceReader:
         with undisturbed(model):
             model.encode(source)  # refuses what is no source, before any work is done
         self.source = source.to(self.device)
-        ids = torch.arange(len(source)) if sequence_ids is None else torch.as_tensor(sequence_ids)
-        self.ids = check_ids(ids, len(source)).long().to(self.device)
+        ids = torch.arange(len(source)) if sequence_ids is None else whole_numbers(sequence_ids, "sequence_ids")
+        self.ids = check_ids(ids, len(source)).to(self.device)
 
     def search(self, beam: int, length_penalty: float, max_length: int | None, *, each: bool) -> Tensor:
         """Return the best translations, (rows, L), or (S * rows, L) with one search per draw."""
         check_whole(beam, "beam")
         power = as_factor(length_penalty, "length_penalty", "divides the score of a translation", zero=True)
-        most = 2 * self.source.shape[1] + 10 if max_length is None else check_whole(max_length, "max_length")
-        parts = [self._searched(rows, beam, power, most, each) for rows in self._groups(_ROWS // beam)]
+        lengths = (self.source != self.model.padding).sum(1)
+        given = None if max_length is None else check_whole(max_length, "max_length")
+        most = 2 * lengths + 10 if given is None else torch.full_like(lengths, given)
+        parts = [self._searched(rows, beam, power, most[rows], each) for rows in self._groups(_ROWS // beam)]
         long, fill = max(part.shape[-1] for part in parts), self.model.padding
         return torch.cat([F.pad(part, (0, long - part.shape[-1]), value=fill) for part in parts], -2).flatten(0, -2)
 
@@ -66,18 +74,19 @@ class SentenceReader:
         log_probs, entropy, aleatoric = (torch.cat(part, -2) for part in zip(*scores, strict=True))
         return target, lengths, log_probs, entropy, aleatoric
 
-    def _searched(self, rows: Tensor, beam: int, power: float, most: int, each: bool) -> Tensor:
+    def _searched(self, rows: Tensor, beam: int, power: float, most: Tensor, each: bool) -> Tensor:
         model, places, ids = self.model, len(rows) * beam, self.ids[rows].repeat_interleave(beam)
         with self._bound(self.ids[rows], 0):
             encoded = model.encode(self._trimmed(rows).repeat(self.copies, 1))
         encoded = encoded.take(torch.arange(self.copies * len(rows), device=self.device).repeat_interleave(beam))
-        searches = len(rows) * (self.copies if each else 1)
-        beams, state = Beams(searches, beam, power, most, model, self.device), None
+        most = most.repeat(self.copies if each else 1)
+        beams, state = Beams(len(most), beam, power, most, model, self.device), None
         while not beams.done:
             tokens = beams.last if each else beams.last.repeat(self.copies)
             with self._bound(ids, beams.steps):
                 features, state = model.decode(tokens[:, None], encoded, state)
             logs = torch.log_softmax(model.logits(features[:, 0]).float(), -1)
+            check_no_nan(logs[:, 0])
             if not each:
                 logs = torch.logsumexp(logs.view(self.copies, places, -1), 0) - math.log(self.copies)
             kept = beams.grow(logs)
@@ -94,6 +103,7 @@ class SentenceReader:
         logs = torch.log_softmax(distribution.logits.float(), -1).view(self.copies, *target.shape, -1)
         inside = target != self.model.padding
         chosen = logs.gather(-1, target.expand(self.copies, -1, -1)[..., None])[..., 0].masked_fill(~inside, 0.0)
+        check_no_nan(chosen)
         aleatoric = torch.special.entr(logs.exp()).sum(-1).mean(0)
         entropy = torch.special.entr(logs.exp().mean(0)).sum(-1)
         return chosen, entropy.masked_fill(~inside, 0.0), torch.minimum(aleatoric, entropy).masked_fill(~inside, 0.0)
@@ -115,20 +125,20 @@ class SentenceReader:
         return source[:, : int((source != self.model.padding).sum(1).max())]
 
     def _ends(self, target: Tensor) -> Tensor:
-        """Return the lengths of translations, which must end."""
+        """Return the lengths of translations, which must end once, with padding behind."""
         if not isinstance(target, Tensor) or target.dim() != 2 or len(target) != len(self.source):
             what = tuple(target.shape) if isinstance(target, Tensor) else type(target).__name__
             raise ValueError(
                 f"target must hold a translation of each of the {len(self.source)} sources, (rows, steps), but {what} "
                 "was given."
             )
-        lengths = (target != self.model.padding).sum(1)
-        last = target.gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
-        wrong = (last != self.model.end) | (lengths == 0) | (target[:, :1] == self.model.start).any(1)
+        padding, ends = target == self.model.padding, target == self.model.end
+        ended = ends.cumsum(1) - ends.long() > 0
+        wrong = (padding != ended).any(1) | ~ends.any(1) | (target == self.model.start).any(1)
         if bool(wrong.any()):
             row = int(wrong.nonzero()[0])
             raise ValueError(
                 f"target {row} must be words and the end, {self.model.end}, but {target[row].tolist()} was given: put "
                 f"padding ({self.model.padding}) behind the end, and no start ({self.model.start}) in front."
             )
-        return lengths.to(self.device)
+        return (~padding).sum(1).to(self.device)

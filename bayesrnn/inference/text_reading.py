@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bayesrnn._checks import check_choice, check_seed, check_whole
+from bayesrnn._checks import check_choice, check_flag, check_seed, check_whole
 from bayesrnn._progress import progress_bar
 from bayesrnn.data.text import fold_stream
 from bayesrnn.inference._audit import check_stochastic
@@ -59,6 +59,8 @@ class TextReading:
             )
         check_whole(self.window, "window")
         check_whole(self.max_memory, "max_memory")
+        check_flag(self.drop_words, "drop_words")
+        check_flag(self.statistics, "statistics")
         check_choice(self.carry, "carry", ("own", "deterministic"))
         object.__setattr__(self, "multiplier", as_factor(self.multiplier, "multiplier", "scales the rates"))
 

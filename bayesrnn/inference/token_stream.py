@@ -155,6 +155,15 @@ def _no_tokens(name: str, given: str) -> TypeError:
     )
 
 
+def check_no_nan(log_prob: Tensor) -> None:
+    """Refuse log probabilities that are NaN."""
+    if bool(torch.isnan(log_prob).any()):
+        raise ValueError(
+            "the model's log probabilities are NaN. Its weights hold NaN or diverged in training: train again with a "
+            "smaller learning rate or gradient clipping."
+        )
+
+
 def as_factor(
     value: Any, name: str, does: str, *, zero: bool = False, hint: str = " 1 leaves everything as it is."
 ) -> float:

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from bayesrnn._checks import check_choice, check_lengths, check_whole
+from bayesrnn._checks import check_choice, check_flag, check_lengths, check_whole
 from bayesrnn.models.encoder import scheme_of
 from bayesrnn.nn import GRU, LSTM, Dropout, Embedding
 from bayesrnn.nn.states import UserState, as_state, as_user
 from bayesrnn.schemes import Scheme
 
 _CELLS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "gru": GRU}
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,8 @@ class EncoderDecoder(nn.Module):
         self.hidden_size = check_whole(hidden_size, "hidden_size")
         self.num_layers = check_whole(num_layers, "num_layers")
         self.cell = check_choice(cell, "cell", _CELLS)
-        self.scheme, self.shared_embeddings = scheme_of(dropout), shared_embeddings
+        self.scheme = scheme_of(dropout)
+        self.shared_embeddings = check_flag(shared_embeddings, "shared_embeddings")
         self.padding, self.start, self.end = _special(padding, start, end, self.target_size)
         width, layer, sizes = self.embedding_size, _CELLS[cell], (self.hidden_size, self.num_layers)
         words: dict[str, Any] = {"padding_idx": padding, "dropout": self.scheme, "per_row": True}
@@ -216,7 +218,7 @@ class EncoderDecoder(nn.Module):
         """Return tokens (rows, steps) as int64, or say what is wrong with them."""
         if isinstance(tokens, PackedSequence):
             tokens = pad_packed_sequence(tokens, True, self.padding)[0]
-        if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.is_floating_point():
+        if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.dtype not in _WHOLE:
             what = f"{tokens.dtype} {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else type(tokens).__name__
             raise ValueError(
                 f"{name} must be a tensor of token numbers (rows, steps), but {what} was given. For one sentence: "
@@ -242,9 +244,12 @@ class EncoderDecoder(nn.Module):
 
 
 def _special(padding: int, start: int, end: int, size: int) -> tuple[int, int, int]:
-    given = tuple(check_whole(value, name, 0) for value, name in ((padding, "padding"), (start, "start"), (end, "end")))
-    if len(set(given)) < 3 or max(given) >= size:
+    padding, start, end = (
+        check_whole(v, name, 0) for v, name in ((padding, "padding"), (start, "start"), (end, "end"))
+    )
+    if len({padding, start, end}) < 3 or max(padding, start, end) >= size:
         raise ValueError(
-            f"padding, start and end must be three different tokens below target_size {size}, but {given} was given."
+            f"padding, start and end must be three different tokens below target_size {size}, but "
+            f"{(padding, start, end)} was given."
         )
     return padding, start, end

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from bayesrnn._checks import check_choice, check_number, check_whole
+from bayesrnn._checks import check_choice, check_flag, check_number, check_whole
 from bayesrnn.nn import GRU, LSTM, CappedLSTM, Dropout, Embedding
 from bayesrnn.schemes import Scheme, as_scheme
 
@@ -69,7 +69,8 @@ class LanguageModel(nn.Module):
         self.num_layers = check_whole(num_layers, "num_layers")
         self.cell = check_choice(cell, "cell", _CELLS)
         self.scheme = as_scheme(dropout)
-        self.shared_embeddings, self.sum_layers = shared_embeddings, sum_layers
+        self.shared_embeddings = check_flag(shared_embeddings, "shared_embeddings")
+        self.sum_layers = check_flag(sum_layers, "sum_layers")
         self.init_range = check_number(init_range, "init_range", "the positive a of U(-a, a)", 0.0, above=True)
         self.embedding = Embedding(vocabulary_size, embedding_size, dropout=self.scheme)
         self.recurrent = _CELLS[cell](

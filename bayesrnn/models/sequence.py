@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from bayesrnn._checks import as_number
+from bayesrnn._checks import as_number, check_flag
 from bayesrnn.models.encoder import CellName, Encoder, scheme_of
 from bayesrnn.models.heads import ClassHead, ClassLikelihood, NumberHead, NumberLikelihood
 from bayesrnn.schemes import Scheme
@@ -20,11 +20,12 @@ class SequenceModel(nn.Module):
     def __init__(self, arguments: dict[str, Any], dropout: float | Scheme | Mapping[str, Any]) -> None:
         super().__init__()
         self.scheme = scheme_of(dropout)
+        arguments |= {name: check_flag(arguments[name], name) for name in ("bidirectional", "every_step")}
         plain = {name: value if (number := as_number(value)) is None else number for name, value in arguments.items()}
         self._arguments = plain
         encoder = {k: v for k, v in arguments.items() if k not in ("outputs", "classes", "likelihood", "dropout")}
         self.encoder = Encoder(dropout=self.scheme, **encoder)
-        self.every_step = bool(arguments["every_step"])
+        self.every_step: bool = arguments["every_step"]
 
     def config(self) -> dict[str, Any]:
         """Return plain data, fit for JSON, from which ``type(self)(**config)`` makes a model of the same shape."""
@@ -198,7 +199,7 @@ class SequenceClassifier(SequenceModel):
 
 
 def _checked_labels(labels: Sequence[str | float], classes: int) -> tuple[str | float, ...]:
-    names = tuple(labels)
+    names = tuple(label if (number := as_number(label)) is None else number for label in labels)
     if len(names) != classes or len(set(names)) != classes or not all(isinstance(n, str | int | float) for n in names):
         raise ValueError(
             f"labels must be {classes} different texts or numbers, one per class in order, but {list(names)!r} was "

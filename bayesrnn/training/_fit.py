@@ -96,7 +96,8 @@ def fit(
         >>> fit(model, (x, x.sum((1, 2))), epochs=2, progress=False).epochs
         2
     """
-    _check_numbers(epochs, batch_size, learning_rate, weight_decay, gradient_clip, patience, validation)
+    batch_size = check_whole(batch_size, "batch_size")
+    _check_numbers(epochs, learning_rate, weight_decay, gradient_clip, patience, validation)
     check_choice(str(precision), "precision", ("None", "bf16"))
     batches = as_batches(train, batch_size, check_seed(seed), shuffle=True, name="train")
     held_out = None
@@ -200,7 +201,6 @@ def _shared(strategy: str | None, batches: Batches, held_out: Batches | None) ->
 
 def _check_numbers(
     epochs: int,
-    batch_size: int,
     learning_rate: float,
     weight_decay: float,
     gradient_clip: float | None,
@@ -208,7 +208,6 @@ def _check_numbers(
     validation: object,
 ) -> None:
     check_whole(epochs, "epochs")
-    check_whole(batch_size, "batch_size")
     check_number(learning_rate, "learning_rate", "positive and finite", 0.0, above=True, fix=" Try 1e-3.")
     check_number(weight_decay, "weight_decay", "at least 0 and finite", 0.0)
     if gradient_clip is not None:

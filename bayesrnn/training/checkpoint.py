@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -128,7 +129,7 @@ class Checkpoint:
             for name, value in named.items()  # cloned: tensors that share memory are written one by one
         }
         content = {"settings": self.settings, "history": asdict(self.history), "numbers": self.numbers}
-        Packed(flat, {"training": json.dumps({"format": _FORMAT, **content})}).write(folder / FILE)
+        Packed(flat, {"training": as_json({"format": _FORMAT, **content})}).write(folder / FILE)
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint | None":
@@ -142,9 +143,10 @@ class Checkpoint:
             return None
         anew, wrong = "Delete it to begin anew.", f"{path} is not a checkpoint of bayesrnn"
         try:
-            content = parse_json(stored_facts(path).get("training", "null").encode(), wrong, anew)
+            facts = stored_facts(path)
         except ValueError as error:
             raise ValueError(f"{wrong}: {error} {anew}") from None
+        content = parse_json(facts.get("training", "null").encode(), wrong, anew, infinite=True)
         written = content.pop("format", None) if isinstance(content, dict) else None
         if written is None:
             raise ValueError(f"{wrong}. {anew}")
@@ -163,6 +165,17 @@ class Checkpoint:
         except TypeError as error:
             raise ValueError(f"{wrong}: its history is of another version ({error}). {anew}") from None
         return cls(content["settings"], history, tensors, content["numbers"])
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Return plain data as JSON, numpy's numbers as Python's, infinite ones (a clip, a loss) too."""
+    return json.dumps(content, default=_python_number)
+
+
+def _python_number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r:.60} ({type(value).__name__}) is no plain data.")
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Training of language models: truncated back-propagation over a stream, resumable after a kill at any moment."""
 
 import inspect
+import math
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesrnn._checks import check_seed
+from bayesrnn._checks import check_number, check_seed
 from bayesrnn._progress import progress_bar
 from bayesrnn.data.text import check_stream
 from bayesrnn.data.vocabulary import Vocabulary
@@ -80,6 +81,8 @@ def train_language_model(
         2
     """
     check_seed(seed)
+    if checkpoint_seconds != math.inf:
+        check_number(checkpoint_seconds, "checkpoint_seconds", "seconds between two checkpoints, at least 0", 0.0)
     _check_classes(model, recipe, vocabulary)
     if validation is None and (recipe.keep == "best" or isinstance(recipe.averaging, NonMonotoneAverage)):
         raise ValueError("the best weights and non-monotone averages are judged by validation text: give validation=.")

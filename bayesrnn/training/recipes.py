@@ -96,8 +96,8 @@ class AdamW:
         check_number(self.weight_decay, "weight_decay", "a number of at least 0", 0.0, math.inf)
         if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers in [0, 1), but {self.betas!r} was given.")
-        for i, beta in enumerate(self.betas):
-            check_number(beta, f"betas[{i}]", "a number in [0, 1)", 0.0, 1.0)
+        betas = tuple(check_number(b, f"betas[{i}]", "a number in [0, 1)", 0.0, 1.0) for i, b in enumerate(self.betas))
+        object.__setattr__(self, "betas", betas)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import nn
 from bayesrnn._files import locked, remove_leftovers
 from bayesrnn.nn.concrete import learned_rates
 from bayesrnn.nn.masked import masked_modules, qualified
-from bayesrnn.training.checkpoint import FILE, Checkpoint
+from bayesrnn.training.checkpoint import FILE, Checkpoint, as_json
 
 Settings = dict[str, Any]
 
@@ -107,7 +107,7 @@ def differences(there: Settings, now: Settings, defaults: Settings | None = None
 
     A setting that is missing `there` has its value of `defaults`, else None.
     """
-    new, unsaid = (_flat(json.loads(json.dumps(settings))) for settings in (now, defaults or {}))
+    new, unsaid = (_flat(json.loads(as_json(settings))) for settings in (now, defaults or {}))
     old = {key: value for key, value in unsaid.items() if key in new} | _flat(there)
     past, present = old.get("schedule"), new.get("schedule")
     if isinstance(past, list) and isinstance(present, list):

@@ -35,9 +35,9 @@ def opened(folder: Path, vocabulary: Vocabulary) -> tuple[LanguageModel, dict[st
     """
     try:
         facts = records.load(_FACTS, folder)
-        wanted, known = facts["sha256"], facts["vocabulary"]
+        wanted, known, result = facts["sha256"], facts["vocabulary"], facts["result"]
     except FileNotFoundError:
-        raise ValueError(f"{folder} holds no kept weights. Train the row first, without --judge-only.") from None
+        raise ValueError(f"{folder} holds no kept weights: train that row first, without --judge-only.") from None
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / f'{_FACTS}.json'} cannot be read ({error!r}). Take a copy.") from None
     if known != vocabulary.fingerprint():
@@ -52,7 +52,7 @@ def opened(folder: Path, vocabulary: Vocabulary) -> tuple[LanguageModel, dict[st
         model = br.load(whole)
     if not isinstance(model, LanguageModel):
         raise ValueError(f"{folder} holds a {type(model).__name__}, not a language model.")
-    return model, facts["result"]
+    return model, result
 
 
 def _cut(path: Path, part_bytes: int) -> None:

@@ -40,7 +40,8 @@ def load(table: str, size: str, results: Path) -> list[dict[str, Any]]:
     for row in rows(table, size):
         stem = f"penn_treebank_{table}_{size}_{row.name}"
         names = [(_place(path.stem, stem), path.stem) for path in results.glob(f"{stem}*.json")]
-        runs += [records.load(name, results) for place, name in sorted(names) if place[0]]
+        for name in [name for place, name in sorted(names) if place[0]]:
+            runs += records.load_all(results, f"{name}.json", "row", "published")
     return runs
 
 

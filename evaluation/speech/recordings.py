@@ -1,9 +1,11 @@
 """Recordings as sequences of cepstra: read, checked, stacked and cut to one tensor."""
 
 import os
+import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -105,9 +107,9 @@ def load_digits(path: Path | None = None) -> Recordings:
     path = corpus_place("digits") if path is None else path
     names = ("mfcc", "offsets", "label", "speaker", "index", "is_test")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path.name} is no .npz file of features ({error}). Compute cepstra of sound files first and save them "
             f"with the arrays {', '.join(names)}."

@@ -46,7 +46,8 @@ def _work(given: argparse.Namespace) -> None:
     if given.job == "report":
         return report.write(results)
     at_least(0, seeds=min(given.seeds))
-    at_least(1, epochs=given.epochs, units=given.units, draws=given.draws, vocabulary=given.vocabulary)
+    at_least(1, epochs=given.epochs, units=given.units, vocabulary=given.vocabulary)
+    at_least(2, draws=given.draws)  # whose disagreement is judged
     chosen = named(given.schemes, {name: name for name in schemes()}, "--schemes")
     needed("sacrebleu")
     settings = replace(Settings(), **(QUICK if given.quick else {}))

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def checked(source: list[str], target: list[str], name: str) -> Pairs:
 def _lines(path: Path) -> list[str]:
     try:
         text = gzip.decompress(path.read_bytes()).decode("utf-8")
-    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
+    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise ValueError(f"{path.name} is no gzipped UTF-8 text ({error}). Copy it again.") from None
     return [" ".join(line.lower().split()) for line in text.removesuffix("\n").split("\n")]
 

@@ -102,6 +102,9 @@ def test_a_fresh_folder_takes_another_seed_and_every_row_runs(tmp_path: Path) ->
 def test_a_table_without_results_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no result of the table 'gal'"):
         report.write("gal", "small", tmp_path)
+    (tmp_path / "penn_treebank_gal_small_none.json").write_text("{}")
+    with pytest.raises(ValueError, match="is a result of something else: it has no row, published"):
+        report.write("gal", "small", tmp_path)
 
 
 def test_the_rows_of_the_papers_have_their_rates() -> None:

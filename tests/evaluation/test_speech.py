@@ -85,7 +85,10 @@ def test_files_that_are_no_features_are_refused(tmp_path, capsys):
         load_vowels(other)
     with pytest.raises(ValueError, match="there are no utterances"):
         splits(load_vowels(empty), speakers_are_classes=True)
-    files = [("digits", tmp_path / name) for name in ("sound.npz", "none.npz")]
+    whole = features(tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "torn.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "flipped.npz").write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    files = [("digits", tmp_path / name) for name in ("sound.npz", "none.npz", "torn.npz", "flipped.npz")]
     for corpus, place in (*files, *(("vowels", folder) for folder in (tmp_path, other, empty))):
         assert main(["--corpus", corpus, "--data", str(place), "--results", str(tmp_path / "results")]) == 2
         assert capsys.readouterr().err.count("\n") == 1

@@ -65,18 +65,25 @@ def test_bad_files_are_one_line_each(tmp_path, capsys):
         ("train.de.gz", "\nzwei hunde .\n", "line 1 of the source of train is empty"),
         ("test_2016_flickr.en.gz", "", "2 and 1 lines"),
         ("train.en.gz", None, "No such file"),
+        (
+            "val.de.gz",
+            gzip.compress(b"")[:10] + b"\xff" * 20,
+            "val.de.gz is no gzipped UTF-8 text (Error -3 while decompressing",
+        ),
     ):
         folder = tmp_path / name
         folder.mkdir()
         for file, lines in (good | {name: text}).items():
             if lines is not None:
-                (folder / file).write_bytes(gzip.compress(lines.encode()))
+                (folder / file).write_bytes(lines if isinstance(lines, bytes) else gzip.compress(lines.encode()))
         options = ["--data", str(folder), "--results", str(folder / "results"), "--checkpoints", str(folder / "state")]
         assert main(options) == 2
         said = capsys.readouterr().err
         assert message in said
         assert said.count("\n") == 1
         assert not (folder / "results").exists()
+    assert main(["--synthetic", "--draws", "1", *options[2:]]) == 2  # before anything is trained
+    assert "--draws must be at least 2, but 1" in capsys.readouterr().err
 
 
 def test_subwords_that_cannot_be_learned_or_read_are_one_line_each(tmp_path, capsys):

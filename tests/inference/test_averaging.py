@@ -48,6 +48,13 @@ def test_power_means_against_every_mask(average, temperature):
     torch.testing.assert_close(pieces.log_prob, result.log_prob, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("average", [1e-7, -1e-8, 1e-10, -1e-13, 1e-17, 5e-324])
+def test_powers_near_0_are_near_the_geometric_mean(average):
+    model, tokens = language_model(0.5), text()
+    near, limit = (perplexity(model, tokens, draws=16, average=power) for power in (average, "geometric"))
+    torch.testing.assert_close(near.log_prob, limit.log_prob, rtol=1e-5, atol=1e-6)
+
+
 def test_two_draws_by_hand():
     """Half of the draws say (.9, .1), half (.2, .8)."""
     tokens = torch.tensor([0, 0, 1])
@@ -154,6 +161,7 @@ def test_what_is_tuned_or_unknown_is_refused(option):
     [
         ({"average": "harmonic"}, "average must be one of"),
         ({"average": math.nan}, "average must be 'arithmetic', 'geometric' or the power"),
+        ({"average": -1e38}, r"between -1e\+30 and 1e\+30, but -1e\+38 was given"),
         ({"temperature_of": "both"}, "temperature_of must be one of"),
         ({"carry": "none"}, "carry must be one of"),
         ({"average": "geometric", "weighting": "past"}, "Bayes' rule for the mean of probabilities"),

@@ -54,6 +54,28 @@ def test_tokens_come_as_often_as_the_distribution_says() -> None:
     assert bool(((share - distribution).abs() < 4 * (distribution * (1 - distribution) / 400).sqrt() + 1e-3).all())
 
 
+@pytest.mark.parametrize("draws", [0, 16])
+def test_improbable_tokens_keep_their_probability_at_high_temperatures(draws: int) -> None:
+    model, logits = language_model(0.0 if not draws else 0.3), torch.tensor([0.0, -60.0, -150.0, *[-1000.0] * 9])
+    with torch.no_grad():
+        model.decoder_weight.zero_()  # type: ignore[union-attr]
+        model.decoder_bias.copy_(logits)
+    made = generate(model, PROMPT, length=1500, draws=draws, temperature=40.0)
+    expected = torch.softmax(logits / 40.0, 0)
+    share = torch.bincount(made.tokens, minlength=12) / 1500
+    assert bool(((share - expected).abs() <= 4 * (expected * (1 - expected) / 1500).sqrt() + 1e-9).all())
+    torch.testing.assert_close(made.log_prob, torch.log_softmax(logits, 0)[made.tokens])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_weights_that_are_nan_are_refused(temperature: float) -> None:
+    model = language_model()
+    with torch.no_grad():
+        model.decoder_bias[4] = torch.nan
+    with pytest.raises(ValueError, match="the model's log probabilities are NaN"):
+        generate(model, PROMPT, length=2, draws=16, temperature=temperature)
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="the prompt must hold at least one token"):
         generate(language_model(), torch.tensor([], dtype=torch.long))

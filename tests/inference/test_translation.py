@@ -102,12 +102,25 @@ def test_the_batch_changes_nothing(beam: int, monkeypatch: pytest.MonkeyPatch) -
     torch.testing.assert_close(translate(net, SOURCE, draws=16, beam=beam, max_length=8).tokens, both.tokens)
 
 
+def test_the_longest_translation_depends_on_its_own_sentence_only() -> None:
+    net = model()
+    with torch.no_grad():
+        net.output_bias[END] -= 20.0  # no search ends by itself
+    wide = nn.functional.pad(SOURCE, (0, 3))
+    for beam in (1, 2):
+        assert translate(net, wide, draws=16, beam=beam).lengths.tolist() == [2 * 4 + 10, 2 * 2 + 10]
+        assert translate(net, wide, draws=16, beam=beam, max_length=5).lengths.tolist() == [5, 5]
+        each, alone = (translate_draws(net, rows, draws=4, beam=beam) for rows in (wide, SOURCE[:1]))
+        assert torch.equal(each[:, 0], alone[:, 0])
+        assert (each != 0).sum(-1).unique(dim=0).tolist() == [[18, 14]]
+
+
 def test_a_search_that_is_over_stays_as_it_is_while_others_go_on() -> None:
     net, most = model(), 12
     tables = torch.randn(20, most, 6, 6, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
 
     def searched(searches: list[int]) -> torch.Tensor:
-        beams = Beams(len(searches), 2, 1.0, most, net, torch.device("cpu"))
+        beams = Beams(len(searches), 2, 1.0, torch.full((len(searches),), most), net, torch.device("cpu"))
         while not beams.done:
             rows = torch.tensor(searches).repeat_interleave(2)
             beams.grow(tables[rows, beams.steps, beams.last])
@@ -139,6 +152,14 @@ def test_the_model_and_the_random_state_are_left_alone() -> None:
         ),
         ({"target": torch.tensor([[1, END], [3, END]])}, r"target 0 must be .* no start \(1\) in front"),
         ({"target": torch.tensor([[3, END]])}, r"of each of the 2 sources, \(rows, steps\), but \(1, 2\)"),
+        (
+            {"target": torch.tensor([[5, 0, END], [3, END, 0]])},
+            r"target 0 must be .* \[5, 0, 2\] was given: put padding",
+        ),
+        ({"target": torch.tensor([[3, END, 0], [5, END, END]])}, r"target 1 must be .* \[5, 2, 2\] was given"),
+        ({"target": torch.tensor([[3, 1, END], [5, 4, END]])}, r"target 0 must be .* \[3, 1, 2\] was given"),
+        ({"target": torch.zeros(2, 0, dtype=torch.long)}, r"target 0 must be words and the end, 2, but \[\] was given"),
+        ({"sequence_ids": [0.5, 1.5]}, "sequence_ids must be one whole number per row, but torch.float32"),
         ({"beam": 0}, "beam must be"),
         ({"length_penalty": -1.0}, "length_penalty divides"),
         ({"max_length": 0}, "max_length must be"),
@@ -149,6 +170,7 @@ def test_what_cannot_be_translated_is_refused(options: dict, message: str) -> No
         translate(model(), SOURCE, draws=16, **options)
 
 
+@pytest.mark.filterwarnings("ignore::bayesrnn.inference._audit.AuditWarning")
 def test_models_and_sources_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="nothing in this model is stochastic"):
         translate(model(0.0), SOURCE, draws=16)
@@ -156,6 +178,16 @@ def test_models_and_sources_that_do_not_fit_are_refused() -> None:
         translate(model(), torch.zeros(1, 3, dtype=torch.long), draws=16)
     with pytest.raises(ValueError, match="check that the vocabulary is the model's"):
         translate(model(), SOURCE + 9, draws=16)
+    with pytest.raises(ValueError, match=r"source must be a tensor of token numbers .* but torch.bool"):
+        translate(model(), SOURCE > 0, draws=16)
+    with pytest.raises(ValueError, match="but this model masks weights, whose masks belong to one draw"):
+        translate(model(br.schemes.weight_drop(0.3)), SOURCE, draws=16)
+    broken = model()
+    with torch.no_grad():
+        broken.output_bias[3] = math.nan
+    for target in (None, torch.tensor([[3, END], [4, END]])):
+        with pytest.raises(ValueError, match="the model's log probabilities are NaN"):
+            translate(broken, SOURCE, target, draws=16)
     with pytest.raises(TypeError, match=r"translate takes an encoder-decoder .* but a Linear was given"):
         translate(nn.Linear(3, 3), SOURCE, draws=0)
     with pytest.raises(ValueError, match="draws must be at least 2"):

@@ -1,5 +1,6 @@
 """The encoder-decoder against torch's own layers, and its masks against a plain loop."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -203,6 +204,18 @@ def test_special_tokens_are_three_of_the_vocabulary() -> None:
             EncoderDecoder(8, 7, **wrong)
     with pytest.raises(ValueError, match="cell must be one of"):
         EncoderDecoder(8, 7, cell="rnn")
+    with pytest.raises(TypeError, match="shared_embeddings must be True or False, but 'no'"):
+        EncoderDecoder(8, 7, shared_embeddings="no")  # type: ignore[arg-type]
+
+
+def test_sizes_of_numpy_are_kept(tmp_path) -> None:
+    numbers = {"padding": np.int64(0), "start": np.int32(1), "end": np.int64(2), "shared_embeddings": np.False_}
+    net = EncoderDecoder(np.int64(8), np.int64(7), np.int32(5), 6, dropout=np.float32(0.25), **numbers)
+    br.save(net, tmp_path / "model")
+    assert (
+        br.load(tmp_path / "model").config()
+        == EncoderDecoder(8, 7, 5, 6, dropout=0.25, shared_embeddings=False).config()
+    )
 
 
 def test_in_training_too_a_word_falls_in_both_languages_or_in_none() -> None:

@@ -121,6 +121,13 @@ def test_the_config_makes_an_equal_model() -> None:
     torch.testing.assert_close(again.eval()(tokens())[0].logits, model.eval()(tokens())[0].logits)
 
 
+def test_flags_that_are_no_flags_are_refused() -> None:
+    for name in ("shared_embeddings", "sum_layers"):
+        with pytest.raises(TypeError, match=f"{name} must be True or False, but 'no'"):
+            LanguageModel(11, 4, 4, **{name: "no"})  # type: ignore[arg-type]
+    assert LanguageModel(11, 4, 4, shared_embeddings=np.True_).config()["shared_embeddings"] is True
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="init_range must be the positive a of"):
         LanguageModel(11, init_range=0.0)

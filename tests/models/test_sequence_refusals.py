@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -32,6 +33,15 @@ from bayesrnn.models import SequenceClassifier, SequenceRegressor
 def test_arguments_out_of_range(make: object, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         make()  # type: ignore[operator]
+
+
+def test_flags_that_are_no_flags_are_refused() -> None:
+    for name in ("bidirectional", "every_step"):
+        with pytest.raises(TypeError, match=f"{name} must be True or False, but 'no'"):
+            SequenceClassifier(3, 4, **{name: "no"})  # type: ignore[arg-type]
+    config = SequenceClassifier(3, 4, bidirectional=np.True_, labels=np.array([5, 7])).config()
+    assert config["bidirectional"] is True
+    assert [type(label) for label in config["labels"]] == [int, int]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Training of language models that is stopped: a kill at any moment, Ctrl-C, and checkpoints that do not fit."""
 
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +33,7 @@ from tests.training.language_problem import AVERAGED, PLAIN, RULE, language_mode
         PLAIN,
         replace(RULE, averaging=NonMonotoneAverage(1), keep="best", epochs=4),
         replace(RULE, shift=True),
+        replace(RULE, clip=math.inf, batch_size=np.int64(3), carry_state=np.False_),
     ],
 )
 @pytest.mark.parametrize("stop", [1, 5, 14])

@@ -1,6 +1,7 @@
 """A training that was cut short goes on to the same weights; its state holds no code."""
 
 import errno
+import math
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -44,6 +46,21 @@ fit(model, rows, tuple(r[:9] for r in rows), epochs=5000, batch_size=24, checkpo
 def epochs_done(folder: Path) -> int:
     point = Checkpoint.load(folder)
     return 0 if point is None else point.history.epochs
+
+
+def test_an_infinite_validation_loss_and_numbers_of_numpy_are_taken_up_again(
+    rows: Rows, make: Make, tmp_path: Path
+) -> None:
+    def loss(distribution: Any, target: Tensor) -> Tensor:
+        return (distribution.mean - target).square() * (1.0 if torch.is_grad_enabled() else torch.inf)
+
+    options = {"loss": loss, "batch_size": np.int64(20), "gradient_clip": np.float32(0.5), "seed": np.int64(3)}
+    whole, parts = make(), make()
+    expected = fit(whole, rows, rows, epochs=2, **options)
+    fit(parts, rows, rows, epochs=1, checkpoint=tmp_path, **options)
+    assert fit(parts, rows, rows, epochs=2, checkpoint=tmp_path, **options) == expected
+    assert expected.validation == (math.inf, math.inf)
+    assert same(whole, parts)
 
 
 @pytest.mark.parametrize("validated", [False, True])
