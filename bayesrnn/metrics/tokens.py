@@ -13,7 +13,7 @@ from bayesrnn.predictive import DETERMINISTIC, Predictive, TokenPredictive
 
 
 def nll(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
-    r"""Mean negative log predictive density (probability for classes, counts, tokens), nats a target.
+    r"""Mean negative log predictive density (probability for classes, counts, tokens), nats per target.
 
     $-\mathrm{mean}\,\log\frac1S\sum_s p_s(y)$: probabilities are averaged over draws before the log. Finite draws
     bias it upwards by about $\mathrm{Var}(p)/(2S\bar p^2)$; `monte_carlo=True` gives the corrected value beside it.
@@ -70,15 +70,15 @@ def deterministic_perplexity(predictive: Predictive, target: Any = None, **optio
 
 
 def bits_per_token(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
-    """Mean negative log probability in bits a token: nll / log 2 (bits a character for a character model)."""
+    """Mean negative log probability in bits per token: nll / log 2 (bits per character for a character model)."""
     _check(predictive, "bits_per_token")
-    definition = "nll / log 2, bits a token"
+    definition = "nll / log 2, bits per token"
     metric = Metric("bits_per_token", definition, log_score, transform=lambda nats: nats / math.log(2), correct=True)
     return evaluate(metric, predictive, target, options)
 
 
 def entropy_gap(predictive: Predictive, target: Any = None, **options: Unpack[Options]) -> Score:
-    r"""Mean of entropy minus nll, nats a token: 0 when calibrated, negative when overconfident.
+    r"""Mean of entropy minus nll, nats per token: 0 when calibrated, negative when overconfident.
 
     Its error of finite draws is unknown: the entropies come averaged over all draws.
 
@@ -91,7 +91,7 @@ def entropy_gap(predictive: Predictive, target: Any = None, **options: Unpack[Op
             raise ValueError("this token predictive did not keep its entropy: compute it with the entropies.")
         return torch.add(p.entropy, p.log_prob)
 
-    definition = "mean entropy minus nll, nats a token"
+    definition = "mean entropy minus nll, nats per token"
     metric = Metric("entropy_gap", definition, items)
     return evaluate(metric, predictive, target, options)
 

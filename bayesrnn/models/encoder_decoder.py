@@ -122,9 +122,9 @@ class EncoderDecoder(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw token vectors and the matrix V from U(-a, a), a = sqrt(3 / embedding_size), so that they have length 1.
+        """Draw token vectors and the matrix V from U(-a, a), so that they have a mean squared length of 1.
 
-        The other parameters start as torch starts them.
+        a = sqrt(3 / embedding_size). The other parameters start as torch starts them.
         """
         bound = (3.0 / self.embedding_size) ** 0.5
         tables = [self.embedding.weight, self.output_weight]

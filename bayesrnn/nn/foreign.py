@@ -86,8 +86,8 @@ def _keras_config(layer: Any) -> tuple[Kind, str, int]:
 
 
 _RESET_BEFORE = (
-    "this GRU resets before its product, U (r * h) (reset_after=False), which torch's GRU and ours cannot express. The "
-    "guide shows that recurrence as a MaskedModule; its weights load as they are."
+    "this GRU resets before its product, U (r * h) (reset_after=False), which torch's GRU and ours cannot express. "
+    "docs/cells.md shows that recurrence as a MaskedModule; its weights load as they are."
 )
 
 

@@ -98,10 +98,11 @@ class GRU(_Unprojected):
 
 
 class RNN(Recurrent):
-    r"""Elman network, $h_t = \phi(W (x_t \circ z_x) + b + U (h_{t-1} \circ z_h) + d)$, with $\phi$ tanh or relu.
+    r"""Elman network with masks on what enters the products, and $\phi$ = tanh or relu.
 
-    Otherwise as `LSTM`, with the names of `torch.nn.RNN`. After `num_layers` the options may be given by position, in
-    the order of `LSTM` or, where a nonlinearity comes first, in the order of torch.
+    $h_t = \phi(W (x_t \circ z_x) + b + U (h_{t-1} \circ z_h) + d)$. Otherwise as `LSTM`, with the names of
+    `torch.nn.RNN`. After `num_layers` the options may be given by position, in the order of `LSTM` or, where a
+    nonlinearity comes first, in the order of torch.
 
     Args:
         input_size: Features D of the input.
