@@ -13,6 +13,7 @@ from bayesrnn._progress import progress_bar
 from bayesrnn.data.text import fold_stream
 from bayesrnn.inference._perplexity import perplexity
 from bayesrnn.inference.context import lower_products, same_random_state
+from bayesrnn.inference.decoder import logits_of
 from bayesrnn.inference.nested import map_leaves
 from bayesrnn.inference.token_stream import Member, as_factor, as_stream
 from bayesrnn.predictive import TokenPredictive
@@ -76,10 +77,9 @@ def dynamic_perplexity(
     check_whole(window, "window")
     leaving = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
     with leaving, torch.enable_grad(), same_random_state():
-        static = perplexity(model, tokens, draws=0, statistics=False, precision=precision)
-        stream, text = (
-            as_stream(s, name).to(static.log_prob.device) for s, name in ((tokens, "tokens"), (train, "train"))
-        )
+        stream, text = as_stream(tokens), as_stream(train, "train")
+        static = perplexity(model, stream, draws=0, statistics=False, precision=precision)
+        stream, text = (part.to(static.log_prob.device) for part in (stream, text))
         inputs, targets, exists = fold_stream(stream.clone(), 1)
         own = copy.deepcopy(model)
         for module in own.modules():
@@ -115,7 +115,7 @@ class _Reader:
 
     def read(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the log probabilities of targets (B, T), and the gradients of their negative mean."""
-        logits = self.member.logits(self.member.read_plainly(inputs)).float()
+        logits = logits_of(self.member, self.member.read_plainly(inputs), targets)
         logs = torch.log_softmax(logits, -1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
         states = self.member.states
         states[None] = map_leaves(_detached, states[None])

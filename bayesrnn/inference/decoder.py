@@ -54,7 +54,7 @@ class Decoder:
         for place, (member, chunks) in enumerate(zip(self.members, features, strict=True)):
             start = 0
             for part in (p for chunk in chunks for p in chunk.split(max(size // targets.numel(), 1))):
-                logits = _logits(member, part, targets)
+                logits = logits_of(member, part, targets)
                 sizes.append(logits.shape[-1])
                 check_one_vocabulary(sizes)
                 share = None if weights is None else weights[place, start : start + len(part)]
@@ -71,7 +71,8 @@ class Decoder:
         return int(max(1, min(_MOST_ROWS, self.max_memory // 2 // (16 * width))))
 
 
-def _logits(member: Member, features: Tensor, targets: Tensor) -> Tensor:
+def logits_of(member: Member, features: Tensor, targets: Tensor) -> Tensor:
+    """Return the logits of features, in a vocabulary that holds the targets."""
     logits = member.logits(features).float()
     highest = int(targets.max())
     if highest >= logits.shape[-1]:

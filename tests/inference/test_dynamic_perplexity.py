@@ -94,6 +94,8 @@ def test_without_steps_it_is_the_deterministic_pass() -> None:
     want = br.perplexity(model, tokens, draws=0)
     torch.testing.assert_close(result.log_prob, want.log_prob, rtol=0, atol=1e-5)
     assert torch.equal(result.deterministic_log_prob, want.log_prob)
+    once = br.dynamic_perplexity(model, iter(tokens.tolist()), iter(text(80).tolist()), rate=0.0, batch_size=2)
+    assert torch.equal(once.log_prob, result.log_prob)
 
 
 def test_a_text_of_another_kind_is_learned_while_it_is_read() -> None:
@@ -158,6 +160,9 @@ def test_what_cannot_be_right_is_refused() -> None:
         br.dynamic_perplexity(model, tokens, tokens, rate=1e20, batch_size=2)
     with pytest.raises(ValueError, match=r"tokens must lie in 0\.\.8, but they reach from 1 to 9"):
         br.dynamic_perplexity(model, tokens, tokens + 1, batch_size=2)
+    other = torch.tensor([1, 2, 3, 4, 5, 9])  # the last is predicted, never read
+    with pytest.raises(ValueError, match="holds the token 9, but the model's vocabulary has 9 tokens"):
+        br.dynamic_perplexity(model, tokens, other, batch_size=1)
     frozen = language_model().requires_grad_(False)
     with pytest.raises(ValueError, match="no weight of the model has requires_grad"):
         br.dynamic_perplexity(frozen, tokens, tokens, batch_size=2)
