@@ -48,8 +48,11 @@ def _file(path: str, place: str = "0") -> str:
 
 _BEYOND = [
     ("beyond_medium", name)
-    for name in ("plain-narrow", "shared-narrow", "shared-middle", "shared-shifted", "shared-restarted", "shared")
-]
+    for name in (
+        "plain-narrow", "shared-narrow", "shared-middle", "shared-shifted", "shared-restarted", "shared-branch-a",
+        "shared-branch-b", "shared-joined", "shared",
+    )
+]  # fmt: skip
 
 
 def _treebank(size: str) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bayesrnn.data import Series
+from bayesrnn.forecasting.origins import spacing
 
 __all__ = ["TASKS", "Task"]
 
@@ -36,12 +37,9 @@ class Task:
         return int(_TRAIN * len(series)), int(_LEARNED * len(series))
 
     def origins(self, series: Series) -> Tensor:
-        """Return about 120 origins in the held-out span, at a distance that walks through the season."""
+        """Return about 120 origins in the held-out span, at every time of the season."""
         first, last = self.spans(series)[1] - 1, len(series) - self.horizon - 1
-        every = max((last - first) // _ORIGINS, 1)
-        if every > 1 and (series.period % every == 0 or every % series.period == 0):
-            every += 1
-        return torch.arange(first, last + 1, every)
+        return torch.arange(first, last + 1, spacing(max((last - first) // _ORIGINS, 1), series.period))
 
     def scale(self, series: Series) -> float:
         """Return the mean absolute error of the seasonal naive forecast in the training span."""

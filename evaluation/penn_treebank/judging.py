@@ -1,5 +1,6 @@
 """What is measured of trained models: perplexities of one pass, of draws, tuned on validation text, and adapted."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,10 @@ def _tempered(models: list[LanguageModel], valid: Tensor, test: Tensor, rows: in
 def _adapted(
     model: LanguageModel, training: Tensor, valid: Tensor, test: Tensor, precision: str | None
 ) -> dict[str, Any]:
-    """Return the perplexity of dynamic evaluation; rate, then decay are chosen on validation text."""
+    """Return the perplexity of dynamic evaluation; rate, then decay are chosen on validation text.
+
+    A rate at which the weights diverge there is not chosen.
+    """
     train, short = training[:_STATISTICS_TOKENS], valid[: TUNING_TOKENS // 2]
     rows = max(min(100, len(train) // (10 * _WINDOW)), 1)
 
@@ -91,8 +95,16 @@ def _adapted(
             model, text, train, rate=rate, decay=decay, window=_WINDOW, batch_size=rows, precision=precision
         ).perplexity
 
-    best = min((adapted(short, rate, _DECAYS[1]), rate, _DECAYS[1]) for rate in _RATES)
-    best = min(best, *((adapted(short, best[1], decay), best[1], decay) for decay in _DECAYS if decay != best[2]))
+    def tried(rate: float, decay: float) -> tuple[float, float, float]:
+        try:
+            return adapted(short, rate, decay), rate, decay
+        except ValueError as error:
+            if "diverged" not in str(error):
+                raise
+            return math.inf, rate, decay
+
+    best = min(tried(rate, _DECAYS[1]) for rate in _RATES)
+    best = min(best, *(tried(best[1], decay) for decay in _DECAYS if decay != best[2]))
     settings = {"rate": best[1], "decay": best[2], "window": _WINDOW, "valid": best[0]}
     return {"dynamic_on_valid": settings, "test_dynamic": adapted(test, best[1], best[2])}
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,6 +50,20 @@ def test_a_row_begins_with_the_mean_of_two(tmp_path: Path) -> None:
 
 def kept_folders(plan: Plan, members: list[Row]) -> list[Path]:
     return [plan.work / plan.table / plan.size / f"{row.name}-{plan.seed}" / "kept" for row in members]
+
+
+def test_a_rate_that_diverges_on_validation_text_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dynamic(*texts: object, rate: float, **options: object) -> object:
+        if rate > 1e-4:
+            raise ValueError(f"the weights diverged at rate={rate:g}: a log probability is not finite.")
+        return SimpleNamespace(perplexity=1 / rate)
+
+    monkeypatch.setattr("evaluation.penn_treebank.judging.dynamic_perplexity", dynamic)
+    plan, row = tiny_plan(tmp_path)
+    [path] = run_row(plan, row)
+    scores = json.loads(path.read_text())["scores"]
+    assert scores["dynamic_on_valid"]["rate"] == 5e-5
+    assert scores["test_dynamic"] == pytest.approx(2e4)
 
 
 def test_a_kill_while_judging_loses_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
