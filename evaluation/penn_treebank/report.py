@@ -82,16 +82,16 @@ def curves(runs: list[dict[str, Any]], path: Path) -> Path:
     from matplotlib import pyplot
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    figure, axes = pyplot.subplots(figsize=(7, 5.5), layout="constrained")
     for r in (r for r in runs if r.get("epochs")):
         x = [e["epoch"] for e in r["epochs"]]
-        (line,) = axes.plot(x, [e["valid_perplexity"] for e in r["epochs"]], label=_name([r]))
+        label = _name([r | {"start": r.get("start") and "others"}])  # the table names them
+        (line,) = axes.plot(x, [e["valid_perplexity"] for e in r["epochs"]], label=label)
         axes.plot(x, [e["train_perplexity"] for e in r["epochs"]], "--", color=line.get_color(), linewidth=0.8)
     lowest = min(e["valid_perplexity"] for r in runs for e in r.get("epochs", []))
     axes.set(xlabel="epoch", ylabel="perplexity (validation; training under masks dashed)", ylim=(0, 3 * lowest))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
-    figure.tight_layout()
+    figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=150, metadata={"Software": None})
     pyplot.close(figure)
     return path
